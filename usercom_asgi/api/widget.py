@@ -1,0 +1,145 @@
+"""``WidgetApi``: what ``widget.js`` itself calls; needs the app key alone.
+
+These endpoints are undocumented; paths and fields were read off the vendor's bundle of 2022-05-28 ("VERSION v2"; usercom.md
+6.1 [C S3]), and the ping was still in use in 2026. All of it stands in this module, so that it can be corrected in one place.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+from ..commands import Event, PageHit, ProductEvent, ResetAuth
+from ..envelope import Answer
+from ..errors import Refused, Unavailable
+from ..identity import is_user_key
+from .http import open_client, post
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    import httpx
+
+    from ..commands import Update
+    from ..config import UserComConfig
+    from ..envelope import Envelope, PageContext
+
+PING = "/api/v2/user-chatping/"
+EVENT = "/api/event/"
+PRODUCT_EVENT = "/api/product_event/"
+UPDATE = "/api/update-attribute/"
+
+
+@asynccontextmanager
+async def open_widget_api(config: UserComConfig) -> AsyncGenerator[WidgetApi]:
+    """Open a :class:`WidgetApi` with a client of its own."""
+    async with open_client(config) as client:
+        yield WidgetApi(client, config.api_key)
+
+
+class WidgetApi:
+    """Sends commands the way the browser would; one command a request."""
+
+    def __init__(self, client: httpx.AsyncClient, api_key: str) -> None:
+        self._client = client
+        self._api_key = api_key
+
+    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+        """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.envelope.Sender`."""
+        command, page = envelope.command, envelope.page
+        if isinstance(command, PageHit) and (key is not None or envelope.identity):
+            found = await self._ping(command.attributes, key, page, url=command.url)
+            return Answer(found, then=command.event)
+        if isinstance(command, ResetAuth):
+            # Only the new details: the widget does not send the old visitor's attributes again.
+            return Answer(await self._ping(command.attributes, None, page, create_new_gu=True))
+        if key is None:
+            return await self._ask_for_key(envelope)
+        if isinstance(command, Event):
+            await self._event(EVENT, {"event": command.name}, dict(command.data), key, page)
+        elif isinstance(command, ProductEvent):
+            await self._event(PRODUCT_EVENT, {}, _product_data(command), key, page)
+        else:
+            await self._update(cast("Update", command), key, page)
+        return Answer(key)
+
+    async def _ask_for_key(self, envelope: Envelope) -> Answer:
+        """No key, but somebody known: a ping finds or makes the profile, and its answer names the key.
+
+        With nobody known a ping would make one more nameless user at every request.
+        """
+        if not envelope.identity:
+            raise Refused("there is neither a user key nor a known user to send it for")
+        found = await self._ping(envelope.identity, None, envelope.page)
+        return Answer(found, then=envelope.command)
+
+    async def _ping(
+        self,
+        attributes: Mapping[str, object],
+        key: str | None,
+        page: PageContext,
+        *,
+        url: str | None = None,
+        create_new_gu: bool = False,
+    ) -> str:
+        body: dict[str, object] = {
+            **attributes,
+            "apiKey": self._api_key,
+            "domain": page.domain,
+            "url": url or page.url,
+            "referrer": page.referrer,
+        }
+        body.pop("source_context", None)  # the widget takes it out of the ping as well
+        if key is not None:
+            body["userKey"] = key
+        if create_new_gu:
+            body["create_new_gu"] = True
+        response = await post(self._client, PING, body, _headers(page))
+        return _user_key(response)
+
+    async def _event(
+        self, path: str, names: Mapping[str, str], data: Mapping[str, object], key: str, page: PageContext
+    ) -> None:
+        # The data is JSON inside JSON: that is how the widget sends it.
+        body = {"api_key": self._api_key, "user_key": key, "domain": page.domain, **names, "data": json.dumps(data)}
+        await post(self._client, path, body, _headers(page))
+
+    async def _update(self, command: Update, key: str, page: PageContext) -> None:
+        body = {"apiKey": self._api_key, "userKey": key, "data": [dict(command.attributes)]}
+        await post(self._client, UPDATE, body, _headers(page))
+
+
+def _product_data(command: ProductEvent) -> dict[str, object]:
+    data: dict[str, object] = {
+        **command.attributes,
+        "product_id": command.product_id,
+        "event_type": command.event_type.value,
+    }
+    if command.name is not None:
+        data["name"] = command.name
+    if command.description is not None:
+        data["description"] = command.description
+    if command.custom_data:
+        data["custom_data"] = dict(command.custom_data)
+    return data
+
+
+def _headers(page: PageContext) -> dict[str, str]:
+    headers = {"X-Requested-With": "XMLHttpRequest"}
+    if page.user_agent:
+        headers["User-Agent"] = page.user_agent
+    return headers
+
+
+def _user_key(response: httpx.Response) -> str:
+    """``user.key`` of a ping's answer; it ends in a cookie, so nothing else passes."""
+    key: object
+    try:
+        key = response.json()["user"]["key"]
+    except (ValueError, KeyError, TypeError):
+        key = None
+    if not is_user_key(key):
+        # A proxy's error page with status 200, most likely: User.com itself is not to be had.
+        raise Unavailable(f"POST {PING} answered without a user key", status=response.status_code)
+    return key

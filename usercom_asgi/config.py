@@ -1,0 +1,193 @@
+"""What the library is told once, at start: :class:`UserComConfig`."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.IGNORECASE)
+# Nowadays six letters and digits, in UserEngage's days 64 (usercom.md 1.3); the length is not documented.
+_API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
+
+_ENVIRONMENT = {
+    "app": "USERCOM_APP",
+    "host": "USERCOM_HOST",
+    "base_url": "USERCOM_BASE_URL",
+    "api_key": "USERCOM_API_KEY",
+    "rest_token": "USERCOM_REST_TOKEN",
+    "secret_keys": "USERCOM_SECRET_KEYS",
+    "cookie_domain": "USERCOM_COOKIE_DOMAIN",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserComConfig:
+    """How to reach User.com, and how much the application may be asked to wait for it.
+
+    Exactly one of ``app``, ``host`` and ``base_url`` says where User.com is.
+
+    Args:
+        app: The workspace's subdomain: ``"acme"`` for ``acme.user.com``.
+        host: The whole host name, for a workspace with a domain of its own: ``"chat.example.com"``.
+        base_url: Where the API and ``widget.js`` are, scheme included: for the sandbox and for tests.
+        api_key: The public app key of the workspace (Settings > Workspace Settings > API & Integrations).
+        rest_token: The secret key of the public REST API, if one is to be used.
+        secret_keys: What cookies of ours are signed with, oldest first; the last one signs, all verify.
+        cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie; by default where the widget itself would put it.
+        reset_wait: Seconds that a response may wait for a new visitor's key after ``reset_auth()``; 0 for never.
+        timeout: Seconds that one call to User.com may take in each of its phases (connect, write, read).
+        grace: Seconds that a shutdown may take to deliver what still waits.
+        inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
+        max_waiting: Commands that may wait in memory, those in flight included; what comes on top is dropped.
+        max_concurrency: Visitors whose commands are sent at the same time.
+
+    Raises:
+        ConfigurationError: A value is missing or malformed. The text names the field and shows what is right.
+
+    """
+
+    app: str | None = None
+    host: str | None = None
+    base_url: str | None = None
+    api_key: str = ""
+    rest_token: str | None = field(default=None, repr=False)
+    secret_keys: tuple[str, ...] = field(default=(), repr=False)
+    cookie_domain: str | None = None
+    reset_wait: float = 0.25
+    timeout: float = 5.0
+    grace: float = 5.0
+    inline_deadline: float = 2.0
+    max_waiting: int = 10_000
+    max_concurrency: int = 8
+    #: The origin of the API, without a trailing slash. Derived.
+    origin: str = field(init=False, compare=False)
+    #: The address of the widget's script. Derived.
+    widget_url: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        origin = self._check_place()
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "widget_url", f"{origin}/widget.js")
+        self._check_keys()
+        self._check_cookie_domain()
+        for name in ("reset_wait", "grace", "inline_deadline"):
+            _check_number(name, getattr(self, name), least=0.0)
+        _check_number("timeout", self.timeout, least=0.001)
+        _check_number("max_waiting", self.max_waiting, least=1, whole=True)
+        _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> UserComConfig:
+        """Read ``USERCOM_APP``, ``USERCOM_API_KEY``, ``USERCOM_REST_TOKEN``, ``USERCOM_SECRET_KEYS`` and the like.
+
+        ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first. ``settings`` wins over the environment.
+        """
+        environ = os.environ if environ is None else environ
+        given = {name: environ[variable] for name, variable in _ENVIRONMENT.items() if environ.get(variable)}
+        values: dict[str, Any] = {**given, **settings}
+        if isinstance(values.get("secret_keys"), str):
+            values["secret_keys"] = tuple(key.strip() for key in values["secret_keys"].split(",") if key.strip())
+        if not values.get("api_key"):
+            raise ConfigurationError("api_key", "missing; set USERCOM_API_KEY to the workspace's app key, such as ABC123")
+        if not any(values.get(name) for name in ("app", "host", "base_url")):
+            raise ConfigurationError("app", "missing; set USERCOM_APP to the subdomain, such as acme for acme.user.com")
+        unknown = values.keys() - {each.name for each in fields(cls) if each.init}
+        if unknown:
+            raise ConfigurationError(min(unknown), "no such setting")
+        return cls(**values)
+
+    def _check_place(self) -> str:
+        given = [name for name in ("app", "host", "base_url") if getattr(self, name) is not None]
+        if not given:
+            raise ConfigurationError("app", "missing; give the workspace's subdomain, such as app='acme'")
+        if len(given) > 1:
+            raise ConfigurationError(given[1], f"give either {given[0]} or {given[1]}, not both")
+        if self.app is not None:
+            return f"https://{_subdomain(self.app)}.user.com"
+        if self.host is not None:
+            return f"https://{_hostname(self.host)}"
+        return _origin(self.base_url)
+
+    def _check_keys(self) -> None:
+        if not isinstance(self.api_key, str) or not _API_KEY.fullmatch(self.api_key):
+            raise ConfigurationError(
+                "api_key", "must be the workspace's public app key: letters and digits, such as api_key='ABC123'"
+            )
+        token = self.rest_token
+        if token is not None and (not isinstance(token, str) or not _REST_TOKEN.fullmatch(token)):
+            raise ConfigurationError("rest_token", "must be the secret key of the REST API, or None")
+        if token is not None and token == self.api_key:
+            # The app key is printed into every page: this mistake would publish the secret.
+            raise ConfigurationError("api_key", "is the same as rest_token; the app key is public, the token is secret")
+        object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
+
+    def _check_cookie_domain(self) -> None:
+        domain = self.cookie_domain
+        if domain is None:
+            return
+        bare = domain.removeprefix(".") if isinstance(domain, str) else ""
+        if not _HOST.fullmatch(bare):
+            raise ConfigurationError("cookie_domain", "must be a bare domain, such as cookie_domain='example.com'")
+        object.__setattr__(self, "cookie_domain", bare.lower())
+
+
+def _subdomain(app: str) -> str:
+    if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
+        return app.lower()
+    guess = re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None
+    hint = guess[1] if guess else "acme"
+    raise ConfigurationError("app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com")
+
+
+def _hostname(host: str) -> str:
+    if isinstance(host, str) and _HOST.fullmatch(host):
+        return host.lower()
+    raise ConfigurationError("host", "must be a host name without scheme and path, such as host='chat.example.com'")
+
+
+def _origin(base_url: str | None) -> str:
+    right = "must be an address without path and credentials, such as base_url='http://127.0.0.1:8900'"
+    try:
+        parts = urlsplit(base_url or "")
+        sound = _is_origin(parts)
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigurationError("base_url", right) from None
+    if not sound:
+        raise ConfigurationError("base_url", right)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _is_origin(parts: SplitResult) -> bool:
+    return (
+        parts.scheme in ("http", "https")
+        and re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc, re.IGNORECASE) is not None
+        and bool(parts.hostname)
+        and (parts.port is None or parts.port > 0)
+        and parts.path in ("", "/")
+        and not (parts.query or parts.fragment)
+    )
+
+
+def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(keys, str):
+        raise ConfigurationError("secret_keys", "must be a sequence of keys, oldest first, such as secret_keys=('...',)")
+    keys = tuple(keys)
+    if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
+        raise ConfigurationError("secret_keys", "every key must be a string of 16 characters or more")
+    return keys
+
+
+def _check_number(name: str, value: float, *, least: float, whole: bool = False) -> None:
+    kind, right = (int, "a whole number") if whole else ((int, float), "a number")
+    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < float("inf"):
+        raise ConfigurationError(name, f"must be {right} of {least:g} or more")

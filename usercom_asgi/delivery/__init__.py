@@ -1,0 +1,1 @@
+"""Commands reach User.com, and nobody waits for it."""

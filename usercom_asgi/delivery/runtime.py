@@ -1,0 +1,212 @@
+"""The running delivery: bounded memory, a few long-lived workers, one drain at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..errors import Refused, Unavailable
+from ..receipts import Receipt, Status
+from .lanes import Lane, Lanes, Waiting
+from .retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
+    from ..config import UserComConfig
+    from ..envelope import Answer, Envelope, OpenSender, Sender
+
+logger = logging.getLogger("usercom_asgi")
+
+# One line a minute, however much is dropped: a full queue must not fill the disk as well.
+_COMPLAINT_INTERVAL = 60.0
+_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts since the start of the runtime."""
+
+    accepted: int = 0
+    delivered: int = 0
+    retried: int = 0
+    dropped: int = 0
+    refused: int = 0
+
+
+class Runtime:
+    """Accepts envelopes at once and sends them in the background.
+
+    ``max_waiting`` bounds everything that is accepted and not settled, in flight included. One event loop owns it.
+    """
+
+    def __init__(self, open_sender: OpenSender, config: UserComConfig, retry: RetryPolicy | None = None) -> None:
+        self.stats = Stats()
+        self.waiting = 0
+        self._open_sender = open_sender
+        self._config = config
+        self._retry = retry or RetryPolicy()
+        self._lanes = Lanes()
+        self._remembered: dict[str, Receipt] = {}
+        self._failures = 0
+        self._closed = False
+        self._last_complaint = 0.0
+        self._idle = anyio.Event()
+        self._stop = anyio.Event()
+        self._stopped = anyio.Event()
+        self._started = False
+
+    @property
+    def reachable(self) -> bool:
+        """False while User.com is known to be down: the last calls failed, one after the other."""
+        return self._failures < 2
+
+    def submit(self, envelope: Envelope) -> Receipt:
+        """Accept an envelope, or drop it if too many wait. Never waits, never raises."""
+        if self._closed:
+            return self._refuse("the application is shutting down")
+        if self.waiting >= self._config.max_waiting:
+            return self._refuse(f"{self.waiting} commands wait already (max_waiting)")
+        receipt = Receipt()
+        self.stats.accepted += 1
+        self.waiting += 1
+        self._lanes.add(Waiting(envelope, receipt))
+        return receipt
+
+    async def settle(self, receipt: Receipt, lane: str, within: float) -> None:
+        """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down.
+
+        The receipt can be recalled by the lane's name from then on; the oldest are forgotten.
+        """
+        self._remember(lane, receipt)
+        if self.reachable:
+            await receipt.delivered(within)
+
+    def _remember(self, token: str, receipt: Receipt) -> None:
+        if len(self._remembered) >= _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[token] = receipt
+
+    def recall(self, token: str) -> Receipt | None:
+        """Return the receipt of a reset that an earlier request asked for."""
+        return self._remembered.get(token)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Send what is submitted, until :meth:`drain` has ended; to be started once, in a task of its own."""
+        self._started = True
+        try:
+            async with self._open_sender() as sender, anyio.create_task_group() as workers:
+                for _ in range(self._config.max_concurrency):
+                    workers.start_soon(self._work, sender)
+                workers.start_soon(self._lanes.unpark_when_due)
+                task_status.started()
+                await self._stop.wait()
+                workers.cancel_scope.cancel()
+        finally:
+            self._closed = True
+            self._give_up_on(self._lanes.close())
+            self._stopped.set()
+
+    async def drain(self) -> None:
+        """Take nothing more, deliver what waits within ``grace`` seconds, end :meth:`run`, and say what was lost."""
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._config.grace):
+                while self.waiting and self._started and not self._stopped.is_set():
+                    self._idle = anyio.Event()
+                    await self._idle.wait()
+            self._stop.set()
+            if self._started:
+                await self._stopped.wait()
+            else:
+                self._give_up_on(self._lanes.close())
+        if self.stats.accepted or self.stats.dropped:
+            logger.info(
+                "User.com delivery ended: %d delivered, %d refused, %d dropped",
+                self.stats.delivered, self.stats.refused, self.stats.dropped,
+            )  # fmt: skip
+
+    async def _work(self, sender: Sender) -> None:
+        while True:
+            lane = await self._lanes.take()
+            delay = 0.0
+            try:
+                delay = await self._send_next(sender, lane)
+            except Exception:
+                # A worker never dies: what we did not foresee costs this one command.
+                logger.exception("delivery to User.com met an error of its own; one command is lost")
+                self._settle(lane, Status.DROPPED, "an error in the delivery")
+            if delay:
+                self._lanes.park(lane, delay)
+            else:
+                self._lanes.give_back(lane)
+
+    async def _send_next(self, sender: Sender, lane: Lane) -> float:
+        """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
+        waiting = lane.waiting[0]
+        waiting.tries += 1
+        try:
+            answer = await sender.send(waiting.envelope, lane.key or waiting.envelope.key)
+        except Unavailable as error:
+            self._failures += 1
+            return self._try_again_later(lane, waiting, error)
+        except Refused as error:
+            # User.com is there, and has an opinion.
+            self._failures = 0
+            self.stats.refused += 1
+            # Without error.detail: an answer may quote the values that it refuses.
+            logger.warning("User.com refused %r: %s", waiting.envelope.command, error)
+            self._settle(lane, Status.DROPPED, f"refused: {error}")
+            return 0.0
+        self._failures = 0
+        self._delivered(lane, waiting, answer)
+        return 0.0
+
+    def _delivered(self, lane: Lane, waiting: Waiting, answer: Answer) -> None:
+        lane.key = answer.key or lane.key
+        if answer.then is not None:
+            waiting.envelope = replace(waiting.envelope, command=answer.then)
+            waiting.tries = 0
+            return
+        self.stats.delivered += 1
+        self._settle(lane, Status.DELIVERED, key=lane.key)
+
+    def _try_again_later(self, lane: Lane, waiting: Waiting, error: Unavailable) -> float:
+        age = time.time() - waiting.envelope.said_at
+        if self._retry.expired(waiting, age):
+            self._complain(f"{error}; given up on a command after {age:.0f} s")
+            self.stats.dropped += 1
+            self._settle(lane, Status.DROPPED, f"given up: {error}")
+            return 0.0
+        self.stats.retried += 1
+        return self._retry.delay(waiting.tries, error.retry_after)
+
+    def _settle(self, lane: Lane, status: Status, reason: str = "", key: str | None = None) -> None:
+        lane.waiting.popleft().receipt.settle(status, reason, key)
+        self.waiting -= 1
+        if not self.waiting:
+            self._idle.set()
+
+    def _refuse(self, reason: str) -> Receipt:
+        self.stats.dropped += 1
+        self._complain(f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
+        return Receipt(Status.DROPPED, reason)
+
+    def _give_up_on(self, left: list[Waiting]) -> None:
+        for waiting in left:
+            waiting.receipt.settle(Status.DROPPED, "the application shut down before it could be delivered")
+        self.stats.dropped += len(left)
+        self.waiting = 0
+        self._idle.set()
+        if left:
+            logger.warning("%d commands could not be delivered to User.com before the shutdown", len(left))
+
+    def _complain(self, text: str) -> None:
+        now = time.monotonic()
+        if not self._last_complaint or now - self._last_complaint > _COMPLAINT_INTERVAL:
+            self._last_complaint = now
+            logger.warning("%s", text)

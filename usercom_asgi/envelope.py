@@ -1,0 +1,84 @@
+"""What travels from a handler to User.com, and the seam at which it is handed over.
+
+``delivery`` knows when and in what order to send, ``api`` knows how; they meet in :class:`Sender`, and know nothing else of
+each other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from .commands import Command
+
+#: How long a reset stays ours, in seconds: after it the widget makes the new visitor, and the delivery must not.
+RESET_DEADLINE = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PageContext:
+    """Where it was said: the page's address (free of ``__ca__chat``), the site's host, and the visitor's browser."""
+
+    url: str = ""
+    domain: str = ""
+    referrer: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Envelope:
+    """A command, and all that is needed to send it later and elsewhere.
+
+    ``lane`` names the visitor for the purpose of order. ``key`` is the visitor's user key; None means the key that the lane
+    learns from an earlier answer. ``identity`` is who the visitor is known to be, with which a key can be asked for.
+    ``said_at`` is in seconds since the epoch.
+    """
+
+    command: Command
+    lane: str
+    key: str | None = None
+    identity: Mapping[str, object] = field(default_factory=dict[str, object])
+    page: PageContext = PageContext()
+    said_at: float = field(default_factory=time.time)
+
+    def __repr__(self) -> str:
+        return f"<Envelope {self.command!r}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """What came of one call: the user key that User.com named, and what is to be sent next of the same command.
+
+    One call is one request. A page hit with an event needs two, and the second must use the key that the first brought back,
+    since with Unified Identification a hit may turn out to be somebody else's.
+    """
+
+    key: str | None = None
+    then: Command | None = None
+
+
+class Sender(Protocol):
+    """Sends one command in one request.
+
+    Raises:
+        Unavailable: Trying again later may help.
+        Refused: It will not.
+
+    """
+
+    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+        """Send the envelope's command as the visitor with this key."""
+        ...
+
+
+class OpenSender(Protocol):
+    """Opens a sender with its connections, inside the event loop that will use it."""
+
+    def __call__(self) -> AbstractAsyncContextManager[Sender]:
+        """Return a context manager that closes the connections at its end."""
+        ...

@@ -1,0 +1,78 @@
+"""Everything that this library raises.
+
+::
+
+    UserComError
+    ├── ConfigurationError   also a ValueError   a setting is missing or malformed
+    ├── InvalidCommand       also a ValueError   User.com could never take what was said
+    └── DeliveryError                            a call to User.com did not succeed
+        ├── Unavailable                          trying again later may help
+        └── Refused                              trying again will not help
+
+The first two are raised where the mistake was made. ``DeliveryError`` stays inside the delivery: a handler never sees it,
+an awaited :class:`~usercom_asgi.Receipt` tells the outcome instead.
+"""
+
+from __future__ import annotations
+
+
+class UserComError(Exception):
+    """The root of this library's errors."""
+
+
+class ConfigurationError(UserComError, ValueError):
+    """A setting is missing or malformed; ``field`` names it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"UserComConfig.{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[str, str]]:
+        return type(self), (self.field, self.problem)
+
+
+class InvalidCommand(UserComError, ValueError):
+    """What was said is nothing that User.com could take; ``field`` names the part that is wrong."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[InvalidCommand], tuple[str, str]]:
+        return type(self), (self.field, self.problem)
+
+
+class DeliveryError(UserComError):
+    """A call to User.com did not succeed.
+
+    ``status`` is the HTTP status, or None where no answer came. The text holds neither secrets nor attribute values.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class Unavailable(DeliveryError):
+    """User.com could not be reached, or answered that it cannot serve now (408, 425, 429, 5xx).
+
+    ``retry_after`` is what its answer asked for, in seconds.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(reason, status=status)
+        self.retry_after = retry_after
+
+
+class Refused(DeliveryError):
+    """User.com refused the command (4xx): sending it again would be refused again.
+
+    ``detail`` is the beginning of the answer's body.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None, detail: str = "") -> None:
+        super().__init__(reason, status=status)
+        self.detail = detail

@@ -1,0 +1,155 @@
+"""The cookies that say who a browser is: ``__ca__chat``, and the marker that a reset leaves behind.
+
+Everything that comes in a cookie is a stranger's word: it is matched against a pattern or treated as absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: The widget's cookie, written by the browser and by nobody else unless asked (User.com's cookie table).
+COOKIE = "__ca__chat"
+#: Ours, after a reset: ``<digest of the old key>.<the reset's token>.<when, seconds since the epoch>``.
+MARKER = "__ca__reset"
+#: The widget renews its cookie for 365 days at every ping (vendor's bundle of 2022-05 [C S3]).
+MAX_AGE = 365 * 24 * 3600
+
+# Twelve characters nowadays; the documentation shows seven as well, so the length is left open (usercom.md 5.1).
+_USER_KEY = re.compile(r"[A-Za-z0-9]{1,64}")
+_MARKER = re.compile(r"([0-9a-f]{16}|-)\.([0-9A-Za-z_-]{16,32})\.([0-9]{1,12})")
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
+
+
+def is_user_key(value: object) -> TypeGuard[str]:
+    """Tell whether a value has the form of a user key."""
+    return isinstance(value, str) and _USER_KEY.fullmatch(value) is not None
+
+
+def read_cookies(headers: Iterable[tuple[bytes, bytes]], *names: str) -> dict[str, str]:
+    """Read some cookies of a request, whatever else the ``cookie`` headers hold; there may be several of those (HTTP/2).
+
+    Of two cookies of one name the first counts: browsers send the one of the more specific path first (RFC 6265, 5.4).
+    """
+    found: dict[str, str] = {}
+    for header, value in headers:
+        if header.lower() != b"cookie":
+            continue
+        for pair in value.decode("latin-1").split(";"):
+            name, _, content = pair.partition("=")
+            name = name.strip()
+            if name in names and name not in found:
+                found[name] = content.strip()
+    return found
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ResetMarker:
+    """What the marker cookie says: whose key must not come back, and which reset it was.
+
+    ``digest`` is of the old key (``-`` where there was none). ``token`` names the reset within the process that made it, and
+    cannot be guessed: who knows it is given the new visitor's key. ``at`` is in seconds since the epoch.
+    """
+
+    digest: str
+    token: str
+    at: int
+
+    @classmethod
+    def new(cls, old_key_digest: str) -> ResetMarker:
+        """Make the marker of a reset that happens now."""
+        return cls(old_key_digest, secrets.token_urlsafe(16), int(time.time()))
+
+    @classmethod
+    def parse(cls, value: str | None) -> ResetMarker | None:
+        """Read the cookie's value; None for anything that we did not write."""
+        match = _MARKER.fullmatch(value) if value else None
+        return cls(match[1], match[2], int(match[3])) if match else None
+
+    def __str__(self) -> str:
+        return f"{self.digest}.{self.token}.{self.at}"
+
+    def ended(self, key: str) -> bool:
+        """Tell whether this is the key that the reset ended."""
+        return digest(key) == self.digest
+
+
+def digest(key: str | None) -> str:
+    """Shorten a user key to something that recognises it and cannot open its chat."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "-"
+
+
+def widget_domain(host: str) -> str | None:
+    """Return the ``Domain`` under which the widget keeps its cookie on this host; None for the host itself.
+
+    The last two labels, or three where the ending looks like ``co.uk`` (two letters after at most three). That takes
+    ``www.foo.co`` for such an ending as well; we must be wrong in the same places, or there are two cookies of one name.
+    Vendor's bundle of 2022-05 [C S3].
+    """
+    labels = host.split(".")
+    if len(labels) < 2 or _IPV4.fullmatch(host) or not _HOST.fullmatch(host):
+        return None
+    long_ending = len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3 if long_ending else -2 :])
+
+
+def set_key(key: str, *, host: str, secure: bool, domain: str | None) -> Iterator[bytes]:
+    """Yield the ``Set-Cookie`` values that put the visitor's key where the widget would, and nowhere else."""
+    home = domain or widget_domain(host)
+    yield from _expire_all(host, secure=secure, home=home, keep=True)
+    yield _set_cookie(COOKIE, key, max_age=MAX_AGE, domain=home, secure=secure)
+
+
+def expire_key(*, host: str, secure: bool, domain: str | None) -> Iterator[bytes]:
+    """Yield the ``Set-Cookie`` values that end ``__ca__chat`` wherever it may live."""
+    yield from _expire_all(host, secure=secure, home=domain or widget_domain(host), keep=False)
+
+
+def set_marker(marker: ResetMarker, *, secure: bool) -> bytes:
+    """Return the ``Set-Cookie`` value of the marker."""
+    return _set_cookie(MARKER, str(marker), max_age=MAX_AGE, domain=None, secure=secure, http_only=True)
+
+
+def expire_marker(*, secure: bool) -> bytes:
+    """Return the ``Set-Cookie`` value that ends the marker."""
+    return _set_cookie(MARKER, "", max_age=0, domain=None, secure=secure, http_only=True)
+
+
+def cookie_homes(host: str, domain: str | None) -> list[str | None]:
+    """Return every ``Domain`` under which a cookie of this host may live; None is the host alone."""
+    homes: list[str | None] = [None]
+    labels = host.split(".")
+    if not _IPV4.fullmatch(host) and _HOST.fullmatch(host):
+        homes += [".".join(labels[n:]) for n in range(len(labels) - 1)]
+    if domain is not None and domain not in homes:
+        homes.append(domain)
+    return homes
+
+
+def _expire_all(host: str, *, secure: bool, home: str | None, keep: bool) -> Iterator[bytes]:
+    for place in cookie_homes(host, home):
+        if not (keep and place == home):
+            yield _set_cookie(COOKIE, "", max_age=0, domain=place, secure=secure)
+
+
+def _set_cookie(name: str, value: str, *, max_age: int, domain: str | None, secure: bool, http_only: bool = False) -> bytes:
+    # Written by hand: http.cookies knows neither every attribute on every Python, nor how to stay out of the way.
+    parts = [f"{name}={value}", "Path=/", f"Max-Age={max_age}"]
+    if not max_age:
+        parts.append("Expires=Thu, 01 Jan 1970 00:00:00 GMT")
+    if domain:
+        parts.append(f"Domain={domain}")
+    parts.append("SameSite=Lax")
+    if secure:
+        parts.append("Secure")
+    if http_only:
+        parts.append("HttpOnly")
+    return "; ".join(parts).encode("ascii")

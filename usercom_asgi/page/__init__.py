@@ -1,0 +1,1 @@
+"""An HTML response becomes a page with the widget."""

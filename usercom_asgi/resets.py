@@ -1,0 +1,95 @@
+"""What a response does about a reset, its own or an earlier one's: design.md, "Reset, precisely".
+
+Until ``RESET_DEADLINE`` a reset is ours: our call makes the new visitor, and a page of that browser goes without the widget
+while the answer is out, or the widget's first ping would make a second one. After it the widget makes the new visitor.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from .envelope import RESET_DEADLINE
+from .identity import cookie_homes, expire_key, expire_marker, set_key, set_marker, widget_domain
+
+if TYPE_CHECKING:
+    from .config import UserComConfig
+    from .receipts import Receipt
+    from .visitor import Visitor
+
+
+class Settles(Protocol):
+    """What is needed of the delivery here."""
+
+    async def settle(self, receipt: Receipt, lane: str, within: float) -> None:
+        """Give a reset a moment to be answered."""
+        ...
+
+
+@dataclass(slots=True)
+class Transition:
+    """What a response has to carry so that the browser becomes the new visitor."""
+
+    #: ``Set-Cookie`` values for this response.
+    cookies: list[bytes] = field(default_factory=list[bytes])
+    #: More of them, should it turn out to be a page with the snippet.
+    page_cookies: list[bytes] = field(default_factory=list[bytes])
+    #: The widget is about to be loaded where an old key may still lie around; ``new_key`` is the right one, if known.
+    forget: bool = False
+    new_key: str | None = None
+    homes: list[str | None] = field(default_factory=list["str | None"])
+    #: The new visitor is still being made: no widget on this page.
+    hold: bool = False
+
+
+async def settle_reset(
+    visitor: Visitor, delivery: Settles, config: UserComConfig, *, host: str, secure: bool, is_page: bool
+) -> Transition | None:
+    """Return what the response must do, or None where no reset is concerned."""
+    marker = visitor.marker
+    reset = visitor.reset if marker or visitor.has_reset else None
+    if reset is None and marker is None:
+        return None
+    if reset is not None and not reset[1].is_final and (visitor.has_reset or is_page):
+        await delivery.settle(reset[1], reset[0].token, config.reset_wait)
+
+    place = _Place(host, secure, config.cookie_domain)
+    transition = Transition(forget=True, new_key=visitor.key, homes=place.homes())
+    if visitor.has_reset or reset is not None or visitor.old_key:
+        transition.cookies = place.cookies(reset[1].key if reset else None)
+    if visitor.has_reset and reset is not None:
+        transition.cookies.append(set_marker(reset[0], secure=secure))
+    transition.hold = _is_ours(visitor)
+    if marker is not None and not visitor.has_reset:
+        transition.page_cookies.append(expire_marker(secure=secure))
+    return transition
+
+
+def _is_ours(visitor: Visitor) -> bool:
+    """Tell whether our own call may still make the new visitor."""
+    if visitor.key is not None:
+        return False
+    if visitor.reset is not None:
+        return not visitor.reset[1].is_final
+    # Another process made the reset and may be waiting for its answer: it has until the deadline.
+    marker = visitor.marker
+    return marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where this response's cookies live."""
+
+    host: str
+    secure: bool
+    domain: str | None
+
+    def cookies(self, key: str | None) -> list[bytes]:
+        if key is None:
+            return list(expire_key(host=self.host, secure=self.secure, domain=self.domain))
+        return list(set_key(key, host=self.host, secure=self.secure, domain=self.domain))
+
+    def homes(self) -> list[str | None]:
+        home = self.domain or widget_domain(self.host)
+        return [home, *(each for each in cookie_homes(self.host, home) if each != home)]

@@ -1,0 +1,270 @@
+"""The handle on ``request.state.usercom``: who the visitor is, and what is said of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from starlette.datastructures import URL
+from starlette.requests import HTTPConnection
+
+from .attributes import Json, clean_attributes
+from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
+from .envelope import Envelope, PageContext
+from .identity import COOKIE, MARKER, ResetMarker, digest, is_user_key, read_cookies
+from .receipts import Receipt, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Scope
+
+    from .commands import Command
+
+#: Where the handle stands in ``scope["state"]``.
+STATE_KEY = "usercom"
+
+_NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
+_KEY_IN_URL = re.compile(r"(?<=[?&])__ca__chat=[^&#]*&?")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+# How a profile can be found without a key; the rest of what is known does not tell who somebody is.
+_IDENTIFIERS = ("user_id", "email")
+
+
+class Delivery(Protocol):
+    """What a visitor needs of the delivery."""
+
+    def submit(self, envelope: Envelope) -> Receipt:
+        """Accept an envelope at once, or drop it."""
+        ...
+
+    def recall(self, token: str) -> Receipt | None:
+        """Return the receipt of a reset that an earlier request asked for, if this process knows it."""
+        ...
+
+
+class Visitor:
+    """The person behind a request.
+
+    The helpers are awaited and do not wait: they check what is said, accept it, and return a :class:`~usercom_asgi.Receipt`;
+    the delivery to User.com goes on in the background. They raise
+    :class:`~usercom_asgi.InvalidCommand` for what User.com could never take, and otherwise cannot fail.
+    """
+
+    __slots__ = (
+        "_cookies", "_delivery", "_has_recalled", "_identity", "_lane", "_reset", "_scope", "has_reset", "is_suppressed",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, delivery: Delivery) -> None:
+        self._scope = scope
+        self._delivery = delivery
+        self._cookies: dict[str, str] | None = None
+        self._identity: dict[str, Json] = {}
+        self._lane: str | None = None
+        self._reset: tuple[ResetMarker, Receipt] | None = None
+        self._has_recalled = False
+        #: This request has asked for a reset.
+        self.has_reset = False
+        #: No snippet will go into this response.
+        self.is_suppressed = False
+
+    def __repr__(self) -> str:
+        return f"<Visitor {'known' if self.is_identified else 'anonymous'}>"
+
+    @property
+    def key(self) -> str | None:
+        """The visitor's user key; None if there is none, or none yet.
+
+        Whoever holds it can open this visitor's chat: it is a secret, and never a proof of identity.
+        """
+        reset = self.reset
+        if reset is not None:
+            return reset[1].key
+        key, marker = self._read_cookie(COOKIE), self.marker
+        return key if is_user_key(key) and not (marker and marker.ended(key)) else None
+
+    @property
+    def user_id(self) -> str | None:
+        """The application's own id of this person, if it was told."""
+        return cast("str | None", self._identity.get("user_id"))
+
+    @property
+    def email(self) -> str | None:
+        """The person's e-mail address, if it was told."""
+        return cast("str | None", self._identity.get("email"))
+
+    @property
+    def is_identified(self) -> bool:
+        """True if it was said who this is, by ``user_id`` or ``email``."""
+        return any(name in self._identity for name in _IDENTIFIERS)
+
+    @property
+    def attributes(self) -> Mapping[str, Json]:
+        """What was told of this person, as User.com takes it."""
+        return self._identity
+
+    @property
+    def marker(self) -> ResetMarker | None:
+        """What an earlier reset of this browser left behind."""
+        return ResetMarker.parse(self._read_cookie(MARKER))
+
+    @property
+    def old_key(self) -> str | None:
+        """A key that the browser still sends though a reset has ended it."""
+        key, marker = self._read_cookie(COOKIE), self.marker
+        return key if is_user_key(key) and marker and marker.ended(key) else None
+
+    @property
+    def reset(self) -> tuple[ResetMarker, Receipt] | None:
+        """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
+        if self._reset is None and not self._has_recalled:
+            self._has_recalled = True
+            marker, key = self.marker, self._read_cookie(COOKIE)
+            if marker and (not is_user_key(key) or marker.ended(key)):
+                receipt = self._delivery.recall(marker.token)
+                self._reset = (marker, receipt) if receipt else None
+                self._lane = marker.token if receipt else None
+        return self._reset
+
+    def identify(self, **attributes: Any) -> None:
+        """Say who this is: for this response's ``window.civchat``, and for the commands that follow.
+
+        Takes the standard attributes (``user_id``, ``email``, ``first_name``, ``phone_number``, ...), ``company={...}`` and
+        any custom ones; None is left out. Nothing is sent by this alone: the widget on the page sends it, or the next hit.
+
+        Raises:
+            InvalidCommand: A name is reserved or a value cannot be sent.
+
+        """
+        self._identity |= clean_attributes(attributes)
+
+    async def page_hit(self, url: str | None = None, event: Event | None = None, **attributes: Any) -> Receipt:
+        """Record a page view that the widget does not see, and attributes with it: ``UE.pageHit``.
+
+        An ``event`` travels in the same hit: it belongs to whoever User.com takes the visitor for after it. The URL is the
+        request's own unless given. Without a user key and a known user the hit is skipped: it would make a new user each time.
+
+        Raises:
+            InvalidCommand: A value cannot be sent.
+
+        """
+        command = PageHit(url and _without_key(url), event, {**self._identity, **attributes})
+        return self._say(command)
+
+    async def event(self, name: str, **data: Any) -> Receipt:
+        """Record an event: ``userengage('event.NAME', {...})``.
+
+        Raises:
+            InvalidCommand: The name is empty or a value cannot be sent.
+
+        """
+        return self._say(Event(name, data))
+
+    async def product_event(
+        self,
+        product_id: str,
+        event_type: EventType | str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        custom_data: Mapping[str, object] | None = None,
+        **attributes: Any,
+    ) -> Receipt:
+        """Record what happened to a product: ``userengage('product_event', {...})``.
+
+        Raises:
+            InvalidCommand: The product is missing, the type is none of the sixteen, or a value cannot be sent.
+
+        """
+        kind = cast("EventType", event_type)
+        return self._say(ProductEvent(product_id, kind, name, description, attributes, custom_data or {}))
+
+    async def update(self, **attributes: Any) -> Receipt:
+        """Change attributes without a page view: ``userengage('client.update', {...})``.
+
+        Raises:
+            InvalidCommand: A name is reserved or a value cannot be sent.
+
+        """
+        return self._say(Update(attributes))
+
+    async def reset_auth(self, **new_user: Any) -> Receipt:
+        """End this visitor, and start the one whose details are given: ``UE.resetAuth``. To be called at logout.
+
+        The call to User.com starts at once and is not waited for. The response gives the browser the new visitor's cookie, or
+        none; commands said before this keep the old key, and those said after it wait for the new one.
+
+        Raises:
+            InvalidCommand: A name is reserved or a value cannot be sent.
+
+        """
+        command = ResetAuth(new_user)
+        if self._reset is not None and self.has_reset:
+            return self._reset[1]  # one logout is one new visitor, however often it is said
+        marker = ResetMarker.new(digest(self.key or self.old_key))
+        self._identity = dict(cast("Mapping[str, Json]", command.attributes))
+        self._lane = marker.token
+        receipt = self._submit(command, key=None)
+        self._reset, self.has_reset = (marker, receipt), True
+        return receipt
+
+    def suppress(self) -> None:
+        """Leave the snippet out of this response."""
+        self.is_suppressed = True
+
+    def _say(self, command: Command) -> Receipt:
+        key = self.key
+        if self._reset is not None and not self._reset[1].is_final:  # `key` has looked for one
+            return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
+        if key is None and not self.is_identified:
+            return Receipt(Status.SKIPPED, _NO_KEY)
+        return self._submit(command, key=key)
+
+    def _submit(self, command: Command, *, key: str | None) -> Receipt:
+        who = {name: self._identity[name] for name in _IDENTIFIERS if name in self._identity}
+        lane = self._lane or key or f"known:{who.get('user_id') or who.get('email')}"
+        page = page_context(self._scope)
+        return self._delivery.submit(Envelope(command=command, lane=lane, key=key, identity=who, page=page))
+
+    def _read_cookie(self, name: str) -> str | None:
+        if self._cookies is None:
+            self._cookies = read_cookies(self._scope["headers"], COOKIE, MARKER)
+        return self._cookies.get(name)
+
+
+def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
+    """Return the visitor of a request, a websocket or a scope; the typed way, and a FastAPI dependency.
+
+    Raises:
+        RuntimeError: ``UserComMiddleware`` is not around this application.
+
+    """
+    scope = connection.scope if isinstance(connection, HTTPConnection) else connection
+    visitor = scope.get("state", {}).get(STATE_KEY)
+    if not isinstance(visitor, Visitor):
+        raise RuntimeError("there is no visitor here: add UserComMiddleware to the application")  # noqa: TRY004
+    return visitor
+
+
+# FastAPI reads a dependency's annotations, knows HTTPConnection, and has no idea of a union with it.
+get_visitor.__annotations__["connection"] = HTTPConnection
+
+
+def page_context(scope: Scope) -> PageContext:
+    """Return where a request comes from, as User.com is told: free of user keys and of what no header can hold."""
+    headers = {name: value for name, value in scope["headers"] if name in (b"referer", b"user-agent")}
+    url = URL(scope=scope)
+    agent = headers.get(b"user-agent", b"").decode("latin-1")
+    if url.scheme in ("ws", "wss"):
+        url = url.replace(scheme="https" if url.scheme == "wss" else "http")
+    return PageContext(
+        url=_without_key(str(url)),
+        domain=url.hostname or "",
+        referrer=_without_key(headers.get(b"referer", b"").decode("latin-1")),
+        user_agent=_UNPRINTABLE.sub("", agent),
+    )
+
+
+def _without_key(url: str) -> str:
+    """Take ``?__ca__chat=`` out: it opens the visitor's chat, and addresses end in logs."""
+    return _KEY_IN_URL.sub("", url).rstrip("?&") if COOKIE in url else url
