@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from .context import PageContext
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
@@ -18,16 +20,6 @@ if TYPE_CHECKING:
 
 #: How long a reset stays ours, in seconds: after it the widget makes the new visitor, and the delivery must not.
 RESET_DEADLINE = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class PageContext:
-    """Where it was said: the page's address (free of ``__ca__chat``), the site's host, and the visitor's browser."""
-
-    url: str = ""
-    domain: str = ""
-    referrer: str = ""
-    user_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -43,7 +35,7 @@ class Envelope:
     lane: str
     key: str | None = None
     identity: Mapping[str, object] = field(default_factory=dict[str, object])
-    page: PageContext = PageContext()
+    page: PageContext = field(default_factory=PageContext)
     said_at: float = field(default_factory=time.time)
 
     def __repr__(self) -> str:

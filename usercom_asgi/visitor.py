@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from starlette.datastructures import URL
 from starlette.requests import HTTPConnection
 
 from .attributes import Json, clean_attributes
 from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
-from .envelope import Envelope, PageContext
+from .context import page_context, without_key
+from .envelope import Envelope
 from .identity import COOKIE, MARKER, ResetMarker, digest, is_user_key, read_cookies
 from .receipts import Receipt, Status
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 STATE_KEY = "usercom"
 
 _NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
-_KEY_IN_URL = re.compile(r"(?<=[?&])__ca__chat=[^&#]*&?")
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 # How a profile can be found without a key; the rest of what is known does not tell who somebody is.
 _IDENTIFIERS = ("user_id", "email")
 
@@ -148,7 +145,7 @@ class Visitor:
             InvalidCommand: A value cannot be sent.
 
         """
-        command = PageHit(url and _without_key(url), event, {**self._identity, **attributes})
+        command = PageHit(url and without_key(url), event, {**self._identity, **attributes})
         return self._say(command)
 
     async def event(self, name: str, **data: Any) -> Receipt:
@@ -248,23 +245,3 @@ def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
 
 # FastAPI reads a dependency's annotations, knows HTTPConnection, and has no idea of a union with it.
 get_visitor.__annotations__["connection"] = HTTPConnection
-
-
-def page_context(scope: Scope) -> PageContext:
-    """Return where a request comes from, as User.com is told: free of user keys and of what no header can hold."""
-    headers = {name: value for name, value in scope["headers"] if name in (b"referer", b"user-agent")}
-    url = URL(scope=scope)
-    agent = headers.get(b"user-agent", b"").decode("latin-1")
-    if url.scheme in ("ws", "wss"):
-        url = url.replace(scheme="https" if url.scheme == "wss" else "http")
-    return PageContext(
-        url=_without_key(str(url)),
-        domain=url.hostname or "",
-        referrer=_without_key(headers.get(b"referer", b"").decode("latin-1")),
-        user_agent=_UNPRINTABLE.sub("", agent),
-    )
-
-
-def _without_key(url: str) -> str:
-    """Take ``?__ca__chat=`` out: it opens the visitor's chat, and addresses end in logs."""
-    return _KEY_IN_URL.sub("", url).rstrip("?&") if COOKIE in url else url

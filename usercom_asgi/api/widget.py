@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from ..commands import Update
     from ..config import UserComConfig
-    from ..envelope import Envelope, PageContext
+    from ..context import PageContext
+    from ..envelope import Envelope
 
 PING = "/api/v2/user-chatping/"
 EVENT = "/api/event/"

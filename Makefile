@@ -1,0 +1,65 @@
+# `make demo` and `make test` need make and Python 3.11 or newer; all else goes into .venv by itself.
+#
+#   make demo                     the shop beside a local User.com: two addresses to open
+#   make test                     every check: ruff, mypy, pyright, pytest
+#   make demo PYTHON=python3.13   which Python to make .venv with
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --quiet --disable-pip-version-check
+# What is there of it: the benchmarks may be missing.
+CODE := $(wildcard usercom_asgi tests examples bench)
+# The oldest Python and pip that will do: pip knows dependency groups since 25.1.
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PIP_WANTED := pip>=25.1
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/examples.installed
+	@$(RUN) -m examples.demo
+
+test: lint
+	$(RUN) -m pytest
+
+lint: $(VENV)/dev.installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy $(CODE)
+	$(RUN) -m pyright
+
+bench: $(VENV)/dev.installed
+	$(RUN) -m bench
+
+clean:
+	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Both install again when pyproject.toml has changed, and neither takes away what the other brought.
+$(VENV)/examples.installed: pyproject.toml $(VENV)/made
+	@echo "Installing what the demo needs into $(VENV) ..."
+	@$(PIP) install --editable . --group examples
+	@touch $@
+
+$(VENV)/dev.installed: pyproject.toml $(VENV)/made
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(PIP) install --editable . --group dev
+	@touch $(VENV)/examples.installed $@  # the group dev holds the other
+
+# The Python that made .venv may have left the machine since: then it is made anew.
+ifneq ($(shell $(RUN) -c 'print("works")' 2>/dev/null),works)
+.PHONY: $(VENV)/made
+endif
+
+$(VENV)/made:
+	@$(RUN) -c 'import pip; $(IS_NEW_ENOUGH)' 2>/dev/null || { \
+	  command -v $(PYTHON) >/dev/null || { \
+	    echo "No $(PYTHON) here. Install Python 3.11 or newer, or say where it is: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }; \
+	  $(PYTHON) -c '$(IS_NEW_ENOUGH)' || { \
+	    echo "usercom-asgi needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
+	      "Say which to take: make $(MAKECMDGOALS) PYTHON=python3.13" >&2; exit 1; }; \
+	  echo "Making $(VENV) ..."; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@$(PIP) install '$(PIP_WANTED)'
+	@touch $@

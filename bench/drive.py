@@ -1,0 +1,65 @@
+"""Drives one application with N requests, in this process and without a server: `python -m bench.drive VARIANT CASE N`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from bench.apps import CASES, make_app
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message
+
+HEADERS = [
+    (b"host", b"shop.example.com"),
+    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"),
+    (b"accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    (b"accept-language", b"en,pl;q=0.7"),
+    (b"accept-encoding", b"gzip, deflate, br, zstd"),
+    (b"referer", b"https://shop.example.com/"),
+    (b"cookie", b"session=eyJ1c2VyIjogImFsaWNlIn0.aGVsbG8; __ca__chat=abcdef123456; theme=dark"),
+]
+
+
+async def drive(app: ASGIApp, path: str, count: int) -> float:
+    """Send the requests one after the other; returns the seconds that they took."""
+    state: dict[str, Any] = {}
+    started, stop, stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def lifespan_receive() -> Message:
+        if not started.is_set():
+            return {"type": "lifespan.startup"}
+        await stop.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def lifespan_send(message: Message) -> None:
+        (started if message["type"] == "lifespan.startup.complete" else stopped).set()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        pass
+
+    life = asyncio.create_task(app({"type": "lifespan", "asgi": {}, "state": state}, lifespan_receive, lifespan_send))  # type: ignore[arg-type]
+    await started.wait()
+    began = time.perf_counter()
+    for _ in range(count):
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https",
+            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": list(HEADERS),
+            "client": ("192.0.2.1", 50000), "server": ("127.0.0.1", 8000), "state": dict(state),
+        }  # fmt: skip
+        await app(scope, receive, send)
+    took = time.perf_counter() - began
+    stop.set()
+    await stopped.wait()
+    await life
+    return took
+
+
+if __name__ == "__main__":
+    _, variant, case, count = sys.argv
+    print(asyncio.run(drive(make_app(variant), CASES[case], int(count))))

@@ -1,0 +1,205 @@
+"""The whole story, in a real browser against real servers: a visit, a login, a purchase, a logout, the next person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from chromium import chromium
+from conftest import UserCom
+from playwright.sync_api import Browser, BrowserContext, Page
+from serving import eventually, free_port, serve_app
+
+from usercom_asgi import UserComConfig
+
+from .shop import END, shop
+
+pytestmark = pytest.mark.browser
+
+HOSTS = ["127.0.0.1", "localhost", "shop.example.com"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium("MAP *.example.com 127.0.0.1") as browser:
+        yield browser
+
+
+@dataclass
+class Shopper:
+    """Somebody with a browser."""
+
+    page: Page
+    context: BrowserContext
+    address: str
+
+    def open(self) -> None:
+        self.page.goto(self.address)
+
+    def click(self, name: str) -> None:
+        with self.page.expect_navigation():
+            self.page.click(f"#{name}")
+
+    def wait_for_the_widget(self) -> None:
+        self.page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Every `__ca__chat` that the browser holds, by its domain."""
+        return {str(c["domain"]): str(c["value"]) for c in self.context.cookies() if c["name"] == "__ca__chat"}
+
+    @property
+    def key(self) -> str:
+        [key] = self.keys.values()
+        return key
+
+    @property
+    def html(self) -> str:
+        """The page as the server sent it: the sandbox's widget adds to what is in the DOM."""
+        return str(self.page.evaluate("async () => (await fetch(location.href, {cache: 'no-store'})).text()"))
+
+
+@contextmanager
+def visiting(browser: Browser, config: UserComConfig, host: str = "127.0.0.1") -> Iterator[Shopper]:
+    with serve_app(shop(config)) as port:
+        context = browser.new_context()
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        try:
+            yield Shopper(page, context, f"http://{host}:{port}/")
+        finally:
+            context.close()
+        assert errors == []
+
+
+def say_in_the_chat(shopper: Shopper, usercom: UserCom, text: str) -> None:
+    shopper.page.evaluate("userengage('widget.open')")
+    shopper.page.fill("#__ue_widget_mount input", text)
+    shopper.page.press("#__ue_widget_mount input", "Enter")
+    eventually(lambda: usercom.store.users[shopper.key].conversation)
+
+
+def leave_a_legacy_key(shopper: Shopper) -> None:
+    """What an old widget left, and the real one still takes before the cookie."""
+    shopper.page.evaluate("key => localStorage.setItem('__ca__chat', key)", shopper.key)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_whole_story(browser: Browser, usercom: UserCom, host: str) -> None:
+    with visiting(browser, usercom.config(reset_wait=5), host) as shopper:
+        until_logged_in_and_bought(shopper, usercom)
+        old = shopper.key
+        say_in_the_chat(shopper, usercom, "where is my order?")
+        leave_a_legacy_key(shopper)
+
+        shopper.click("logout")
+        shopper.wait_for_the_widget()
+        assert_somebody_new(shopper, usercom, old)
+        assert list(shopper.keys) == [".example.com" if host == "shop.example.com" else host]
+
+        shopper.click("bob")
+        shopper.wait_for_the_widget()
+        eventually(lambda: usercom.store.users[shopper.key].attributes.get("user_id") == "id-bob")
+        assert usercom.store.users[old].attributes["user_id"] == "id-alice"
+        assert len(usercom.store.users) == 2
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["slow to begin", "slow to answer"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "shop.example.com"])
+def test_user_com_is_too_slow_to_name_the_new_key_in_time(browser: Browser, usercom: UserCom, host: str, before: bool) -> None:
+    with visiting(browser, usercom.config(reset_wait=0.1), host) as shopper:
+        until_logged_in_and_bought(shopper, usercom)
+        old = shopper.key
+        say_in_the_chat(shopper, usercom, "where is my order?")
+        leave_a_legacy_key(shopper)
+        usercom.faults.latency(1.0, before=before, sender="server")
+
+        shopper.click("logout")
+        # The page is there, whole and at once; nobody is tracked on it, since nobody is known yet.
+        assert shopper.page.inner_text("h1") == "Hello, stranger"
+        assert shopper.keys == {}
+        eventually(lambda: len(usercom.store.users) == 2)
+        shopper.page.wait_for_timeout(1200 if not before else 300)
+
+        shopper.open()
+        shopper.wait_for_the_widget()
+        assert_somebody_new(shopper, usercom, old)
+
+
+def test_the_key_comes_while_the_next_page_waits_its_moment(browser: Browser, usercom: UserCom) -> None:
+    with visiting(browser, usercom.config(reset_wait=0.4)) as shopper:
+        until_logged_in_and_bought(shopper, usercom)
+        old = shopper.key
+        usercom.faults.latency(0.6, sender="server")
+        shopper.click("logout")
+        shopper.wait_for_the_widget()
+        assert_somebody_new(shopper, usercom, old)
+
+
+def until_logged_in_and_bought(shopper: Shopper, usercom: UserCom) -> None:
+    shopper.open()
+    shopper.wait_for_the_widget()
+    key = shopper.key
+    assert list(usercom.store.users) == [key]
+    assert [hit.from_widget for hit in usercom.store.hits] == [True]
+
+    shopper.click("alice")
+    shopper.wait_for_the_widget()
+    eventually(lambda: usercom.store.users[key].attributes.get("user_id") == "id-alice")
+
+    shopper.click("buy")
+    shopper.wait_for_the_widget()
+    eventually(lambda: usercom.store.product_events and usercom.store.events)
+    [purchase] = usercom.store.product_events
+    [event] = usercom.store.events
+    assert (purchase.key, purchase.product_id, event.key, event.name) == (key, "sku-1", key, "purchase")
+    assert shopper.key == key
+    assert len(usercom.store.users) == 1
+
+
+def assert_somebody_new(shopper: Shopper, usercom: UserCom, old: str) -> None:
+    new = shopper.key
+    assert new != old
+    assert list(usercom.store.users) == [old, new]  # exactly one new user
+    assert usercom.store.users[new].attributes == {}
+    assert usercom.store.users[new].conversation == []
+    for html in (shopper.html, shopper.page.content()):
+        for of_alice in (old, "id-alice", "alice@example.com", "Alice"):
+            assert of_alice not in html
+        assert END in html
+    shopper.page.evaluate("userengage('widget.open')")
+    assert "where is my order?" not in shopper.page.inner_text("#__ue_widget_mount section")
+    assert shopper.page.evaluate("localStorage.getItem('__ca__chat')") is None
+    assert shopper.page.evaluate("window.civchat.userKey") == new
+
+
+@pytest.mark.parametrize("fault", ["answers 500", "hangs", "is not listening"])
+def test_user_com_is_down_and_the_shop_is_open(browser: Browser, usercom: UserCom, fault: str) -> None:
+    settings: dict[str, Any] = {"grace": 0.2, "timeout": 1.0}
+    if fault == "is not listening":
+        settings["base_url"] = f"http://127.0.0.1:{free_port()}"
+    elif fault == "hangs":
+        usercom.faults.hang()
+    else:
+        usercom.faults.status(500)
+    with visiting(browser, usercom.config(**settings)) as shopper:
+        shopper.page.set_default_timeout(5_000)
+        shopper.context.add_cookies([{"name": "__ca__chat", "value": "oldkey123456", "url": shopper.address}])
+        shopper.open()
+        for button, hello in (
+            ("alice", "Hello, Alice"),
+            ("buy", "Hello, Alice"),
+            ("logout", "Hello, stranger"),
+            ("bob", "Hello, Bob"),
+        ):
+            shopper.click(button)
+            assert shopper.page.inner_text("h1").startswith(hello)
+            assert shopper.page.inner_text("footer") == "the end of the page"
+            took = shopper.page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
+            assert took < 3_000, f"{button}: {took} ms while User.com {fault}"
+        assert "oldkey123456" not in shopper.keys.values()
+        assert usercom.store.users == {}

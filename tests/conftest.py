@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from usercom_asgi import UserComConfig
+from usercom_asgi.sandbox import Sandbox, serve
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Every async test runs on both."""
+    return str(request.param)
+
+
+class UserCom:
+    """The stand-in for User.com, served on a real socket."""
+
+    def __init__(self, sandbox: Sandbox, url: str) -> None:
+        self.sandbox = sandbox
+        self.store = sandbox.store
+        self.faults = sandbox.faults
+        self.url = url
+
+    def config(self, **settings: Any) -> UserComConfig:
+        return UserComConfig(**{"base_url": self.url, "api_key": "ABC123", **settings})
+
+    def new_user(self) -> str:
+        """Have a visitor, as a first ping of the widget would make one."""
+        import httpx
+
+        answer = httpx.post(f"{self.url}/api/v2/user-chatping/", json={"apiKey": "ABC123", "url": "http://shop.example.com/"})
+        self.store.hits.clear()
+        return str(answer.json()["user"]["key"])
+
+
+@pytest.fixture(scope="session")
+def _served() -> Iterator[UserCom]:
+    sandbox = Sandbox(api_key="ABC123")
+    with serve(sandbox) as server:
+        yield UserCom(sandbox, server.url)
+
+
+@pytest.fixture
+def usercom(_served: UserCom) -> Iterator[UserCom]:
+    _served.store.clear()
+    _served.faults.clear()
+    yield _served
+    if _served.faults.describe():
+        _served.faults.stop()  # what hangs is given up, or it would go on into the next test
+        time.sleep(0.1)
+    _served.faults.clear()
+
+
+CONFIG = UserComConfig(app="acme", api_key="ABC123")
+
+
+@pytest.fixture
+def config() -> UserComConfig:
+    return CONFIG

@@ -1,0 +1,223 @@
+"""The delivery against a sender of the test's own: order, bounds, retries."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from conftest import CONFIG
+from driver import until
+
+from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable, UserComConfig
+from usercom_asgi.delivery.retry import RetryPolicy
+from usercom_asgi.delivery.runtime import Runtime
+from usercom_asgi.envelope import Answer, Envelope
+
+FAST = RetryPolicy(first=0.01, longest=0.02)
+
+
+class Post:
+    """A sender that remembers, and fails as it is told."""
+
+    def __init__(self, *outcomes: Exception | Answer, delay: float = 0.0) -> None:
+        self.sent: list[tuple[str, Any, str | None]] = []
+        self.outcomes = list(outcomes)
+        self.delay = delay
+        self.now = 0
+        self.most = 0
+        self.closed = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Post]:
+        yield self
+        self.closed = True
+
+    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await anyio.sleep(self.delay)
+            outcome = self.outcomes.pop(0) if self.outcomes else Answer(key)
+            self.sent.append((envelope.lane, envelope.command, key))
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+        finally:
+            self.now -= 1
+
+
+def said(n: int, lane: str = "a", key: str | None = "key") -> Envelope:
+    return Envelope(command=Event("said", {"n": n}), lane=lane, key=key)
+
+
+def numbers(post: Post, lane: str) -> list[int]:
+    return [command.data["n"] for each, command, _ in post.sent if each == lane]
+
+
+@asynccontextmanager
+async def running(post: Post, retry: RetryPolicy = FAST, **settings: Any) -> AsyncIterator[Runtime]:
+    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})
+    runtime = Runtime(post.open, config, retry)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(runtime.run)
+        yield runtime
+        await runtime.drain()
+    assert post.closed
+
+
+async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> None:
+    post = Post(delay=0.001)
+    lanes = [random.choice("abcdefgh") for _ in range(200)]
+    async with running(post) as runtime:
+        for n, lane in enumerate(lanes):
+            runtime.submit(said(n, lane))
+    for lane in set(lanes):
+        assert numbers(post, lane) == [n for n, each in enumerate(lanes) if each == lane]
+    assert 1 < post.most <= CONFIG.max_concurrency
+
+
+async def test_one_visitor_is_never_sent_twice_at_a_time() -> None:
+    post = Post(delay=0.001)
+    async with running(post) as runtime:
+        for n in range(20):
+            runtime.submit(said(n))
+    assert post.most == 1
+
+
+async def test_a_slow_visitor_holds_back_nobody_else() -> None:
+    class Slow(Post):
+        async def send(self, envelope: Envelope, key: str | None) -> Answer:
+            if envelope.lane == "slow":
+                await anyio.sleep(0.5)
+            return await super().send(envelope, key)
+
+    post = Slow()
+    async with running(post) as runtime:
+        runtime.submit(said(0, "slow"))
+        with anyio.fail_after(0.4):
+            for n in range(50):
+                runtime.submit(said(n, f"lane{n % 5}"))
+            await until(lambda: len(post.sent) == 50)
+
+
+async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    post = Post(delay=0.05)
+    async with running(post, max_waiting=5) as runtime:
+        receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(5)]
+        await anyio.sleep(0.01)
+        assert post.now == 5
+        receipts += [runtime.submit(said(n, f"lane{n}")) for n in range(5, 9)]
+    assert [each.status for each in receipts] == [Status.DELIVERED] * 5 + [Status.DROPPED] * 4
+    assert (runtime.stats.accepted, runtime.stats.delivered, runtime.stats.dropped) == (5, 5, 4)
+    assert len([each for each in caplog.records if "max_waiting" in each.message]) == 1
+
+
+async def test_a_failure_that_may_pass_is_tried_again_in_order() -> None:
+    post = Post(Unavailable("503"), Unavailable("503"), Unavailable("503"))
+    async with running(post) as runtime:
+        receipts = [runtime.submit(said(n)) for n in range(3)]
+    assert numbers(post, "a") == [0, 0, 0, 0, 1, 2]
+    assert {each.status for each in receipts} == {Status.DELIVERED}
+    assert runtime.stats.retried == 3
+
+
+async def test_a_refusal_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
+    post = Post(Refused("answered 400", detail="secret value"))
+    async with running(post) as runtime:
+        receipts = [runtime.submit(said(n)) for n in range(2)]
+    assert [each.status for each in receipts] == [Status.DROPPED, Status.DELIVERED]
+    assert "answered 400" in receipts[0].reason
+    assert "secret value" not in caplog.text
+
+
+async def test_an_error_of_ours_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
+    post = Post(ZeroDivisionError())
+    async with running(post) as runtime:
+        receipts = [runtime.submit(said(n)) for n in range(2)]
+    assert [each.status for each in receipts] == [Status.DROPPED, Status.DELIVERED]
+
+
+async def test_after_its_deadline_a_command_is_given_up() -> None:
+    post = Post(*[Unavailable("503")] * 50)
+    async with running(post, RetryPolicy(first=0.01, longest=0.01, deadline=0.1), grace=3) as runtime:
+        receipt = runtime.submit(said(1))
+        assert not await receipt.delivered(2)
+    assert receipt.status is Status.DROPPED
+    assert "given up" in receipt.reason
+
+
+async def test_retry_after_is_the_least() -> None:
+    post = Post(Unavailable("429", status=429, retry_after=0.3))
+    async with running(post) as runtime:
+        began = anyio.current_time()
+        assert await runtime.submit(said(1)).delivered(3)
+        assert anyio.current_time() - began >= 0.3
+
+
+async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
+    """With Unified Identification a hit may turn out to be somebody else's, and what follows is theirs."""
+    post = Post(Answer("switched", then=Event("said", {"n": 1})), Answer("switched"))
+    async with running(post) as runtime:
+        hit = runtime.submit(Envelope(command=PageHit(event=Event("said", {"n": 1})), lane="a", key="key"))
+        runtime.submit(said(2))
+    assert [key for _, _, key in post.sent] == ["key", "switched", "switched"]
+    assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
+    assert hit.key == "switched"
+
+
+async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
+    post = Post(Answer("k", then=Event("said", {"n": 1})), Unavailable("503"))
+    async with running(post) as runtime:
+        runtime.submit(Envelope(command=PageHit(), lane="a", key="key"))
+    assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
+
+
+async def test_what_follows_a_reset_waits_for_its_key() -> None:
+    post = Post(Unavailable("503"), Answer("new"))
+    async with running(post) as runtime:
+        runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        runtime.submit(said(1, "reset", None))
+    assert [key for _, _, key in post.sent] == [None, None, "new"]
+
+
+async def test_while_nobody_answers_user_com_is_known_to_be_down() -> None:
+    post = Post(Unavailable("x"), Unavailable("x"), Unavailable("x"))
+    async with running(post) as runtime:
+        assert runtime.reachable
+        receipt = runtime.submit(said(1))
+        await until(lambda: not runtime.reachable)
+        assert await receipt.delivered(2)
+        assert runtime.reachable
+
+
+async def test_nothing_is_accepted_after_the_drain() -> None:
+    post = Post()
+    async with running(post) as runtime:
+        pass
+    assert runtime.submit(said(1)).status is Status.DROPPED
+
+
+async def test_a_cancelled_drain_ends_all_the_same() -> None:
+    post = Post(delay=60)
+    config = UserComConfig(app="acme", api_key="ABC123", grace=0.1)
+    runtime = Runtime(post.open, config)
+    with anyio.fail_after(3):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(runtime.run)
+            receipt = runtime.submit(said(1))
+            await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+    assert receipt.status is Status.DROPPED
+
+
+async def test_receipts_are_recalled_by_name_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.runtime._REMEMBERED", 3)
+    post = Post()
+    async with running(post) as runtime:
+        for n in range(5):
+            await runtime.settle(runtime.submit(said(n)), f"token{n}", 1)
+        assert [runtime.recall(f"token{n}") is not None for n in range(5)] == [False, False, True, True, True]

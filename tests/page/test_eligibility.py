@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+from driver import http_scope, start
+
+from usercom_asgi.page.eligibility import why_not
+from usercom_asgi.page.headers import header_list
+
+HTML = "text/html; charset=utf-8"
+
+
+def reason(
+    headers: dict[str, str] | None = None, *, status: int = 200, method: str = "GET", request: dict[str, str] | None = None
+) -> str | None:
+    message = start({"content-type": HTML, **(headers or {})}, status)
+    return why_not(http_scope(method=method, headers=request or {}), message, header_list(message))
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        HTML,
+        "text/html",
+        "TEXT/HTML ; charset=x",
+        "text/html;charset=ISO-8859-1",
+        'text/html; charset="shift_jis"',
+        "text/html;",
+    ],
+)
+def test_pages_may_be_rewritten(content_type: str) -> None:
+    assert reason({"content-type": content_type}) is None
+    assert reason({"Content-Encoding": "identity"}) is None
+    assert reason({"content-encoding": ""}) is None
+    assert reason(status=404) is None
+    assert reason(method="HEAD") is None
+    assert reason(method="POST") is None
+    assert reason(request={"hx-request": "true", "hx-boosted": "true"}) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ({"status": 206}, "206"),
+        ({"status": 204}, "204"),
+        ({"status": 205}, "205"),
+        ({"status": 304}, "304"),
+        ({"status": 103}, "103"),
+        ({"status": 302}, "302"),
+        ({"method": "OPTIONS"}, "OPTIONS"),
+        ({"method": "CONNECT"}, "CONNECT"),
+        ({"headers": {"content-type": "application/json"}}, "application/json"),
+        ({"headers": {"content-type": "text/html-ish"}}, "text/html-ish"),
+        ({"headers": {"content-type": "application/xhtml+xml"}}, "xhtml"),
+        ({"headers": {"content-type": "text/html; charset=UTF-16LE"}}, "utf-16"),
+        ({"headers": {"content-type": "text/html; charset=iso-2022-jp"}}, "iso-2022"),
+        ({"headers": {"content-type": "text/html; x=y; Charset='utf-7'"}}, "utf-7"),
+        ({"headers": {"Content-Encoding": "gzip"}}, "encoded"),
+        ({"headers": {"content-encoding": "identity, br"}}, "encoded"),
+        ({"headers": {"Content-Disposition": "Attachment; filename=x.html"}}, "download"),
+        ({"headers": {"cache-control": "max-age=1, No-Transform"}}, "no-transform"),
+        ({"request": {"hx-request": "true"}}, "fragment"),
+    ],
+)
+def test_others_may_not(case: dict[str, object], says: str) -> None:
+    why = reason(**case)  # type: ignore[arg-type]
+    assert why is not None
+    assert says in why
+
+
+def test_without_a_content_type_and_with_two_lengths() -> None:
+    scope = http_scope()
+    message = start({})
+    assert "content-type" in (why_not(scope, message, []) or "")
+    twice = [(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"2")]
+    assert "content-length" in (why_not(scope, message, twice) or "")

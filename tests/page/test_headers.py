@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usercom_asgi.page.headers import (
+    content_length,
+    for_changed_body,
+    for_person,
+    header_list,
+    private,
+    vary_on_cookie,
+    with_content_length,
+)
+
+TOUCHED = {
+    b"etag", b"last-modified", b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature",
+    b"signature-input", b"accept-ranges", b"cache-control", b"vary", b"content-length",
+}  # fmt: skip
+NAMES = st.sampled_from(
+    [b"Set-Cookie", b"set-cookie", b"X-Frame-Options", b"link", b"ETag", b"etag", b"Vary", b"Cache-Control", b"Digest",
+     b"Accept-Ranges", b"Last-Modified", b"Content-Length", b"server-timing", b"referrer-policy"]
+)  # fmt: skip
+HEADERS = st.lists(
+    st.tuples(NAMES, st.sampled_from([b"1", b'"abc"', b"public, max-age=60", b"Accept", b"private", b"a=b"])), max_size=12
+)
+
+
+@given(HEADERS)
+def test_no_other_header_is_touched_reordered_or_lost(headers: list[tuple[bytes, bytes]]) -> None:
+    def others(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        return [(name, value) for name, value in given if name.lower() not in TOUCHED]
+
+    before = list(headers)
+    for changed in (for_changed_body(headers), for_person(headers), with_content_length(headers, 7), private(headers)):
+        assert others(changed) == others(headers)
+    assert headers == before
+
+
+@given(HEADERS)
+def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]]) -> None:
+    changed = for_person(for_changed_body(headers))
+    directives = b",".join(value for name, value in changed if name.lower() == b"cache-control")
+    assert b"private" in directives or b"no-store" in directives
+    assert b"public" not in directives
+    assert any(name.lower() == b"vary" and b"cookie" in value.lower() for name, value in changed)
+    assert not [name for name, _ in changed if name.lower() in (b"etag", b"last-modified", b"digest", b"accept-ranges")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], b"private"),
+        ([b"public, max-age=60"], b"private, max-age=60"),
+        ([b"max-age=60", b"s-maxage=600"], b"private, max-age=60"),
+        ([b"no-cache"], b"private, no-cache"),
+        ([b"no-store"], b"no-store"),
+        ([b"Private"], b"Private"),
+    ],
+)
+def test_cache_control(given: list[bytes], expected: bytes) -> None:
+    changed = private([(b"Cache-Control", value) for value in given])
+    assert [value for name, value in changed if name.lower() == b"cache-control"] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([], [b"Cookie"]), ([b"Accept"], [b"Accept", b"Cookie"]), ([b"accept, COOKIE"], [b"accept, COOKIE"]), ([b"*"], [b"*"])],
+)
+def test_vary(given: list[bytes], expected: list[bytes]) -> None:
+    assert [value for _, value in vary_on_cookie([(b"vary", value) for value in given])] == expected
+
+
+def test_an_etag_becomes_weak() -> None:
+    assert for_changed_body([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')]) == [(b"ETag", b'W/"abc"'), (b"etag", b'W/"d"')]
+
+
+@pytest.mark.parametrize(
+    ("values", "length"), [([b"12"], 12), ([b" 12 "], 12), ([], None), ([b"x"], None), ([b"-1"], None), ([b"1", b"1"], None)]
+)
+def test_a_content_length_that_can_be_believed(values: list[bytes], length: int | None) -> None:
+    assert content_length([(b"Content-Length", value) for value in values]) == length
+
+
+def test_headers_may_be_missing_a_tuple_or_a_generator() -> None:
+    pair = (b"A", b"b")
+    for each in (None, (pair,), [list(pair)], (one for one in [pair])):
+        message = {"type": "http.response.start"} | ({} if each is None else {"headers": each})
+        assert header_list(message) == ([] if each is None else [pair])

@@ -1,0 +1,227 @@
+"""A running sandbox, a small web site that carries its widget, and a Chromium to visit it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, ConsoleMessage, Error, Page
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP *.example.com 127.0.0.1",
+]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningSandbox]:
+    with serve(Sandbox()) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(running: RunningSandbox) -> Sandbox:
+    """The module's sandbox, as new."""
+    sandbox = running.sandbox
+    sandbox.faults.clear()
+    sandbox.store.clear()
+    sandbox.unified_identification = sandbox.authorize_by_email = False
+    return sandbox
+
+
+@dataclass
+class Api:
+    """Says to the sandbox what a server would."""
+
+    http: httpx.Client
+
+    def ping(self, **values: Any) -> str:
+        """A page hit; the key of the answer."""
+        answer = self.http.post("/api/v2/user-chatping/", json={"apiKey": "ABC123", **values})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["user"]["key"])
+
+    def event(self, key: str, name: str = "e", data: str = "{}") -> httpx.Response:
+        body = {"api_key": "ABC123", "user_key": key, "domain": "d", "event": name, "data": data}
+        return self.http.post("/api/event/", json=body)
+
+
+@pytest.fixture(scope="module")
+def http(running: RunningSandbox) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, timeout=5) as client:
+        yield client
+
+
+@pytest.fixture
+def api(http: httpx.Client, sandbox: Sandbox) -> Api:
+    return Api(http)
+
+
+@dataclass
+class Site:
+    """Somebody's web site: pages by their path."""
+
+    port: int
+    pages: dict[str, str] = field(default_factory=dict)
+
+    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+
+@pytest.fixture(scope="module")
+def web_site() -> Iterator[Site]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            html = served.pages.get(self.path.partition("?")[0], "")
+            self.send_response(200 if html else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class calls it so)
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        served = Site(server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def site(web_site: Site) -> Site:
+    web_site.pages.clear()
+    return web_site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, per module: Playwright's sync API keeps an event loop running, in which no anyio test could run."""
+    if not Path(CHROMIUM).exists():
+        message = f"no browser at {CHROMIUM}"
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        with contextlib.closing(browser):
+            yield browser
+
+
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Page]:
+    with contextlib.closing(browser.new_context(viewport={"width": 1280, "height": 720})) as context:
+        context.set_default_timeout(5_000)
+        yield context.new_page()
+
+
+@pytest.fixture
+def page(window: Page) -> Page:
+    """The module's one page, at rest and without a past: a new one for each test would take half a second."""
+    window.goto("about:blank")
+    window.context.clear_cookies()
+    window.set_viewport_size({"width": 1280, "height": 720})
+    return window
+
+
+class Visit:
+    """Somebody who opens pages of the site, which carry the sandbox's widget."""
+
+    def __init__(self, page: Page, site: Site, widget: str) -> None:
+        self.page = page
+        self.site = site
+        self.widget = widget
+        self.console: list[str] = []
+        self.errors: list[str] = []
+        page.on("console", self._hear)
+        page.on("pageerror", self._fail)
+
+    def open(
+        self,
+        civchat: str | None = "{apiKey: 'ABC123'}",
+        *,
+        path: str = "/",
+        host: str = "127.0.0.1",
+        before: str = "",
+        after: str = "",
+        wait: bool = True,
+    ) -> None:
+        """Open a page with this civchat, and scripts before and after the widget's; wait for its first answer."""
+        if civchat is not None:
+            before = f"window.civchat = {civchat};{before}"
+        self.site.pages[path.partition("?")[0]] = (
+            f"<!doctype html><title>Shop</title><h1>Shop</h1><script>{before}</script>"
+            f'<script src="{self.widget}"></script><script>{after}</script>'
+        )
+        self.page.goto(self.site.url(path, host))
+        if wait:
+            self.ready()
+
+    def leave(self) -> None:
+        """Take nothing along."""
+        if self.page.url.startswith("http"):
+            self.page.evaluate("localStorage.clear()")
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._fail)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        self.console.append(message.text)
+
+    def _fail(self, error: Error) -> None:
+        self.errors.append(str(error))
+
+    def ready(self) -> None:
+        """Wait for the first answer to the widget."""
+        self.page.wait_for_function("window.UE && UE.isReady")
+
+    def cookies(self) -> dict[str, Any]:
+        """The cookies `__ca__chat`: their domains, and values."""
+        return {str(c.get("domain")): c.get("value") for c in self.page.context.cookies() if c.get("name") == "__ca__chat"}
+
+    def key(self) -> str:
+        """The only key."""
+        (key,) = self.cookies().values()
+        return str(key)
+
+
+@pytest.fixture
+def visit(page: Page, site: Site, running: RunningSandbox, sandbox: Sandbox) -> Iterator[Visit]:
+    visit = Visit(page, site, f"{running.url}/widget.js")
+    yield visit
+    visit.leave()
+    assert visit.errors == []
+
+
+def eventually(condition: Callable[[], object], seconds: float = 5) -> None:
+    """Wait for something that another thread does."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)

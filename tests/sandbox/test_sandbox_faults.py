@@ -1,0 +1,145 @@
+"""User.com in trouble, on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from usercom_asgi.sandbox import Sandbox, serve
+
+if TYPE_CHECKING:
+    from sandbox.conftest import Api
+
+PING, BODY = "/api/v2/user-chatping/", {"apiKey": "ABC123"}
+WIDGETS_BODY = {**BODY, "timezone": 0, "resolution": "1x1"}
+
+
+def test_status_processes_nothing_and_lasts(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.status(503, headers={"Retry-After": "7"})
+    for _ in range(3):
+        answer = api.http.post(PING, json=BODY, headers={"Origin": "https://a"})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "7")
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://a"
+    assert not sandbox.store.users
+    assert not sandbox.store.rejected
+    assert len(sandbox.store.faulted) == 3
+
+
+def test_limited_faults_come_one_after_the_other(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.status(404)
+    sandbox.faults.status(500, times=2)
+    sandbox.faults.status(429, 1)
+    assert [api.http.post(PING, json=BODY).status_code for _ in range(5)] == [500, 500, 429, 404, 404]
+
+
+def test_the_last_of_the_unlimited_counts(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.status(500)
+    sandbox.faults.status(502)
+    assert api.http.post(PING, json=BODY).status_code == 502
+
+
+@pytest.mark.parametrize("code", [204, 304])
+def test_status_without_a_body(api: Api, sandbox: Sandbox, code: int) -> None:
+    sandbox.faults.status(code)
+    assert api.http.post(PING, json=BODY).status_code == code
+
+
+def test_only_some_paths(api: Api, sandbox: Sandbox) -> None:
+    key = api.ping()
+    sandbox.faults.status(500, only="user-chatping")
+    assert api.event(key).status_code == 200
+    assert api.http.post(PING, json=BODY).status_code == 500
+
+
+def test_only_one_sender(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.status(500, sender="widget", times=1)
+    assert api.http.post(PING, json=BODY).status_code == 200
+    assert api.http.post(PING, json=WIDGETS_BODY).status_code == 500
+    sandbox.faults.status(502, sender="server")
+    key = api.http.post(PING, json=WIDGETS_BODY).json()["user"]["key"]
+    assert api.http.post(PING, json=BODY).status_code == 502
+    event = {"api_key": "ABC123", "user_key": key, "event": "e"}
+    assert api.http.post("/api/event/", json=event, headers={"Origin": "https://a"}).status_code == 200
+    assert api.http.post("/api/event/", json=event).status_code == 502
+
+
+def test_latency_before_and_after(api: Api, sandbox: Sandbox) -> None:
+    for before, processed in ((True, 0), (False, 1)):
+        sandbox.store.clear()
+        sandbox.faults.clear()
+        sandbox.faults.latency(0.3, before=before)
+        with ThreadPoolExecutor() as pool:
+            began = time.monotonic()
+            waiting = pool.submit(api.http.post, PING, json=BODY)
+            time.sleep(0.12)
+            assert len(sandbox.store.hits) == processed
+            assert waiting.result().status_code == 200
+            assert time.monotonic() - began >= 0.29
+        assert len(sandbox.store.hits) == 1
+
+
+def test_latency_adds_to_another_fault(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.latency(0.1)
+    sandbox.faults.status(500)
+    began = time.monotonic()
+    assert api.http.post(PING, json=BODY).status_code == 500
+    assert time.monotonic() - began >= 0.09
+
+
+def test_hang_never_processes_for_a_client_that_went(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.hang()
+    with pytest.raises(httpx.ReadTimeout):
+        api.http.post(PING, json=BODY, timeout=0.15)
+    time.sleep(0.1)
+    sandbox.faults.clear()
+    assert api.http.post(PING, json=BODY).status_code == 200
+    assert len(sandbox.store.hits) == 1
+
+
+def test_hang_ends_with_clear(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.hang()
+    threading.Timer(0.15, sandbox.faults.clear).start()
+    assert api.http.post(PING, json=BODY).status_code == 200
+    assert len(sandbox.store.hits) == 1
+
+
+def test_drop_processes_and_does_not_answer(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.drop(times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        api.http.post(PING, json=BODY)
+    assert len(sandbox.store.hits) == 1
+    assert api.http.post(PING, json=BODY).status_code == 200
+
+
+def test_the_widgets_file_and_the_dashboard_are_spared(api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.status(500)
+    for path in ("/widget.js", "/", "/sandbox/state"):
+        assert api.http.get(path).status_code == 200
+
+
+def test_described_in_words(sandbox: Sandbox) -> None:
+    sandbox.faults.status(500, times=2)
+    sandbox.faults.latency(0.5, before=False, only="event")
+    sandbox.faults.hang(sender="widget")
+    assert sandbox.faults.describe() == ["answers 500, 2 more", "0.5 s after, event", "hangs, widget only"]
+
+
+def test_stops_while_requests_hang() -> None:
+    sandbox, threads = Sandbox(), set(threading.enumerate())
+    with ThreadPoolExecutor() as pool:
+        with serve(sandbox) as server:
+            sandbox.faults.hang()
+            hanging = [pool.submit(httpx.post, server.url + PING, json=BODY, timeout=5) for _ in range(3)]
+            while len(sandbox.store.faulted) < 3:
+                time.sleep(0.01)
+            began = time.monotonic()
+        assert time.monotonic() - began < 3
+        for request in hanging:
+            request.exception()
+    assert not sandbox.store.hits
+    assert set(threading.enumerate()) <= threads

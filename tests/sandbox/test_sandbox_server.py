@@ -1,0 +1,135 @@
+"""Running a sandbox: in a thread, behind TLS, and alone."""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import importlib.abc
+import ipaddress
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from usercom_asgi import sandbox as package
+from usercom_asgi.sandbox import Sandbox, serve
+from usercom_asgi.sandbox.__main__ import main
+
+HERE = Path(package.__file__).parent
+
+
+def test_two_at_a_time_know_nothing_of_each_other() -> None:
+    one, other = Sandbox(api_key="ONE111"), Sandbox(api_key="TWO222")
+    with serve(one) as first, serve(other) as second:
+        for server, key in ((first, "ONE111"), (second, "TWO222")):
+            assert httpx.post(server.url + "/api/v2/user-chatping/", json={"apiKey": key}).status_code == 200
+    assert (len(one.store.users), len(other.store.users)) == (1, 1)
+
+
+def test_serves_again_on_the_same_port() -> None:
+    sandbox = Sandbox()
+    with serve(sandbox) as server:
+        port = httpx.URL(server.url).port
+    assert port
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url)
+    with serve(sandbox, port=port) as server:
+        assert httpx.get(server.url).status_code == 200
+
+
+def test_every_interface_is_told_as_loopback() -> None:
+    with serve(Sandbox(), host="0.0.0.0") as server:
+        assert server.url.startswith("http://127.0.0.1:")
+
+
+def test_tls(tmp_path: Path) -> None:
+    certificate, key = _self_made(tmp_path)
+    with serve(Sandbox(), ssl_certfile=certificate, ssl_keyfile=key) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        assert httpx.get(server.url, verify=ssl.create_default_context(cafile=certificate)).status_code == 200
+
+
+def test_a_port_in_use_is_told_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["--port", port]) == 1
+        assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+        with pytest.raises(OSError, match="in use"), serve(Sandbox(), port=int(port)):
+            pass
+
+
+def test_alone() -> None:
+    command = [sys.executable, "-m", "usercom_asgi.sandbox", "--port", "0", "--api-key", "KEY999", "--authorize-by-email"]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent.parent)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "User.com sandbox, app key KEY999\n"
+            url = process.stdout.readline().split()[1]
+            state = httpx.get(url + "sandbox/state").json()
+            assert state["settings"] == {"unified_identification": False, "authorize_by_email": True}
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(5) in (0, -signal.SIGINT)
+
+
+def test_names_the_extra_when_uvicorn_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoUvicorn(importlib.abc.MetaPathFinder):
+        def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+            if fullname.partition(".")[0] == "uvicorn":
+                raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "uvicorn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "usercom_asgi.sandbox.uvicorn_server", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoUvicorn(), *sys.meta_path])
+    with pytest.raises(ModuleNotFoundError, match=r"usercom-asgi\[sandbox\]"), serve(Sandbox()):
+        pass
+
+
+def test_judges_independently() -> None:
+    """The sandbox imports nothing of the package that it judges."""
+    for file in HERE.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            ours = [name for name in names if name.startswith("usercom_asgi")]
+            assert all(name.startswith("usercom_asgi.sandbox") for name in ours), file
+            assert not isinstance(node, ast.ImportFrom) or node.level == 0, file
+
+
+def test_public_names() -> None:
+    assert package.__all__ == ["Faults", "RunningSandbox", "Sandbox", "Store", "serve"]
+
+
+def _self_made(folder: Path) -> tuple[str, str]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sandbox")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return str(folder / "cert.pem"), str(folder / "key.pem")

@@ -1,0 +1,20 @@
+"""What the server tests run in a process of its own: every request says one event."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from usercom_asgi import UserComMiddleware, get_visitor
+
+
+async def say(request: Request) -> HTMLResponse:
+    await get_visitor(request).event("said", n=int(request.query_params["n"]))
+    return HTMLResponse("<html><body>said</body></html>")
+
+
+# Configured from the environment, as in a deployment.
+app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware)])

@@ -1,0 +1,97 @@
+"""The shape of the package: who may import whom, what is public, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import usercom_asgi
+
+PACKAGE = Path(usercom_asgi.__file__).parent
+HALVES = {"page", "delivery", "api"}
+#: Everybody may use these; they know nobody but each other.
+BASE = {"errors", "config", "attributes", "commands", "receipts", "envelope", "identity", "context"}
+#: Who may import what beyond the base and their own folder.
+ALLOWED: dict[str, set[str]] = {
+    "page": set(),
+    "delivery": set(),
+    "api": set(),
+    "sandbox": set(),
+    "visitor": set(),
+    "resets": {"visitor"},
+    "middleware": HALVES | {"visitor", "resets"},
+    "__init__": {"middleware", "visitor"},
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path
+
+
+def imports(name: str, path: Path) -> Iterator[str]:
+    """The modules of the package that a module imports, wherever in its text."""
+    package = name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package[: len(package) - node.level + 1]
+                parts = [*base, *(node.module.split(".") if node.module else [])]
+                yield from [".".join(parts)] if node.module else [".".join([*parts, each.name]) for each in node.names]
+            elif (node.module or "").split(".")[0] == "usercom_asgi":
+                yield (node.module or "").removeprefix("usercom_asgi").removeprefix(".")
+        elif isinstance(node, ast.Import):
+            for each in node.names:
+                if each.name.split(".")[0] == "usercom_asgi":
+                    yield each.name.removeprefix("usercom_asgi").removeprefix(".")
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_the_direction_of_imports(name: str, path: Path) -> None:
+    top = name.split(".")[0]
+    for imported in imports(name, path):
+        target = imported.split(".")[0]
+        if top in BASE:
+            assert target in BASE, f"{name} is of the base and imports {imported}"
+        elif target != top:
+            allowed = ALLOWED[top] | (BASE if top != "sandbox" else set())
+            assert target in allowed, f"{name} must not import {imported}"
+
+
+def test_the_check_above_can_fail(tmp_path: Path) -> None:
+    source = tmp_path / "x.py"
+    source.write_text("from ..api.widget import WidgetApi\nfrom .. import visitor\nimport usercom_asgi.delivery.lanes\n")
+    assert list(imports("page.page", source)) == ["api.widget", "visitor", "delivery.lanes"]
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_modules_hold_one_concern(name: str, path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 260, "this module holds two things"
+
+
+def test_the_public_names_are_there_and_no_others() -> None:
+    public = {
+        name
+        for name, value in vars(usercom_asgi).items()
+        if not name.startswith("_") and getattr(value, "__module__", "usercom_asgi").startswith("usercom_asgi.")
+    }
+    modules_of_ours = {name for name in public if type(getattr(usercom_asgi, name)).__name__ == "module"}
+    assert public - modules_of_ours | {"Command"} == set(usercom_asgi.__all__)
+    assert sorted(usercom_asgi.__all__) == usercom_asgi.__all__
+
+
+def test_an_import_starts_nothing_and_does_not_load_the_http_client() -> None:
+    code = (
+        "import sys, threading, usercom_asgi\n"
+        "usercom_asgi.UserComMiddleware(None, usercom_asgi.UserComConfig(app='acme', api_key='ABC123'))\n"
+        "assert threading.active_count() == 1\n"
+        "print([m for m in ('httpx', 'asyncio', 'trio', 'itsdangerous', 'sqlite3') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "httpx" not in done.stdout
+    assert "trio" not in done.stdout

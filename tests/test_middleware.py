@@ -1,0 +1,496 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import pytest
+from conftest import CONFIG, UserCom
+from driver import Recorded, answers, body, call, html, http_scope, lifespan, start, until
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from usercom_asgi import Event, InvalidCommand, PageHit, Status, UserComConfig, UserComMiddleware, Visitor, get_visitor
+
+PAGE = b"<html><body><p>hello</p></body></html>"
+CIVCHAT = b'window.civchat = {"apiKey":"ABC123"}'
+
+
+def wrap(app: ASGIApp, **settings: Any) -> UserComMiddleware:
+    return UserComMiddleware(app, UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings}))
+
+
+def saying(*words: str, then: ASGIApp | None = None, **found: Any) -> ASGIApp:
+    """An application that says something of its visitor, and answers."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        for word in words:
+            found[word] = await getattr(visitor, word)()
+        await (then or html(PAGE))(scope, receive, send)
+
+    return app
+
+
+# -- The page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "chunks", [[PAGE], [PAGE, b""], [b"", PAGE], [PAGE[:9], PAGE[9:25], PAGE[25:]], [bytes([b]) for b in PAGE]]
+)
+@pytest.mark.parametrize("length", [True, False])
+async def test_a_page_gets_the_snippet(chunks: list[bytes], length: bool) -> None:
+    got = await call(wrap(html(*chunks, length=length)))
+    got.assert_legal()
+    before, snippet, after = got.body.partition(CIVCHAT)
+    assert snippet
+    assert before.startswith(b"<html><body><p>hello</p><script")
+    assert after.endswith(b'src="https://acme.user.com/widget.js"></script></body></html>')
+    assert got.text.count("widget.js") == 1
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        html(b"<p>a fragment</p>"),
+        html(b""),
+        html(PAGE, headers={"content-type": "application/json"}),
+        html(PAGE, headers={"content-encoding": "gzip"}),
+        html(PAGE, status=206),
+        html(PAGE, headers={"content-disposition": "attachment"}),
+    ],
+)
+async def test_other_answers_pass_byte_for_byte_and_header_for_header(app: ASGIApp) -> None:
+    bare, wrapped = await call(app), await call(wrap(app))
+    assert wrapped.messages == bare.messages
+
+
+async def test_a_fragment_in_chunks_passes() -> None:
+    got = await call(wrap(html(b"<p>", b"a", b"</p>")))
+    got.assert_legal()
+    assert got.body == b"<p>a</p>"
+
+
+async def test_head_is_honest() -> None:
+    with_body = await call(wrap(html(PAGE)), method="HEAD")
+    get = await call(wrap(html(PAGE)))
+    assert with_body.header("content-length") == get.header("content-length")
+    empty = await call(wrap(answers(start({"content-type": "text/html", "content-length": "500"}), body())), method="HEAD")
+    assert empty.header("content-length") is None
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "999999", "3"])
+async def test_a_broken_content_length_of_the_application(length: str) -> None:
+    got = await call(wrap(html(PAGE, headers={"content-length": length})))
+    assert CIVCHAT in got.body
+    declared = got.header("content-length")
+    # What cannot be believed goes; a lie stays as large a lie as it was.
+    assert declared is None or int(declared) - int(length) == len(got.body) - len(PAGE)
+
+
+async def test_headers_shared_between_responses_stay_as_they_are() -> None:
+    shared = [
+        (b"content-type", b"text/html"),
+        (b"content-length", b"%d" % len(PAGE)),
+        (b"Set-Cookie", b"a=1"),
+        (b"Set-Cookie", b"b=2"),
+    ]
+    app = wrap(answers({"type": "http.response.start", "status": 200, "headers": shared}, body(PAGE)))
+    first, second = await call(app), await call(app)
+    assert first.messages == second.messages
+    assert len(shared) == 4
+    assert first.all("set-cookie") == ["a=1", "b=2"]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+async def test_a_body_may_be_any_buffer(kind: Any) -> None:
+    got = await call(wrap(answers(start(), {"type": "http.response.body", "body": kind(PAGE)})))
+    assert CIVCHAT in got.body
+
+
+async def test_a_body_message_may_be_empty() -> None:
+    got = await call(wrap(answers(start(), {"type": "http.response.body"})))
+    assert got.types == ["start", "body"]
+    assert got.body == b""
+
+
+@pytest.mark.parametrize("kind", ["pathsend", "zerocopysend", "push", "early_hint", "trailers", "future"])
+async def test_an_unknown_message_releases_what_is_held(kind: str) -> None:
+    odd = {"type": f"http.response.{kind}", "x": 1}
+    app = answers(start(), odd, body(PAGE))
+    assert (await call(wrap(app))).messages == (await call(app)).messages
+
+
+async def test_an_anonymous_page_stays_cacheable() -> None:
+    got = await call(wrap(html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"})))
+    assert got.header("etag") == 'W/"v1"'
+    assert got.header("cache-control") == "public, max-age=60"
+    assert got.header("vary") is None
+    assert got.all("set-cookie") == []
+
+
+async def test_a_page_with_a_person_is_kept_out_of_shared_caches() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        get_visitor(scope).identify(user_id=42, email="a@example.com", first_name="</script><b>")
+        await html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"})(scope, receive, send)
+
+    got = await call(wrap(app))
+    assert r'"user_id":"42","email":"a@example.com","first_name":"\u003C/script\u003E\u003Cb\u003E"' in got.text
+    assert got.header("etag") is None
+    assert got.header("cache-control") == "private, max-age=60"
+    assert got.header("vary") == "Cookie"
+
+
+async def test_an_attribute_cannot_replace_the_app_key() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(InvalidCommand, match="apiKey"):
+            get_visitor(scope).identify(apiKey="OTHER1")
+        await html(PAGE)(scope, receive, send)
+
+    assert CIVCHAT in (await call(wrap(app))).body
+
+
+async def test_suppress() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        get_visitor(scope).suppress()
+        await html(PAGE)(scope, receive, send)
+
+    assert (await call(wrap(app))).body == PAGE
+
+
+# -- Scopes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_unknown_scope_type_is_forwarded_untouched() -> None:
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+
+    scope = {"type": "webtransport", "x": 1}
+    await wrap(app)(scope, None, None)  # type: ignore[arg-type]
+    assert seen == [{"type": "webtransport", "x": 1}]
+    assert seen[0] is scope
+
+
+async def test_applied_twice_it_acts_once() -> None:
+    got = await call(wrap(wrap(html(PAGE))))
+    assert got.text.count("widget.js") == 1
+
+
+async def test_a_websocket_gets_the_handle_and_nothing_else() -> None:
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert get_visitor(HTTPConnection(scope)).key == "abc123"
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "websocket.http.response.body", "body": PAGE})
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {**http_scope(headers={"cookie": "__ca__chat=abc123"}, scheme="ws"), "type": "websocket"}
+    await wrap(app)(scope, None, send)  # type: ignore[arg-type]
+    assert [each["type"] for each in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert sent[1]["body"] == PAGE
+
+
+def test_without_the_middleware_the_handle_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match="UserComMiddleware"):
+        get_visitor(http_scope())
+
+
+# -- The visitor ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cookie", "key"),
+    [
+        ("", None),
+        ("__ca__chat=abc123", "abc123"),
+        ("a=b; __ca__chat=abc123; c=d", "abc123"),
+        ("__ca__chat=", None),
+        ("__ca__chat=" + "a" * 65, None),
+        ("__ca__chat=<script>", None),
+        ("__ca__chat=a%0d%0ab", None),
+        ("__CA__CHAT=abc123", None),
+        ("k=" + '\xff\\"{},' * 1500 + "; __ca__chat=abc123", "abc123"),
+    ],
+)
+async def test_the_key(cookie: str, key: str | None) -> None:
+    seen: list[str | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(get_visitor(scope).key)
+        await html(PAGE)(scope, receive, send)
+
+    got = await call(wrap(app), headers={"cookie": cookie} if cookie else {})
+    assert seen == [key]
+    assert got.all("set-cookie") == []
+    assert CIVCHAT in got.body
+
+
+async def test_no_secret_in_a_repr() -> None:
+    shown: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        visitor.identify(email="a@example.com", phone_number="+48123456789")
+        shown.append(repr(visitor))
+        shown.append(repr(await visitor.page_hit(plan="secretplan")))
+        await html(PAGE)(scope, receive, send)
+
+    shown.append(repr(PageHit(attributes={"email": "a@example.com"}, event=Event("x", {"total": "abc123"}))))
+    config = UserComConfig(base_url="http://127.0.0.1:9", api_key="ABC123", inline_deadline=0)
+    await call(UserComMiddleware(app, config), headers={"cookie": "__ca__chat=abc123"})
+    for text in shown:
+        for secret in ("abc123", "a@example.com", "48123456789", "secretplan"):
+            assert secret not in text
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda v: v.page_hit(email="nobody"),
+        lambda v: v.page_hit(phone_number="123"),
+        lambda v: v.page_hit(apiKey="x"),
+        lambda v: v.page_hit(x=object()),
+        lambda v: v.page_hit("ftp://x/"),
+        lambda v: v.event(""),
+        lambda v: v.product_event("sku", "buy"),
+        lambda v: v.product_event("", "purchase"),
+        lambda v: v.update(gender=7),
+        lambda v: v.reset_auth(score="high"),
+    ],
+)
+async def test_what_user_com_could_never_take_is_refused_at_the_call(bad: Any, usercom: UserCom) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(InvalidCommand):
+            await bad(get_visitor(scope))
+        await html(PAGE)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        got = await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
+    assert CIVCHAT in got.body
+    assert got.all("set-cookie") == []
+    assert usercom.store.hits == []
+
+
+async def test_what_is_said_arrives_in_order(usercom: UserCom) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        visitor.identify(user_id=7)
+        await visitor.page_hit(event=Event("seen", {"n": 0}), plan="gold")
+        for n in range(1, 20):
+            await visitor.event("seen", n=n)
+        await visitor.product_event("sku-1", "purchase", price=19.9)
+        await visitor.update(plan="silver")
+        await html(PAGE)(scope, receive, send)
+
+    key = usercom.new_user()
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        headers = {
+            "cookie": f"__ca__chat={key}",
+            "user-agent": "Browser/1.0",
+            "referer": "http://shop.example.com/?__ca__chat=zzz&a=1",
+        }
+        await call(middleware, "/buy", headers=headers, query="q=1&__ca__chat=abc", state=dict(state))
+    [hit] = usercom.store.hits
+    assert (hit.key, hit.url, hit.domain) == (key, "http://shop.example.com/buy?q=1", "shop.example.com")
+    assert (hit.referrer, hit.user_agent) == ("http://shop.example.com/?a=1", "Browser/1.0")
+    assert [each.data["n"] for each in usercom.store.events] == list(range(20))
+    assert {each.key for each in usercom.store.events} == {key}
+    [purchase] = usercom.store.product_events
+    assert (purchase.key, purchase.product_id, purchase.event_type) == (key, "sku-1", "purchase")
+    assert usercom.store.users[key].attributes == {"user_id": "7", "plan": "silver"}
+    assert usercom.store.rejected == []
+
+
+async def test_a_hit_of_nobody_is_skipped_with_the_reason(usercom: UserCom) -> None:
+    receipts: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipts.append(await get_visitor(scope).page_hit())
+        receipts.append(await get_visitor(scope).event("x"))
+        await html(PAGE)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        await call(middleware, state=dict(state))
+    assert [each.status for each in receipts] == [Status.SKIPPED] * 2
+    assert "no user key" in receipts[0].reason
+    assert not await receipts[0].delivered()
+    assert (usercom.store.hits, usercom.store.users) == ([], {})
+
+
+async def test_somebody_known_without_a_key_is_found_by_who_they_are(usercom: UserCom) -> None:
+    """The visitor whose browser blocks the widget: no cookie, and the purchase counts all the same."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        visitor.identify(user_id="u-1")
+        await visitor.event("purchase", n=1)
+        await visitor.event("purchase", n=2)
+        await html(PAGE)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        await call(middleware, state=dict(state))
+        await call(middleware, state=dict(state))
+    [user] = usercom.store.users.values()
+    assert user.attributes["user_id"] == "u-1"
+    assert [each.data["n"] for each in usercom.store.events] == [1, 2, 1, 2]
+
+
+async def test_a_receipt_tells_the_outcome(usercom: UserCom) -> None:
+    outcomes: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipt = await get_visitor(scope).event("x")
+        assert receipt.status is Status.ACCEPTED
+        outcomes.append(await receipt.delivered(timeout=5))
+        await html(PAGE)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        for key in (usercom.new_user(), "unknownkey99"):
+            await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
+    assert outcomes == [True, False]
+
+
+# -- The application's own mistakes -----------------------------------------------------------------------------------
+
+
+async def test_an_application_that_raises_before_it_answers() -> None:
+    record = Recorded({})
+    with pytest.raises(ZeroDivisionError):
+        await call(wrap(raising()), record=record)
+    assert record.messages == []
+
+
+def raising(*messages: Message) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+        raise ZeroDivisionError
+
+    return app
+
+
+async def test_an_application_that_raises_while_its_start_is_held() -> None:
+    """The server's own 500 takes the place of a broken page."""
+    record = Recorded({})
+    with pytest.raises(ZeroDivisionError):
+        await call(wrap(raising(start())), record=record)
+    assert record.messages == []
+
+
+async def test_an_application_that_raises_in_the_middle_of_its_answer() -> None:
+    record = Recorded({})
+    with pytest.raises(ZeroDivisionError):
+        await call(wrap(raising(start(), body(b"<html>x</bo", more=True))), record=record)
+    assert (record.types, record.body) == (["start", "body"], b"<html>x")
+
+
+async def test_an_application_that_returns_without_answering() -> None:
+    record = Recorded({})
+    await call(wrap(answers()), record=record)
+    assert record.messages == []
+    await call(wrap(answers(start())), record=record)
+    assert record.types == ["start"]
+
+
+async def test_an_application_that_returns_in_the_middle_of_its_answer() -> None:
+    got = await call(wrap(answers(start(), body(b"<html>x</body", more=True))))
+    assert got.body == b"<html>x</body"
+
+
+async def test_a_client_that_goes_away_in_the_middle(usercom: UserCom) -> None:
+    """The server cancels the request, or its send does nothing any more; what was accepted is delivered all the same."""
+    key = usercom.new_user()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await get_visitor(scope).event("seen")
+        await send(start())
+        await send(body(PAGE[:20], more=True))
+        await anyio.sleep_forever()
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        with anyio.move_on_after(0.1) as scope:
+            await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
+        assert scope.cancelled_caught
+    assert [each.key for each in usercom.store.events] == [key]
+
+
+# -- Our own mistakes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", ["snippet_for", "feed"])
+async def test_an_error_of_ours_leaves_the_page_as_it_was(
+    broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    if broken == "feed":
+        monkeypatch.setattr("usercom_asgi.page.injector.Injector.feed", fail)
+    else:
+        monkeypatch.setattr(UserComMiddleware, "snippet_for", fail)
+    app = html(PAGE[:10], PAGE[10:])
+    with caplog.at_level(logging.ERROR, "usercom_asgi"):
+        assert (await call(wrap(app))).messages == (await call(app)).messages
+    assert len(caplog.records) == 1
+
+
+# -- Without a lifespan -----------------------------------------------------------------------------------------------
+
+
+async def test_without_a_lifespan_it_is_delivered_behind_the_response(usercom: UserCom) -> None:
+    key = usercom.new_user()
+    order: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        await visitor.page_hit(event=Event("bought"))
+        await visitor.event("thanked")
+        await html(PAGE)(scope, receive, send)
+        order.append(f"answered, {len(usercom.store.hits)} sent")
+
+    await call(UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    assert order == ["answered, 0 sent"]
+    assert [each.name for each in usercom.store.events] == ["bought", "thanked"]
+
+
+async def test_without_a_lifespan_there_is_a_deadline(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+    usercom.faults.hang()
+    receipts: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipts.append(await get_visitor(scope).event("x"))
+        await html(PAGE)(scope, receive, send)
+
+    with anyio.fail_after(5):
+        await call(UserComMiddleware(app, usercom.config(inline_deadline=0.2)), headers={"cookie": "__ca__chat=abc123"})
+    assert receipts[0].status is Status.DROPPED
+    assert "1 commands lost" in caplog.text
+
+
+async def test_a_server_without_lifespan_state_has_workers_all_the_same(usercom: UserCom) -> None:
+    key = usercom.new_user()
+    middleware = UserComMiddleware(saying("page_hit"), usercom.config(inline_deadline=0))
+    async with lifespan(middleware, no_state=True):
+        await call(middleware, headers={"cookie": f"__ca__chat={key}"})
+        await until(lambda: usercom.store.hits)
+
+
+async def test_the_handle_is_typed_and_is_there_for_starlette() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        connection = HTTPConnection(scope)
+        assert isinstance(connection.state.usercom, Visitor)
+        assert connection.state.usercom is get_visitor(connection) is get_visitor(scope)
+        await html(PAGE)(scope, receive, send)
+
+    await call(UserComMiddleware(app, CONFIG))

@@ -1,0 +1,326 @@
+"""design.md, "Reset, precisely": at a logout the next person at this browser is somebody else, and one new user is made."""
+
+from __future__ import annotations
+
+import re
+import time
+from http.cookies import SimpleCookie
+from typing import Any
+
+import anyio
+import pytest
+from conftest import UserCom
+from driver import Recorded, answers, body, call, html, lifespan, start, until
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
+from usercom_asgi.identity import ResetMarker, digest
+
+PAGE = b"<html><body><p>hello</p></body></html>"
+REDIRECT = answers(start({"location": "/"}, 303), body())
+JSON = answers(start({"content-type": "application/json"}), body(b"{}"))
+
+
+class Browser:
+    """A browser's cookie jar for one host, as far as this needs one."""
+
+    def __init__(self, **cookies: str) -> None:
+        self.jar = dict(cookies)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"cookie": "; ".join(f"{k}={v}" for k, v in self.jar.items())} if self.jar else {}
+
+    def keep(self, got: Recorded) -> None:
+        for line in got.all("set-cookie"):
+            for name, morsel in SimpleCookie(line).items():
+                if morsel["max-age"] == "0":
+                    # Of one name in several places only the one that the widget uses is modelled here.
+                    if "Domain=example.com" in line or name == "__ca__reset":
+                        self.jar.pop(name, None)
+                else:
+                    self.jar[name] = morsel.value
+
+    async def get(self, app: ASGIApp, path: str = "/", **scope: Any) -> Recorded:
+        got = await call(app, path, headers=self.headers, **scope)
+        self.keep(got)
+        return got
+
+
+def shop(then: ASGIApp = REDIRECT, *, after: str | None = None, **new_user: Any) -> ASGIApp:
+    """/logout resets; every other path is a page."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/logout":
+            await html(PAGE)(scope, receive, send)
+            return
+        visitor = get_visitor(scope)
+        await visitor.event("before")
+        await visitor.reset_auth(**new_user)
+        if after:
+            await visitor.event(after)
+        await then(scope, receive, send)
+
+    return app
+
+
+def forgets(page: Recorded) -> str | None:
+    """The key that the page makes sure of before the widget runs; None if it does not forget anything."""
+    found = re.search(r'\}\)\("([A-Za-z0-9]*)",\[', page.text)
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        REDIRECT,
+        JSON,
+        html(PAGE),
+        answers(start({}, 204), body()),
+        answers(start({"content-type": "text/plain"}, 500), body(b"no")),
+    ],
+)
+async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: UserCom) -> None:
+    old = usercom.new_user()
+    browser = Browser(__ca__chat=old)
+    middleware = UserComMiddleware(shop(then, after="after"), usercom.config(reset_wait=5))
+    async with lifespan(middleware) as state:
+        got = await browser.get(middleware, "/logout", state=dict(state))
+    got.assert_legal()
+    _, new = usercom.store.users  # exactly one new user
+    assert browser.jar["__ca__chat"] == new != old
+    assert [line for line in got.set_cookies("__ca__chat") if "Domain=example.com" in line] == [
+        f"__ca__chat={new}; Path=/; Max-Age=31536000; Domain=example.com; SameSite=Lax"
+    ]
+    # It is gone from wherever else it may live, so that two of one name never meet.
+    others = [line for line in got.set_cookies("__ca__chat") if "Domain=example.com" not in line]
+    assert len(others) == 2
+    assert all("Max-Age=0" in line for line in others)
+    assert got.header("cache-control") == "private"
+    [marker] = got.set_cookies("__ca__reset")
+    assert "HttpOnly" in marker
+    assert old not in marker
+    assert new not in marker
+    # What was said before is the old visitor's, what was said after is the new one's.
+    assert {(each.name, each.key) for each in usercom.store.events} == {("before", old), ("after", new)}
+    [hit] = usercom.store.hits
+    assert hit.created_new_gu
+
+
+async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(usercom: UserCom) -> None:
+    browser = Browser(__ca__chat=usercom.new_user())
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=5))
+    async with lifespan(middleware) as state:
+        await browser.get(middleware, "/logout", state=dict(state))
+        new = browser.jar["__ca__chat"]
+        page = await browser.get(middleware, state=dict(state))
+        assert forgets(page) == new
+        assert page.header("cache-control") == "private"
+        assert "__ca__reset" not in browser.jar
+        assert browser.jar["__ca__chat"] == new
+        second = await browser.get(middleware, state=dict(state))
+    assert forgets(second) is None
+    assert second.all("set-cookie") == []
+    assert len(usercom.store.users) == 2
+
+
+async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: UserCom) -> None:
+    old = usercom.new_user()
+    browser = Browser(__ca__chat=old)
+    paths = {"/json": JSON, "/fragment": html(b"<p>x</p>"), "/redirect": REDIRECT}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await paths.get(scope["path"], shop())(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    async with lifespan(middleware) as state:
+        await browser.get(middleware, "/logout", state=dict(state))
+        for path in paths:
+            await browser.get(middleware, path, state=dict(state))
+            assert "__ca__reset" in browser.jar
+        await browser.get(middleware, state=dict(state))
+    assert "__ca__reset" not in browser.jar
+
+
+async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: UserCom) -> None:
+    """A widget in another tab writes its cookie again after every ping."""
+    old = usercom.new_user()
+    marker = ResetMarker(digest(old), "x" * 22, int(time.time()) - 60)
+    browser = Browser(__ca__chat=old, __ca__reset=str(marker))
+    keys: list[str | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        keys.append(get_visitor(scope).key)
+        await (JSON if scope["path"] == "/json" else html(PAGE))(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        await browser.get(middleware, "/json", state=dict(state))
+        assert "__ca__chat" not in browser.jar
+        browser.jar["__ca__chat"] = old
+        page = await browser.get(middleware, state=dict(state))
+    assert keys == [None, None]
+    assert forgets(page) == ""
+    assert browser.jar == {}
+
+
+async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: UserCom) -> None:
+    marker = ResetMarker(digest("oldkey123456"), "x" * 22, int(time.time()) - 60)
+    browser = Browser(__ca__chat="newkey123456", __ca__reset=str(marker))
+    middleware = UserComMiddleware(shop(), usercom.config())
+    async with lifespan(middleware) as state:
+        page = await browser.get(middleware, state=dict(state))
+    assert forgets(page) == "newkey123456"
+    assert browser.jar == {"__ca__chat": "newkey123456"}
+
+
+@pytest.mark.parametrize("slow_before", [True, False])
+async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(usercom: UserCom, slow_before: bool) -> None:
+    """Whether User.com is slow to begin or slow to answer: one call of ours makes one user, and the widget makes none."""
+    old = usercom.new_user()
+    browser = Browser(__ca__chat=old)
+    usercom.faults.latency(0.6, before=slow_before)
+    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_wait=0.05))
+    async with lifespan(middleware) as state:
+        began = anyio.current_time()
+        await browser.get(middleware, "/logout", state=dict(state))
+        assert anyio.current_time() - began < 0.5
+        assert "__ca__chat" not in browser.jar
+        page = await browser.get(middleware, state=dict(state))
+        # The widget would make a second new user now: it stays out until the answer is there.
+        assert page.body == PAGE
+        assert "__ca__reset" in browser.jar
+        await until(lambda: usercom.store.events)
+        await until(lambda: len(usercom.store.users) == 2)
+        await anyio.sleep(0.7 if not slow_before else 0.05)
+        page = await browser.get(middleware, state=dict(state))
+    _, new = usercom.store.users
+    assert browser.jar == {"__ca__chat": new}
+    assert forgets(page) == new
+    assert {(each.name, each.key) for each in usercom.store.events} == {("before", old), ("after", new)}
+
+
+async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(usercom: UserCom) -> None:
+    browser = Browser(__ca__chat=usercom.new_user())
+    usercom.faults.latency(0.3)
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.2))
+    async with lifespan(middleware) as state:
+        await browser.get(middleware, "/logout", state=dict(state))
+        page = await browser.get(middleware, state=dict(state))
+    _, new = usercom.store.users
+    assert forgets(page) == new
+    assert browser.jar == {"__ca__chat": new}
+
+
+async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(usercom: UserCom) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/say":
+            await get_visitor(scope).page_hit(event=Event("later"))
+        await shop()(scope, receive, send)
+
+    browser = Browser(__ca__chat=usercom.new_user())
+    usercom.faults.latency(0.3)
+    middleware = UserComMiddleware(app, usercom.config(reset_wait=0))
+    async with lifespan(middleware) as state:
+        await browser.get(middleware, "/logout", state=dict(state))
+        await browser.get(middleware, "/say", state=dict(state))
+    _, new = usercom.store.users
+    assert [each.key for each in usercom.store.events if each.name == "later"] == [new]
+
+
+async def test_another_process_leaves_the_widget_out_until_the_deadline(usercom: UserCom) -> None:
+    for age, has_widget in ((1, False), (11, True)):
+        marker = ResetMarker(digest("oldkey123456"), "x" * 22, int(time.time()) - age)
+        browser = Browser(__ca__reset=str(marker))
+        middleware = UserComMiddleware(shop(), usercom.config())
+        async with lifespan(middleware) as state:
+            page = await browser.get(middleware, state=dict(state))
+        assert (b"widget.js" in page.body) is has_widget
+        assert ("__ca__reset" in browser.jar) is not has_widget
+
+
+@pytest.mark.parametrize("fault", ["status", "hang", "drop"])
+async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
+    old = usercom.new_user()
+    browser = Browser(__ca__chat=old)
+    if fault == "status":
+        usercom.faults.status(500)
+    else:
+        getattr(usercom.faults, fault)()
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.1, timeout=0.2, grace=0.1))
+    async with lifespan(middleware) as state:
+        began = anyio.current_time()
+        await browser.get(middleware, "/logout", state=dict(state))
+        await browser.get(middleware, state=dict(state))
+        assert anyio.current_time() - began < 1.5
+        assert "__ca__chat" not in browser.jar
+        # Known to be down by now: nobody waits for it any more.
+        await anyio.sleep(1.2)
+        browser = Browser(__ca__chat=old)
+        began = anyio.current_time()
+        await browser.get(middleware, "/logout", state=dict(state))
+        assert anyio.current_time() - began < 0.09
+
+
+async def test_a_reset_without_a_lifespan(usercom: UserCom) -> None:
+    old = usercom.new_user()
+    browser = Browser(__ca__chat=old)
+    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_wait=5))
+    await browser.get(middleware, "/logout")
+    _, new = usercom.store.users
+    assert browser.jar["__ca__chat"] == new
+    assert {(each.name, each.key) for each in usercom.store.events} == {("before", old), ("after", new)}
+
+
+async def test_a_reset_that_is_said_twice_is_one(usercom: UserCom) -> None:
+    receipts: list[Receipt] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipts.append(await get_visitor(scope).reset_auth())
+        receipts.append(await get_visitor(scope).reset_auth())
+        await REDIRECT(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    async with lifespan(middleware) as state:
+        await Browser(__ca__chat=usercom.new_user()).get(middleware, "/logout", state=dict(state))
+    assert receipts[0] is receipts[1]
+    assert receipts[0].status is Status.DELIVERED
+    assert len(usercom.store.users) == 2
+
+
+async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(usercom: UserCom) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        visitor.identify(user_id="alice", email="alice@example.com", plan="gold")
+        await visitor.reset_auth(user_id="bob", first_name="Bob")
+        assert (visitor.user_id, visitor.email) == ("bob", None)
+        await html(PAGE)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    async with lifespan(middleware) as state:
+        page = await Browser(__ca__chat=usercom.new_user()).get(middleware, "/logout", state=dict(state))
+    [hit] = usercom.store.hits
+    assert {"user_id": "bob", "first_name": "Bob"}.items() <= hit.payload.items()
+    for of_alice in ("alice", "gold"):
+        assert of_alice not in str(hit.payload)
+        assert of_alice not in page.text
+    assert '"user_id":"bob"' in page.text
+
+
+async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: UserCom) -> None:
+    browser = Browser()
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=5))
+    async with lifespan(middleware) as state:
+        await browser.get(middleware, "/logout", state=dict(state))
+    [new] = usercom.store.users
+    assert browser.jar["__ca__chat"] == new
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "evil.com;x=y", "a\x00b.com", ""])
+async def test_no_host_header_gets_into_a_cookie(host: str, usercom: UserCom) -> None:
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=5))
+    async with lifespan(middleware) as state:
+        got = await call(middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state), host=host)
+    for line in got.all("set-cookie"):
+        assert re.fullmatch(r"[A-Za-z0-9_=.;, :/-]+", line)
+        assert "Domain" not in line

@@ -1,0 +1,102 @@
+"""The sandbox: its settings and its application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import Route
+
+from usercom_asgi.sandbox import dashboard, facts, replies
+from usercom_asgi.sandbox.cors import AnyOrigin
+from usercom_asgi.sandbox.endpoints import HANDLERS
+from usercom_asgi.sandbox.faults import Fault, Faults, Sender
+from usercom_asgi.sandbox.shapes import RefusedError, read_object
+from usercom_asgi.sandbox.store import Faulted, Rejected, Store
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+ABORT = "usercom.sandbox.abort"
+"""Where our own server leaves, in a scope's extensions, a function that closes the connection at once."""
+
+_NO_SLASH = "no trailing slash: redirected, and a client that follows turns its POST into a GET"
+
+
+class Sandbox:
+    """A User.com of one's own. Its settings may be changed while it runs."""
+
+    def __init__(
+        self, *, api_key: str = "ABC123", unified_identification: bool = False, authorize_by_email: bool = False
+    ) -> None:
+        self.api_key = api_key
+        self.unified_identification = unified_identification
+        self.authorize_by_email = authorize_by_email
+        self.store = Store()
+        self.faults = Faults()
+        self.app = Starlette(routes=[*self._api_routes(), *dashboard.routes(self)], middleware=[Middleware(AnyOrigin)])
+        # Django's redirect is a 301, and ours below; Starlette's own would be a 307.
+        self.app.router.redirect_slashes = False
+
+    def _api_routes(self) -> list[Route]:
+        paths = list(HANDLERS)
+        return [
+            *(Route(path, self._call, methods=["POST"]) for path in paths),
+            *(Route(path.rstrip("/"), self._redirect, methods=["POST"]) for path in paths),
+        ]
+
+    async def _redirect(self, request: Request) -> Response:
+        self.store.rejected.append(Rejected(path=request.url.path, status=301, reason=_NO_SLASH, body=None))
+        return Response(status_code=301, headers={"Location": f"{request.url.path}/"})
+
+    async def _call(self, request: Request) -> Response:
+        """One request to the API, through the faults."""
+        path = request.url.path
+        raw = await request.body()
+        sender: Sender = "widget" if facts.is_from_widget(path, request.headers, replies.peek(raw)) else "server"
+        latency, fault = self.faults.take(path, sender)
+        for met in filter(None, (latency, fault)):
+            self.store.faulted.append(Faulted(path=path, fault=str(met), sender=sender))
+        if latency and latency.before and not await self.faults.wait(request, latency.seconds):
+            return Response(status_code=499)
+        response = await self._process(request, raw, fault)
+        if latency and not latency.before:
+            await self.faults.wait(request, latency.seconds)
+        return response
+
+    async def _process(self, request: Request, raw: bytes, fault: Fault | None) -> Response:
+        if fault is None:
+            return self._answer(request, raw)
+        if fault.kind == "status":
+            return replies.json_response({"detail": "A fault of the sandbox."}, fault.code, fault.headers)
+        if fault.kind == "hang":
+            there = await self.faults.wait(request)
+            return self._answer(request, raw) if there else Response(status_code=499)
+        self._answer(request, raw)
+        return await _drop(request)
+
+    def _answer(self, request: Request, raw: bytes) -> Response:
+        path = request.url.path
+        try:
+            body = read_object(raw)
+            with self.store.lock:
+                answer: dict[str, Any] = HANDLERS[path](self, body, request.headers)
+        except RefusedError as refused:
+            self.store.rejected.append(
+                Rejected(path=path, status=refused.status, reason=refused.reason, body=replies.readable(raw))
+            )
+            shape = {"errors": {"detail": refused.reason}} if refused.status == 400 else {"detail": refused.reason}
+            return replies.json_response(shape, refused.status)
+        return replies.json_response(answer)
+
+
+async def _drop(request: Request) -> Response:
+    abort = request.scope.get("extensions", {}).get(ABORT)
+    if abort is None:
+        raise ConnectionResetError("the sandbox drops this connection, and does not run on its own server")
+    abort()
+    while not await request.is_disconnected():
+        pass
+    return Response(status_code=499)

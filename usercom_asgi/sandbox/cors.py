@@ -1,0 +1,60 @@
+"""Cross-origin answers: the widget calls User.com from the site's own pages, on every origin, with cookies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type, X-Requested-With",
+    "Access-Control-Max-Age": "600",
+}
+# A page of a public host may call a sandbox on loopback only if the browser is told so (Private Network Access, and the
+# header's later name).
+_LOCAL_NETWORK = ("Private", "Local")
+
+
+class AnyOrigin:
+    """Lets pages of any origin call the API, with credentials.
+
+    Not the dashboard's own endpoints: a site that the developer happens to visit shall not read the sandbox.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer preflights, and name the origin in every other answer; on errors too, or the page could not tell."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        origin = headers.get("origin")
+        if origin is None or scope["path"].startswith("/sandbox/"):
+            await self.app(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS":
+            await Response(status_code=200, headers=_preflight(headers, origin))(scope, receive, send)
+            return
+
+        async def send_with_origin(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_named(origin))
+            await send(message)
+
+        await self.app(scope, receive, send_with_origin)
+
+
+def _named(origin: str) -> dict[str, str]:
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
+
+
+def _preflight(headers: Headers, origin: str) -> dict[str, str]:
+    answer = {**_named(origin), **_PREFLIGHT}
+    for name in _LOCAL_NETWORK:
+        if f"access-control-request-{name.lower()}-network" in headers:
+            answer[f"Access-Control-Allow-{name}-Network"] = "true"
+    return answer

@@ -1,0 +1,148 @@
+"""The dashboard, its data and its buttons, and `widget.js`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import Counter
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from usercom_asgi.sandbox import replies
+from usercom_asgi.sandbox.shapes import RefusedError, read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from usercom_asgi.sandbox.app import Sandbox
+    from usercom_asgi.sandbox.store import User
+
+    Endpoint = Callable[[Request], Awaitable[Response]]
+    Action = Callable[[Sandbox, dict[str, Any]], None]
+
+_NEWEST = 100  # of each kind of record, per look of the dashboard
+_SWITCHES = ("unified_identification", "authorize_by_email")
+# The dashboard shows what strangers sent: only its own files may run or load there.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def routes(sandbox: Sandbox) -> list[Route]:
+    """Everything that is not User.com's API."""
+
+    async def state(_request: Request) -> Response:
+        return replies.json_response(describe(sandbox))
+
+    return [
+        Route("/", _file("dashboard.html", "text/html", {"Content-Security-Policy": _POLICY})),
+        Route("/sandbox/dashboard.css", _file("dashboard.css", "text/css")),
+        Route("/sandbox/dashboard.js", _file("dashboard.js", "text/javascript")),
+        Route("/widget.js", _sender(_widget(), "text/javascript")),
+        Route("/sandbox/state", state),
+        Route("/sandbox/clear", _button(sandbox, _clear), methods=["POST"]),
+        Route("/sandbox/faults", _button(sandbox, _set_fault), methods=["POST"]),
+        Route("/sandbox/settings", _button(sandbox, _set_switches), methods=["POST"]),
+    ]
+
+
+def describe(sandbox: Sandbox) -> dict[str, Any]:
+    """The state of the sandbox in values of JSON: every user, and the newest of everything else."""
+    store = sandbox.store
+    with store.lock:
+        records: dict[str, list[Any]] = {
+            "hits": list(store.hits),
+            "events": list(store.events),
+            "product_events": list(store.product_events),
+            "updates": list(store.updates),
+            "rejected": list(store.rejected),
+            "faulted": list(store.faulted),
+        }
+        hits = Counter(hit.key for hit in store.hits)
+        events = Counter(event.key for event in store.events)
+        events.update(event.key for event in store.product_events)
+        users = [_describe_user(user, hits[user.key], events[user.key]) for user in store.users.values()]
+    return {
+        "now": time.time(),
+        "api_key": sandbox.api_key,
+        "settings": {name: getattr(sandbox, name) for name in _SWITCHES},
+        "faults": sandbox.faults.describe(),
+        "users": users,
+        "totals": {kind: len(found) for kind, found in records.items()},
+        **{kind: [dataclasses.asdict(record) for record in found[-_NEWEST:]] for kind, found in records.items()},
+    }
+
+
+def _describe_user(user: User, hits: int, events: int) -> dict[str, Any]:
+    return dataclasses.asdict(user) | {
+        "name": user.name,
+        "user_id": user.user_id,
+        "email": user.email,
+        "hits": hits,
+        "events": events,
+    }
+
+
+def _file(name: str, media_type: str, headers: dict[str, str] | None = None) -> Endpoint:
+    return _sender(_static(name), media_type, headers)
+
+
+def _sender(content: str, media_type: str, headers: dict[str, str] | None = None) -> Endpoint:
+    async def send(_request: Request) -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache", **(headers or {})})
+
+    return send
+
+
+def _widget() -> str:
+    """The widget with its style inside: a page loads one file, like the vendor's, and no policy on styles stops it."""
+    return _static("widget.js").replace('"@widget.css"', json.dumps(_static("widget.css")))
+
+
+def _static(name: str) -> str:
+    return files("usercom_asgi.sandbox").joinpath("static", name).read_text("utf-8")
+
+
+def _button(sandbox: Sandbox, action: Action) -> Endpoint:
+    async def press(request: Request) -> Response:
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            # Any site that the developer has open could press buttons otherwise.
+            return replies.json_response({"detail": "The dashboard's own page only."}, 403)
+        try:
+            action(sandbox, read_object(await request.body() or b"{}"))
+        except (RefusedError, TypeError, ValueError) as error:
+            return replies.json_response({"errors": {"detail": str(error)}}, 400)
+        return replies.json_response(describe(sandbox))
+
+    return press
+
+
+def _clear(sandbox: Sandbox, _body: dict[str, Any]) -> None:
+    sandbox.store.clear()
+
+
+def _set_fault(sandbox: Sandbox, body: dict[str, Any]) -> None:
+    """`{"kind": "status" | "latency" | "hang" | "drop" | "clear", ...}`: replaces the faults in force."""
+    kind = body.pop("kind", None)
+    if kind not in ("status", "latency", "hang", "drop", "clear"):
+        raise RefusedError(400, "kind must be status, latency, hang, drop or clear")
+    sandbox.faults.clear()
+    if kind != "clear":
+        getattr(sandbox.faults, kind)(**body)
+
+
+def _set_switches(sandbox: Sandbox, body: dict[str, Any]) -> None:
+    """`{"unified_identification": true, "authorize_by_email": true}`; what is not named stays."""
+    for name, value in body.items():
+        if name not in _SWITCHES or not isinstance(value, bool):
+            raise RefusedError(400, f"only {' and '.join(_SWITCHES)}, true or false")
+        setattr(sandbox, name, value)

@@ -1,0 +1,98 @@
+"""Runs a sandbox on a real socket: in a thread for tests and demos, or alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import uvicorn
+
+    from usercom_asgi.sandbox.app import Sandbox
+
+_START_TIMEOUT = 10.0
+_STOP_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class RunningSandbox:
+    """A sandbox that accepts connections."""
+
+    url: str
+    sandbox: Sandbox
+
+
+@contextlib.contextmanager
+def serve(
+    sandbox: Sandbox,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ssl_certfile: str | None = None,
+    ssl_keyfile: str | None = None,
+) -> Generator[RunningSandbox]:
+    """Serve from a thread for as long as the block lasts; port 0 takes a free one."""
+    server = _make_server(sandbox, ssl_certfile, ssl_keyfile)
+    listener = listen(host, port)
+    thread = threading.Thread(target=server.run, args=([listener],), name="usercom-sandbox", daemon=True)
+    address = url_of(listener, secure=ssl_certfile is not None)
+    thread.start()
+    try:
+        _wait_until_started(server, thread)
+        yield RunningSandbox(address, sandbox)
+    finally:
+        server.should_exit = True
+        sandbox.faults.stop()
+        thread.join(_STOP_TIMEOUT)
+        listener.close()
+
+
+def run(sandbox: Sandbox, listener: socket.socket) -> None:
+    """Serve in this thread, until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        _make_server(sandbox).run([listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that the port is known before the server runs."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family)
+    # asyncio turns Nagle's algorithm off only on sockets that were made with a protocol number, which this one was not;
+    # every answer would wait 40 ms for an acknowledgement. Accepted sockets inherit it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def url_of(listener: socket.socket, *, secure: bool = False) -> str:
+    """The address of a bound socket, as this machine would write it."""
+    host, port = listener.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        address = ipaddress.ip_address("::1" if address.version == 6 else "127.0.0.1")
+    named = f"[{address}]" if address.version == 6 else str(address)
+    return f"{'https' if secure else 'http'}://{named}:{port}"
+
+
+def _make_server(sandbox: Sandbox, ssl_certfile: str | None = None, ssl_keyfile: str | None = None) -> uvicorn.Server:
+    try:
+        from usercom_asgi.sandbox.uvicorn_server import make_server
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"The sandbox is served by uvicorn; {error.name} is missing: pip install 'usercom-asgi[sandbox]'",
+            name=error.name,
+        ) from error
+    return make_server(sandbox.app, ssl_certfile, ssl_keyfile)
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise RuntimeError("the sandbox did not start; its log says why")
+        time.sleep(0.005)

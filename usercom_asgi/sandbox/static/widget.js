@@ -1,0 +1,365 @@
+/* The sandbox's stand-in for User.com's widget.js: written from its contract, not from the vendor's code.
+ * What it does is meant to be what the real one does where a page or a server can notice; what it looks like is its own. */
+(function () {
+  "use strict";
+
+  const COOKIE = "__ca__chat";
+  const CALLBACKS = ["onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose", "onDestroy"];
+  const NOT_SENT = [...CALLBACKS, "widget", "source_context", "__internal"];
+  const ONCE = ["event", "create_new_gu"]; // said in one ping, and not remembered for the next
+  const LEAVING = ["turbolinks:visit", "page:before-change", "turbolinks:before-cache", "turbolinks:load", "page:change"];
+  const LOOKS = ["standard", "simple", "expanded", "hidden"];
+  const ALIASES = { "conditionally hidden": "hidden", "without welcome message": "simple" };
+  const STYLE = "@widget.css"; // put here by the server, so that this file needs no other
+
+  if (window.UE) {
+    console.warn("Widget has been attached multiple times: this copy of the sandbox's widget.js does nothing.");
+    return;
+  }
+  const api = findHost();
+  if (!api) {
+    console.error("Sandbox widget: cannot find the script's own address.");
+    return;
+  }
+
+  let state = {}; // what the next ping says again: attributes, apiKey, userKey
+  const callbacks = {};
+  const early = []; // userengage() calls that wait for a user key
+  let visitor = 0; // counts the resets: an answer about the last visitor is not for the next one
+  let destroyed = false;
+  let ui = null;
+  const mounted = whenDomIsReady().then(mount);
+  let pings = Promise.resolve(); // one at a time, so that a page makes one user and not two
+  let commands = Promise.resolve();
+
+  /* ---- where we are, and who is here ---- */
+
+  function findHost() {
+    const isOurs = (script) => script && script.src && script.src.includes("/widget.js");
+    const script = isOurs(document.currentScript) ? document.currentScript : [...document.scripts].find(isOurs);
+    return script ? new URL(script.src).origin : null;
+  }
+
+  function omit(object, names) {
+    return Object.fromEntries(Object.entries(object || {}).filter(([name]) => !names.includes(name)));
+  }
+
+  /* The vendor's rule, with its misdetections: two labels, or three where the last two look like "co.uk". */
+  function cookieDomain(hostname) {
+    if (hostname === "localhost" || /^\d+\.\d+\.\d+\.\d+$/.test(hostname)) return hostname;
+    const labels = hostname.split(".");
+    if (labels.length < 2) return undefined;
+    const [name, top] = labels.slice(-2);
+    return "." + labels.slice(top.length === 2 && name.length <= 3 ? -3 : -2).join(".");
+  }
+
+  function writeCookie(key, expires) {
+    const scope = `path=/; domain=${cookieDomain(location.hostname)}; SameSite=Lax`;
+    document.cookie = `${COOKIE}=${key}; expires=${expires.toUTCString()}; ${scope}`;
+  }
+
+  function setCookie(key) {
+    writeCookie(key, new Date(Date.now() + 365 * 24 * 3600 * 1000));
+  }
+
+  function getCookie() {
+    const found = document.cookie.split("; ").find((pair) => pair.startsWith(COOKIE + "="));
+    return found ? found.slice(COOKIE.length + 1) : undefined;
+  }
+
+  function legacyKey() {
+    let key = null;
+    try {
+      key = localStorage.getItem(COOKIE);
+    } catch (error) {
+      return undefined; // storage is forbidden here
+    }
+    if (key) setCookie(key);
+    return key || undefined;
+  }
+
+  function findKey(explicit) {
+    return explicit || legacyKey() || new URLSearchParams(location.search).get(COOKIE) || getCookie() || undefined;
+  }
+
+  /* Every other parameter of the page's address becomes an attribute, unless the page itself says otherwise. */
+  function addressAttributes() {
+    return omit(Object.fromEntries(new URLSearchParams(location.search)), [COOKIE, ...NOT_SENT, ...ONCE]);
+  }
+
+  /* ---- talking to User.com ---- */
+
+  async function post(path, body) {
+    const answer = await fetch(api + path, {
+      method: "POST",
+      credentials: "include",
+      headers: { "Content-Type": "application/json", "X-Requested-With": "XMLHttpRequest" },
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw new Error(`${path} answered ${answer.status}`);
+    return answer.json();
+  }
+
+  function ping(said) {
+    const now = visitor;
+    for (const name of CALLBACKS) if (typeof said[name] === "function") callbacks[name] = said[name];
+    const attributes = { ...state, ...addressAttributes(), ...omit(said, NOT_SENT) };
+    state = omit(attributes, ONCE);
+    const view = {
+      domain: location.hostname,
+      timezone: new Date().getTimezoneOffset(),
+      resolution: `${screen.width}x${screen.height}`,
+      url: location.href,
+      referrer: document.referrer,
+    };
+    pings = pings.then(async () => {
+      if (now !== visitor || destroyed) return;
+      const repeated = UE.isReady ? { widget_ready: true } : {};
+      const body = { ...attributes, userKey: findKey(state.userKey), ...view, ...repeated };
+      try {
+        const answer = await post("/api/v2/user-chatping/", body);
+        if (now === visitor && !destroyed) adopt(answer);
+      } catch (error) {
+        console.warn("Sandbox widget: the ping failed.", error);
+      }
+    });
+  }
+
+  function adopt(answer) {
+    const key = answer.user.key;
+    const first = !UE.isReady;
+    setCookie(key);
+    state.userKey = key;
+    if (window.civchat) window.civchat.userKey = key;
+    UE.isReady = true;
+    ui.greet(answer);
+    if (first) start(state.state || ((window.civchat || {}).widget || {}).state);
+    for (const [command, payload] of early.splice(0)) run(command, payload);
+  }
+
+  function start(asked) {
+    const look = LOOKS.includes(asked) ? asked : ALIASES[asked] || "standard";
+    ui.start(look);
+    call("onLoad");
+    if (look === "expanded") ui.open();
+  }
+
+  function call(name, ...args) {
+    try {
+      if (callbacks[name]) callbacks[name](...args);
+    } catch (error) {
+      console.error(`Sandbox widget: the page's ${name} failed.`, error);
+    }
+  }
+
+  /* ---- userengage(...) ---- */
+
+  function run(command, payload) {
+    if (destroyed) return;
+    const by = { api_key: state.apiKey, user_key: state.userKey, domain: location.hostname };
+    const data = JSON.stringify(payload || {});
+    const event = (name) => send("/api/event/", { ...by, event: name, data });
+    if (command.startsWith("event.")) event(command.slice(6));
+    else if (command === "product_event") send("/api/product_event/", { ...by, data });
+    else if (command === "client.update") {
+      send("/api/update-attribute/", { apiKey: by.api_key, userKey: by.user_key, data: [payload || {}] });
+    } else if (/^widget\.clicked_(open|closed)$/.test(command)) event(command.replace(".", "_"));
+    else if (/^widget\.(open|close|show|hide)$/.test(command)) ui[command.slice(7)]();
+    else console.warn(`Sandbox widget: no such command: ${command}`);
+  }
+
+  function send(path, body) {
+    commands = commands.then(() => post(path, body)).catch((error) => console.warn("Sandbox widget:", error));
+  }
+
+  function userengage(command, payload) {
+    if (state.userKey && UE.isReady) run(String(command), payload);
+    else early.push([String(command), payload]);
+  }
+
+  /* ---- UE ---- */
+
+  const whenMounted = (task) => (ui ? task() : mounted.then(task));
+
+  function pageHit(said) {
+    whenMounted(() => ping(said || {}));
+  }
+
+  function resetAuth(said) {
+    if (said && said.apiKey) whenMounted(() => startOver(said));
+    else console.error("apiKey is required");
+  }
+
+  function startOver(said) {
+    if (destroyed) return;
+    visitor += 1;
+    writeCookie("", new Date(0));
+    if (window.civchat) delete window.civchat.userKey;
+    state = {};
+    pings = Promise.resolve();
+    ui.forget();
+    ping({ ...said, create_new_gu: true });
+  }
+
+  function destroy() {
+    if (destroyed) return;
+    destroyed = true;
+    for (const name of LEAVING) document.removeEventListener(name, destroy);
+    if (ui) ui.remove();
+    if (window.UE === UE) delete window.UE;
+    if (window.userengage === userengage) delete window.userengage;
+    call("onDestroy");
+  }
+
+  /* Not the vendor's: lets a test or a demo say what the "Send Code" automation would. */
+  const receivePayload = (message) => call("onPayloadReceived", message);
+  const UE = { isReady: false, pageHit, resetAuth, destroy, __internal: { cookieDomain, receivePayload } };
+  window.UE = UE;
+  window.userengage = userengage;
+  for (const name of LEAVING) document.addEventListener(name, destroy);
+
+  /* ---- boot ---- */
+
+  function whenDomIsReady() {
+    if (document.readyState !== "loading") return Promise.resolve();
+    return new Promise((resolve) => document.addEventListener("DOMContentLoaded", () => resolve(), { once: true }));
+  }
+
+  function mount() {
+    if (destroyed) return;
+    ui = createInterface();
+    if (window.civchat) ping(window.civchat);
+  }
+
+  /* ---- the chat: kept by the sandbox, per user key ---- */
+
+  function say(content) {
+    const now = visitor;
+    const body = { api_key: state.apiKey, user_key: state.userKey, domain: location.hostname, content };
+    hear({ content, isAdmin: false });
+    commands = commands
+      .then(() => post("/api/conversation/new/", body))
+      .then(({ reply }) => now === visitor && !destroyed && hear(reply))
+      .catch(() => now === visitor && ui.note("Not sent: User.com does not answer."));
+  }
+
+  function hear({ content, isAdmin }) {
+    ui.line(content, isAdmin);
+    call("onMessage", { content, isAdmin });
+  }
+
+  /* ---- what the visitor sees ---- */
+
+  function element(tag, name, content) {
+    const made = document.createElement(tag);
+    made.className = name || "";
+    if (content !== undefined) made.textContent = content; // never HTML: it may come from a visitor
+    return made;
+  }
+
+  function button(name, label, content, click) {
+    const made = element("button", name, content);
+    made.type = "button";
+    made.setAttribute("aria-label", label);
+    made.addEventListener("click", click);
+    return made;
+  }
+
+  function createInterface() {
+    const host = element("div");
+    host.id = "__ue_widget_mount";
+    host.hidden = true;
+    const root = host.attachShadow({ mode: "open" });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet]; // the site's policy on styles is not our business
+    const title = element("strong", "title");
+    const who = element("span", "who");
+    const lines = element("div", "lines");
+    const input = element("input", "input");
+    const greeting = button("greeting", "Open the chat", "", open);
+    const launcher = button("launcher", "Open the chat", "", () => (panel.hidden ? open() : close()));
+    const panel = buildPanel();
+    const corner = element("div", "corner");
+    corner.append(launcher, element("span", "sandbox", "sandbox"));
+    root.append(panel, greeting, corner);
+    lines.setAttribute("role", "log");
+    greeting.hidden = panel.hidden = true;
+    document.body.append(host);
+
+    function buildPanel() {
+      const made = element("section", "panel");
+      const head = element("header", "head");
+      const names = element("div", "names");
+      const form = element("form", "form");
+      const submit = element("button", "send", "Send");
+      made.setAttribute("aria-label", "Chat");
+      input.placeholder = "Write a message…";
+      input.setAttribute("aria-label", "Message");
+      names.append(title, who);
+      head.append(names, element("span", "sandbox", "sandbox"), button("close", "Close the chat", "×", close));
+      form.append(input, submit);
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        const content = input.value.trim();
+        input.value = "";
+        if (content && state.userKey) say(content);
+      });
+      made.addEventListener("keydown", (event) => event.key === "Escape" && close());
+      made.append(head, lines, form);
+      return made;
+    }
+
+    function add(name, content) {
+      lines.append(element("p", name, content));
+      lines.scrollTop = lines.scrollHeight;
+    }
+
+    const line = (content, isAdmin) => add(isAdmin ? "line agent" : "line", content);
+    const note = (content) => add("note", content);
+
+    function greet({ user, widget, conversation }) {
+      title.textContent = user.is_known ? `Hello, ${user.name}` : "Hello!";
+      who.textContent = `${user.is_known ? "known" : "anonymous"} visitor ${user.key.slice(0, 4)}…`;
+      greeting.textContent = widget.settings.greeting;
+      lines.replaceChildren();
+      note(`You are talking to ${widget.settings.agent}`);
+      for (const said of conversation) line(said.content, said.isAdmin);
+    }
+
+    function toggle(opened) {
+      if (panel.hidden !== opened) return;
+      panel.hidden = !opened;
+      greeting.hidden = true;
+      launcher.classList.toggle("opened", opened);
+      launcher.setAttribute("aria-label", opened ? "Close the chat" : "Open the chat");
+      call(opened ? "onOpen" : "onClose");
+    }
+
+    function open() {
+      host.hidden = false;
+      toggle(true);
+      input.focus({ preventScroll: true });
+    }
+
+    function close() {
+      toggle(false);
+    }
+
+    function start(look) {
+      host.hidden = look === "hidden";
+      greeting.hidden = look !== "standard";
+    }
+
+    function forget() {
+      lines.replaceChildren();
+      title.textContent = "Hello!";
+      who.textContent = input.value = "";
+    }
+
+    const show = () => (host.hidden = false);
+    const hide = () => (host.hidden = true);
+    const remove = () => host.remove();
+    return { open, close, show, hide, start, greet, line, note, forget, remove };
+  }
+})();
