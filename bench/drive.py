@@ -43,7 +43,7 @@ async def drive(app: ASGIApp, path: str, count: int) -> float:
     async def send(message: Message) -> None:
         pass
 
-    life = asyncio.create_task(app({"type": "lifespan", "asgi": {}, "state": state}, lifespan_receive, lifespan_send))  # type: ignore[arg-type]
+    life: asyncio.Task[None] = asyncio.create_task(app({"type": "lifespan", "asgi": {}, "state": state}, lifespan_receive, lifespan_send))  # type: ignore[arg-type]
     await started.wait()
     began = time.perf_counter()
     for _ in range(count):

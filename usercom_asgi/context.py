@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.datastructures import URL
 
 from .identity import COOKIE
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    from collections.abc import Iterable
 
 _KEY_IN_URL = re.compile(r"(?<=[?&])__ca__chat=[^&#]*&?")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -27,19 +28,35 @@ class PageContext:
     user_agent: str = ""
 
 
-def page_context(scope: Scope) -> PageContext:
-    """Return where a request comes from, as User.com is told: free of user keys and of what no header can hold."""
-    headers = {name: value for name, value in scope["headers"] if name in (b"referer", b"user-agent")}
-    url = URL(scope=scope)
-    agent = headers.get(b"user-agent", b"").decode("latin-1")
-    if url.scheme in ("ws", "wss"):
-        url = url.replace(scheme="https" if url.scheme == "wss" else "http")
-    return PageContext(
-        url=without_key(str(url)),
-        domain=url.hostname or "",
-        referrer=without_key(headers.get(b"referer", b"").decode("latin-1")),
-        user_agent=_UNPRINTABLE.sub("", agent),
-    )
+def page_context(
+    headers: Iterable[tuple[bytes, bytes]],
+    method: str | None,
+    scheme: str,
+    server: tuple[str, int | None] | None,
+    path: str,
+    query: bytes,
+) -> PageContext:
+    """Return where a request comes from, as User.com is told: free of user keys and of what no header can hold.
+
+    A form is sent from the page that it stands on: for a POST that page, the referrer, is where it was said.
+    """
+    given = {name: value for name, value in headers if name in (b"host", b"referer", b"user-agent")}
+    scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+    parts = {"scheme": scheme, "server": server, "path": path, "query_string": query, "headers": list(given.items())}
+    address = URL(scope=parts)
+    url, domain = without_key(str(address)), address.hostname or ""
+    referrer = without_key(given.get(b"referer", b"").decode("latin-1"))
+    if method not in (None, "GET", "HEAD") and _host(referrer) == domain:
+        url, referrer = referrer, ""
+    agent = _UNPRINTABLE.sub("", given.get(b"user-agent", b"").decode("latin-1"))
+    return PageContext(url=url, domain=domain, referrer=referrer, user_agent=agent)
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def without_key(url: str) -> str:

@@ -62,20 +62,20 @@ class UserComMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
-        kind = scope["type"]
-        if kind not in ("http", "websocket", "lifespan") or _AT_WORK in scope:
+        if _AT_WORK in scope or scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
             return
         scope[_AT_WORK] = True
-        if kind == "lifespan":
+        if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        runtime = scope.setdefault("state", {}).get(_RUNTIME) or self._loop_runtime.get()
-        if runtime is not None:
-            await self._visit(scope, receive, send, runtime)
-        else:
+        state = scope.setdefault("state", {})
+        runtime = state.get(_RUNTIME) or self._loop_runtime.get()
+        if runtime is None:
             async with InlineDelivery(self._open_sender, self.config) as delivery:
                 await self._visit(scope, receive, send, delivery)
+        else:
+            await self._visit(scope, receive, send, runtime)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         runtime = Runtime(self._open_sender, self.config)
@@ -88,14 +88,14 @@ class UserComMiddleware:
             self._loop_runtime.set(None)
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
-        visitor = Visitor(scope, delivery)
-        scope["state"][STATE_KEY] = visitor
+        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
         response = _Response(self, scope, visitor, delivery, send)
         await self.app(scope, receive, response.send)
-        await response.finish()
+        if response.page is not None and not response.page.is_done:
+            await response.finish(response.page)
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         from .api.widget import open_widget_api
@@ -113,75 +113,75 @@ class UserComMiddleware:
 class _Response:
     """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
 
-    __slots__ = ("_delivery", "_middleware", "_page", "_scope", "_send", "_started", "_visitor")
+    __slots__ = ("_delivery", "_middleware", "_scope", "_send", "_started", "_visitor", "page")
 
     def __init__(
-        self,
-        middleware: UserComMiddleware,
-        scope: Scope,
-        visitor: Visitor,
-        delivery: Runtime | InlineDelivery,
-        send: Send,
+        self, middleware: UserComMiddleware, scope: Scope, visitor: Visitor, delivery: Runtime | InlineDelivery, send: Send
     ) -> None:
         self._middleware = middleware
         self._scope = scope
         self._visitor = visitor
         self._delivery = delivery
         self._send = send
-        self._page: Page | None = None
         self._started = False
+        #: The page that is being made, if this is one.
+        self.page: Page | None = None
 
     async def send(self, message: Message) -> None:
         """Take a message of the application's."""
-        if self._page is not None:
-            for each in self._page.feed(message):
+        if self.page is not None:
+            for each in self.page.feed(message):
                 await self._send(each)
-        elif message["type"] == "http.response.start" and not self._started:
+            return
+        if not self._started and message["type"] == "http.response.start":
             self._started = True
-            try:
-                ready = await self._start(message)
-            except Exception:
-                # The page wins: whatever fails here, the response goes out as the application made it.
-                logger.exception("a response passes unchanged: an error in usercom-asgi")
-                ready = message
-            if ready is not None:
-                await self._send(ready)
-        else:
-            await self._send(message)
+            if type(message.get("headers")) is not list:
+                message = {**message, "headers": header_list(message)}  # what can be read only once is read here
+            ready = await self._begin(message)
+            if ready is None:
+                return
+            message = ready
+        await self._send(message)
 
-    async def finish(self) -> None:
-        """The application has returned: send what is still held, if it did not end its answer."""
-        if self._page is not None:
-            for each in self._page.release():
-                await self._send(each)
+    async def finish(self, page: Page) -> None:
+        """Send what is still held: the application has returned, and may not have ended its answer."""
+        for each in page.release():
+            await self._send(each)
 
-    async def _start(self, message: Message) -> Message | None:
+    async def _begin(self, start: Message) -> Message | None:
         """Return the start to send now, or None if it is held until the page's first bytes are there."""
-        headers = header_list(message)
-        reason = why_not(self._scope, message, headers)
-        if reason is None and self._visitor.is_suppressed:
-            reason = "suppress() was called"
-        transition = await self._settle_reset(is_page=reason is None)
-        if transition is not None:
-            headers = _with_cookies(headers, transition.cookies)
-            if transition.hold and reason is None:
-                reason = "the visitor was just reset, and User.com has not named the new key yet"
-        if reason is not None:
-            logger.debug("no widget in the answer to %s: %s", self._scope["method"], reason)
-            return message if transition is None else {**message, "headers": headers}
-        self._page = Page(
-            message,
-            headers,
+        try:
+            reason = why_not(self._scope, start)
+            if reason is None and self._visitor.is_suppressed:
+                reason = "suppress() was called"
+            transition = None
+            if self._visitor.has_reset or _has_marker(self._scope["headers"]):
+                transition = await self._settle_reset(is_page=reason is None)
+                if transition is not None:
+                    start = {**start, "headers": _with_cookies(start["headers"], transition.cookies)}
+                    if transition.hold:
+                        reason = reason or "the visitor was just reset, and User.com has not named the new key yet"
+            if reason is None:
+                self.page = self._make_page(start, transition)
+                return None
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("no widget in the answer to %s: %s", self._scope["method"], reason)
+        except Exception:
+            # The page wins: whatever fails here, the response goes out as the application made it.
+            logger.exception("a response passes unchanged: an error in usercom-asgi")
+        return start
+
+    def _make_page(self, start: Message, transition: Transition | None) -> Page:
+        return Page(
+            start,
+            start["headers"],
             self._middleware.snippet_for(self._visitor, transition),
             method=self._scope["method"],
             personal=transition is not None or bool(self._visitor.attributes),
             page_cookies=transition.page_cookies if transition else (),
         )
-        return None
 
     async def _settle_reset(self, *, is_page: bool) -> Transition | None:
-        if not (self._visitor.has_reset or _has_marker(self._scope)):
-            return None
         return await settle_reset(
             self._visitor,
             self._delivery,
@@ -192,9 +192,12 @@ class _Response:
         )
 
 
-def _has_marker(scope: Scope) -> bool:
-    # Looked at for every response, so without parsing.
-    return any(name == b"cookie" and _MARKER_BYTES in value for name, value in scope["headers"])
+def _has_marker(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a request bears the marker of a reset; every response asks, so nothing is parsed."""
+    by_name = dict(headers)
+    if len(by_name) == len(headers):
+        return _MARKER_BYTES in by_name.get(b"cookie", b"")
+    return any(name == b"cookie" and _MARKER_BYTES in value for name, value in headers)
 
 
 def _with_cookies(headers: HeaderList, cookies: list[bytes]) -> HeaderList:

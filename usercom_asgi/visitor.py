@@ -49,11 +49,14 @@ class Visitor:
     """
 
     __slots__ = (
-        "_cookies", "_delivery", "_has_recalled", "_identity", "_lane", "_reset", "_scope", "has_reset", "is_suppressed",
+        "_cookies", "_delivery", "_has_recalled", "_headers", "_identity", "_lane", "_place", "_reset",
+        "has_reset", "is_suppressed",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, delivery: Delivery) -> None:
-        self._scope = scope
+        # Not the scope itself: it holds the visitor, and a circle would be left to the garbage collector at each request.
+        self._headers = scope["headers"]
+        self._place = (scope.get("method"), scope["scheme"], scope.get("server"), scope["path"], scope["query_string"])
         self._delivery = delivery
         self._cookies: dict[str, str] | None = None
         self._identity: dict[str, Json] = {}
@@ -220,12 +223,12 @@ class Visitor:
     def _submit(self, command: Command, *, key: str | None) -> Receipt:
         who = {name: self._identity[name] for name in _IDENTIFIERS if name in self._identity}
         lane = self._lane or key or f"known:{who.get('user_id') or who.get('email')}"
-        page = page_context(self._scope)
+        page = page_context(self._headers, *self._place)
         return self._delivery.submit(Envelope(command=command, lane=lane, key=key, identity=who, page=page))
 
     def _read_cookie(self, name: str) -> str | None:
         if self._cookies is None:
-            self._cookies = read_cookies(self._scope["headers"], COOKIE, MARKER)
+            self._cookies = read_cookies(self._headers, COOKIE, MARKER)
         return self._cookies.get(name)
 
 

@@ -5,13 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercom_asgi.page.headers import (
-    content_length,
     for_changed_body,
     for_person,
     header_list,
     private,
     vary_on_cookie,
-    with_content_length,
 )
 
 TOUCHED = {
@@ -33,14 +31,14 @@ def test_no_other_header_is_touched_reordered_or_lost(headers: list[tuple[bytes,
         return [(name, value) for name, value in given if name.lower() not in TOUCHED]
 
     before = list(headers)
-    for changed in (for_changed_body(headers), for_person(headers), with_content_length(headers, 7), private(headers)):
+    for changed in (for_changed_body(headers, 7), for_changed_body(headers, None), for_person(headers), private(headers)):
         assert others(changed) == others(headers)
     assert headers == before
 
 
 @given(HEADERS)
 def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]]) -> None:
-    changed = for_person(for_changed_body(headers))
+    changed = for_person(for_changed_body(headers, 1))
     directives = b",".join(value for name, value in changed if name.lower() == b"cache-control")
     assert b"private" in directives or b"no-store" in directives
     assert b"public" not in directives
@@ -73,14 +71,15 @@ def test_vary(given: list[bytes], expected: list[bytes]) -> None:
 
 
 def test_an_etag_becomes_weak() -> None:
-    assert for_changed_body([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')]) == [(b"ETag", b'W/"abc"'), (b"etag", b'W/"d"')]
+    assert for_changed_body([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')], None) == [(b"ETag", b'W/"abc"'), (b"etag", b'W/"d"')]
 
 
 @pytest.mark.parametrize(
-    ("values", "length"), [([b"12"], 12), ([b" 12 "], 12), ([], None), ([b"x"], None), ([b"-1"], None), ([b"1", b"1"], None)]
+    ("given", "added", "expected"),
+    [(b"12", 5, [b"17"]), (b" 12 ", 5, [b"17"]), (b"12", None, []), (b"x", 5, []), (b"-1", 5, [])],
 )
-def test_a_content_length_that_can_be_believed(values: list[bytes], length: int | None) -> None:
-    assert content_length([(b"Content-Length", value) for value in values]) == length
+def test_the_length_is_exact_or_absent(given: bytes, added: int | None, expected: list[bytes]) -> None:
+    assert [value for _, value in for_changed_body([(b"Content-Length", given)], added)] == expected
 
 
 def test_headers_may_be_missing_a_tuple_or_a_generator() -> None:

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .headers import HeaderList, first, values
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Message, Scope
 
+    from .headers import HeaderList
+
+_NO_PAGE = frozenset({204, 205, 206, 304})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 # Their bytes are not ASCII where the characters are, or a byte's meaning depends on what came before (asgi-checklist 28).
 _UNSAFE_CHARSETS = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2", "utf-7", "utf7", "iso-2022", "hz-gb", "hz")
 
 
-def why_not(scope: Scope, message: Message, headers: HeaderList) -> str | None:
-    """Return the reason to leave a response as it is, or None if the snippet may go into it."""
-    return _status(message["status"]) or _content(headers) or _request(scope) or _wishes(headers)
+def why_not(scope: Scope, message: Message) -> str | None:
+    """Return the reason to leave a response as it is, or None if the snippet may go into it.
 
-
-def _status(status: int) -> str | None:
-    if status < 200 or status in (204, 205, 206, 304) or 300 <= status < 400:
+    ``message`` is its start, with a list of headers.
+    """
+    headers: HeaderList = message["headers"]
+    found = {name.lower(): value for name, value in headers}
+    why = _kind(found.get(b"content-type"))
+    if why is not None:
+        return why
+    status = message["status"]
+    if status != 200 and (status < 200 or status in _NO_PAGE or 300 <= status < 400):
         return f"a response of status {status} shows no whole page"
-    return None
-
-
-def _request(scope: Scope) -> str | None:
     if scope["method"] not in _METHODS:
         return f"the answer to {scope['method']} is no page"
-    names = {name.lower(): value for name, value in scope["headers"] if name[:3].lower() == b"hx-"}
-    if names and names.get(b"hx-request") == b"true" and names.get(b"hx-boosted") != b"true":
+    if _asks_for_fragment(scope["headers"]):
         return "htmx asked for a fragment"
-    return None
+    if len(found) < len(headers):
+        found = _joined(headers)
+    return _form(found) or _wishes(found) if len(found) > 1 else None
 
 
-def _content(headers: HeaderList) -> str | None:
-    content_type = first(headers, b"content-type")
+def _asks_for_fragment(headers: HeaderList) -> bool:
+    """Tell whether htmx asks for a part of a page: a boosted link asks for a whole one."""
+    by_name = dict(headers)
+    return by_name.get(b"hx-request") == b"true" and by_name.get(b"hx-boosted") != b"true"
+
+
+def _joined(headers: HeaderList) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        lower = name.lower()
+        found[lower] = found[lower] + b"," + value if lower in found else value
+    return found
+
+
+@lru_cache(256)
+def _kind(content_type: bytes | None) -> str | None:
     if content_type is None:
         return "the response has no content-type"
     media_type, _, parameters = content_type.partition(b";")
@@ -44,11 +64,24 @@ def _content(headers: HeaderList) -> str | None:
     charset = _charset(parameters)
     if charset.startswith(_UNSAFE_CHARSETS):
         return f"the charset {charset} cannot be spliced by bytes"
-    encodings = [each.strip().lower() for value in values(headers, b"content-encoding") for each in value.split(b",")]
-    if any(each not in (b"", b"identity") for each in encodings):
+    return None
+
+
+def _form(found: Mapping[bytes, bytes]) -> str | None:
+    if (encoding := found.get(b"content-encoding")) and any(
+        each.strip().lower() not in (b"", b"identity") for each in encoding.split(b",")
+    ):
         return "the body is encoded already; put UserComMiddleware inside the compressing middleware"
-    if len(values(headers, b"content-length")) > 1:
+    if (length := found.get(b"content-length")) and b"," in length:
         return "the response has more than one content-length"
+    return None
+
+
+def _wishes(found: Mapping[bytes, bytes]) -> str | None:
+    if (how := found.get(b"content-disposition")) and how.split(b";")[0].strip().lower() == b"attachment":
+        return "the response is a download"
+    if (caching := found.get(b"cache-control")) and b"no-transform" in caching.lower():
+        return "the response forbids changes (Cache-Control: no-transform)"
     return None
 
 
@@ -58,12 +91,3 @@ def _charset(parameters: bytes) -> str:
         if name.strip().lower() == "charset":
             return value.strip().strip("\"'").lower()
     return ""
-
-
-def _wishes(headers: HeaderList) -> str | None:
-    disposition = first(headers, b"content-disposition")
-    if disposition is not None and disposition.split(b";")[0].strip().lower() == b"attachment":
-        return "the response is a download"
-    if any(b"no-transform" in value.lower() for value in values(headers, b"cache-control")):
-        return "the response forbids changes (Cache-Control: no-transform)"
-    return None

@@ -18,7 +18,10 @@ HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
 # They describe the bytes that the application made, and no longer those that go out (RFC 9110, RFC 9530, RFC 9421).
 _VALIDATORS = frozenset({b"etag", b"last-modified"})
-_DIGESTS = frozenset({b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"})
+_UNTRUE = frozenset(
+    {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
+    | {b"accept-ranges", b"content-length", b"etag"}
+)
 _STRICTER_THAN_PRIVATE = frozenset({b"private", b"no-store"})
 
 
@@ -32,45 +35,27 @@ def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for each, value in headers if each.lower() == name]
 
 
-def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """Return a header's first value; ``name`` in lower case."""
-    for each, value in headers:
-        if each.lower() == name:
-            return value
-    return None
-
-
 def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> HeaderList:
     """Return the headers but for those with these lower-case names, in their order."""
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-def content_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Return the declared length; None if there is none, or none that can be believed."""
-    given = values(headers, b"content-length")
-    if len(given) != 1 or not given[0].strip().isdigit():
-        return None
-    return int(given[0])
+def for_changed_body(headers: HeaderList, added: int | None) -> HeaderList:
+    """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
 
-
-def with_content_length(headers: HeaderList, length: int | None) -> HeaderList:
-    """Return the headers with this length in the old one's place, or without one."""
-    if length is None:
-        return without(headers, {b"content-length"})
-    text = b"%d" % length
-    return [(name, text if name.lower() == b"content-length" else value) for name, value in headers]
-
-
-def for_changed_body(headers: HeaderList) -> HeaderList:
-    """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag."""
+    ``added`` is by how many bytes the body grows; None if that is not known yet, then the length is left out.
+    """
     changed: HeaderList = []
-    for name, value in headers:
-        lower = name.lower()
-        if lower in _DIGESTS or lower == b"accept-ranges":
-            continue
-        if lower == b"etag" and not value.lstrip().startswith(b"W/"):
-            value = b"W/" + value.lstrip()
-        changed.append((name, value))
+    for pair in headers:
+        lower = pair[0].lower()
+        if lower not in _UNTRUE:
+            changed.append(pair)
+        elif lower == b"content-length":
+            if added is not None and pair[1].strip().isdigit():
+                changed.append((pair[0], b"%d" % (int(pair[1]) + added)))
+        elif lower == b"etag":
+            value = pair[1].lstrip()
+            changed.append((pair[0], value if value.startswith(b"W/") else b"W/" + value))
     return changed
 
 

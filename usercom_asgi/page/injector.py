@@ -7,12 +7,14 @@ import re
 #: A ``</body>`` with more than this behind it was text in a script; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
 
-# A tag's name ends at white space, a slash or ">" (HTML standard, 13.2.5.10). Only "<" and "/" are literal, so that the
-# engine can skip from one closing tag to the next.
-_CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
+# A tag's name ends at white space, a slash or ">" (HTML standard, 13.2.5.10).
+_AFTER_NAME = b"\t\n\f\r />"
 _DOCUMENT = re.compile(rb"<(?:[hH][tT][mM][lL]|[bB][oO][dD][yY])[\t\n\f\r />]")
-# One byte less than the longest of the two, so that one over a chunk's edge is seen whole next time.
-_OVERLAP = len(b"</body>") - 1
+_CLOSE_LENGTH = len(b"</body>")
+# One byte less than the tag, so that one over a chunk's edge is seen whole next time.
+_OVERLAP = _CLOSE_LENGTH - 1
+# Above this, sending three pieces costs less than joining them.
+_JOIN_BELOW = 64 * 1024
 
 
 class Injector:
@@ -39,14 +41,14 @@ class Injector:
         known = len(self.held)
         data = self.held + chunk if known else chunk
         # What was searched already is not searched again, but for the edge.
-        found = self._last_close(data, max(0, known - _OVERLAP))
-        if found is not None:
+        found = _last_close(data, max(0, known - _OVERLAP))
+        if found >= 0:
             self.is_document = self._holds_candidate = True
             ready, self.held = data[:found], data[found:]
         elif self._holds_candidate and len(data) <= HOLD:
             ready, self.held = b"", data
         else:
-            ready, self.held = self._without_edge(data, last=last)
+            ready, self.held = (data, b"") if last else _without_edge(data)
             self._holds_candidate = False
         if not self.is_document:
             self.is_document = _DOCUMENT.search(data) is not None
@@ -59,17 +61,38 @@ class Injector:
         self.injected = True
         return [part for part in (ready, self.snippet, rest) if part]
 
-    @staticmethod
-    def _last_close(data: bytes, start: int) -> int | None:
-        found = None
-        for match in _CLOSE.finditer(data, start):
-            found = match.start()
-        return found
 
-    @staticmethod
-    def _without_edge(data: bytes, *, last: bool) -> tuple[bytes, bytes]:
-        """Split off what may be the beginning of a tag that the next chunk ends."""
-        edge = data.rfind(b"<", max(0, len(data) - _OVERLAP))
-        if last or edge < 0:
-            return data, b""
-        return data[:edge], data[edge:]
+def inject(page: bytes, snippet: bytes) -> list[bytes] | None:
+    """Return a whole page with the snippet in it, in one piece or more; None if it is no document.
+
+    What :class:`Injector` does, for the page that comes in one chunk: most do, and so it is copied only once.
+    """
+    place = _last_close(page)
+    if place < 0:
+        if not _DOCUMENT.search(page):
+            return None
+        place = len(page)
+    if len(page) < _JOIN_BELOW:
+        view = memoryview(page)
+        return [b"".join((view[:place], snippet, view[place:]))]
+    return [part for part in (page[:place], snippet, page[place:]) if part]
+
+
+def _last_close(data: bytes, start: int = 0) -> int:
+    """Return where the last ``</body>`` begins, or -1. From the end: in a whole page it is the last tag but one."""
+    end = len(data)
+    found = data.rfind(b"</body>", max(start, end - 64))
+    if found >= 0 and data.rfind(b"</", found) in (found, data.rfind(b"</html>", found)):
+        return found  # nine pages of ten
+    while (found := data.rfind(b"</", start, end)) >= 0:
+        tag = data[found : found + _CLOSE_LENGTH]
+        if len(tag) == _CLOSE_LENGTH and tag[-1] in _AFTER_NAME and tag[2:-1].lower() == b"body":
+            return found
+        end = found
+    return -1
+
+
+def _without_edge(data: bytes) -> tuple[bytes, bytes]:
+    """Split off what may be the beginning of a tag that the next chunk ends."""
+    edge = data.rfind(b"<", max(0, len(data) - _OVERLAP))
+    return (data, b"") if edge < 0 else (data[:edge], data[edge:])

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .headers import HeaderList, content_length, for_changed_body, for_person, with_content_length
-from .injector import Injector
+from .headers import for_changed_body, for_person
+from .injector import Injector, inject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import Message
 
-logger = logging.getLogger("usercom_asgi")
+    from .headers import HeaderList
 
-# Above this, three messages cost less than one copy of the page.
-_JOIN_BELOW = 64 * 1024
+logger = logging.getLogger("usercom_asgi")
 
 
 class Page:
@@ -27,7 +26,7 @@ class Page:
 
     Args:
         start: The application's ``http.response.start``.
-        headers: Its headers, as a list of our own.
+        headers: Its headers, as they go out if the page stays as it is.
         snippet: What goes in.
         method: The request's method; a HEAD has no body to look at.
         personal: The snippet holds a visitor's data: no shared cache may keep the page.
@@ -47,84 +46,96 @@ class Page:
     ) -> None:
         self._start: Message | None = start
         self._headers = headers
-        self._injector: Injector | None = Injector(snippet)
+        self._snippet = snippet
         self._method = method
         self._personal = personal
         self._page_cookies = page_cookies
-
-    @property
-    def injected(self) -> bool:
-        """The snippet has gone out."""
-        return self._injector is not None and self._injector.injected
+        self._injector: Injector | None = None
+        #: Nothing is held, and nothing will be: what follows passes through.
+        self.is_done = False
 
     def feed(self, message: Message) -> list[Message]:
         """Take the application's next message; return the messages to send now."""
-        if self._injector is None:
+        if self.is_done:
             return [message]
         if message["type"] != "http.response.body":
             return [*self.release(), message]
-        held = self._injector.held
+        held = self._injector.held if self._injector else b""
         try:
-            return self._body(self._injector, message)
+            if self._injector is None and not message.get("more_body", False):
+                return self._whole(message)
+            return self._chunk(message)
         except Exception:
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
-            self._injector.held = held
+            if self._injector is not None:
+                self._injector.held = held
             return [*self.release(), message]
 
     def release(self) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
+        self.is_done = True
         messages: list[Message] = []
         if self._start is not None:
             messages.append({**self._start, "headers": self._headers})
             self._start = None
         if self._injector is not None and self._injector.held:
             messages.append({"type": "http.response.body", "body": self._injector.held, "more_body": True})
-        self._injector = None
         return messages
 
-    def _body(self, injector: Injector, message: Message) -> list[Message]:
+    def _whole(self, message: Message) -> list[Message]:
+        """Take a body that is one message."""
+        page = _bytes(message)
+        parts = inject(page, self._snippet)
+        start = self._start
+        if start is None or (parts is None and not self._is_bare_head(page)):
+            return [*self.release(), message]
+        self._start = None
+        self.is_done = True
+        return [self._page_start(start, is_document=parts is not None), *_bodies(parts or [], more=False)]
+
+    def _chunk(self, message: Message) -> list[Message]:
+        """Take a part of a body."""
+        injector = self._injector = self._injector or Injector(self._snippet)
         more = bool(message.get("more_body", False))
-        chunk = message.get("body", b"")
-        chunk = chunk if type(chunk) is bytes else bytes(chunk)
+        chunk = _bytes(message)
         parts = injector.feed(chunk, last=not more)
-        messages: list[Message] = []
-        if self._start is not None:
-            if not chunk and more:
-                return []
-            start = self._begin(injector, self._start, last=not more, empty=not chunk)
-            if start is None:
-                return [*self.release(), message]
-            messages.append(start)
-            self._start = None
-        messages += _bodies(parts, more=more)
-        return messages
+        if self._start is None:
+            return _bodies(parts, more=more)
+        if more and not chunk:
+            return []
+        if not (more or injector.injected or self._is_bare_head(chunk)):
+            return [*self.release(), message]
+        start = self._page_start(self._start, is_document=injector.is_document)
+        self._start = None
+        return [start, *_bodies(parts, more=more)]
 
-    def _begin(self, injector: Injector, held: Message, *, last: bool, empty: bool) -> Message | None:
-        """Return the start with headers that are true of the body to come, or None if that stays as it is."""
-        head_only = self._method == "HEAD" and empty and last
-        if last and not injector.injected and not head_only:
-            return None
-        headers = for_changed_body(self._headers)
+    def _is_bare_head(self, chunk: bytes) -> bool:
+        # Some frameworks answer a HEAD with the page, some with nothing: then its length cannot be told.
+        return self._method == "HEAD" and not chunk
+
+    def _page_start(self, start: Message, *, is_document: bool) -> Message:
+        """Return the start with headers that are true of the body to come."""
+        certain = is_document and not start.get("trailers")
+        headers = for_changed_body(self._headers, len(self._snippet) if certain else None)
         if self._personal:
             headers = for_person(headers)
-        length = content_length(headers)
-        if length is not None and injector.is_document and not held.get("trailers"):
-            headers = with_content_length(headers, length + len(injector.snippet))
-        else:
-            headers = with_content_length(headers, None)
-        if injector.is_document:
+        if is_document and self._page_cookies:
             headers += [(b"set-cookie", cookie) for cookie in self._page_cookies]
-        return {**held, "headers": headers}
+        return {**start, "headers": headers}
+
+
+def _bytes(message: Message) -> bytes:
+    body = message.get("body", b"")
+    return body if type(body) is bytes else bytes(body)
 
 
 def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
     """Return the body messages for these parts, the last of them final unless more is to come."""
-    if len(parts) > 1 and sum(map(len, parts)) < _JOIN_BELOW:
-        parts = [b"".join(parts)]
-    messages: list[Message] = [{"type": "http.response.body", "body": part, "more_body": True} for part in parts]
+    if not parts and not more:
+        parts = [b""]
+    messages: list[Message] = []
+    for part in parts:
+        messages.append({"type": "http.response.body", "body": part, "more_body": True})  # noqa: PERF401  cheaper for one
     if not more:
-        if messages:
-            messages[-1]["more_body"] = False
-        else:
-            messages.append({"type": "http.response.body", "body": b"", "more_body": False})
+        messages[-1]["more_body"] = False
     return messages
