@@ -43,7 +43,10 @@ async def drive(app: ASGIApp, path: str, count: int) -> float:
     async def send(message: Message) -> None:
         pass
 
-    life: asyncio.Task[None] = asyncio.create_task(app({"type": "lifespan", "asgi": {}, "state": state}, lifespan_receive, lifespan_send))  # type: ignore[arg-type]
+    async def live() -> None:
+        await app({"type": "lifespan", "asgi": {}, "state": state}, lifespan_receive, lifespan_send)
+
+    life = asyncio.create_task(live())
     await started.wait()
     began = time.perf_counter()
     for _ in range(count):

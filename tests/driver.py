@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -141,7 +142,7 @@ async def lifespan(
         sent[message["type"]].set()
 
     async with to_app, from_server, anyio.create_task_group() as tasks:
-        tasks.start_soon(app, scope, from_server.receive, send)
+        tasks.start_soon(partial(_run, app, scope, from_server.receive, send))
         await to_app.send({"type": "lifespan.startup"})
         with anyio.fail_after(10):
             await sent["lifespan.startup.complete"].wait()
@@ -184,6 +185,10 @@ def html(
     }
     parts = [content, *chunks]
     return answers(start(given, status), *(body(part, more=True) for part in parts[:-1]), body(parts[-1]))
+
+
+async def _run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
 
 
 async def until(condition: Callable[[], object], within: float = 10.0) -> None:

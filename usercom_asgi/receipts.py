@@ -23,13 +23,13 @@ class Receipt:
     dropped; ``key`` is the user key that User.com answered with, a secret of the visitor's.
     """
 
-    __slots__ = ("_final", "key", "reason", "status")
+    __slots__ = ("_changed", "key", "reason", "status")
 
     def __init__(self, status: Status = Status.ACCEPTED, reason: str = "", key: str | None = None) -> None:
         self.status = status
         self.reason = reason
         self.key = key
-        self._final: anyio.Event | None = None
+        self._changed: anyio.Event | None = None
 
     def __repr__(self) -> str:
         # Without the key: whoever holds it can open the visitor's chat.
@@ -45,17 +45,31 @@ class Receipt:
 
         False may also mean "not yet": ``status`` tells. Never raises.
         """
-        if not self.is_final and timeout > 0:
-            if self._final is None:
-                self._final = anyio.Event()
-            with anyio.move_on_after(timeout):
-                await self._final.wait()
+        with anyio.move_on_after(timeout):
+            while not self.is_final:
+                await self._next()
         return self.status is Status.DELIVERED
+
+    async def tried(self, within: float) -> None:
+        """Wait at most ``within`` seconds for the outcome, or for a try that failed."""
+        if not self.is_final and within > 0:
+            with anyio.move_on_after(within):
+                await self._next()
+
+    async def _next(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def wake(self) -> None:
+        """Tell those who wait that something has happened; called by the delivery."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def settle(self, status: Status, reason: str = "", key: str | None = None) -> None:
         """Write down the outcome, once; called by the delivery."""
         if self.is_final:
             return
         self.status, self.reason, self.key = status, reason, key
-        if self._final is not None:
-            self._final.set()
+        self.wake()

@@ -191,8 +191,9 @@ class Visitor:
     async def reset_auth(self, **new_user: Any) -> Receipt:
         """End this visitor, and start the one whose details are given: ``UE.resetAuth``. To be called at logout.
 
-        The call to User.com starts at once and is not waited for. The response gives the browser the new visitor's cookie, or
-        none; commands said before this keep the old key, and those said after it wait for the new one.
+        To switch from one person to the next, give the next one's details here: ``identify()`` after it says them on the
+        page only. The call to User.com starts at once and is not waited for. The response gives the browser the new visitor's
+        cookie, or none; commands said before this keep the old key, and those said after it wait for the new one.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.

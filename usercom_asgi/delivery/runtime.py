@@ -53,6 +53,7 @@ class Runtime:
         self._lanes = Lanes()
         self._remembered: dict[str, Receipt] = {}
         self._failures = 0
+        self._last_failure = ""
         self._closed = False
         self._last_complaint = 0.0
         self._idle = anyio.Event()
@@ -62,8 +63,8 @@ class Runtime:
 
     @property
     def reachable(self) -> bool:
-        """False while User.com is known to be down: the last calls failed, one after the other."""
-        return self._failures < 2
+        """False while User.com is known to be down: the last call has failed."""
+        return self._failures == 0
 
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope, or drop it if too many wait. Never waits, never raises."""
@@ -84,7 +85,7 @@ class Runtime:
         """
         self._remember(lane, receipt)
         if self.reachable:
-            await receipt.delivered(within)
+            await receipt.tried(within)
 
     def _remember(self, token: str, receipt: Receipt) -> None:
         if len(self._remembered) >= _REMEMBERED:
@@ -153,6 +154,7 @@ class Runtime:
             answer = await sender.send(waiting.envelope, lane.key or waiting.envelope.key)
         except Unavailable as error:
             self._failures += 1
+            self._last_failure = str(error)
             return self._try_again_later(lane, waiting, error)
         except Refused as error:
             # User.com is there, and has an opinion.
@@ -183,6 +185,7 @@ class Runtime:
             self._settle(lane, Status.DROPPED, f"given up: {error}")
             return 0.0
         self.stats.retried += 1
+        waiting.receipt.wake()
         return self._retry.delay(waiting.tries, error.retry_after)
 
     def _settle(self, lane: Lane, status: Status, reason: str = "", key: str | None = None) -> None:
@@ -203,7 +206,8 @@ class Runtime:
         self.waiting = 0
         self._idle.set()
         if left:
-            logger.warning("%d commands could not be delivered to User.com before the shutdown", len(left))
+            why = self._last_failure or "there was no time left"
+            logger.warning("%d commands could not be delivered to User.com before the shutdown: %s", len(left), why)
 
     def _complain(self, text: str) -> None:
         now = time.monotonic()

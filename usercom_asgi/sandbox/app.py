@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -15,9 +16,6 @@ from usercom_asgi.sandbox.endpoints import HANDLERS
 from usercom_asgi.sandbox.faults import Fault, Faults, Sender
 from usercom_asgi.sandbox.shapes import RefusedError, read_object
 from usercom_asgi.sandbox.store import Faulted, Rejected, Store
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 ABORT = "usercom.sandbox.abort"
 """Where our own server leaves, in a scope's extensions, a function that closes the connection at once."""
@@ -54,7 +52,10 @@ class Sandbox:
     async def _call(self, request: Request) -> Response:
         """One request to the API, through the faults."""
         path = request.url.path
-        raw = await request.body()
+        try:
+            raw = await request.body()
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is there to answer
         sender: Sender = "widget" if facts.is_from_widget(path, request.headers, replies.peek(raw)) else "server"
         latency, fault = self.faults.take(path, sender)
         for met in filter(None, (latency, fault)):
