@@ -153,9 +153,11 @@ async def lifespan(
 
 
 def answers(*messages: Message) -> ASGIApp:
-    """An application that sends just these messages."""
+    """An application that sends just these messages to whoever asks, and has no lifespan."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
         for message in messages:
             await send(message)
 

@@ -15,7 +15,7 @@ import usercom_asgi
 PACKAGE = Path(usercom_asgi.__file__).parent
 HALVES = {"page", "delivery", "api"}
 #: Everybody may use these; they know nobody but each other.
-BASE = {"errors", "config", "attributes", "commands", "receipts", "envelope", "identity", "context"}
+BASE = {"errors", "config", "attributes", "commands", "receipts", "envelope", "identity", "context", "connection"}
 #: Who may import what beyond the base and their own folder.
 ALLOWED: dict[str, set[str]] = {
     "page": set(),

@@ -475,7 +475,7 @@ async def test_without_a_lifespan_there_is_a_deadline(usercom: UserCom, caplog: 
     with anyio.fail_after(5):
         await call(UserComMiddleware(app, usercom.config(inline_deadline=0.2)), headers={"cookie": "__ca__chat=abc123"})
     assert receipts[0].status is Status.DROPPED
-    assert "1 commands lost" in caplog.text
+    assert "1 commands could not be delivered to User.com before the deadline" in caplog.text
 
 
 async def test_a_server_without_lifespan_state_has_workers_all_the_same(usercom: UserCom) -> None:

@@ -139,6 +139,8 @@ def _check_standard(name: str, value: Json) -> None:
 
 
 def _value(field: str, value: object, *, cut: bool, depth: int) -> Json:
+    if depth > _DEEPEST:
+        raise InvalidCommand(field, f"is nested deeper than {_DEEPEST} levels")
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, (bool, str, int, float, Decimal)) or value is None:
@@ -160,14 +162,16 @@ def _plain(field: str, value: str | float | Decimal | None, *, cut: bool) -> Jso
         return _string(field, value, cut=cut)
     if isinstance(value, bool) or value is None:
         return value
-    if not math.isfinite(value):
-        raise _refused(field, value, "must be a finite number")
     if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise _refused(field, value, "must be a finite number")
         value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, int):
         if abs(value) > _LARGEST_INT:
             raise _refused(field, value, "is larger than JavaScript can hold exactly (2**53 - 1); send it as a string")
         return int(value)
+    if not math.isfinite(value):
+        raise _refused(field, value, "must be a finite number")
     return float(value)
 
 
@@ -178,8 +182,6 @@ def _moment(field: str, value: date) -> str:
 
 
 def _object(field: str, given: Mapping[Any, object], *, cut: bool, depth: int) -> dict[str, Json]:
-    if depth > _DEEPEST:
-        raise InvalidCommand(field, f"is nested deeper than {_DEEPEST} levels")
     cleaned: dict[str, Json] = {}
     for name, value in given.items():
         _check_name(name, within=field)

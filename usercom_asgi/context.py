@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-from starlette.datastructures import URL
+from urllib.parse import quote, urlsplit
 
 from .identity import COOKIE
 
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KEY_IN_URL = re.compile(r"(?<=[?&])__ca__chat=[^&#]*&?")
+_PATH = "/:@!$&'()*+,;=~-._"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -40,16 +39,21 @@ def page_context(
 
     A form is sent from the page that it stands on: for a POST that page, the referrer, is where it was said.
     """
-    given = {name: value for name, value in headers if name in (b"host", b"referer", b"user-agent")}
+    given = {name: value.decode("latin-1") for name, value in headers if name in (b"host", b"referer", b"user-agent")}
+    authority = given.get(b"host") or ((server or ("",))[0])
     scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
-    parts = {"scheme": scheme, "server": server, "path": path, "query_string": query, "headers": list(given.items())}
-    address = URL(scope=parts)
-    url, domain = without_key(str(address)), address.hostname or ""
-    referrer = without_key(given.get(b"referer", b"").decode("latin-1"))
+    url = f"{scheme}://{authority}{quote(path, safe=_PATH)}" + (f"?{query.decode('latin-1')}" if query else "")
+    domain, referrer = host_name(authority), without_key(given.get(b"referer", ""))
     if method not in (None, "GET", "HEAD") and _host(referrer) == domain:
         url, referrer = referrer, ""
-    agent = _UNPRINTABLE.sub("", given.get(b"user-agent", b"").decode("latin-1"))
-    return PageContext(url=url, domain=domain, referrer=referrer, user_agent=agent)
+    agent = _UNPRINTABLE.sub("", given.get(b"user-agent", "")).strip()
+    return PageContext(url=without_key(url), domain=domain, referrer=referrer, user_agent=agent)
+
+
+def host_name(authority: str) -> str:
+    """Return the host of a ``Host`` header, in lower case and without its port."""
+    host, colon, port = authority.rpartition(":")
+    return (host if colon and port.isdigit() else authority).lower()
 
 
 def _host(url: str) -> str | None:

@@ -59,12 +59,16 @@ class DeliveryError(UserComError):
 class Unavailable(DeliveryError):
     """User.com could not be reached, or answered that it cannot serve now (408, 425, 429, 5xx).
 
-    ``retry_after`` is what its answer asked for, in seconds.
+    ``retry_after`` is what its answer asked for, in seconds. ``untouched`` is true if User.com cannot have acted on the call:
+    it was not reached, or said that it would not.
     """
 
-    def __init__(self, reason: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, status: int | None = None, retry_after: float | None = None, untouched: bool = False
+    ) -> None:
         super().__init__(reason, status=status)
         self.retry_after = retry_after
+        self.untouched = untouched
 
 
 class Refused(DeliveryError):

@@ -10,10 +10,12 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from .receipts import Receipt
 
 #: The widget's cookie, written by the browser and by nobody else unless asked (User.com's cookie table).
 COOKIE = "__ca__chat"
@@ -26,6 +28,7 @@ MAX_AGE = 365 * 24 * 3600
 _USER_KEY = re.compile(r"[A-Za-z0-9]{1,64}")
 _MARKER = re.compile(r"([0-9a-f]{16}|-)\.([0-9A-Za-z_-]{16,32})\.([0-9]{1,12})")
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_MOST_HOMES = 8
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 
 
@@ -82,6 +85,10 @@ class ResetMarker:
         return digest(key) == self.digest
 
 
+#: A reset on its way: its marker, and the receipt that will name the new visitor's key.
+Reset: TypeAlias = "tuple[ResetMarker, Receipt]"
+
+
 def digest(key: str | None) -> str:
     """Shorten a user key to something that recognises it and cannot open its chat."""
     return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "-"
@@ -95,7 +102,7 @@ def widget_domain(host: str) -> str | None:
     Vendor's bundle of 2022-05 [C S3].
     """
     labels = host.split(".")
-    if len(labels) < 2 or _IPV4.fullmatch(host) or not _HOST.fullmatch(host):
+    if len(labels) < 2 or not _is_name(host):
         return None
     long_ending = len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if long_ending else -2 :])
@@ -124,14 +131,21 @@ def expire_marker(*, secure: bool) -> bytes:
 
 
 def cookie_homes(host: str, domain: str | None) -> list[str | None]:
-    """Return every ``Domain`` under which a cookie of this host may live; None is the host alone."""
+    """Return every ``Domain`` under which a cookie of this host may live; None is the host alone.
+
+    A host with very many labels is nobody's shop: the client names it, and must not choose how much we answer.
+    """
     homes: list[str | None] = [None]
     labels = host.split(".")
-    if not _IPV4.fullmatch(host) and _HOST.fullmatch(host):
-        homes += [".".join(labels[n:]) for n in range(len(labels) - 1)]
+    if _is_name(host):
+        homes += [".".join(labels[n:]) for n in range(len(labels) - 1)][-_MOST_HOMES:]
     if domain is not None and domain not in homes:
         homes.append(domain)
     return homes
+
+
+def _is_name(host: str) -> bool:
+    return len(host) <= 253 and _IPV4.fullmatch(host) is None and _HOST.fullmatch(host) is not None
 
 
 def _expire_all(host: str, *, secure: bool, home: str | None, keep: bool) -> Iterator[bytes]:

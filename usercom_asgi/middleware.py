@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anyio.lowlevel import RunVar
-from starlette.datastructures import URL
 
 from .config import UserComConfig
 from .delivery.inline import InlineDelivery
 from .delivery.lifespan import run_lifespan
 from .delivery.runtime import Runtime
-from .identity import MARKER
-from .page.eligibility import why_not
-from .page.headers import header_list, private
+from .page.eligibility import may_be_html, why_not
+from .page.headers import header_list, private, vary_on_cookie
 from .page.page import Page
 from .page.snippet import forget_script, render
 from .resets import Transition, settle_reset
@@ -34,7 +33,6 @@ logger = logging.getLogger("usercom_asgi")
 _AT_WORK = "usercom_asgi"
 #: In ``scope["state"]``: the running delivery of the application's lifespan.
 _RUNTIME = "usercom_asgi.runtime"
-_MARKER_BYTES = MARKER.encode()
 
 
 class UserComMiddleware:
@@ -57,6 +55,7 @@ class UserComMiddleware:
         self.config = config or UserComConfig.from_env()
         self._settings = {"apiKey": self.config.api_key}
         self._anonymous_snippet = render(self._settings, self.config.widget_url)
+        self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
         # Where the server has no lifespan state. A name, not a value: each event loop has its own.
         self._loop_runtime: RunVar[Runtime | None] = RunVar("usercom_asgi.runtime", None)
 
@@ -69,10 +68,10 @@ class UserComMiddleware:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        state = scope.setdefault("state", {})
-        runtime = state.get(_RUNTIME) or self._loop_runtime.get()
+        runtime = scope.setdefault("state", {}).get(_RUNTIME) or self._loop_runtime.get()
         if runtime is None:
-            async with InlineDelivery(self._open_sender, self.config) as delivery:
+            at_once = scope["type"] == "websocket"  # which may stay open for hours
+            async with InlineDelivery(self._open_sender, self._inline_config, at_once=at_once) as delivery:
                 await self._visit(scope, receive, send, delivery)
         else:
             await self._visit(scope, receive, send, runtime)
@@ -132,72 +131,52 @@ class _Response:
         if self.page is not None:
             for each in self.page.feed(message):
                 await self._send(each)
-            return
-        if not self._started and message["type"] == "http.response.start":
+        elif self._started or message["type"] != "http.response.start":
+            await self._send(message)
+        else:
             self._started = True
             if type(message.get("headers")) is not list:
                 message = {**message, "headers": header_list(message)}  # what can be read only once is read here
-            ready = await self._begin(message)
-            if ready is None:
-                return
-            message = ready
-        await self._send(message)
+            if may_be_html(message) or self._visitor.was_asked or logger.isEnabledFor(logging.DEBUG):
+                await self._begin(message)
+            else:
+                await self._send(message)
 
     async def finish(self, page: Page) -> None:
         """Send what is still held: the application has returned, and may not have ended its answer."""
         for each in page.release():
             await self._send(each)
 
-    async def _begin(self, start: Message) -> Message | None:
-        """Return the start to send now, or None if it is held until the page's first bytes are there."""
+    async def _begin(self, start: Message) -> None:
+        """Send the start, or hold it until the first bytes of the page are there."""
         try:
             reason = why_not(self._scope, start)
             if reason is None and self._visitor.is_suppressed:
                 reason = "suppress() was called"
             transition = None
-            if self._visitor.has_reset or _has_marker(self._scope["headers"]):
-                transition = await self._settle_reset(is_page=reason is None)
+            if self._visitor.has_reset or self._visitor.bears_marker():
+                config = self._middleware.config
+                transition = await settle_reset(self._visitor, self._delivery, config, is_page=reason is None)
                 if transition is not None:
                     start = {**start, "headers": _with_cookies(start["headers"], transition.cookies)}
-                    if transition.hold:
-                        reason = reason or "the visitor was just reset, and User.com has not named the new key yet"
+                    if transition.hold and reason is None:
+                        start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
+                        reason = "the visitor was just reset, and User.com has not named the new key yet"
             if reason is None:
                 self.page = self._make_page(start, transition)
-                return None
-            if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("no widget in the answer to %s: %s", self._scope["method"], reason)
+                return
+            logger.debug("no widget in the answer to %s: %s", self._scope["method"], reason)
         except Exception:
             # The page wins: whatever fails here, the response goes out as the application made it.
             logger.exception("a response passes unchanged: an error in usercom-asgi")
-        return start
+        await self._send(start)
 
     def _make_page(self, start: Message, transition: Transition | None) -> Page:
-        return Page(
-            start,
-            start["headers"],
-            self._middleware.snippet_for(self._visitor, transition),
-            method=self._scope["method"],
-            personal=transition is not None or bool(self._visitor.attributes),
-            page_cookies=transition.page_cookies if transition else (),
-        )
-
-    async def _settle_reset(self, *, is_page: bool) -> Transition | None:
-        return await settle_reset(
-            self._visitor,
-            self._delivery,
-            self._middleware.config,
-            host=(URL(scope=self._scope).hostname or "").lower(),
-            secure=self._scope.get("scheme") in ("https", "wss"),
-            is_page=is_page,
-        )
-
-
-def _has_marker(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Tell whether a request bears the marker of a reset; every response asks, so nothing is parsed."""
-    by_name = dict(headers)
-    if len(by_name) == len(headers):
-        return _MARKER_BYTES in by_name.get(b"cookie", b"")
-    return any(name == b"cookie" and _MARKER_BYTES in value for name, value in headers)
+        page = Page(start, self._middleware.snippet_for(self._visitor, transition), self._scope["method"])
+        page.is_personal = transition is not None or bool(self._visitor.attributes)
+        if transition is not None:
+            page.cookies = transition.page_cookies
+        return page
 
 
 def _with_cookies(headers: HeaderList, cookies: list[bytes]) -> HeaderList:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class Settles(Protocol):
     """What is needed of the delivery here."""
 
-    async def settle(self, receipt: Receipt, lane: str, within: float) -> None:
+    async def settle(self, receipt: Receipt, within: float) -> None:
         """Give a reset a moment to be answered."""
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Transition:
     """What a response has to carry so that the browser becomes the new visitor."""
 
@@ -43,38 +43,33 @@ class Transition:
     hold: bool = False
 
 
-async def settle_reset(
-    visitor: Visitor, delivery: Settles, config: UserComConfig, *, host: str, secure: bool, is_page: bool
-) -> Transition | None:
+async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfig, *, is_page: bool) -> Transition | None:
     """Return what the response must do, or None where no reset is concerned."""
     marker = visitor.marker
     reset = visitor.reset if marker or visitor.has_reset else None
     if reset is None and marker is None:
         return None
     if reset is not None and not reset[1].is_final and (visitor.has_reset or is_page):
-        await delivery.settle(reset[1], reset[0].token, config.reset_wait)
+        await delivery.settle(reset[1], config.reset_wait)
 
-    place = _Place(host, secure, config.cookie_domain)
+    place = _Place(visitor.host, visitor.is_secure, config.cookie_domain)
     transition = Transition(forget=True, new_key=visitor.key, homes=place.homes())
     if visitor.has_reset or reset is not None or visitor.old_key:
         transition.cookies = place.cookies(reset[1].key if reset else None)
     if visitor.has_reset and reset is not None:
-        transition.cookies.append(set_marker(reset[0], secure=secure))
+        transition.cookies.append(set_marker(reset[0], secure=place.secure))
+    elif visitor.will_run_scripts:
+        transition.page_cookies.append(expire_marker(secure=place.secure))
     transition.hold = _is_ours(visitor)
-    if marker is not None and not visitor.has_reset:
-        transition.page_cookies.append(expire_marker(secure=secure))
     return transition
 
 
 def _is_ours(visitor: Visitor) -> bool:
     """Tell whether our own call may still make the new visitor."""
-    if visitor.key is not None:
-        return False
-    if visitor.reset is not None:
-        return not visitor.reset[1].is_final
-    # Another process made the reset and may be waiting for its answer: it has until the deadline.
-    marker = visitor.marker
-    return marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
+    reset = visitor.reset
+    # Without a receipt another process made the reset, and may be waiting for its answer.
+    marker = visitor.marker if reset is None else None if reset[1].is_final else reset[0]
+    return visitor.key is None and marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
 
 
 @dataclass(frozen=True, slots=True)

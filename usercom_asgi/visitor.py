@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
 from .attributes import Json, clean_attributes
 from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
-from .context import page_context, without_key
-from .envelope import Envelope
-from .identity import COOKIE, MARKER, ResetMarker, digest, is_user_key, read_cookies
+from .connection import Connection
+from .context import without_key
+from .envelope import RESET_DEADLINE, Envelope
+from .identity import COOKIE, ResetMarker, digest, is_user_key
 from .receipts import Receipt, Status
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from .commands import Command
+    from .identity import Reset
 
 #: Where the handle stands in ``scope["state"]``.
 STATE_KEY = "usercom"
@@ -35,12 +39,16 @@ class Delivery(Protocol):
         """Accept an envelope at once, or drop it."""
         ...
 
-    def recall(self, token: str) -> Receipt | None:
-        """Return the receipt of a reset that an earlier request asked for, if this process knows it."""
+    def remember(self, name: str, reset: Reset) -> None:
+        """Keep a reset for a request that comes later."""
+        ...
+
+    def recall(self, name: str) -> Reset | None:
+        """Return the reset that an earlier request asked for, if this process knows it."""
         ...
 
 
-class Visitor:
+class Visitor(Connection):
     """The person behind a request.
 
     The helpers are awaited and do not wait: they check what is said, accept it, and return a :class:`~usercom_asgi.Receipt`;
@@ -48,25 +56,19 @@ class Visitor:
     :class:`~usercom_asgi.InvalidCommand` for what User.com could never take, and otherwise cannot fail.
     """
 
-    __slots__ = (
-        "_cookies", "_delivery", "_has_recalled", "_headers", "_identity", "_lane", "_place", "_reset",
-        "has_reset", "is_suppressed",
-    )  # fmt: skip
+    # On the class, since most requests never touch them: a visitor is made for every one.
+    _identity: Mapping[str, Json] = MappingProxyType({})
+    _lane: str | None = None
+    _reset: Reset | None = None
+    _has_recalled = False
+    #: This request has asked for a reset.
+    has_reset = False
+    #: No snippet will go into this response.
+    is_suppressed = False
 
     def __init__(self, scope: Scope, delivery: Delivery) -> None:
-        # Not the scope itself: it holds the visitor, and a circle would be left to the garbage collector at each request.
-        self._headers = scope["headers"]
-        self._place = (scope.get("method"), scope["scheme"], scope.get("server"), scope["path"], scope["query_string"])
+        super().__init__(scope)
         self._delivery = delivery
-        self._cookies: dict[str, str] | None = None
-        self._identity: dict[str, Json] = {}
-        self._lane: str | None = None
-        self._reset: tuple[ResetMarker, Receipt] | None = None
-        self._has_recalled = False
-        #: This request has asked for a reset.
-        self.has_reset = False
-        #: No snippet will go into this response.
-        self.is_suppressed = False
 
     def __repr__(self) -> str:
         return f"<Visitor {'known' if self.is_identified else 'anonymous'}>"
@@ -80,7 +82,7 @@ class Visitor:
         reset = self.reset
         if reset is not None:
             return reset[1].key
-        key, marker = self._read_cookie(COOKIE), self.marker
+        key, marker = self.read_cookie(COOKIE), self.marker
         return key if is_user_key(key) and not (marker and marker.ended(key)) else None
 
     @property
@@ -104,29 +106,22 @@ class Visitor:
         return self._identity
 
     @property
-    def marker(self) -> ResetMarker | None:
-        """What an earlier reset of this browser left behind."""
-        return ResetMarker.parse(self._read_cookie(MARKER))
+    def was_asked(self) -> bool:
+        """True if somebody wanted to know or to change who this is."""
+        return self.has_reset or self._cookies is not None
 
     @property
-    def old_key(self) -> str | None:
-        """A key that the browser still sends though a reset has ended it."""
-        key, marker = self._read_cookie(COOKIE), self.marker
-        return key if is_user_key(key) and marker and marker.ended(key) else None
-
-    @property
-    def reset(self) -> tuple[ResetMarker, Receipt] | None:
+    def reset(self) -> Reset | None:
         """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
         if self._reset is None and not self._has_recalled:
             self._has_recalled = True
-            marker, key = self.marker, self._read_cookie(COOKIE)
+            marker, key = self.marker, self.read_cookie(COOKIE)
             if marker and (not is_user_key(key) or marker.ended(key)):
-                receipt = self._delivery.recall(marker.token)
-                self._reset = (marker, receipt) if receipt else None
-                self._lane = marker.token if receipt else None
+                self._reset = self._delivery.recall(marker.token)
+                self._lane = marker.token if self._reset else None
         return self._reset
 
-    def identify(self, **attributes: Any) -> None:
+    def identify(self, /, **attributes: Any) -> None:
         """Say who this is: for this response's ``window.civchat``, and for the commands that follow.
 
         Takes the standard attributes (``user_id``, ``email``, ``first_name``, ``phone_number``, ...), ``company={...}`` and
@@ -136,9 +131,9 @@ class Visitor:
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        self._identity |= clean_attributes(attributes)
+        self._identity = {**self._identity, **clean_attributes(attributes)}
 
-    async def page_hit(self, url: str | None = None, event: Event | None = None, **attributes: Any) -> Receipt:
+    async def page_hit(self, /, url: str | None = None, event: Event | None = None, **attributes: Any) -> Receipt:
         """Record a page view that the widget does not see, and attributes with it: ``UE.pageHit``.
 
         An ``event`` travels in the same hit: it belongs to whoever User.com takes the visitor for after it. The URL is the
@@ -148,10 +143,10 @@ class Visitor:
             InvalidCommand: A value cannot be sent.
 
         """
-        command = PageHit(url and without_key(url), event, {**self._identity, **attributes})
+        command = PageHit(without_key(url) if isinstance(url, str) else url, event, {**self._identity, **attributes})
         return self._say(command)
 
-    async def event(self, name: str, **data: Any) -> Receipt:
+    async def event(self, name: str, /, **data: Any) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.
 
         Raises:
@@ -179,7 +174,7 @@ class Visitor:
         kind = cast("EventType", event_type)
         return self._say(ProductEvent(product_id, kind, name, description, attributes, custom_data or {}))
 
-    async def update(self, **attributes: Any) -> Receipt:
+    async def update(self, /, **attributes: Any) -> Receipt:
         """Change attributes without a page view: ``userengage('client.update', {...})``.
 
         Raises:
@@ -188,7 +183,7 @@ class Visitor:
         """
         return self._say(Update(attributes))
 
-    async def reset_auth(self, **new_user: Any) -> Receipt:
+    async def reset_auth(self, /, **new_user: Any) -> Receipt:
         """End this visitor, and start the one whose details are given: ``UE.resetAuth``. To be called at logout.
 
         To switch from one person to the next, give the next one's details here: ``identify()`` after it says them on the
@@ -200,14 +195,32 @@ class Visitor:
 
         """
         command = ResetAuth(new_user)
-        if self._reset is not None and self.has_reset:
-            return self._reset[1]  # one logout is one new visitor, however often it is said
+        if self.is_websocket:
+            return Receipt(Status.SKIPPED, "a websocket cannot change the browser's cookie: reset in a request")
+        if self.has_reset and self._reset is not None:
+            # One logout is one new visitor, however often it is said; but what is said of the new one counts.
+            return self._say(self._introduce(command)) if command.attributes else self._reset[1]
+        self._introduce(command)
+        self._reset, self.has_reset = self._same_click() or self._new_reset(command), True
+        self._lane = self._reset[0].token
+        return self._reset[1]
+
+    def _introduce(self, new_user: ResetAuth) -> PageHit:
+        self._identity = cast("Mapping[str, Json]", new_user.attributes)
+        return PageHit(attributes=new_user.attributes)
+
+    def _same_click(self) -> Reset | None:
+        """Return the reset of a logout that was clicked twice: the same browser with the same cookies, seconds ago."""
+        reset = self._delivery.recall(self.fingerprint())
+        return reset if reset and time.time() - reset[0].at < RESET_DEADLINE else None
+
+    def _new_reset(self, command: ResetAuth) -> Reset:
         marker = ResetMarker.new(digest(self.key or self.old_key))
-        self._identity = dict(cast("Mapping[str, Json]", command.attributes))
         self._lane = marker.token
-        receipt = self._submit(command, key=None)
-        self._reset, self.has_reset = (marker, receipt), True
-        return receipt
+        reset = (marker, self._submit(command, key=None))
+        self._delivery.remember(marker.token, reset)
+        self._delivery.remember(self.fingerprint(), reset)
+        return reset
 
     def suppress(self) -> None:
         """Leave the snippet out of this response."""
@@ -223,14 +236,9 @@ class Visitor:
 
     def _submit(self, command: Command, *, key: str | None) -> Receipt:
         who = {name: self._identity[name] for name in _IDENTIFIERS if name in self._identity}
-        lane = self._lane or key or f"known:{who.get('user_id') or who.get('email')}"
-        page = page_context(self._headers, *self._place)
+        lane = self._lane or key or f"known:{next(iter(who.items()), None)}"
+        page = self.page()
         return self._delivery.submit(Envelope(command=command, lane=lane, key=key, identity=who, page=page))
-
-    def _read_cookie(self, name: str) -> str | None:
-        if self._cookies is None:
-            self._cookies = read_cookies(self._headers, COOKIE, MARKER)
-        return self._cookies.get(name)
 
 
 def get_visitor(connection: HTTPConnection | Scope) -> Visitor:

@@ -186,4 +186,4 @@ async def test_an_application_starts_even_if_the_delivery_cannot(
     async with lifespan(middleware) as state:
         got = await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
     assert b"widget.js" in got.body
-    assert "could not start" in caplog.text
+    assert "cannot run" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.envelope import Answer, Envelope
+from usercom_asgi.identity import ResetMarker
 
 FAST = RetryPolicy(first=0.01, longest=0.02)
 
@@ -177,7 +179,7 @@ async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
 
 
 async def test_what_follows_a_reset_waits_for_its_key() -> None:
-    post = Post(Unavailable("503"), Answer("new"))
+    post = Post(Unavailable("429", untouched=True), Answer("new"))
     async with running(post) as runtime:
         runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
         runtime.submit(said(1, "reset", None))
@@ -214,10 +216,44 @@ async def test_a_cancelled_drain_ends_all_the_same() -> None:
     assert receipt.status is Status.DROPPED
 
 
-async def test_receipts_are_recalled_by_name_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resets_are_recalled_by_name_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.runtime._REMEMBERED", 3)
     post = Post()
     async with running(post) as runtime:
         for n in range(5):
-            await runtime.settle(runtime.submit(said(n)), f"token{n}", 1)
+            runtime.remember(f"token{n}", (ResetMarker.new("-"), runtime.submit(said(n))))
         assert [runtime.recall(f"token{n}") is not None for n in range(5)] == [False, False, True, True, True]
+
+
+async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> None:
+    post = Post(Unavailable("ReadTimeout"))
+    async with running(post) as runtime:
+        receipt = runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        assert not await receipt.delivered(2)
+    assert len(post.sent) == 1
+    assert receipt.status is Status.DROPPED
+
+
+@pytest.mark.parametrize("retry_after", [None, 3600.0])
+async def test_a_reset_is_not_ours_after_its_deadline(retry_after: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.retry.RESET_DEADLINE", 0.1)
+    post = Post(*[Unavailable("429", retry_after=retry_after, untouched=True)] * 100)
+    async with running(post) as runtime:
+        receipt = runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        assert not await receipt.delivered(2)
+        tries = len(post.sent)
+        late = runtime.submit(Envelope(command=ResetAuth(), lane="late", said_at=time.time() - 1))
+        assert not await late.delivered(2)
+    assert len(post.sent) == tries  # the late one was never sent at all
+
+
+async def test_who_comes_back_with_the_new_key_keeps_the_order() -> None:
+    post = Post(Answer("new"), Unavailable("503"))
+    async with running(post) as runtime:
+        reset = runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        runtime.submit(said(1, "reset", None))
+        await reset.delivered(2)
+        await until(lambda: len(post.sent) == 2)
+        runtime.submit(said(2, "new", "new"))
+        runtime.submit(said(3, "new", "new"))
+    assert [command.data["n"] for _, command, _ in post.sent[1:]] == [1, 1, 2, 3]

@@ -54,6 +54,8 @@ def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]
         ([b"max-age=60", b"s-maxage=600"], b"private, max-age=60"),
         ([b"no-cache"], b"private, no-cache"),
         ([b"no-store"], b"no-store"),
+        ([b"public, max-age=60", b"private"], b"max-age=60, private"),
+        ([b'private="x"'], b'private, private="x"'),
         ([b"Private"], b"Private"),
     ],
 )

@@ -6,6 +6,7 @@ import time
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import httpx
@@ -33,8 +34,10 @@ async def open_client(config: UserComConfig) -> AsyncGenerator[httpx.AsyncClient
     timeout = httpx.Timeout(config.timeout, pool=None)
     limits = httpx.Limits(max_connections=config.max_concurrency * 2 + 2, keepalive_expiry=30)
     verify = _tls() if config.origin.startswith("https:") else False
+    # One client speaks for all visitors: a cookie that comes with an answer to one must not go out with the next one's call.
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     async with httpx.AsyncClient(
-        base_url=config.origin, timeout=timeout, limits=limits, verify=verify, follow_redirects=False
+        cookies=no_cookies, base_url=config.origin, timeout=timeout, limits=limits, verify=verify, follow_redirects=False
     ) as client:
         yield client
 
@@ -49,16 +52,19 @@ async def post(client: httpx.AsyncClient, path: str, body: object, headers: Mapp
     """
     try:
         response = await client.post(path, json=body, headers=headers)
-    except httpx.InvalidURL as error:
-        raise Refused(f"POST {path}: {type(error).__name__}") from error
+    except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
+        raise Refused(f"POST {path}: {type(error).__name__}") from error  # ours, and no better next time
     except httpx.HTTPError as error:
         # The type tells enough, and the text might quote the request.
-        raise Unavailable(f"POST {path}: {type(error).__name__}") from error
+        unreached = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+        raise Unavailable(f"POST {path}: {type(error).__name__}", untouched=unreached) from error
     status = response.status_code
     if response.is_success:
         return response
     if status in RETRIED_STATUSES or status >= 500:
-        raise Unavailable(f"POST {path} answered {status}", status=status, retry_after=_retry_after(response))
+        raise Unavailable(
+            f"POST {path} answered {status}", status=status, retry_after=_retry_after(response), untouched=status == 429
+        )
     raise Refused(f"POST {path} answered {status}", status=status, detail=response.text[:_DETAIL])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..commands import Event, PageHit, ProductEvent, ResetAuth
 from ..envelope import Answer
-from ..errors import Refused, Unavailable
+from ..errors import Refused
 from ..identity import is_user_key
 from .http import open_client, post
 
@@ -141,6 +141,6 @@ def _user_key(response: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError):
         key = None
     if not is_user_key(key):
-        # A proxy's error page with status 200, most likely: User.com itself is not to be had.
-        raise Unavailable(f"POST {PING} answered without a user key", status=response.status_code)
+        # It has taken the ping, or something stands before it: saying it again would count the view twice.
+        raise Refused(f"POST {PING} answered without a user key", status=response.status_code)
     return key

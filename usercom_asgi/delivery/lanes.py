@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ class Waiting:
         self.envelope = envelope
         self.receipt = receipt
         self.tries = 0
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was said."""
+        return time.time() - self.envelope.said_at
 
 
 class Lane:
@@ -45,6 +51,8 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
+        # A visitor whose key has just been named may come back with it while their first lane still has work.
+        self._by_key: dict[str, Lane] = {}
         self._parked: list[tuple[float, int, Lane]] = []
         self._parkings = 0
         # The bound on what waits is the runtime's; this stream holds a lane at most once.
@@ -54,11 +62,23 @@ class Lanes:
     def add(self, waiting: Waiting) -> None:
         """Put a command at the end of its visitor's lane."""
         lane_id = waiting.envelope.lane
-        lane = self._lanes.get(lane_id)
+        lane = self._lanes.get(lane_id) or self._by_key.get(lane_id)
         if lane is None:
             lane = self._lanes[lane_id] = Lane(lane_id)
             self._ready.send_nowait(lane)
         lane.waiting.append(waiting)
+
+    def learn(self, lane: Lane, key: str | None) -> None:
+        """Write down the key that User.com has named for a lane's visitor."""
+        if key is None or key == lane.key:
+            return
+        self._forget_key(lane)
+        lane.key = key
+        self._by_key.setdefault(key, lane)
+
+    def _forget_key(self, lane: Lane) -> None:
+        if lane.key is not None and self._by_key.get(lane.key) is lane:
+            del self._by_key[lane.key]
 
     async def take(self) -> Lane:
         """Wait for a lane with work. It is the caller's until given back."""
@@ -70,6 +90,7 @@ class Lanes:
             self._ready.send_nowait(lane)
         else:
             del self._lanes[lane.id]
+            self._forget_key(lane)
 
     def park(self, lane: Lane, delay: float) -> None:
         """Return a lane that is to be left alone for ``delay`` seconds."""

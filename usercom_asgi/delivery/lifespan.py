@@ -75,24 +75,22 @@ class _Conversation:
         """Pass a message on to the server, with our own work before it."""
         kind = message["type"]
         if kind == "lifespan.startup.complete":
-            await self._start()
+            await self._tasks.start(self._runtime.run)
         elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
             await self.end()
         self._sent.add(kind)
         await self._send(message)
-
-    async def _start(self) -> None:
-        try:
-            await self._tasks.start(self._runtime.run)
-        except Exception:
-            # The application starts without us: what is said is then dropped and counted.
-            logger.exception("the delivery to User.com could not start")
 
     async def end(self) -> None:
         """Drain the runtime, once."""
         if not self._drained:
             self._drained = True
             await self._runtime.drain()
+            stats = self._runtime.stats
+            if stats.accepted or stats.dropped:
+                logger.info(
+                    "delivered to User.com: %d, refused: %d, dropped: %d", stats.delivered, stats.refused, stats.dropped
+                )
 
     async def _speak_for_the_application(self) -> None:
         if "lifespan.startup" not in self._received:

@@ -10,6 +10,7 @@ from ..commands import ResetAuth
 from ..envelope import RESET_DEADLINE
 
 if TYPE_CHECKING:
+    from ..errors import Unavailable
     from .lanes import Waiting
 
 
@@ -22,11 +23,20 @@ class RetryPolicy:
     deadline: float = 6 * 3600.0
 
     def delay(self, tries: int, retry_after: float | None) -> float:
-        """Return how long to wait after so many tries; what the answer asked for is the least."""
+        """Return how long to wait after so many tries; what the answer asked for is the least, up to an hour."""
         ceiling = min(self.longest, self.first * 2.0 ** min(tries - 1, 30))
         delay = random.uniform(ceiling / 2, ceiling)  # noqa: S311  jitter keeps no secret
-        return max(delay, retry_after or 0.0)
+        return max(delay, min(retry_after or 0.0, 3600.0))
 
-    def expired(self, waiting: Waiting, age: float) -> bool:
-        """Tell whether a command said ``age`` seconds ago is not worth another try."""
-        return age > (RESET_DEADLINE if isinstance(waiting.envelope.command, ResetAuth) else self.deadline)
+    def expired(self, waiting: Waiting, delay: float = 0.0) -> bool:
+        """Tell whether another try in ``delay`` seconds would come too late."""
+        is_reset = isinstance(waiting.envelope.command, ResetAuth)
+        return waiting.age + delay > (RESET_DEADLINE if is_reset else self.deadline)
+
+    def is_forbidden(self, waiting: Waiting) -> bool:
+        """Tell whether not even the first try may be made: from the deadline on the widget makes the new visitor."""
+        return isinstance(waiting.envelope.command, ResetAuth) and waiting.age > RESET_DEADLINE
+
+    def may_repeat(self, waiting: Waiting, error: Unavailable) -> bool:
+        """Tell whether a command may be sent twice: a reset that was carried out already would make a second new user."""
+        return error.untouched or not isinstance(waiting.envelope.command, ResetAuth)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..config import UserComConfig
     from ..envelope import Answer, Envelope, OpenSender, Sender
+    from ..identity import Reset
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -44,14 +45,22 @@ class Runtime:
     ``max_waiting`` bounds everything that is accepted and not settled, in flight included. One event loop owns it.
     """
 
-    def __init__(self, open_sender: OpenSender, config: UserComConfig, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        open_sender: OpenSender,
+        config: UserComConfig,
+        retry: RetryPolicy | None = None,
+        *,
+        until: str = "the shutdown",
+    ) -> None:
         self.stats = Stats()
         self.waiting = 0
         self._open_sender = open_sender
         self._config = config
         self._retry = retry or RetryPolicy()
+        self._until = until
         self._lanes = Lanes()
-        self._remembered: dict[str, Receipt] = {}
+        self._remembered: dict[str, Reset] = {}
         self._failures = 0
         self._last_failure = ""
         self._closed = False
@@ -59,7 +68,8 @@ class Runtime:
         self._idle = anyio.Event()
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
-        self._started = False
+        #: Set once :meth:`run` is at work.
+        self.has_started = anyio.Event()
 
     @property
     def reachable(self) -> bool:
@@ -78,58 +88,57 @@ class Runtime:
         self._lanes.add(Waiting(envelope, receipt))
         return receipt
 
-    async def settle(self, receipt: Receipt, lane: str, within: float) -> None:
-        """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down.
-
-        The receipt can be recalled by the lane's name from then on; the oldest are forgotten.
-        """
-        self._remember(lane, receipt)
+    async def settle(self, receipt: Receipt, within: float) -> None:
+        """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down."""
         if self.reachable:
             await receipt.tried(within)
 
-    def _remember(self, token: str, receipt: Receipt) -> None:
+    def remember(self, name: str, reset: Reset) -> None:
+        """Keep a reset for a request that comes later; the oldest are forgotten."""
         if len(self._remembered) >= _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[token] = receipt
+        self._remembered[name] = reset
 
-    def recall(self, token: str) -> Receipt | None:
-        """Return the receipt of a reset that an earlier request asked for."""
-        return self._remembered.get(token)
+    def recall(self, name: str) -> Reset | None:
+        """Return the reset that an earlier request asked for."""
+        return self._remembered.get(name)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send what is submitted, until :meth:`drain` has ended; to be started once, in a task of its own."""
-        self._started = True
+        self.has_started.set()
+        announced = False
         try:
             async with self._open_sender() as sender, anyio.create_task_group() as workers:
                 for _ in range(self._config.max_concurrency):
                     workers.start_soon(self._work, sender)
                 workers.start_soon(self._lanes.unpark_when_due)
+                announced = True
                 task_status.started()
                 await self._stop.wait()
                 workers.cancel_scope.cancel()
+        except Exception:
+            # The application goes on without us: what is said is dropped and counted.
+            logger.exception("the delivery to User.com cannot run")
         finally:
             self._closed = True
             self._give_up_on(self._lanes.close())
             self._stopped.set()
+        if not announced:
+            task_status.started()
 
     async def drain(self) -> None:
         """Take nothing more, deliver what waits within ``grace`` seconds, end :meth:`run`, and say what was lost."""
         self._closed = True
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(self._config.grace):
-                while self.waiting and self._started and not self._stopped.is_set():
+                while self.waiting and self.has_started.is_set() and not self._stopped.is_set():
                     self._idle = anyio.Event()
                     await self._idle.wait()
             self._stop.set()
-            if self._started:
+            if self.has_started.is_set():
                 await self._stopped.wait()
             else:
                 self._give_up_on(self._lanes.close())
-        if self.stats.accepted or self.stats.dropped:
-            logger.info(
-                "User.com delivery ended: %d delivered, %d refused, %d dropped",
-                self.stats.delivered, self.stats.refused, self.stats.dropped,
-            )  # fmt: skip
 
     async def _work(self, sender: Sender) -> None:
         while True:
@@ -149,6 +158,8 @@ class Runtime:
     async def _send_next(self, sender: Sender, lane: Lane) -> float:
         """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
         waiting = lane.waiting[0]
+        if (waiting.tries and self._retry.expired(waiting)) or self._retry.is_forbidden(waiting):
+            return self._give_up(lane, waiting, "its time is over")
         waiting.tries += 1
         try:
             answer = await sender.send(waiting.envelope, lane.key or waiting.envelope.key)
@@ -169,7 +180,7 @@ class Runtime:
         return 0.0
 
     def _delivered(self, lane: Lane, waiting: Waiting, answer: Answer) -> None:
-        lane.key = answer.key or lane.key
+        self._lanes.learn(lane, answer.key)
         if answer.then is not None:
             waiting.envelope = replace(waiting.envelope, command=answer.then)
             waiting.tries = 0
@@ -178,15 +189,18 @@ class Runtime:
         self._settle(lane, Status.DELIVERED, key=lane.key)
 
     def _try_again_later(self, lane: Lane, waiting: Waiting, error: Unavailable) -> float:
-        age = time.time() - waiting.envelope.said_at
-        if self._retry.expired(waiting, age):
-            self._complain(f"{error}; given up on a command after {age:.0f} s")
-            self.stats.dropped += 1
-            self._settle(lane, Status.DROPPED, f"given up: {error}")
-            return 0.0
+        delay = self._retry.delay(waiting.tries, error.retry_after)
+        if self._retry.expired(waiting, delay) or not self._retry.may_repeat(waiting, error):
+            return self._give_up(lane, waiting, str(error))
         self.stats.retried += 1
         waiting.receipt.wake()
-        return self._retry.delay(waiting.tries, error.retry_after)
+        return delay
+
+    def _give_up(self, lane: Lane, waiting: Waiting, why: str) -> float:
+        self._complain(f"{waiting.envelope.command!r} given up after {waiting.age:.0f} s: {why}")
+        self.stats.dropped += 1
+        self._settle(lane, Status.DROPPED, f"given up: {why}")
+        return 0.0
 
     def _settle(self, lane: Lane, status: Status, reason: str = "", key: str | None = None) -> None:
         lane.waiting.popleft().receipt.settle(status, reason, key)
@@ -201,13 +215,13 @@ class Runtime:
 
     def _give_up_on(self, left: list[Waiting]) -> None:
         for waiting in left:
-            waiting.receipt.settle(Status.DROPPED, "the application shut down before it could be delivered")
+            waiting.receipt.settle(Status.DROPPED, f"not delivered before {self._until}")
         self.stats.dropped += len(left)
         self.waiting = 0
         self._idle.set()
         if left:
             why = self._last_failure or "there was no time left"
-            logger.warning("%d commands could not be delivered to User.com before the shutdown: %s", len(left), why)
+            logger.warning("%d commands could not be delivered to User.com before %s: %s", len(left), self._until, why)
 
     def _complain(self, text: str) -> None:
         now = time.monotonic()

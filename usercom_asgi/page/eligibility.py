@@ -18,6 +18,14 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _UNSAFE_CHARSETS = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2", "utf-7", "utf7", "iso-2022", "hz-gb", "hz")
 
 
+def may_be_html(message: Message) -> bool:
+    """Tell, for the price of a glance, whether a closer look is worth while: most responses are no pages."""
+    for name, value in message["headers"]:
+        if len(name) == 12 and b"html" in value.lower() and name.lower() == b"content-type":
+            return True
+    return False
+
+
 def why_not(scope: Scope, message: Message) -> str | None:
     """Return the reason to leave a response as it is, or None if the snippet may go into it.
 

@@ -22,7 +22,7 @@ _UNTRUE = frozenset(
     {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
     | {b"accept-ranges", b"content-length", b"etag"}
 )
-_STRICTER_THAN_PRIVATE = frozenset({b"private", b"no-store"})
+_STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
 
 def header_list(message: Message) -> HeaderList:
@@ -66,21 +66,20 @@ def for_person(headers: HeaderList) -> HeaderList:
 
 def private(headers: HeaderList) -> HeaderList:
     """Return headers that forbid a shared cache to keep the response; stricter ones stay as they are."""
-    directives = [
-        directive
-        for value in values(headers, b"cache-control")
-        for directive in value.split(b",")
-        if directive.strip()
-    ]  # fmt: skip
-    names = [directive.strip().split(b"=")[0].lower() for directive in directives]
-    if _STRICTER_THAN_PRIVATE.intersection(names):
+    headers = [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
+    given = [each.strip() for value in values(headers, b"cache-control") for each in value.split(b",") if each.strip()]
+    # `private="name"` is about that header alone: only the bare directive will do.
+    is_strict = any(each.lower() in _STRICT_ENOUGH for each in given)
+    kept = [each for each in given if each.split(b"=")[0].lower() not in (b"public", b"s-maxage")]
+    if is_strict and kept == given:
         return headers
-    kept = [
-        directive.strip()
-        for directive, name in zip(directives, names, strict=True)
-        if name not in (b"public", b"s-maxage")
-    ]  # fmt: skip
-    return [*without(headers, {b"cache-control"}), (b"cache-control", b", ".join([b"private", *kept]))]
+    directives = kept if is_strict else [b"private", *kept]
+    return [*without(headers, {b"cache-control"}), (b"cache-control", b", ".join(directives))]
+
+
+def _is_for_shared_caches(name: bytes) -> bool:
+    """Headers that tell a CDN what Cache-Control does not (RFC 9213, and those before it)."""
+    return name.endswith(b"cdn-cache-control") or name in (b"surrogate-control", b"edge-control", b"x-accel-expires")
 
 
 def vary_on_cookie(headers: HeaderList) -> HeaderList:

@@ -8,7 +8,7 @@ import re
 HOLD = 64 * 1024
 
 # A tag's name ends at white space, a slash or ">" (HTML standard, 13.2.5.10).
-_AFTER_NAME = b"\t\n\f\r />"
+_AFTER_NAME = frozenset({b"\t", b"\n", b"\f", b"\r", b" ", b"/", b">"})
 _DOCUMENT = re.compile(rb"<(?:[hH][tT][mM][lL]|[bB][oO][dD][yY])[\t\n\f\r />]")
 _CLOSE_LENGTH = len(b"</body>")
 # One byte less than the tag, so that one over a chunk's edge is seen whole next time.
@@ -54,6 +54,12 @@ class Injector:
             self.is_document = _DOCUMENT.search(data) is not None
         return self._finish(ready) if last else [ready] if ready else []
 
+    def flush(self) -> bytes:
+        """Give back what is held, with no more to come before something else."""
+        held, self.held = self.held, b""
+        self._holds_candidate = False
+        return held
+
     def _finish(self, ready: bytes) -> list[bytes]:
         rest, self.held = self.held, b""
         if not self.is_document:
@@ -81,12 +87,9 @@ def inject(page: bytes, snippet: bytes) -> list[bytes] | None:
 def _last_close(data: bytes, start: int = 0) -> int:
     """Return where the last ``</body>`` begins, or -1. From the end: in a whole page it is the last tag but one."""
     end = len(data)
-    found = data.rfind(b"</body>", max(start, end - 64))
-    if found >= 0 and data.rfind(b"</", found) in (found, data.rfind(b"</html>", found)):
-        return found  # nine pages of ten
     while (found := data.rfind(b"</", start, end)) >= 0:
-        tag = data[found : found + _CLOSE_LENGTH]
-        if len(tag) == _CLOSE_LENGTH and tag[-1] in _AFTER_NAME and tag[2:-1].lower() == b"body":
+        tag = data[found + 2 : found + _CLOSE_LENGTH]
+        if tag == b"body>" or (tag[:4].lower() == b"body" and tag[4:] in _AFTER_NAME):
             return found
         end = found
     return -1

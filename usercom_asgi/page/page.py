@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
-    from .headers import HeaderList
-
 logger = logging.getLogger("usercom_asgi")
 
 
@@ -25,42 +23,32 @@ class Page:
     that. A message of an unknown type, and any error of ours, releases what is held, unchanged and in order.
 
     Args:
-        start: The application's ``http.response.start``.
-        headers: Its headers, as they go out if the page stays as it is.
+        start: The application's ``http.response.start``, with a list of headers.
         snippet: What goes in.
         method: The request's method; a HEAD has no body to look at.
-        personal: The snippet holds a visitor's data: no shared cache may keep the page.
-        page_cookies: ``Set-Cookie`` values for a response that carries the snippet for sure.
 
     """
 
-    def __init__(
-        self,
-        start: Message,
-        headers: HeaderList,
-        snippet: bytes,
-        *,
-        method: str = "GET",
-        personal: bool = False,
-        page_cookies: Sequence[bytes] = (),
-    ) -> None:
+    #: The snippet holds a visitor's data: no shared cache may keep the page.
+    is_personal = False
+    #: ``Set-Cookie`` values for a response that carries the snippet for sure.
+    cookies: Sequence[bytes] = ()
+    #: Nothing is held, and nothing will be: what follows passes through.
+    is_done = False
+    _injector: Injector | None = None
+
+    def __init__(self, start: Message, snippet: bytes, method: str = "GET") -> None:
         self._start: Message | None = start
-        self._headers = headers
         self._snippet = snippet
         self._method = method
-        self._personal = personal
-        self._page_cookies = page_cookies
-        self._injector: Injector | None = None
-        #: Nothing is held, and nothing will be: what follows passes through.
-        self.is_done = False
 
     def feed(self, message: Message) -> list[Message]:
         """Take the application's next message; return the messages to send now."""
         if self.is_done:
             return [message]
         if message["type"] != "http.response.body":
-            return [*self.release(), message]
-        held = self._injector.held if self._injector else b""
+            return self._stranger(message)
+        held = b"" if self._injector is None else self._injector.held
         try:
             if self._injector is None and not message.get("more_body", False):
                 return self._whole(message)
@@ -76,11 +64,19 @@ class Page:
         self.is_done = True
         messages: list[Message] = []
         if self._start is not None:
-            messages.append({**self._start, "headers": self._headers})
+            messages.append(self._start)
             self._start = None
         if self._injector is not None and self._injector.held:
             messages.append({"type": "http.response.body", "body": self._injector.held, "more_body": True})
         return messages
+
+    def _stranger(self, message: Message) -> list[Message]:
+        """Take a message that is no body: what is held goes before it."""
+        if self._start is not None or self._injector is None:
+            return [*self.release(), message]
+        # The start has gone out, and its length counts on the snippet: a push or a hint does not change that.
+        held = self._injector.flush()
+        return [*_bodies([held], more=True), message] if held else [message]
 
     def _whole(self, message: Message) -> list[Message]:
         """Take a body that is one message."""
@@ -91,7 +87,12 @@ class Page:
             return [*self.release(), message]
         self._start = None
         self.is_done = True
-        return [self._page_start(start, is_document=parts is not None), *_bodies(parts or [], more=False)]
+        messages = [self._page_start(start, is_document=parts is not None)]
+        if parts is not None and len(parts) == 1:
+            messages.append({"type": "http.response.body", "body": parts[0], "more_body": False})
+        else:
+            messages += _bodies(parts or [], more=False)
+        return messages
 
     def _chunk(self, message: Message) -> list[Message]:
         """Take a part of a body."""
@@ -116,11 +117,11 @@ class Page:
     def _page_start(self, start: Message, *, is_document: bool) -> Message:
         """Return the start with headers that are true of the body to come."""
         certain = is_document and not start.get("trailers")
-        headers = for_changed_body(self._headers, len(self._snippet) if certain else None)
-        if self._personal:
+        headers = for_changed_body(start["headers"], len(self._snippet) if certain else None)
+        if self.is_personal:
             headers = for_person(headers)
-        if is_document and self._page_cookies:
-            headers += [(b"set-cookie", cookie) for cookie in self._page_cookies]
+        if is_document and self.cookies:
+            headers += [(b"set-cookie", cookie) for cookie in self.cookies]
         return {**start, "headers": headers}
 
 
@@ -133,9 +134,7 @@ def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
     """Return the body messages for these parts, the last of them final unless more is to come."""
     if not parts and not more:
         parts = [b""]
-    messages: list[Message] = []
-    for part in parts:
-        messages.append({"type": "http.response.body", "body": part, "more_body": True})  # noqa: PERF401  cheaper for one
+    messages: list[Message] = [{"type": "http.response.body", "body": part, "more_body": True} for part in parts]
     if not more:
         messages[-1]["more_body"] = False
     return messages

@@ -1,0 +1,313 @@
+"""What a hostile reader of this code has found, one test a finding."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import pytest
+from conftest import UserCom
+from driver import answers, body, call, html, http_scope, lifespan, start, until
+from serving import serve_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from usercom_asgi import InvalidCommand, Status, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi.identity import ResetMarker, cookie_homes, digest
+
+PAGE = b"<html><body>hello</body></html>"
+
+
+def handler(said: Any, then: ASGIApp | None = None) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await said(get_visitor(scope))
+        await (then or html(PAGE))(scope, receive, send)
+
+    return app
+
+
+async def test_one_visitor_s_cookie_does_not_go_out_with_the_next_one_s_call() -> None:
+    seen: list[str | None] = []
+
+    async def ping(request: Request) -> JSONResponse:
+        seen.append(request.headers.get("cookie"))
+        key = (await request.json())["userKey"]
+        return JSONResponse({"user": {"key": key}}, headers={"set-cookie": f"sessionid=of-{key}; Path=/"})
+
+    with serve_app(Starlette(routes=[Route("/api/v2/user-chatping/", ping, methods=["POST"])])) as port:
+        config = UserComConfig(base_url=f"http://127.0.0.1:{port}", api_key="ABC123")
+        middleware = UserComMiddleware(handler(lambda visitor: visitor.page_hit()), config)
+        async with lifespan(middleware) as state:
+            for key in ("alice1", "bob2"):
+                before = len(seen)
+                await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
+                await until(lambda before=before: len(seen) > before)  # type: ignore[misc]
+    assert seen == [None, None]
+
+
+async def test_a_client_cannot_choose_how_much_we_answer() -> None:
+    host = ".".join("a" * 7000)
+    marker = ResetMarker(digest("abc123"), "a" * 22, 1)
+    middleware = UserComMiddleware(html(PAGE), UserComConfig(app="acme", api_key="ABC123", inline_deadline=0))
+    got = await call(middleware, host=host, headers={"cookie": f"__ca__chat=abc123; __ca__reset={marker}"})
+    assert sum(len(name) + len(value) for name, value in got.headers) + len(got.body) < 5_000
+    assert len(cookie_homes(".".join("abcdefghijklmnop"), None)) <= 9
+
+
+async def test_an_odd_user_agent_does_not_poison_the_delivery(usercom: UserCom) -> None:
+    middleware = UserComMiddleware(handler(lambda visitor: visitor.event("x")), usercom.config())
+    key = usercom.new_user()
+    async with lifespan(middleware) as state:
+        for agent in ("\xe9 Mozilla", " ", "\xff", "a\tb "):
+            await call(middleware, headers={"cookie": f"__ca__chat={key}", "user-agent": agent}, state=dict(state))
+    assert len(usercom.store.events) == 4
+
+
+async def test_no_cdn_is_told_to_keep_a_page_with_a_person() -> None:
+    async def who(visitor: Any) -> None:
+        visitor.identify(email="a@example.com")
+
+    asked = {
+        "cdn-cache-control": "max-age=600",
+        "Cloudflare-CDN-Cache-Control": "max-age=600",
+        "surrogate-control": "max-age=600",
+        "x-accel-expires": "600",
+        "cache-control": 'max-age=600, private="x-foo"',
+    }
+    middleware = UserComMiddleware(handler(who, html(PAGE, headers=asked)), UserComConfig(app="acme", api_key="ABC123"))
+    got = await call(middleware)
+    assert b"a@example.com" in got.body
+    assert {name.lower() for name, _ in got.headers} == {b"content-type", b"content-length", b"cache-control", b"vary"}
+    assert (got.header("cache-control") or "").startswith("private, ")
+
+
+@pytest.mark.parametrize("missing", ["scheme", "query_string", "server", "client", "state"])
+async def test_what_is_optional_in_a_scope_may_be_missing(missing: str, usercom: UserCom) -> None:
+    key = usercom.new_user()
+    scope = http_scope(headers={"cookie": f"__ca__chat={key}"})
+    scope.pop(missing, None)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await UserComMiddleware(handler(lambda visitor: visitor.page_hit()), usercom.config())(scope, None, send)  # type: ignore[arg-type]
+    assert b"widget.js" in sent[1]["body"]
+    assert len(usercom.store.hits) == 1
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda v: v.event("x", d=10**400),
+        lambda v: v.event("x", d=nested(600)),
+        lambda v: v.update(d=nested(600)),
+        lambda v: v.event("x", d=Decimal("sNaN")),
+        lambda v: v.event("x", d=Decimal("Infinity")),
+        lambda v: v.event("x", d=float("nan")),
+        lambda v: v.page_hit(5),
+        lambda v: v.event(None),
+        lambda v: v.update(**{"x" * 300: 1}),
+        lambda v: v.update(**{"a\x00b": 1}),
+    ],
+)
+async def test_every_bad_value_is_refused_by_the_same_error(bad: Any) -> None:
+    async def said(visitor: Any) -> None:
+        with pytest.raises(InvalidCommand):
+            await bad(visitor)
+
+    await call(UserComMiddleware(handler(said), UserComConfig(app="acme", api_key="ABC123")))
+
+
+async def test_an_attribute_may_be_called_as_an_argument_is(usercom: UserCom) -> None:
+    key = usercom.new_user()
+
+    async def said(visitor: Any) -> None:
+        await visitor.event("signup", name="Bob", self="x", data="y")
+        await visitor.update(self="me")
+
+    await call(UserComMiddleware(handler(said), usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    assert usercom.store.events[0].data == {"name": "Bob", "self": "x", "data": "y"}
+
+
+@pytest.mark.parametrize("host", ["[", "]", "[::1", "a:b:c", ":", "exa mple"])
+async def test_a_broken_host_header_breaks_nothing(host: str, usercom: UserCom) -> None:
+    async def said(visitor: Any) -> None:
+        await visitor.event("x")
+        await visitor.reset_auth()
+
+    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=2))
+    got = await call(middleware, host=host, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
+    assert got.set_cookies("__ca__reset")
+    assert len(usercom.store.events) == 1
+
+
+async def test_a_reset_that_hangs_until_the_timeout_is_made_once(usercom: UserCom) -> None:
+    usercom.faults.latency(0.6, before=False)
+    middleware = UserComMiddleware(
+        handler(lambda visitor: visitor.reset_auth()), usercom.config(timeout=0.3, reset_wait=0.1, grace=0.3)
+    )
+    async with lifespan(middleware) as state:
+        await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
+        await anyio.sleep(1.5)
+    assert len(usercom.store.users) == 1
+
+
+async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) -> None:
+    async def said(visitor: Any) -> None:
+        await visitor.reset_auth()
+        await visitor.event("after")
+
+    usercom.faults.latency(0.3)
+    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=0))
+    got = await call(middleware, headers={"cookie": "__ca__chat=abc123"})
+    assert b"widget.js" not in got.body
+    [new] = usercom.store.users
+    assert [each.key for each in usercom.store.events] == [new]
+
+
+async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: UserCom) -> None:
+    middleware = UserComMiddleware(handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_wait=5))
+    old = usercom.new_user()
+    async with lifespan(middleware) as state:
+        got = []
+
+        async def click() -> None:
+            headers = {"cookie": f"session=s1; __ca__chat={old}", "user-agent": "B/1"}
+            got.append(await call(middleware, headers=headers, state=dict(state)))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(click)
+        assert len(usercom.store.users) == 2
+        assert len({str(each.set_cookies("__ca__chat")) for each in got}) == 1
+        # The same key in another browser is another visitor's from now on.
+        headers = {"cookie": f"session=s2; __ca__chat={old}", "user-agent": "B/1"}
+        await call(middleware, headers=headers, state=dict(state))
+    assert len(usercom.store.users) == 3
+
+
+@pytest.mark.parametrize(
+    ("scope", "consumed"),
+    [
+        ({}, True),
+        ({"headers": {"sec-fetch-dest": "document"}}, True),
+        ({"method": "HEAD"}, False),
+        ({"headers": {"sec-fetch-dest": "empty"}}, False),
+        ({"headers": {"sec-purpose": "prefetch;prerender"}}, False),
+    ],
+)
+async def test_only_a_page_that_runs_its_scripts_ends_the_marker(
+    scope: dict[str, Any], consumed: bool, usercom: UserCom
+) -> None:
+    marker = ResetMarker(digest("abc123"), "a" * 22, 1)
+    headers = {"cookie": f"__ca__reset={marker}", **scope.get("headers", {})}
+    got = await call(UserComMiddleware(html(PAGE), usercom.config()), **{**scope, "headers": headers})
+    assert bool(got.set_cookies("__ca__reset")) is consumed
+
+
+async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(usercom: UserCom) -> None:
+    usercom.faults.status(403)
+    middleware = UserComMiddleware(
+        handler(lambda visitor: visitor.reset_auth(), answers(start({}, 303), body())), usercom.config(reset_wait=2)
+    )
+    async with lifespan(middleware) as state:
+        got = await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
+        [marker] = got.set_cookies("__ca__reset")
+        page = UserComMiddleware(html(PAGE), usercom.config())
+        got = await call(page, headers={"cookie": marker.split(";")[0]}, state=dict(state))
+    assert b"widget.js" in got.body
+
+
+async def test_a_page_without_its_widget_is_no_page_for_a_cache(usercom: UserCom) -> None:
+    marker = ResetMarker("-", "a" * 22, int(time.time()))
+    app = UserComMiddleware(html(PAGE, headers={"cache-control": "public, max-age=600"}), usercom.config())
+    got = await call(app, headers={"cookie": f"__ca__reset={marker}"})
+    assert got.body == PAGE
+    assert (got.header("cache-control"), got.header("vary")) == ("private, max-age=600", "Cookie")
+
+
+async def test_a_websocket_cannot_reset(usercom: UserCom) -> None:
+    receipts: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipts.append(await get_visitor(scope).reset_auth())
+        receipts.append(await get_visitor(scope).event("still here"))
+        assert await receipts[-1].delivered(5)  # although the socket is open, and there is no lifespan
+
+    key = usercom.new_user()
+    scope = {**http_scope(headers={"cookie": f"__ca__chat={key}"}, scheme="ws"), "type": "websocket"}
+    del scope["method"]
+    await UserComMiddleware(app, usercom.config())(scope, None, None)  # type: ignore[arg-type]
+    assert (receipts[0].status, len(usercom.store.users)) == (Status.SKIPPED, 1)
+    assert usercom.store.events[0].key == key
+
+
+async def test_who_is_introduced_at_the_second_reset_is_introduced(usercom: UserCom) -> None:
+    async def said(visitor: Any) -> None:
+        await visitor.reset_auth()
+        await visitor.reset_auth(user_id="42")
+        assert visitor.user_id == "42"
+
+    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=5))
+    await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
+    _, new = usercom.store.users
+    assert usercom.store.users[new].attributes == {"user_id": "42"}
+
+
+async def test_an_id_and_an_address_that_look_alike_are_two_people(usercom: UserCom) -> None:
+    usercom.faults.latency(0.05)
+    middleware = UserComMiddleware(html(PAGE), usercom.config())
+    async with lifespan(middleware) as state:
+        for who in ({"user_id": "bob@x.com"}, {"email": "bob@x.com"}):
+
+            async def said(visitor: Any, who: dict[str, str] = who) -> None:
+                visitor.identify(**who)
+                await visitor.event("x")
+
+            await call(UserComMiddleware(handler(said), usercom.config()), state=dict(state))
+    assert len({each.key for each in usercom.store.events}) == 2
+
+
+@pytest.mark.parametrize("kind", ["push", "early_hint"])
+async def test_a_push_in_the_middle_of_a_page_leaves_its_length_right(kind: str) -> None:
+    odd = {"type": f"http.response.{kind}", "x": 1}
+    parts = [b"<html><body>hi", b"</bo", b"dy></html>"]
+    length = str(len(b"".join(parts)))
+    app = answers(
+        start({"content-type": "text/html", "content-length": length}), body(parts[0], more=True), odd,
+        body(parts[1], more=True), odd, body(parts[2]),
+    )  # fmt: skip
+    got = await call(UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123")))
+    assert int(got.header("content-length") or 0) == len(got.body)
+    assert b"widget.js" in got.body
+    assert got.types.count(kind) == 2
+
+
+async def test_a_real_close_after_one_in_a_script() -> None:
+    for close in (b"</body\n>", b"</BODY>"):
+        page = b'<html><body><script>d.write("</body>")</script>' + close + b"\n</html>"
+        got = await call(UserComMiddleware(html(page), UserComConfig(app="acme", api_key="ABC123")))
+        assert b'd.write("</body>")</script><script data-cfasync' in got.body
+
+
+async def test_two_thousand_events_of_one_request_do_not_stop_the_loop(usercom: UserCom) -> None:
+    async def said(visitor: Any) -> None:
+        for n in range(2000):
+            await visitor.event("x", n=n)
+
+    middleware = UserComMiddleware(handler(said), usercom.config(inline_deadline=0))
+    with anyio.fail_after(3):
+        await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})

@@ -1,0 +1,91 @@
+"""What a request tells of its browser, as far as anybody asks: :class:`Connection`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from .context import PageContext, host_name, page_context
+from .identity import COOKIE, MARKER, ResetMarker, is_user_key, read_cookies
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+_MARKER_BYTES = MARKER.encode()
+
+
+class Connection:
+    """Reads the scope of a request or websocket; nothing is parsed before it is asked for.
+
+    It does not keep the scope, which holds the visitor: a circle would be left to the garbage collector at each request.
+    """
+
+    _cookies: dict[str, str] | None = None
+
+    def __init__(self, scope: Scope) -> None:
+        self._headers = scope["headers"]
+        self._method = scope.get("method")
+        self._scheme = scope.get("scheme", "http")
+        self._server = scope.get("server")
+        self._path = scope["path"]
+        self._query = scope.get("query_string", b"")
+
+    @property
+    def is_websocket(self) -> bool:
+        """True if this is no request."""
+        return self._method is None
+
+    def page(self) -> PageContext:
+        """Return where this comes from, as User.com is told."""
+        return page_context(self._headers, self._method, self._scheme, self._server, self._path, self._query)
+
+    @property
+    def marker(self) -> ResetMarker | None:
+        """What an earlier reset of this browser left behind."""
+        return ResetMarker.parse(self.read_cookie(MARKER))
+
+    def bears_marker(self) -> bool:
+        """Tell whether an earlier reset of this browser left something behind; every page asks, so nothing is parsed."""
+        if self._cookies is not None:
+            return MARKER in self._cookies
+        by_name = dict(self._headers)
+        if len(by_name) == len(self._headers):
+            return _MARKER_BYTES in by_name.get(b"cookie", b"")
+        return any(name == b"cookie" and _MARKER_BYTES in value for name, value in self._headers)
+
+    @property
+    def host(self) -> str:
+        """The site's host name, as the browser wrote it."""
+        return host_name(next((value.decode("latin-1") for name, value in self._headers if name == b"host"), ""))
+
+    @property
+    def is_secure(self) -> bool:
+        """True on https."""
+        return self._scheme in ("https", "wss")
+
+    @property
+    def will_run_scripts(self) -> bool:
+        """True if the answer is for a window to show, as far as the browser says, and not for a script or a prefetch."""
+        headers = dict(self._headers)
+        shown = headers.get(b"sec-fetch-dest", b"document") in (b"document", b"iframe", b"frame")
+        return self._method != "HEAD" and shown and b"prefetch" not in headers.get(b"sec-purpose", b"")
+
+    @property
+    def old_key(self) -> str | None:
+        """A key that the browser still sends though a reset has ended it."""
+        key, marker = self.read_cookie(COOKIE), self.marker
+        return key if is_user_key(key) and marker and marker.ended(key) else None
+
+    def fingerprint(self) -> str:
+        """Return what recognises this browser for some seconds.
+
+        Not by the key alone: one person's key may be in two browsers, and those must not become one visitor again.
+        """
+        telling = [value for name, value in self._headers if name in (b"cookie", b"user-agent")]
+        return hashlib.sha256(b"\n".join(telling)).hexdigest()
+
+    def read_cookie(self, name: str) -> str | None:
+        """Return one of the two cookies that concern us, as it came."""
+        if self._cookies is None:
+            self._cookies = read_cookies(self._headers, COOKIE, MARKER)
+        return self._cookies.get(name)
