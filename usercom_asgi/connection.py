@@ -9,6 +9,8 @@ from .context import PageContext, host_name, page_context
 from .identity import COOKIE, MARKER, ResetMarker, is_user_key, read_cookies
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Scope
 
 _MARKER_BYTES = MARKER.encode()
@@ -21,6 +23,7 @@ class Connection:
     """
 
     _cookies: dict[str, str] | None = None
+    _by_name: dict[bytes, bytes] | None = None
 
     def __init__(self, scope: Scope) -> None:
         self._headers = scope["headers"]
@@ -29,6 +32,13 @@ class Connection:
         self._server = scope.get("server")
         self._path = scope["path"]
         self._query = scope.get("query_string", b"")
+
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        """The headers by their names, which ASGI gives in lower case; of those of one name the last."""
+        if self._by_name is None:
+            self._by_name = dict(self._headers)
+        return self._by_name
 
     @property
     def is_websocket(self) -> bool:
@@ -48,15 +58,14 @@ class Connection:
         """Tell whether an earlier reset of this browser left something behind; every page asks, so nothing is parsed."""
         if self._cookies is not None:
             return MARKER in self._cookies
-        by_name = dict(self._headers)
-        if len(by_name) == len(self._headers):
-            return _MARKER_BYTES in by_name.get(b"cookie", b"")
+        if len(self.headers) == len(self._headers):
+            return _MARKER_BYTES in self.headers.get(b"cookie", b"")
         return any(name == b"cookie" and _MARKER_BYTES in value for name, value in self._headers)
 
     @property
     def host(self) -> str:
         """The site's host name, as the browser wrote it."""
-        return host_name(next((value.decode("latin-1") for name, value in self._headers if name == b"host"), ""))
+        return host_name(self.headers.get(b"host", b"").decode("latin-1"))
 
     @property
     def is_secure(self) -> bool:
@@ -66,7 +75,7 @@ class Connection:
     @property
     def will_run_scripts(self) -> bool:
         """True if the answer is for a window to show, as far as the browser says, and not for a script or a prefetch."""
-        headers = dict(self._headers)
+        headers = self.headers
         shown = headers.get(b"sec-fetch-dest", b"document") in (b"document", b"iframe", b"frame")
         return self._method != "HEAD" and shown and b"prefetch" not in headers.get(b"sec-purpose", b"")
 

@@ -150,7 +150,7 @@ class _Response:
     async def _begin(self, start: Message) -> None:
         """Send the start, or hold it until the first bytes of the page are there."""
         try:
-            reason = why_not(self._scope, start)
+            reason = why_not(self._scope["method"], self._visitor.headers, start)
             if reason is None and self._visitor.is_suppressed:
                 reason = "suppress() was called"
             transition = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import Message, Scope
+    from starlette.types import Message
 
     from .headers import HeaderList
 
@@ -26,10 +26,10 @@ def may_be_html(message: Message) -> bool:
     return False
 
 
-def why_not(scope: Scope, message: Message) -> str | None:
+def why_not(method: str, asked: Mapping[bytes, bytes], message: Message) -> str | None:
     """Return the reason to leave a response as it is, or None if the snippet may go into it.
 
-    ``message`` is its start, with a list of headers.
+    ``asked`` are the request's headers; ``message`` is the response's start, with a list of headers.
     """
     headers: HeaderList = message["headers"]
     found = {name.lower(): value for name, value in headers}
@@ -39,19 +39,13 @@ def why_not(scope: Scope, message: Message) -> str | None:
     status = message["status"]
     if status != 200 and (status < 200 or status in _NO_PAGE or 300 <= status < 400):
         return f"a response of status {status} shows no whole page"
-    if scope["method"] not in _METHODS:
-        return f"the answer to {scope['method']} is no page"
-    if _asks_for_fragment(scope["headers"]):
-        return "htmx asked for a fragment"
+    if method not in _METHODS:
+        return f"the answer to {method} is no page"
+    if b"hx-request" in asked and asked[b"hx-request"] == b"true" and asked.get(b"hx-boosted") != b"true":
+        return "htmx asked for a fragment"  # a boosted link asks for a whole page
     if len(found) < len(headers):
         found = _joined(headers)
     return _form(found) or _wishes(found) if len(found) > 1 else None
-
-
-def _asks_for_fragment(headers: HeaderList) -> bool:
-    """Tell whether htmx asks for a part of a page: a boosted link asks for a whole one."""
-    by_name = dict(headers)
-    return by_name.get(b"hx-request") == b"true" and by_name.get(b"hx-boosted") != b"true"
 
 
 def _joined(headers: HeaderList) -> dict[bytes, bytes]:

@@ -11,6 +11,7 @@ HOLD = 64 * 1024
 _AFTER_NAME = frozenset({b"\t", b"\n", b"\f", b"\r", b" ", b"/", b">"})
 _DOCUMENT = re.compile(rb"<(?:[hH][tT][mM][lL]|[bB][oO][dD][yY])[\t\n\f\r />]")
 _CLOSE_LENGTH = len(b"</body>")
+_ENDS = frozenset({b"</html>", b""})
 # One byte less than the tag, so that one over a chunk's edge is seen whole next time.
 _OVERLAP = _CLOSE_LENGTH - 1
 # Above this, sending three pieces costs less than joining them.
@@ -86,6 +87,9 @@ def inject(page: bytes, snippet: bytes) -> list[bytes] | None:
 
 def _last_close(data: bytes, start: int = 0) -> int:
     """Return where the last ``</body>`` begins, or -1. From the end: in a whole page it is the last tag but one."""
+    found = data.rfind(b"</body>", start)
+    if found >= 0 and data[found + _CLOSE_LENGTH :].strip() in _ENDS:
+        return found  # nine pages of ten
     end = len(data)
     while (found := data.rfind(b"</", start, end)) >= 0:
         tag = data[found + 2 : found + _CLOSE_LENGTH]
