@@ -13,19 +13,33 @@ import pytest
 import usercom_asgi
 
 PACKAGE = Path(usercom_asgi.__file__).parent
-HALVES = {"page", "delivery", "api"}
 #: Everybody may use these; they know nobody but each other.
-BASE = {"errors", "config", "attributes", "commands", "receipts", "envelope", "identity", "context", "connection"}
+BASE = {
+    "errors",
+    "config",
+    "attributes",
+    "commands",
+    "receipts",
+    "envelope",
+    "identity",
+    "context",
+    "connection",
+    "consent",
+    "companion",
+}
 #: Who may import what beyond the base and their own folder.
 ALLOWED: dict[str, set[str]] = {
     "page": set(),
     "delivery": set(),
     "api": set(),
     "sandbox": set(),
-    "visitor": set(),
+    "visitor": {"login"},  # for its type alone
+    "login": {"visitor"},  # for its type alone
     "resets": {"visitor"},
-    "middleware": HALVES | {"visitor", "resets"},
-    "__init__": {"middleware", "visitor"},
+    "client": {"delivery", "api"},
+    "middleware": {"page", "delivery", "client", "login", "visitor", "resets", "state"},
+    "state": {"visitor"},
+    "__init__": {"client", "middleware", "visitor", "state"},
 }
 
 

@@ -475,7 +475,30 @@ async def test_without_a_lifespan_there_is_a_deadline(usercom: UserCom, caplog: 
     with anyio.fail_after(5):
         await call(UserComMiddleware(app, usercom.config(inline_deadline=0.2)), headers={"cookie": "__ca__chat=abc123"})
     assert receipts[0].status is Status.DROPPED
-    assert "1 commands could not be delivered to User.com before the deadline" in caplog.text
+    assert "not delivered to User.com before the deadline behind the response: 1 commands" in caplog.text
+
+
+async def test_without_a_lifespan_a_receipt_can_be_waited_for(usercom: UserCom) -> None:
+    key = usercom.new_user()
+    outcomes: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        outcomes.append(await (await get_visitor(scope).event("x")).delivered(timeout=5))
+        outcomes.append(await (await get_visitor(scope).event("y")).delivered(timeout=5))
+        await html(PAGE)(scope, receive, send)
+
+    await call(UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    assert outcomes == [True, True]
+
+
+async def test_the_log_says_why_a_fragment_has_no_widget(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "usercom_asgi"):
+        await call(wrap(html(b"<p>x</p>")))
+        await call(wrap(html(PAGE, headers={"content-type": "application/json"})))
+    assert [each.message for each in caplog.records if "no widget" in each.message] == [
+        "no widget: the body is a fragment, without <html>, <body> or </body>",
+        "no widget in the answer to GET: application/json is not text/html",
+    ]
 
 
 async def test_a_server_without_lifespan_state_has_workers_all_the_same(usercom: UserCom) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from .client import UserComClient
 from .commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .config import UserComConfig
 from .errors import ConfigurationError, DeliveryError, InvalidCommand, Refused, Unavailable, UserComError
 from .middleware import UserComMiddleware
 from .receipts import Receipt, Status
-from .visitor import Visitor, get_visitor
+from .state import get_visitor
+from .visitor import Visitor
 
 __all__ = [
     "Command",
@@ -24,6 +26,7 @@ __all__ = [
     "Status",
     "Unavailable",
     "Update",
+    "UserComClient",
     "UserComConfig",
     "UserComError",
     "UserComMiddleware",

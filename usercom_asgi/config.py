@@ -50,6 +50,9 @@ class UserComConfig:
         inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
         max_waiting: Commands that may wait in memory, those in flight included; what comes on top is dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
+        rotate_on_login: Reset the visitor at a login as well: nothing of the time before it is kept, and a cookie that somebody
+            else has planted ends there.
+        honour_gpc: Take ``Sec-GPC: 1`` for a refusal of consent.
 
     Raises:
         ConfigurationError: A value is missing or malformed. The text names the field and shows what is right.
@@ -69,6 +72,8 @@ class UserComConfig:
     inline_deadline: float = 2.0
     max_waiting: int = 10_000
     max_concurrency: int = 8
+    honour_gpc: bool = False
+    rotate_on_login: bool = False
     #: The origin of the API, without a trailing slash. Derived.
     origin: str = field(init=False, compare=False)
     #: The address of the widget's script. Derived.
@@ -109,7 +114,11 @@ class UserComConfig:
     def _check_place(self) -> str:
         given = [name for name in ("app", "host", "base_url") if getattr(self, name) is not None]
         if not given:
-            raise ConfigurationError("app", "missing; give the workspace's subdomain, such as app='acme'")
+            raise ConfigurationError(
+                "app",
+                "missing; give the workspace's subdomain, such as app='acme' (or host, or base_url), "
+                "or take all settings from the environment: UserComConfig.from_env()",
+            )
         if len(given) > 1:
             raise ConfigurationError(given[1], f"give either {given[0]} or {given[1]}, not both")
         if self.app is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from .companion import COOKIE as COMPANION
 from .context import PageContext, host_name, page_context
 from .identity import COOKIE, MARKER, ResetMarker, is_user_key, read_cookies
 
@@ -77,7 +78,12 @@ class Connection:
         """True if the answer is for a window to show, as far as the browser says, and not for a script or a prefetch."""
         headers = self.headers
         shown = headers.get(b"sec-fetch-dest", b"document") in (b"document", b"iframe", b"frame")
-        return self._method != "HEAD" and shown and b"prefetch" not in headers.get(b"sec-purpose", b"")
+        return self._method != "HEAD" and shown and not self.is_prefetch
+
+    @property
+    def is_prefetch(self) -> bool:
+        """True if the browser fetches this before anybody wants to see it."""
+        return b"prefetch" in self.headers.get(b"sec-purpose", b"")
 
     @property
     def old_key(self) -> str | None:
@@ -94,7 +100,7 @@ class Connection:
         return hashlib.sha256(b"\n".join(telling)).hexdigest()
 
     def read_cookie(self, name: str) -> str | None:
-        """Return one of the two cookies that concern us, as it came."""
+        """Return one of the cookies that concern us, as it came."""
         if self._cookies is None:
-            self._cookies = read_cookies(self._headers, COOKIE, MARKER)
+            self._cookies = read_cookies(self._headers, COOKIE, MARKER, COMPANION)
         return self._cookies.get(name)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from .commands import Command
+    from .identity import Reset
+    from .receipts import Receipt
 
 #: How long a reset stays ours, in seconds: after it the widget makes the new visitor, and the delivery must not.
 RESET_DEADLINE = 10.0
@@ -73,4 +75,20 @@ class OpenSender(Protocol):
 
     def __call__(self) -> AbstractAsyncContextManager[Sender]:
         """Return a context manager that closes the connections at its end."""
+        ...
+
+
+class Delivery(Protocol):
+    """What a visitor needs of the delivery."""
+
+    def submit(self, envelope: Envelope) -> Receipt:
+        """Accept an envelope at once, or drop it."""
+        ...
+
+    def remember(self, name: str, reset: Reset) -> None:
+        """Keep a reset for a request that comes later."""
+        ...
+
+    def recall(self, name: str) -> Reset | None:
+        """Return the reset that an earlier request asked for, if this process knows it."""
         ...

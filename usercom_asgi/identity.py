@@ -112,7 +112,7 @@ def set_key(key: str, *, host: str, secure: bool, domain: str | None) -> Iterato
     """Yield the ``Set-Cookie`` values that put the visitor's key where the widget would, and nowhere else."""
     home = domain or widget_domain(host)
     yield from _expire_all(host, secure=secure, home=home, keep=True)
-    yield _set_cookie(COOKIE, key, max_age=MAX_AGE, domain=home, secure=secure)
+    yield set_cookie(COOKIE, key, max_age=MAX_AGE, domain=home, secure=secure)
 
 
 def expire_key(*, host: str, secure: bool, domain: str | None) -> Iterator[bytes]:
@@ -122,12 +122,12 @@ def expire_key(*, host: str, secure: bool, domain: str | None) -> Iterator[bytes
 
 def set_marker(marker: ResetMarker, *, secure: bool) -> bytes:
     """Return the ``Set-Cookie`` value of the marker."""
-    return _set_cookie(MARKER, str(marker), max_age=MAX_AGE, domain=None, secure=secure, http_only=True)
+    return set_cookie(MARKER, str(marker), max_age=MAX_AGE, domain=None, secure=secure, http_only=True)
 
 
 def expire_marker(*, secure: bool) -> bytes:
     """Return the ``Set-Cookie`` value that ends the marker."""
-    return _set_cookie(MARKER, "", max_age=0, domain=None, secure=secure, http_only=True)
+    return set_cookie(MARKER, "", max_age=0, domain=None, secure=secure, http_only=True)
 
 
 def cookie_homes(host: str, domain: str | None) -> list[str | None]:
@@ -151,10 +151,11 @@ def _is_name(host: str) -> bool:
 def _expire_all(host: str, *, secure: bool, home: str | None, keep: bool) -> Iterator[bytes]:
     for place in cookie_homes(host, home):
         if not (keep and place == home):
-            yield _set_cookie(COOKIE, "", max_age=0, domain=place, secure=secure)
+            yield set_cookie(COOKIE, "", max_age=0, domain=place, secure=secure)
 
 
-def _set_cookie(name: str, value: str, *, max_age: int, domain: str | None, secure: bool, http_only: bool = False) -> bytes:
+def set_cookie(name: str, value: str, *, max_age: int, domain: str | None, secure: bool, http_only: bool = False) -> bytes:
+    """Return a ``Set-Cookie`` value: ``Path=/``, ``SameSite=Lax``, expired at once if ``max_age`` is 0 (seconds)."""
     # Written by hand: http.cookies knows neither every attribute on every Python, nor how to stay out of the way.
     parts = [f"{name}={value}", "Path=/", f"Max-Age={max_age}"]
     if not max_age:

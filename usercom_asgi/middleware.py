@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 from anyio.lowlevel import RunVar
 
+from .client import UserComClient, open_sender
+from .companion import Companion
 from .config import UserComConfig
+from .consent import ConsentHook, NoDelivery, has_consent
 from .delivery.inline import InlineDelivery
 from .delivery.lifespan import run_lifespan
 from .delivery.runtime import Runtime
+from .errors import ConfigurationError
+from .login import IdentifyHook, Login
 from .page.eligibility import may_be_html, why_not
-from .page.headers import header_list, private, vary_on_cookie
+from .page.headers import header_list, private, values, vary_on_cookie
 from .page.page import Page
 from .page.snippet import forget_script, render
 from .resets import Transition, settle_reset
-from .visitor import STATE_KEY, Visitor
+from .state import STATE_KEY
+from .visitor import Visitor
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -43,16 +49,38 @@ class UserComMiddleware:
 
     Args:
         app: The ASGI application.
-        config: By default :meth:`UserComConfig.from_env`.
+        config: By default the client's, or :meth:`UserComConfig.from_env`.
+        identify: Given the connection, returns (or is awaited for) who is logged in, or None. Asked at most once a request, and
+            only when somebody needs to know. With it, login and logout are noticed by themselves; needs ``secret_keys``.
+        consent: Given the connection, says (or is awaited to say) whether this visitor may be tracked. If not, there is no
+            snippet, no cookie and no delivery, and the helpers return all the same. By default everybody may.
+        client: A client that somebody else enters and leaves: for an application without a lifespan of its own.
 
     Raises:
         ConfigurationError: A setting is missing or malformed.
 
     """
 
-    def __init__(self, app: ASGIApp, config: UserComConfig | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: UserComConfig | None = None,
+        *,
+        identify: IdentifyHook | None = None,
+        consent: ConsentHook | None = None,
+        client: UserComClient | None = None,
+    ) -> None:
         self.app = app
-        self.config = config or UserComConfig.from_env()
+        self.config = config or (client.config if client else UserComConfig.from_env())
+        if identify is not None and not self.config.secret_keys:
+            raise ConfigurationError(
+                "secret_keys", "identify needs a key to sign with, such as secret_keys=('<32 characters>',)"
+            )
+        self._identify = identify
+        self._companion = Companion(self.config.secret_keys, self.config.cookie_domain) if identify else None
+        self._consent = consent
+        self._client = client
+        self._asks = consent is not None or self.config.honour_gpc
         self._settings = {"apiKey": self.config.api_key}
         self._anonymous_snippet = render(self._settings, self.config.widget_url)
         self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
@@ -66,9 +94,17 @@ class UserComMiddleware:
             return
         scope[_AT_WORK] = True
         if scope["type"] == "lifespan":
+            if self._client:
+                await self.app(scope, receive, send)
+                return
             await self._live(scope, receive, send)
             return
-        runtime = scope.setdefault("state", {}).get(_RUNTIME) or self._loop_runtime.get()
+        state = scope.setdefault("state", {})
+        if self._asks and not await has_consent(self._consent, scope, self.config):
+            state[STATE_KEY] = Visitor(scope, NoDelivery())
+            await self.app(scope, receive, send)
+            return
+        runtime = self._client.delivery if self._client else state.get(_RUNTIME) or self._loop_runtime.get()
         if runtime is None:
             at_once = scope["type"] == "websocket"  # which may stay open for hours
             async with InlineDelivery(self._open_sender, self._inline_config, at_once=at_once) as delivery:
@@ -87,19 +123,25 @@ class UserComMiddleware:
             self._loop_runtime.set(None)
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
-        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery)
+        login = self._login(scope)
+        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, login)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
-        response = _Response(self, scope, visitor, delivery, send)
+        response = _Response(self, scope, visitor, delivery, login, send)
         await self.app(scope, receive, response.send)
         if response.page is not None and not response.page.is_done:
             await response.finish(response.page)
+        if login is not None:
+            login.release()
+
+    def _login(self, scope: Scope) -> Login | None:
+        if self._identify is None or self._companion is None:
+            return None
+        return Login(self._identify, self._companion, scope, rotate=self.config.rotate_on_login)
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
-        from .api.widget import open_widget_api
-
-        return open_widget_api(self.config)
+        return open_sender(self.config)
 
     def snippet_for(self, visitor: Visitor, transition: Transition | None) -> bytes:
         """Return the script tags for this visitor's page."""
@@ -112,15 +154,22 @@ class UserComMiddleware:
 class _Response:
     """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
 
-    __slots__ = ("_delivery", "_middleware", "_scope", "_send", "_started", "_visitor", "page")
+    __slots__ = ("_delivery", "_login", "_middleware", "_scope", "_send", "_started", "_visitor", "page")
 
     def __init__(
-        self, middleware: UserComMiddleware, scope: Scope, visitor: Visitor, delivery: Runtime | InlineDelivery, send: Send
+        self,
+        middleware: UserComMiddleware,
+        scope: Scope,
+        visitor: Visitor,
+        delivery: Runtime | InlineDelivery,
+        login: Login | None,
+        send: Send,
     ) -> None:
         self._middleware = middleware
         self._scope = scope
         self._visitor = visitor
         self._delivery = delivery
+        self._login = login
         self._send = send
         self._started = False
         #: The page that is being made, if this is one.
@@ -137,7 +186,7 @@ class _Response:
             self._started = True
             if type(message.get("headers")) is not list:
                 message = {**message, "headers": header_list(message)}  # what can be read only once is read here
-            if may_be_html(message) or self._visitor.was_asked or logger.isEnabledFor(logging.DEBUG):
+            if self._login is not None or may_be_html(message) or self._visitor.was_asked or logger.isEnabledFor(logging.DEBUG):
                 await self._begin(message)
             else:
                 await self._send(message)
@@ -153,6 +202,8 @@ class _Response:
             reason = why_not(self._scope["method"], self._visitor.headers, start)
             if reason is None and self._visitor.is_suppressed:
                 reason = "suppress() was called"
+            if self._login is not None:
+                start = await self._look(self._login, start, is_page=reason is None)
             transition = None
             if self._visitor.has_reset or self._visitor.bears_marker():
                 config = self._middleware.config
@@ -170,6 +221,14 @@ class _Response:
             # The page wins: whatever fails here, the response goes out as the application made it.
             logger.exception("a response passes unchanged: an error in usercom-asgi")
         await self._send(start)
+
+    async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
+        """Notice a login or a logout; return the start with the cookie that remembers it."""
+        changes = self._scope["method"] not in ("GET", "HEAD") or bool(values(start["headers"], b"set-cookie"))
+        if is_page or (changes and login.knew_somebody(self._visitor)):
+            await self._visitor.know()
+        cookies = login.cookies(self._visitor)
+        return {**start, "headers": _with_cookies(start["headers"], cookies)} if cookies else start
 
     def _make_page(self, start: Message, transition: Transition | None) -> Page:
         page = Page(start, self._middleware.snippet_for(self._visitor, transition), self._scope["method"])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Status(StrEnum):
@@ -23,12 +27,14 @@ class Receipt:
     dropped; ``key`` is the user key that User.com answered with, a secret of the visitor's.
     """
 
-    __slots__ = ("_changed", "key", "reason", "status")
+    __slots__ = ("_changed", "key", "on_wait", "reason", "status")
 
     def __init__(self, status: Status = Status.ACCEPTED, reason: str = "", key: str | None = None) -> None:
         self.status = status
         self.reason = reason
         self.key = key
+        #: Called when somebody waits for the outcome: where delivery begins only then.
+        self.on_wait: Callable[[], None] | None = None
         self._changed: anyio.Event | None = None
 
     def __repr__(self) -> str:
@@ -45,6 +51,8 @@ class Receipt:
 
         False may also mean "not yet": ``status`` tells. Never raises.
         """
+        if self.on_wait is not None and not self.is_final:
+            self.on_wait()
         with anyio.move_on_after(timeout):
             while not self.is_final:
                 await self._next()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-from starlette.requests import HTTPConnection
+from typing import TYPE_CHECKING, Any, cast
 
 from .attributes import Json, clean_attributes
 from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
@@ -22,30 +20,13 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from .commands import Command
+    from .envelope import Delivery
     from .identity import Reset
-
-#: Where the handle stands in ``scope["state"]``.
-STATE_KEY = "usercom"
+    from .login import Login
 
 _NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
 # How a profile can be found without a key; the rest of what is known does not tell who somebody is.
 _IDENTIFIERS = ("user_id", "email")
-
-
-class Delivery(Protocol):
-    """What a visitor needs of the delivery."""
-
-    def submit(self, envelope: Envelope) -> Receipt:
-        """Accept an envelope at once, or drop it."""
-        ...
-
-    def remember(self, name: str, reset: Reset) -> None:
-        """Keep a reset for a request that comes later."""
-        ...
-
-    def recall(self, name: str) -> Reset | None:
-        """Return the reset that an earlier request asked for, if this process knows it."""
-        ...
 
 
 class Visitor(Connection):
@@ -66,9 +47,10 @@ class Visitor(Connection):
     #: No snippet will go into this response.
     is_suppressed = False
 
-    def __init__(self, scope: Scope, delivery: Delivery) -> None:
+    def __init__(self, scope: Scope, delivery: Delivery, login: Login | None = None) -> None:
         super().__init__(scope)
         self._delivery = delivery
+        self._login = login
 
     def __repr__(self) -> str:
         return f"<Visitor {'known' if self.is_identified else 'anonymous'}>"
@@ -143,6 +125,9 @@ class Visitor(Connection):
             InvalidCommand: A value cannot be sent.
 
         """
+        await self.know()
+        if self.is_prefetch:
+            return Receipt(Status.SKIPPED, "a prefetch is no page view")
         command = PageHit(without_key(url) if isinstance(url, str) else url, event, {**self._identity, **attributes})
         return self._say(command)
 
@@ -153,7 +138,9 @@ class Visitor(Connection):
             InvalidCommand: The name is empty or a value cannot be sent.
 
         """
-        return self._say(Event(name, data))
+        command = Event(name, data)
+        await self.know()
+        return self._say(command)
 
     async def product_event(
         self,
@@ -172,7 +159,9 @@ class Visitor(Connection):
 
         """
         kind = cast("EventType", event_type)
-        return self._say(ProductEvent(product_id, kind, name, description, attributes, custom_data or {}))
+        command = ProductEvent(product_id, kind, name, description, attributes, custom_data or {})
+        await self.know()
+        return self._say(command)
 
     async def update(self, /, **attributes: Any) -> Receipt:
         """Change attributes without a page view: ``userengage('client.update', {...})``.
@@ -181,7 +170,9 @@ class Visitor(Connection):
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        return self._say(Update(attributes))
+        command = Update(attributes)
+        await self.know()
+        return self._say(command)
 
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
         """End this visitor, and start the one whose details are given: ``UE.resetAuth``. To be called at logout.
@@ -195,19 +186,30 @@ class Visitor(Connection):
 
         """
         command = ResetAuth(new_user)
+        if self._login is not None:
+            self._login.settle(cast("Mapping[str, Json]", command.attributes))
+        return await self.start_anew(cast("Mapping[str, Json]", command.attributes))
+
+    async def start_anew(self, new_user: Mapping[str, Json]) -> Receipt:
+        """End this visitor, and start the next one; see :meth:`reset_auth`."""
         if self.is_websocket:
             return Receipt(Status.SKIPPED, "a websocket cannot change the browser's cookie: reset in a request")
+        self._identity = new_user
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
-            return self._say(self._introduce(command)) if command.attributes else self._reset[1]
-        self._introduce(command)
-        self._reset, self.has_reset = self._same_click() or self._new_reset(command), True
+            return self._say(PageHit(attributes=new_user)) if new_user else self._reset[1]
+        self._reset, self.has_reset = self._same_click() or self._new_reset(ResetAuth(new_user)), True
         self._lane = self._reset[0].token
         return self._reset[1]
 
-    def _introduce(self, new_user: ResetAuth) -> PageHit:
-        self._identity = cast("Mapping[str, Json]", new_user.attributes)
-        return PageHit(attributes=new_user.attributes)
+    def introduce(self, person: Mapping[str, Json]) -> None:
+        """Say who is logged in; what the application has said itself counts more."""
+        self._identity = {**person, **self._identity}
+
+    async def know(self) -> None:
+        """Find out who is logged in, if the application has told how."""
+        if self._login is not None:
+            await self._login.look(self)
 
     def _same_click(self) -> Reset | None:
         """Return the reset of a logout that was clicked twice: the same browser with the same cookies, seconds ago."""
@@ -239,21 +241,3 @@ class Visitor(Connection):
         lane = self._lane or key or f"known:{next(iter(who.items()), None)}"
         page = self.page()
         return self._delivery.submit(Envelope(command=command, lane=lane, key=key, identity=who, page=page))
-
-
-def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
-    """Return the visitor of a request, a websocket or a scope; the typed way, and a FastAPI dependency.
-
-    Raises:
-        RuntimeError: ``UserComMiddleware`` is not around this application.
-
-    """
-    scope = connection.scope if isinstance(connection, HTTPConnection) else connection
-    visitor = scope.get("state", {}).get(STATE_KEY)
-    if not isinstance(visitor, Visitor):
-        raise RuntimeError("there is no visitor here: add UserComMiddleware to the application")  # noqa: TRY004
-    return visitor
-
-
-# FastAPI reads a dependency's annotations, knows HTTPConnection, and has no idea of a union with it.
-get_visitor.__annotations__["connection"] = HTTPConnection

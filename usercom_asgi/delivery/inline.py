@@ -27,7 +27,9 @@ _ONCE = RetryPolicy(deadline=0.0)
 
 
 class InlineDelivery:
-    """A :class:`Runtime` for one request, which runs when the response is out; for a reset, or ``at_once``, before that.
+    """A :class:`Runtime` for one request, which runs when the response is out.
+
+    Before that only ``at_once``, for a reset, or for somebody who waits for a receipt.
 
     ``config.grace`` is the deadline. A request that says nothing opens no connection and starts no task.
     """
@@ -62,6 +64,7 @@ class InlineDelivery:
         if self._runtime is None:
             self._runtime = Runtime(self._open_sender, self._config, _ONCE, until="the deadline behind the response")
         receipt = self._runtime.submit(envelope)
+        receipt.on_wait = self._run
         if self._at_once:
             self._run()
         return receipt

@@ -191,7 +191,8 @@ class Runtime:
     def _try_again_later(self, lane: Lane, waiting: Waiting, error: Unavailable) -> float:
         delay = self._retry.delay(waiting.tries, error.retry_after)
         if self._retry.expired(waiting, delay) or not self._retry.may_repeat(waiting, error):
-            return self._give_up(lane, waiting, str(error))
+            repeatable = self._retry.may_repeat(waiting, error)
+            return self._give_up(lane, waiting, str(error) if repeatable else f"{error}; it may have been carried out")
         self.stats.retried += 1
         waiting.receipt.wake()
         return delay
@@ -221,7 +222,7 @@ class Runtime:
         self._idle.set()
         if left:
             why = self._last_failure or "there was no time left"
-            logger.warning("%d commands could not be delivered to User.com before %s: %s", len(left), self._until, why)
+            logger.warning("not delivered to User.com before %s: %d commands (%s)", self._until, len(left), why)
 
     def _complain(self, text: str) -> None:
         now = time.monotonic()

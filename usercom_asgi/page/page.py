@@ -84,6 +84,7 @@ class Page:
         parts = inject(page, self._snippet)
         start = self._start
         if start is None or (parts is None and not self._is_bare_head(page)):
+            logger.debug("no widget: the body is a fragment, without <html>, <body> or </body>")
             return [*self.release(), message]
         self._start = None
         self.is_done = True
@@ -105,6 +106,7 @@ class Page:
         if more and not chunk:
             return []
         if not (more or injector.injected or self._is_bare_head(chunk)):
+            logger.debug("no widget: the body is a fragment, without <html>, <body> or </body>")
             return [*self.release(), message]
         start = self._page_start(self._start, is_document=injector.is_document)
         self._start = None

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from conftest import CONFIG, UserCom
+
+from usercom_asgi import (
+    Event,
+    InvalidCommand,
+    PageHit,
+    ProductEvent,
+    Receipt,
+    ResetAuth,
+    Status,
+    Update,
+    UserComClient,
+)
+
+
+async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
+    key = usercom.new_user()
+    async with UserComClient(usercom.config()) as client:
+        receipts = [
+            await client.send(PageHit("http://shop.example.com/x", Event("with", {"n": 1}), {"plan": "gold"}), key=key),
+            await client.send(Event("alone", {"n": 2}), key=key),
+            await client.send(ProductEvent("sku-1", "purchase", "Cup", custom_data={"total": 9}), key=key),  # type: ignore[arg-type]
+            await client.send(Update({"plan": "silver"}), key=key),
+        ]
+        assert [await each.delivered(5) for each in receipts] == [True] * 4
+        reset = await client.send(ResetAuth({"first_name": "Bob"}), key=key)
+        assert await reset.delivered(5)
+    assert [(each.name, each.key) for each in usercom.store.events] == [("with", key), ("alone", key)]
+    [product] = usercom.store.product_events
+    assert (product.product_id, product.event_type, product.data["custom_data"]) == ("sku-1", "purchase", {"total": 9})
+    assert usercom.store.users[key].attributes == {"plan": "silver"}
+    assert reset.key is not None
+    assert usercom.store.users[reset.key].attributes == {"first_name": "Bob"}
+    assert usercom.store.rejected == []
+
+
+async def test_a_person_without_a_key_is_found_by_name(usercom: UserCom) -> None:
+    async with UserComClient(usercom.config()) as client:
+        for n in range(3):
+            await client.send(Event("job", {"n": n}), user_id=7)
+    [user] = usercom.store.users.values()
+    assert user.attributes == {"user_id": "7"}
+    assert [each.data["n"] for each in usercom.store.events] == [0, 1, 2]
+
+
+async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: UserCom) -> None:
+    key = usercom.new_user()
+    client = UserComClient(usercom.config())
+    for _ in range(2):
+        async with client:
+            for n in range(20):
+                await client.send(Event("job", {"n": n}), key=key)
+    assert len(usercom.store.events) == 40
+
+
+async def test_an_error_in_the_block_is_not_wrapped(usercom: UserCom) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with UserComClient(usercom.config()):
+            raise ZeroDivisionError
+
+
+async def test_misuse_is_refused_at_the_call() -> None:
+    client = UserComClient(CONFIG)
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.send(Event("x"), key="abc123")
+    async with client:
+        with pytest.raises(InvalidCommand, match="user key"):
+            await client.send(Event("x"), key="not a key")
+        with pytest.raises(InvalidCommand, match="user_id"):
+            await client.send(Event("x"))
+        with pytest.raises(RuntimeError, match="entered already"):
+            async with client:
+                pass
+
+
+async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: UserCom) -> None:
+    usercom.faults.hang()
+    receipt: Receipt
+    async with UserComClient(usercom.config(grace=0.2)) as client:
+        receipt = await client.send(Event("x"), key="abc123")
+    assert receipt.status is Status.DROPPED

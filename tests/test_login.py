@@ -1,0 +1,238 @@
+"""Login and logout are noticed by themselves: the `identify` hook, and the companion cookie."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from conftest import UserCom
+from driver import Recorded, answers, body, html, lifespan, start
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+from test_reset import Browser
+
+from usercom_asgi import ConfigurationError, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi.companion import COOKIE, Companion
+
+PAGE = b"<html><body>hello</body></html>"
+KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")
+PEOPLE = {
+    "alice": {"user_id": "id-alice", "email": "alice@example.com", "first_name": "Alice"},
+    "bob": {"user_id": "id-bob", "email": "bob@example.com", "first_name": "Bob"},
+}
+
+
+def who(connection: HTTPConnection) -> dict[str, str] | None:
+    """The application's own session, of the simplest kind."""
+    return PEOPLE.get(connection.cookies.get("user", ""))
+
+
+class Shop:
+    """Pages, an answer in JSON, a purchase; it says nothing of logins and logouts itself."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        path = scope["path"]
+        if path == "/buy":
+            await get_visitor(scope).event("purchase")
+        if path.startswith("/login/"):
+            cookie = {"location": "/", "set-cookie": f"user={path.removeprefix('/login/')}"}
+            await answers(start(cookie, 303), body())(scope, receive, send)
+        elif path == "/logout":
+            await answers(start({"location": "/", "set-cookie": "user=; Max-Age=0"}, 303), body())(scope, receive, send)
+        elif path in ("/json", "/buy"):
+            await answers(start({"content-type": "application/json"}), body(b"{}"))(scope, receive, send)
+        else:
+            await html(PAGE)(scope, receive, send)
+
+
+class Visit(Browser):
+    def __init__(self, app: ASGIApp, state: dict[str, Any], **cookies: str) -> None:
+        super().__init__(**cookies)
+        self.app, self.state = app, state
+
+    async def go(self, path: str = "/", **scope: Any) -> Recorded:
+        got = await self.get(self.app, path, state=dict(self.state), **scope)
+        for line in got.all("set-cookie"):
+            name, _, value = line.partition(";")[0].partition("=")
+            if name in ("user", COOKIE):
+                self.jar.pop(name, None)
+                if value:
+                    self.jar[name] = value
+        return got
+
+
+def shop(usercom: UserCom, hook: Any = who, **settings: Any) -> UserComMiddleware:
+    return UserComMiddleware(Shop(), usercom.config(secret_keys=KEYS, reset_wait=5, **settings), identify=hook)
+
+
+async def who_later(connection: HTTPConnection) -> dict[str, str] | None:
+    return who(connection)
+
+
+@pytest.mark.parametrize("hook", [who, who_later])
+async def test_from_nobody_to_somebody_the_history_is_kept(hook: Any, usercom: UserCom) -> None:
+    key = usercom.new_user()
+    app = shop(usercom, hook)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=key)
+        assert b"user_id" not in (await visit.go()).body
+        assert COOKIE not in visit.jar
+        await visit.go("/login/alice")
+        page = await visit.go()
+        assert b'"user_id":"id-alice"' in page.body
+        assert page.header("cache-control") == "private"
+        assert visit.jar["__ca__chat"] == key
+        assert (await visit.go()).set_cookies(COOKIE) == []
+    assert list(usercom.store.users) == [key]
+    assert "alice" not in visit.jar[COOKIE]
+
+
+@pytest.mark.parametrize("way", [["/logout", "/"], ["/logout", "/json", "/"]])
+async def test_a_logout_that_nobody_told_us_of_resets(way: list[str], usercom: UserCom) -> None:
+    old = usercom.new_user()
+    app = shop(usercom)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=old, user="alice")
+        await visit.go()
+        for path in way:
+            page = await visit.go(path)
+        await visit.go()  # and the marker goes
+    _, new = usercom.store.users  # exactly one new user
+    assert visit.jar == {"__ca__chat": new}
+    for of_alice in (old, "alice", "Alice"):
+        assert of_alice not in page.text
+    assert usercom.store.users[new].attributes == {}
+
+
+async def test_the_session_ends_by_itself_and_the_next_person_logs_in(usercom: UserCom) -> None:
+    """No logout at all: the next thing that is said belongs to Bob, and to no key of Alice's."""
+    old = usercom.new_user()
+    app = shop(usercom)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=old, user="alice")
+        await visit.go()
+        visit.jar["user"] = "bob"
+        await visit.go("/buy", method="POST")
+        page = await visit.go()
+    _, new = usercom.store.users
+    assert [(each.name, each.key) for each in usercom.store.events] == [("purchase", new)]
+    assert usercom.store.users[new].attributes["user_id"] == "id-bob"
+    assert b"id-bob" in page.body
+    assert b"lice" not in page.body
+    assert visit.jar["__ca__chat"] == new
+
+
+async def test_what_the_application_says_itself_is_not_done_twice(usercom: UserCom) -> None:
+    class Careful(Shop):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/logout":
+                await get_visitor(scope).event("bye")
+                await get_visitor(scope).reset_auth()
+            await super().__call__(scope, receive, send)
+
+    app = UserComMiddleware(Careful(), usercom.config(secret_keys=KEYS, reset_wait=5), identify=who)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=usercom.new_user(), user="alice")
+        await visit.go()
+        await visit.go("/logout")
+        await visit.go()
+    old, new = usercom.store.users
+    assert visit.jar == {"__ca__chat": new}
+    assert [(each.name, each.key) for each in usercom.store.events] == [("bye", old)]
+
+
+async def test_rotate_on_login_ends_a_planted_key(usercom: UserCom) -> None:
+    planted = usercom.new_user()
+    app = shop(usercom, rotate_on_login=True)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=planted)
+        await visit.go("/login/alice")
+        await visit.go()
+        await visit.go()
+    _, new = usercom.store.users
+    assert visit.jar["__ca__chat"] == new
+    assert usercom.store.users[planted].attributes == {}
+
+
+async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(usercom: UserCom) -> None:
+    key = usercom.new_user()
+    before = Companion(KEYS[:1], None)
+    app = shop(usercom)
+    async with lifespan(app) as state:
+        cookie = before.set_cookie(before.fingerprint(PEOPLE["alice"]), secure=False).decode().split(";")[0].partition("=")[2]
+        visit = Visit(app, state, __ca__chat=key, user="alice", **{COOKIE: cookie})
+        await visit.go()
+    assert list(usercom.store.users) == [key]
+
+
+@pytest.mark.parametrize("cookie", ["", "junk", "a.b.c", "eyJ3aG8iOiJ4In0.aaaa.bbbb", "\xff"])
+async def test_a_cookie_that_we_did_not_write_says_nothing(cookie: str, usercom: UserCom) -> None:
+    key = usercom.new_user()
+    app = shop(usercom)
+    async with lifespan(app) as state:
+        page = await Visit(app, state, __ca__chat=key, user="alice", **{COOKIE: cookie}).go()
+    assert b"id-alice" in page.body
+    assert list(usercom.store.users) == [key]
+
+
+@pytest.mark.parametrize("bad", [{"email": "nobody"}, {"apiKey": "x"}, ZeroDivisionError])
+async def test_a_hook_that_fails_changes_nothing(bad: Any, usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+    def hook(connection: HTTPConnection) -> Any:
+        if connection.cookies.get("user") == "broken":
+            if bad is ZeroDivisionError:
+                raise ZeroDivisionError
+            return bad
+        return who(connection)
+
+    key = usercom.new_user()
+    app = shop(usercom, hook)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=key, user="alice")
+        await visit.go()
+        visit.jar["user"] = "broken"
+        with caplog.at_level(logging.ERROR):
+            page = await visit.go()
+    assert b"widget.js" in page.body
+    assert (visit.jar["__ca__chat"], list(usercom.store.users)) == (key, [key])
+    assert "identify hook" in caplog.text
+
+
+async def test_the_hook_is_asked_once_and_only_if_somebody_needs_to_know(usercom: UserCom) -> None:
+    asked: list[str] = []
+
+    def hook(connection: HTTPConnection) -> None:
+        asked.append(connection.url.path)
+
+    class Says(Shop):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/says":
+                await get_visitor(scope).event("a")
+                await get_visitor(scope).event("b")
+            await super().__call__(scope, receive, send)
+
+    app = UserComMiddleware(Says(), usercom.config(secret_keys=KEYS), identify=hook)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=usercom.new_user())
+        for path in ("/json", "/", "/says"):
+            await visit.go(path)
+    assert asked == ["/", "/says"]
+
+
+def test_without_a_key_to_sign_with_it_says_so_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="secret_keys"):
+        UserComMiddleware(Shop(), UserComConfig(app="acme", api_key="ABC123"), identify=who)
+
+
+@given(st.text(max_size=50), st.text(max_size=50))
+def test_a_fingerprint_tells_two_people_apart_and_names_neither(one: str, two: str) -> None:
+    companion = Companion(KEYS, None)
+    first = companion.fingerprint({"user_id": one}) or ""
+    assert companion.is_of(first, {"user_id": one, "email": "x@y"})
+    assert companion.is_of(first, {"user_id": two}) is (one == two)
+    assert not companion.is_of(first, {"email": one})
+    assert not companion.is_of(first, {})

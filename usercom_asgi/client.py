@@ -1,0 +1,102 @@
+"""``UserComClient``: the delivery outside of a request, for jobs, scripts and lifespans of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+
+from .attributes import clean_attributes
+from .config import UserComConfig
+from .context import PageContext
+from .delivery.runtime import Runtime
+from .envelope import Envelope
+from .errors import InvalidCommand
+from .identity import is_user_key
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from .commands import Command
+    from .envelope import Sender
+    from .receipts import Receipt
+
+
+def open_sender(config: UserComConfig) -> AbstractAsyncContextManager[Sender]:
+    """Open what sends commands to this workspace."""
+    from .api.widget import open_widget_api
+
+    return open_widget_api(config)
+
+
+class UserComClient:
+    """Sends commands in the background for as long as it is entered, and drains within ``config.grace`` at the end.
+
+    ::
+
+        async with UserComClient(config) as client:
+            receipt = await client.send(Event("renewed", {"plan": "gold"}), key=key)
+
+    One event loop owns it; it can be entered again after it was left.
+    """
+
+    def __init__(self, config: UserComConfig | None = None) -> None:
+        self.config = config or UserComConfig.from_env()
+        self._runtime: Runtime | None = None
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._runtime is not None:
+            raise RuntimeError("this UserComClient is entered already")
+        self._runtime = Runtime(lambda: open_sender(self.config), self.config)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        await self._tasks.start(self._runtime.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runtime, tasks = self._runtime, self._tasks
+        self._runtime = self._tasks = None
+        if runtime is not None and tasks is not None:
+            await runtime.drain()
+            # The error of the block is not given to the group, which would wrap it.
+            await tasks.__aexit__(None, None, None)
+
+    @property
+    def delivery(self) -> Runtime | None:
+        """The running delivery; None while the client is not entered."""
+        return self._runtime
+
+    async def send(
+        self,
+        command: Command,
+        *,
+        key: str | None = None,
+        user_id: str | int | None = None,
+        email: str | None = None,
+        page: PageContext | None = None,
+    ) -> Receipt:
+        """Accept a command of the visitor with this user key, or of the person with this ``user_id`` or ``email``.
+
+        Returns at once; the receipt tells the outcome. Commands of one visitor are delivered in order. Without a key, the
+        person's profile is found (or made) first, which User.com counts as a page view.
+
+        Raises:
+            InvalidCommand: The key is none, or nobody is named.
+            RuntimeError: The client is not entered.
+
+        """
+        if self._runtime is None:
+            raise RuntimeError("enter the client first: async with UserComClient(config) as client")
+        if key is not None and not is_user_key(key):
+            raise InvalidCommand("key", "must be a user key: 1 to 64 ASCII letters and digits")
+        named: dict[str, Any] = clean_attributes({"user_id": user_id, "email": email})
+        if key is None and not named:
+            raise InvalidCommand("key", "give the visitor's user key, or the person's user_id or email")
+        lane = key or f"known:{next(iter(named.items()))}"
+        return self._runtime.submit(Envelope(command=command, lane=lane, key=key, identity=named, page=page or PageContext()))

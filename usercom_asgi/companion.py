@@ -1,0 +1,68 @@
+"""The signed companion cookie: what this library remembers of a browser from one request to the next.
+
+It holds a keyed fingerprint of who the browser was last identified as, and neither a name nor a key: enough to notice that
+somebody has logged out, or is somebody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Any, cast
+
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from .identity import MAX_AGE, set_cookie
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+COOKIE = "__ca__companion"
+_SALT = "usercom_asgi.companion"
+
+
+class Companion:
+    """Writes and reads the companion cookie. The last of the keys signs, all of them verify: so keys can be rotated."""
+
+    def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
+        self._keys = list(secret_keys)
+        self._domain = domain
+        self._serializer = URLSafeTimedSerializer(
+            self._keys, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        )
+
+    def remembered(self, value: str | None) -> str | None:
+        """Return the fingerprint in a cookie's value; None for what is too old, or what we did not write."""
+        if not value:
+            return None
+        try:
+            content: Any = self._serializer.loads(value, max_age=MAX_AGE)
+        except BadData:
+            return None
+        who = cast("dict[str, object]", content).get("who") if isinstance(content, dict) else None
+        return who if isinstance(who, str) else None
+
+    def fingerprint(self, person: Mapping[str, object]) -> str | None:
+        """Return what recognises a person; None for somebody without a name."""
+        return self._fingerprint(self._keys[-1], person)
+
+    def is_of(self, fingerprint: str, person: Mapping[str, object]) -> bool:
+        """Tell whether this is the fingerprint of that person, made with any of the keys."""
+        mine = [self._fingerprint(key, person) for key in self._keys]
+        return any(each is not None and hmac.compare_digest(each, fingerprint) for each in mine)
+
+    def set_cookie(self, fingerprint: str | None, *, secure: bool) -> bytes:
+        """Return the ``Set-Cookie`` value that remembers this person, or nobody."""
+        value = self._serializer.dumps({"who": fingerprint}) if fingerprint else ""
+        text = value.decode() if isinstance(value, bytes) else value
+        age = MAX_AGE if fingerprint else 0
+        return set_cookie(COOKIE, text, max_age=age, domain=self._domain, secure=secure, http_only=True)
+
+    @staticmethod
+    def _fingerprint(key: str, person: Mapping[str, object]) -> str | None:
+        # The id counts before the address, as it does at User.com.
+        for name in ("user_id", "email"):
+            if name in person:
+                who = f"{name}:{person[name]}".encode()
+                return hmac.new(key.encode(), who, hashlib.sha256).hexdigest()[:32]
+        return None

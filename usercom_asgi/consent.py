@@ -1,0 +1,53 @@
+"""May this visitor be tracked? Asked once a request, before anything else."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from starlette.requests import HTTPConnection
+
+from .receipts import Receipt, Status
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from .config import UserComConfig
+    from .envelope import Envelope
+    from .identity import Reset
+
+logger = logging.getLogger("usercom_asgi")
+
+#: Given the connection; says whether this visitor may be tracked.
+ConsentHook: TypeAlias = Callable[[HTTPConnection], bool | Awaitable[bool]]
+
+
+async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComConfig) -> bool:
+    """Tell whether this visitor may be tracked; a hook that fails counts as a no, and is logged."""
+    if config.honour_gpc and (b"sec-gpc", b"1") in scope["headers"]:
+        return False
+    if hook is None:
+        return True
+    try:
+        answer = hook(HTTPConnection(scope))
+        return bool(await answer if inspect.isawaitable(answer) else answer)
+    except Exception:
+        logger.exception("the consent hook failed: nothing is tracked")
+        return False
+
+
+class NoDelivery:
+    """Takes everything, and sends nothing: the helpers return all the same."""
+
+    def submit(self, envelope: Envelope) -> Receipt:  # noqa: ARG002  the runtime's signature
+        """Skip it."""
+        return Receipt(Status.SKIPPED, "the visitor has not consented")
+
+    def remember(self, name: str, reset: Reset) -> None:
+        """Forget it."""
+
+    def recall(self, name: str) -> Reset | None:  # noqa: ARG002  the runtime's signature
+        """There is nothing."""
+        return None

@@ -1,0 +1,97 @@
+"""Login and logout by themselves: who is logged in now, and who this browser was last identified as."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from starlette.requests import HTTPConnection
+
+from .attributes import Json, clean_attributes
+from .companion import COOKIE
+from .errors import InvalidCommand
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from .companion import Companion
+    from .visitor import Visitor
+
+logger = logging.getLogger("usercom_asgi")
+
+#: Given the connection; returns who is logged in (``user_id``, ``email``, attributes), or None for nobody.
+IdentifyHook: TypeAlias = Callable[[HTTPConnection], Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None]
+
+
+class Login:
+    """Asks the hook at most once a request, and only when somebody needs to know.
+
+    Where the person of the last time is gone or is another one, the visitor is reset before anything of the next one is sent
+    or shown. From nobody to somebody is no reset, and the history is kept, unless ``rotate``.
+    """
+
+    def __init__(self, hook: IdentifyHook, companion: Companion, scope: Scope, *, rotate: bool) -> None:
+        self._hook = hook
+        self._companion = companion
+        self._scope: Scope | None = scope
+        self._rotate = rotate
+        self._remembered: str | None = None
+        self._now: str | None = None
+        self._is_settled = False
+
+    def knew_somebody(self, visitor: Visitor) -> bool:
+        """Tell whether this browser was identified before."""
+        return self._last(visitor) is not None
+
+    async def look(self, visitor: Visitor) -> None:
+        """Make the visitor whoever is logged in."""
+        if self._is_settled or self._scope is None:
+            return
+        scope, self._scope = self._scope, None  # asked once; and no circle over the scope
+        person = await self._ask(scope)
+        if person is None:
+            return  # the hook failed: nobody knows, so nothing changes
+        self._is_settled = True
+        last, self._now = self._last(visitor), self._companion.fingerprint(person)
+        if last is None:
+            is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
+        else:
+            is_somebody_else = not self._companion.is_of(last, person)
+        if is_somebody_else:
+            await visitor.start_anew(person)
+            return
+        visitor.introduce(person)
+        if last is not None:
+            self._now = last  # made with an older key, perhaps: still the same person
+
+    def settle(self, new_user: Mapping[str, Json]) -> None:
+        """The application has reset the visitor itself: from now on it is this person, or nobody."""
+        self._is_settled = True
+        self._scope = None
+        self._now = self._companion.fingerprint(new_user)
+
+    def cookies(self, visitor: Visitor) -> list[bytes]:
+        """Return the ``Set-Cookie`` values that are due with this response."""
+        if not self._is_settled or self._now == self._last(visitor):
+            return []
+        return [self._companion.set_cookie(self._now, secure=visitor.is_secure)]
+
+    def release(self) -> None:
+        """Let go of the scope at the end of a request."""
+        self._scope = None
+
+    def _last(self, visitor: Visitor) -> str | None:
+        return self._companion.remembered(visitor.read_cookie(COOKIE))
+
+    async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
+        try:
+            answer = self._hook(HTTPConnection(scope))
+            person = await answer if inspect.isawaitable(answer) else answer
+            return clean_attributes(person or {})
+        except InvalidCommand as error:
+            logger.error("the identify hook names somebody whom User.com cannot take: %s", error)  # noqa: TRY400
+        except Exception:
+            logger.exception("the identify hook failed: the visitor stays who they were")
+        return None
