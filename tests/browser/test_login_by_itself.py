@@ -1,0 +1,117 @@
+"""A shop that says who is logged in by the `identify` hook alone, and never calls `reset_auth`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from chromium import chromium
+from conftest import UserCom
+from playwright.sync_api import Browser
+from serving import eventually, serve_app
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from usercom_asgi import UserComConfig, UserComMiddleware
+
+from .shop import PEOPLE
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+def who(connection: HTTPConnection) -> dict[str, Any] | None:
+    return PEOPLE.get(connection.session.get("user", ""))
+
+
+async def home(request: Request) -> Response:
+    forms = "".join(
+        f'<form method="post" action="{to}"><button id="{to[1:]}">x</button></form>' for to in ("/alice", "/bob", "/logout")
+    )
+    return HTMLResponse(f"<!doctype html><html><body><h1>{request.session.get('user', 'nobody')}</h1>{forms}</body></html>")
+
+
+async def login(request: Request) -> Response:
+    request.session["user"] = request.url.path[1:]
+    return RedirectResponse("/", 303)
+
+
+async def logout(request: Request) -> Response:
+    request.session.clear()
+    return JSONResponse({}) if "json" in request.url.path else RedirectResponse("/bye.html", 303)
+
+
+async def bye(request: Request) -> Response:
+    """What stands on the disk: nothing of it is made for this visitor."""
+    return Response("<html><body>bye</body></html>", media_type="text/plain")
+
+
+def shop(config: UserComConfig) -> Starlette:
+    posts = [Route(path, login, methods=["POST"]) for path in ("/alice", "/bob")]
+    outs = [Route(path, logout, methods=["POST"]) for path in ("/logout", "/logout.json")]
+    return Starlette(
+        routes=[Route("/", home), Route("/bye.html", bye), *posts, *outs],
+        middleware=[
+            Middleware(SessionMiddleware, secret_key="not much of a secret"),
+            Middleware(UserComMiddleware, config=config, identify=who),
+        ],
+    )
+
+
+@pytest.mark.parametrize("way", ["a redirect to a static file", "an answer in JSON"])
+@pytest.mark.parametrize("rotate", [False, True])
+def test_the_next_person_sees_nothing_of_the_last_one(browser: Browser, usercom: UserCom, way: str, rotate: bool) -> None:
+    config = usercom.config(secret_keys=("sixteen characters or more",), reset_wait=5, rotate_on_login=rotate)
+    with serve_app(shop(config)) as port:
+        context = browser.new_context()
+        page = context.new_page()
+
+        def key() -> str:
+            [found] = [str(c["value"]) for c in context.cookies() if c["name"] == "__ca__chat"]
+            return found
+
+        def ready() -> None:
+            page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+
+        page.goto(f"http://127.0.0.1:{port}/")
+        ready()
+        anonymous = key()
+        page.click("#alice")
+        ready()
+        eventually(lambda: usercom.store.users[key()].attributes.get("user_id") == "id-alice")
+        old = key()
+        assert (old != anonymous) is rotate  # what was there before the login is kept, or is not
+        page.evaluate("userengage('widget.open')")
+        page.fill("#__ue_widget_mount input", "where is my order?")
+        page.press("#__ue_widget_mount input", "Enter")
+        eventually(lambda: usercom.store.users[old].conversation)
+
+        users = len(usercom.store.users)
+        if way == "an answer in JSON":
+            page.evaluate("fetch('/logout.json', {method: 'POST'})")
+        else:
+            page.click("#logout")
+            page.wait_for_url("**/bye.html")
+        eventually(lambda: key() != old)
+        page.goto(f"http://127.0.0.1:{port}/")
+        ready()
+        assert len(usercom.store.users) == users + 1
+        page.click("#bob")
+        ready()
+        eventually(lambda: usercom.store.users[key()].attributes.get("user_id") == "id-bob")
+        page.evaluate("userengage('widget.open')")
+        seen = page.content() + page.inner_text("#__ue_widget_mount section")
+        for of_alice in (old, "id-alice", "alice@example.com", "Alice", "where is my order?"):
+            assert of_alice not in seen
+        assert usercom.store.users[old].attributes["user_id"] == "id-alice"
+        context.close()
