@@ -26,6 +26,7 @@ BASE = {
     "connection",
     "consent",
     "companion",
+    "widget",
 }
 #: Who may import what beyond the base and their own folder.
 ALLOWED: dict[str, set[str]] = {

@@ -10,6 +10,7 @@ from .middleware import UserComMiddleware
 from .receipts import Receipt, Status
 from .state import get_visitor
 from .visitor import Visitor
+from .widget import WidgetState
 
 __all__ = [
     "Command",
@@ -31,5 +32,6 @@ __all__ = [
     "UserComError",
     "UserComMiddleware",
     "Visitor",
+    "WidgetState",
     "get_visitor",
 ]

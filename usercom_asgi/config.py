@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
+from .widget import check_callbacks, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,6 +51,10 @@ class UserComConfig:
         inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
         max_waiting: Commands that may wait in memory, those in flight included; what comes on top is dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
+        widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or ``expanded``; by default as User.com's own
+            settings say.
+        callbacks: The page's own functions that the widget calls, as dotted paths: ``{"onOpen": "shop.chat.opened"}``, for
+            ``onLoad``, ``onPayloadReceived``, ``onMessage``, ``onOpen`` and ``onClose``. Looked up when called.
         rotate_on_login: Reset the visitor at a login as well: nothing of the time before it is kept, and a cookie that somebody
             else has planted ends there.
         honour_gpc: Take ``Sec-GPC: 1`` for a refusal of consent.
@@ -74,6 +79,8 @@ class UserComConfig:
     max_concurrency: int = 8
     honour_gpc: bool = False
     rotate_on_login: bool = False
+    widget_state: str | None = None
+    callbacks: Mapping[str, str] = field(default_factory=dict[str, str])
     #: The origin of the API, without a trailing slash. Derived.
     origin: str = field(init=False, compare=False)
     #: The address of the widget's script. Derived.
@@ -85,6 +92,7 @@ class UserComConfig:
         object.__setattr__(self, "widget_url", f"{origin}/widget.js")
         self._check_keys()
         self._check_cookie_domain()
+        self._check_widget()
         for name in ("reset_wait", "grace", "inline_deadline"):
             _check_number(name, getattr(self, name), least=0.0)
         _check_number("timeout", self.timeout, least=0.001)
@@ -139,6 +147,17 @@ class UserComConfig:
             # The app key is printed into every page: this mistake would publish the secret.
             raise ConfigurationError("api_key", "is the same as rest_token; the app key is public, the token is secret")
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
+
+    def _check_widget(self) -> None:
+        try:
+            if self.widget_state is not None:
+                object.__setattr__(self, "widget_state", check_state(self.widget_state))
+        except ValueError as error:
+            raise ConfigurationError("widget_state", str(error)) from None
+        try:
+            object.__setattr__(self, "callbacks", check_callbacks(self.callbacks))
+        except ValueError as error:
+            raise ConfigurationError("callbacks", str(error)) from None
 
     def _check_cookie_domain(self) -> None:
         domain = self.cookie_domain

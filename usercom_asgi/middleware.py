@@ -20,7 +20,7 @@ from .login import IdentifyHook, Login
 from .page.eligibility import may_be_html, why_not
 from .page.headers import header_list, private, values, vary_on_cookie
 from .page.page import Page
-from .page.snippet import forget_script, render
+from .page.snippet import callbacks_script, forget_script, render
 from .resets import Transition, settle_reset
 from .state import STATE_KEY
 from .visitor import Visitor
@@ -82,7 +82,10 @@ class UserComMiddleware:
         self._client = client
         self._asks = consent is not None or self.config.honour_gpc
         self._settings = {"apiKey": self.config.api_key}
-        self._anonymous_snippet = render(self._settings, self.config.widget_url)
+        if self.config.widget_state is not None:
+            self._settings["state"] = self.config.widget_state
+        self._callbacks = callbacks_script(self.config.callbacks)
+        self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._callbacks)
         self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
         # Where the server has no lifespan state. A name, not a value: each event loop has its own.
         self._loop_runtime: RunVar[Runtime | None] = RunVar("usercom_asgi.runtime", None)
@@ -145,10 +148,12 @@ class UserComMiddleware:
 
     def snippet_for(self, visitor: Visitor, transition: Transition | None) -> bytes:
         """Return the script tags for this visitor's page."""
-        if transition is None and not visitor.attributes:
+        state = visitor.widget_state
+        if transition is None and state is None and not visitor.attributes:
             return self._anonymous_snippet
         before = forget_script(transition.new_key, transition.homes) if transition and transition.forget else ""
-        return render({**visitor.attributes, **self._settings}, self.config.widget_url, before=before)
+        settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
+        return render(settings, self.config.widget_url, before=before, after=self._callbacks)
 
 
 class _Response:

@@ -11,8 +11,10 @@ from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .connection import Connection
 from .context import without_key
 from .envelope import RESET_DEADLINE, Envelope
+from .errors import InvalidCommand
 from .identity import COOKIE, ResetMarker, digest, is_user_key
 from .receipts import Receipt, Status
+from .widget import check_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +46,7 @@ class Visitor(Connection):
     _has_recalled = False
     #: This request has asked for a reset.
     has_reset = False
+    _widget_state: str | None = None
     #: No snippet will go into this response.
     is_suppressed = False
 
@@ -223,6 +226,18 @@ class Visitor(Connection):
         self._delivery.remember(marker.token, reset)
         self._delivery.remember(self.fingerprint(), reset)
         return reset
+
+    @property
+    def widget_state(self) -> str | None:
+        """How the widget appears in this response: ``simple``, ``standard``, ``hidden``, ``expanded``; None as configured."""
+        return self._widget_state
+
+    @widget_state.setter
+    def widget_state(self, state: str | None) -> None:
+        try:
+            self._widget_state = None if state is None else check_state(state)
+        except ValueError as error:
+            raise InvalidCommand("widget_state", str(error)) from None
 
     def suppress(self) -> None:
         """Leave the snippet out of this response."""

@@ -38,12 +38,27 @@ def forget_script(key: str | None, homes: Iterable[str | None]) -> str:
     return _FORGET % (to_script(key or ""), to_script(["" if home is None else home for home in homes]))
 
 
-def render(settings: Mapping[str, object], widget_url: str, *, before: str = "", nonce: str | None = None) -> bytes:
+# A callback is looked up when it is called: the page may define its functions after this.
+_CALLBACKS = """\
+(function(c,p){Object.keys(p).forEach(function(n){c[n]=function(){\
+var o,f=window;p[n].split(".").forEach(function(k){o=f;f=f==null?f:f[k]});\
+if(typeof f==="function")return f.apply(o,arguments)}})})(window.civchat,%s);"""
+
+
+def callbacks_script(callbacks: Mapping[str, str]) -> str:
+    """Return the script that has the widget call functions of the page, which are named by dotted paths."""
+    return _CALLBACKS % to_script(dict(callbacks)) if callbacks else ""
+
+
+def render(
+    settings: Mapping[str, object], widget_url: str, *, before: str = "", after: str = "", nonce: str | None = None
+) -> bytes:
     """Return the snippet: ``window.civchat`` and the loader, in pure ASCII.
 
-    ``settings`` becomes ``window.civchat``; ``before`` is script text that runs first; ``nonce`` goes on both tags.
+    ``settings`` becomes ``window.civchat``; ``before`` and ``after`` are script text that runs before and after
+    that; ``nonce`` goes on both tags.
     """
     opening = f'{_OPEN} nonce="{escape(nonce)}"' if nonce else _OPEN
     civchat = f"window.civchat = {to_script(settings)};"
     loader = f'{opening} src="{escape(widget_url)}"></script>'
-    return f"{opening}>{before}{civchat}</script>{loader}".encode("ascii")
+    return f"{opening}>{before}{civchat}{after}</script>{loader}".encode("ascii")

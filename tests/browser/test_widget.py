@@ -1,0 +1,98 @@
+"""The widget's state and callbacks, as a browser sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from chromium import chromium
+from conftest import UserCom
+from playwright.sync_api import Browser
+from serving import serve_app
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from usercom_asgi import InvalidCommand, UserComMiddleware, WidgetState, get_visitor
+
+pytestmark = pytest.mark.browser
+
+# Defined after the snippet has run, as a deferred script of the page would.
+FUNCTIONS = """<script>window.said = [];
+addEventListener("DOMContentLoaded", function () {
+  window.shop = {name: "shop", chat: {opened: function () { said.push(["opened", this === shop.chat]) }}};
+  window.loaded = function () { said.push(["loaded"]) };
+  window.message = function (m) { said.push(["message", m.content, m.isAdmin]) };
+  window.payload = function (text) { said.push(["payload", text]) };
+});</script>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+async def home(request: Request) -> HTMLResponse:
+    visitor = get_visitor(request)
+    visitor.widget_state = request.query_params.get("widget")
+    return HTMLResponse(f"<html><head>{FUNCTIONS}</head><body>hello</body></html>")
+
+
+def test_state_and_callbacks(browser: Browser, usercom: UserCom) -> None:
+    config = usercom.config(
+        widget_state="simple",
+        callbacks={
+            "onLoad": "loaded", "onOpen": "shop.chat.opened", "onClose": "not.there", "onMessage": "message",
+            "onPayloadReceived": "payload",
+        },
+    )  # fmt: skip
+    with serve_app(Starlette(routes=[Route("/", home)], middleware=[Middleware(UserComMiddleware, config=config)])) as port:
+        context = browser.new_context()
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+
+        def visit(query: str = "") -> None:
+            page.goto(f"http://127.0.0.1:{port}/{query}")
+            page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+
+        visit()
+        assert page.locator(".greeting").is_hidden()
+        assert page.locator(".launcher").is_visible()
+        assert page.evaluate("said") == [["loaded"]]
+        page.evaluate("userengage('widget.open')")
+        page.fill("#__ue_widget_mount input", "hi")
+        page.press("#__ue_widget_mount input", "Enter")
+        page.wait_for_function("said.length >= 4")
+        page.evaluate("UE.__internal.receivePayload('alert(1)')")
+        page.evaluate("userengage('widget.close')")
+        said = page.evaluate("said")
+        assert said[1] == ["opened", True]
+        assert said[2] == ["message", "hi", False]
+        assert (said[3][0], said[3][2]) == ("message", True)
+        assert said[4] == ["payload", "alert(1)"]
+
+        visit("?widget=standard")
+        assert page.locator(".greeting").is_visible()
+        visit("?widget=hidden")
+        assert page.locator(".launcher").is_hidden()
+        visit("?widget=expanded")
+        assert page.locator(".panel").is_visible()
+        assert errors == []
+        context.close()
+
+
+def test_a_state_that_does_not_exist_is_refused() -> None:
+    from driver import http_scope
+
+    from usercom_asgi.consent import NoDelivery
+    from usercom_asgi.visitor import Visitor
+
+    visitor = Visitor(http_scope(), NoDelivery())
+    visitor.widget_state = WidgetState.HIDDEN
+    assert visitor.widget_state == "hidden"
+    with pytest.raises(InvalidCommand, match="expanded"):
+        visitor.widget_state = "open"
