@@ -26,6 +26,7 @@ BASE = {
     "connection",
     "consent",
     "companion",
+    "person",
     "widget",
 }
 #: Who may import what beyond the base and their own folder.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
@@ -51,6 +51,10 @@ class UserComConfig:
         inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
         max_waiting: Commands that may wait in memory, those in flight included; what comes on top is dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
+        unified_identification: Whether the workspace has this setting on, if you want to be warned: where it is off, an
+            ``email`` without a ``user_id`` overwrites the address of whoever the visitor is. Changes nothing that is sent.
+        anonymous: What becomes of a page hit of somebody with neither a key nor a name: ``skip`` leaves it to the widget's own
+            ping, ``create`` has User.com make the visitor, and waits up to ``reset_wait`` for the key to set the cookie.
         widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or ``expanded``; by default as User.com's own
             settings say.
         callbacks: The page's own functions that the widget calls, as dotted paths: ``{"onOpen": "shop.chat.opened"}``, for
@@ -79,6 +83,8 @@ class UserComConfig:
     max_concurrency: int = 8
     honour_gpc: bool = False
     rotate_on_login: bool = False
+    unified_identification: bool | None = None
+    anonymous: Literal["skip", "create"] = "skip"
     widget_state: str | None = None
     callbacks: Mapping[str, str] = field(default_factory=dict[str, str])
     #: The origin of the API, without a trailing slash. Derived.
@@ -149,6 +155,8 @@ class UserComConfig:
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
 
     def _check_widget(self) -> None:
+        if self.anonymous not in ("skip", "create"):
+            raise ConfigurationError("anonymous", "must be 'skip' or 'create'")
         try:
             if self.widget_state is not None:
                 object.__setattr__(self, "widget_state", check_state(self.widget_state))

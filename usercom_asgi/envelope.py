@@ -30,7 +30,8 @@ class Envelope:
 
     ``lane`` names the visitor for the purpose of order. ``key`` is the visitor's user key; None means the key that the lane
     learns from an earlier answer. ``identity`` is who the visitor is known to be, with which a key can be asked for.
-    ``said_at`` is in seconds since the epoch.
+    ``may_create`` says
+    that a hit of nobody known may make a new user. ``said_at`` is in seconds since the epoch.
     """
 
     command: Command
@@ -38,6 +39,7 @@ class Envelope:
     key: str | None = None
     identity: Mapping[str, object] = field(default_factory=dict[str, object])
     page: PageContext = field(default_factory=PageContext)
+    may_create: bool = False
     said_at: float = field(default_factory=time.time)
 
     def __repr__(self) -> str:

@@ -69,7 +69,7 @@ class ResetMarker:
     @classmethod
     def new(cls, old_key_digest: str) -> ResetMarker:
         """Make the marker of a reset that happens now."""
-        return cls(old_key_digest, secrets.token_urlsafe(16), int(time.time()))
+        return cls(old_key_digest, new_lane(), int(time.time()))
 
     @classmethod
     def parse(cls, value: str | None) -> ResetMarker | None:
@@ -87,6 +87,11 @@ class ResetMarker:
 
 #: A reset on its way: its marker, and the receipt that will name the new visitor's key.
 Reset: TypeAlias = "tuple[ResetMarker, Receipt]"
+
+
+def new_lane() -> str:
+    """Return a name for the lane of a visitor who has no key yet; nobody can guess it."""
+    return secrets.token_urlsafe(16)
 
 
 def digest(key: str | None) -> str:

@@ -21,7 +21,7 @@ from .page.eligibility import may_be_html, why_not
 from .page.headers import header_list, private, values, vary_on_cookie
 from .page.page import Page
 from .page.snippet import callbacks_script, forget_script, render
-from .resets import Transition, settle_reset
+from .resets import Transition, settle_key, settle_reset
 from .state import STATE_KEY
 from .visitor import Visitor
 
@@ -78,6 +78,7 @@ class UserComMiddleware:
             )
         self._identify = identify
         self._companion = Companion(self.config.secret_keys, self.config.cookie_domain) if identify else None
+        self._creates = self.config.anonymous == "create"
         self._consent = consent
         self._client = client
         self._asks = consent is not None or self.config.honour_gpc
@@ -128,6 +129,7 @@ class UserComMiddleware:
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
         login = self._login(scope)
         visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, login)
+        visitor.creates = self._creates and scope["type"] == "http"
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
@@ -218,6 +220,9 @@ class _Response:
                     if transition.hold and reason is None:
                         start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
                         reason = "the visitor was just reset, and User.com has not named the new key yet"
+            if transition is None and self._visitor.has_hit:
+                cookies = await settle_key(self._visitor, self._delivery, self._middleware.config)
+                start = {**start, "headers": _with_cookies(start["headers"], cookies)}
             if reason is None:
                 self.page = self._make_page(start, transition)
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from .attributes import Json, clean_attributes
@@ -12,7 +11,8 @@ from .connection import Connection
 from .context import without_key
 from .envelope import RESET_DEADLINE, Envelope
 from .errors import InvalidCommand
-from .identity import COOKIE, ResetMarker, digest, is_user_key
+from .identity import COOKIE, ResetMarker, digest, is_user_key, new_lane
+from .person import Person
 from .receipts import Receipt, Status
 from .widget import check_state
 
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from .login import Login
 
 _NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
-# How a profile can be found without a key; the rest of what is known does not tell who somebody is.
-_IDENTIFIERS = ("user_id", "email")
 
 
-class Visitor(Connection):
+class Visitor(Connection, Person):
     """The person behind a request.
 
     The helpers are awaited and do not wait: they check what is said, accept it, and return a :class:`~usercom_asgi.Receipt`;
@@ -40,13 +38,17 @@ class Visitor(Connection):
     """
 
     # On the class, since most requests never touch them: a visitor is made for every one.
-    _identity: Mapping[str, Json] = MappingProxyType({})
     _lane: str | None = None
     _reset: Reset | None = None
     _has_recalled = False
     #: This request has asked for a reset.
     has_reset = False
     _widget_state: str | None = None
+    _hits: tuple[Receipt, ...] = ()
+    #: A visitor without a key is given one by the first page hit, instead of being skipped.
+    creates = False
+    #: The hit that asks for this visitor's first key.
+    creation: Receipt | None = None
     #: No snippet will go into this response.
     is_suppressed = False
 
@@ -67,33 +69,28 @@ class Visitor(Connection):
         reset = self.reset
         if reset is not None:
             return reset[1].key
+        return self.named_key or self._cookie_key
+
+    @property
+    def named_key(self) -> str | None:
+        """The key that User.com has named in answer to a hit of this request, if it is another than the browser's."""
+        named = next((hit.key for hit in reversed(self._hits) if hit.key is not None), None)
+        return named if named != self._cookie_key else None
+
+    @property
+    def _cookie_key(self) -> str | None:
         key, marker = self.read_cookie(COOKIE), self.marker
         return key if is_user_key(key) and not (marker and marker.ended(key)) else None
-
-    @property
-    def user_id(self) -> str | None:
-        """The application's own id of this person, if it was told."""
-        return cast("str | None", self._identity.get("user_id"))
-
-    @property
-    def email(self) -> str | None:
-        """The person's e-mail address, if it was told."""
-        return cast("str | None", self._identity.get("email"))
-
-    @property
-    def is_identified(self) -> bool:
-        """True if it was said who this is, by ``user_id`` or ``email``."""
-        return any(name in self._identity for name in _IDENTIFIERS)
-
-    @property
-    def attributes(self) -> Mapping[str, Json]:
-        """What was told of this person, as User.com takes it."""
-        return self._identity
 
     @property
     def was_asked(self) -> bool:
         """True if somebody wanted to know or to change who this is."""
         return self.has_reset or self._cookies is not None
+
+    @property
+    def has_hit(self) -> bool:
+        """True if a page hit was said: its answer may name another key than the browser's."""
+        return bool(self._hits)
 
     @property
     def reset(self) -> Reset | None:
@@ -132,7 +129,13 @@ class Visitor(Connection):
         if self.is_prefetch:
             return Receipt(Status.SKIPPED, "a prefetch is no page view")
         command = PageHit(without_key(url) if isinstance(url, str) else url, event, {**self._identity, **attributes})
-        return self._say(command)
+        if self.creates and self.key is None and not self.is_identified and self.creation is None and self.reset is None:
+            self._lane = new_lane()
+            receipt = self.creation = self._submit(command, key=None, may_create=True)
+        else:
+            receipt = self._say(command)
+        self._hits += (receipt,)
+        return receipt
 
     async def event(self, name: str, /, **data: Any) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.
@@ -205,10 +208,6 @@ class Visitor(Connection):
         self._lane = self._reset[0].token
         return self._reset[1]
 
-    def introduce(self, person: Mapping[str, Json]) -> None:
-        """Say who is logged in; what the application has said itself counts more."""
-        self._identity = {**person, **self._identity}
-
     async def know(self) -> None:
         """Find out who is logged in, if the application has told how."""
         if self._login is not None:
@@ -247,12 +246,15 @@ class Visitor(Connection):
         key = self.key
         if self._reset is not None and not self._reset[1].is_final:  # `key` has looked for one
             return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
+        if key is None and self.creation is not None and not self.creation.is_final:
+            return self._submit(command, key=None)  # waits for the key as well
         if key is None and not self.is_identified:
             return Receipt(Status.SKIPPED, _NO_KEY)
         return self._submit(command, key=key)
 
-    def _submit(self, command: Command, *, key: str | None) -> Receipt:
-        who = {name: self._identity[name] for name in _IDENTIFIERS if name in self._identity}
+    def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
+        who = self.names()
         lane = self._lane or key or f"known:{next(iter(who.items()), None)}"
-        page = self.page()
-        return self._delivery.submit(Envelope(command=command, lane=lane, key=key, identity=who, page=page))
+        return self._delivery.submit(
+            Envelope(command=command, lane=lane, key=key, identity=who, page=self.page(), may_create=may_create)
+        )

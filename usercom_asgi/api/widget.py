@@ -7,6 +7,7 @@ These endpoints are undocumented; paths and fields were read off the vendor's bu
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..context import PageContext
     from ..envelope import Envelope
 
+logger = logging.getLogger("usercom_asgi")
+
 PING = "/api/v2/user-chatping/"
 EVENT = "/api/event/"
 PRODUCT_EVENT = "/api/product_event/"
@@ -36,20 +39,21 @@ UPDATE = "/api/update-attribute/"
 async def open_widget_api(config: UserComConfig) -> AsyncGenerator[WidgetApi]:
     """Open a :class:`WidgetApi` with a client of its own."""
     async with open_client(config) as client:
-        yield WidgetApi(client, config.api_key)
+        yield WidgetApi(client, config.api_key, unified_identification=config.unified_identification)
 
 
 class WidgetApi:
     """Sends commands the way the browser would; one command a request."""
 
-    def __init__(self, client: httpx.AsyncClient, api_key: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, api_key: str, *, unified_identification: bool | None = None) -> None:
         self._client = client
         self._api_key = api_key
+        self._warns_of_emails = unified_identification is False
 
     async def send(self, envelope: Envelope, key: str | None) -> Answer:
         """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.envelope.Sender`."""
         command, page = envelope.command, envelope.page
-        if isinstance(command, PageHit) and (key is not None or envelope.identity):
+        if isinstance(command, PageHit) and (key is not None or envelope.identity or envelope.may_create):
             found = await self._ping(command.attributes, key, page, url=command.url)
             return Answer(found, then=command.event)
         if isinstance(command, ResetAuth):
@@ -91,6 +95,12 @@ class WidgetApi:
             "url": url or page.url,
             "referrer": page.referrer,
         }
+        if self._warns_of_emails and "email" in body and "user_id" not in body:
+            self._warns_of_emails = False
+            logger.warning(
+                "an email was sent without a user_id: with Unified Identification off it overwrites the address of whoever "
+                "the visitor is; send a user_id as well (said once)"
+            )
         body.pop("source_context", None)  # the widget takes it out of the ping as well
         if key is not None:
             body["userKey"] = key

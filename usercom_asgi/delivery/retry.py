@@ -30,13 +30,16 @@ class RetryPolicy:
 
     def expired(self, waiting: Waiting, delay: float = 0.0) -> bool:
         """Tell whether another try in ``delay`` seconds would come too late."""
-        is_reset = isinstance(waiting.envelope.command, ResetAuth)
-        return waiting.age + delay > (RESET_DEADLINE if is_reset else self.deadline)
+        return waiting.age + delay > (RESET_DEADLINE if _makes_a_user(waiting) else self.deadline)
 
     def is_forbidden(self, waiting: Waiting) -> bool:
         """Tell whether not even the first try may be made: from the deadline on the widget makes the new visitor."""
-        return isinstance(waiting.envelope.command, ResetAuth) and waiting.age > RESET_DEADLINE
+        return _makes_a_user(waiting) and waiting.age > RESET_DEADLINE
 
     def may_repeat(self, waiting: Waiting, error: Unavailable) -> bool:
-        """Tell whether a command may be sent twice: a reset that was carried out already would make a second new user."""
-        return error.untouched or not isinstance(waiting.envelope.command, ResetAuth)
+        """Tell whether a command may be sent twice: what was carried out already would make a second new user."""
+        return error.untouched or not _makes_a_user(waiting)
+
+
+def _makes_a_user(waiting: Waiting) -> bool:
+    return waiting.envelope.may_create or isinstance(waiting.envelope.command, ResetAuth)

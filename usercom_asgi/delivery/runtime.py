@@ -182,7 +182,7 @@ class Runtime:
     def _delivered(self, lane: Lane, waiting: Waiting, answer: Answer) -> None:
         self._lanes.learn(lane, answer.key)
         if answer.then is not None:
-            waiting.envelope = replace(waiting.envelope, command=answer.then)
+            waiting.envelope = replace(waiting.envelope, command=answer.then, may_create=False)
             waiting.tries = 0
             return
         self.stats.delivered += 1

@@ -1,0 +1,84 @@
+"""A key that User.com names in answer to a hit goes to the browser in the same response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from conftest import UserCom
+from driver import call, html, lifespan
+from starlette.types import Receive, Scope, Send
+from test_reset import Browser
+
+from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
+
+PAGE = b"<html><body>hello</body></html>"
+
+
+class App:
+    """Records a hit, and says more of the same visitor."""
+
+    def __init__(self, *, wait: bool = False, **who: Any) -> None:
+        self.wait, self.who = wait, who
+        self.receipts: list[Receipt] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        visitor = get_visitor(scope)
+        visitor.identify(**self.who)
+        self.receipts.append(await visitor.page_hit(event=Event("in the hit")))
+        if self.wait:
+            await self.receipts[-1].delivered(5)
+        self.receipts.append(await visitor.event("behind it"))
+        await html(PAGE)(scope, receive, send)
+
+
+async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: UserCom) -> None:
+    """Alice's profile exists; she logs in at a browser that has an anonymous key."""
+    alice = usercom.new_user()
+    usercom.store.users[alice].attributes["user_id"] = "alice"
+    browser = Browser(__ca__chat=usercom.new_user())
+    middleware = UserComMiddleware(App(wait=True, user_id="alice"), usercom.config())
+    async with lifespan(middleware) as state:
+        got = await browser.get(middleware, state=dict(state))
+    assert browser.jar["__ca__chat"] == alice
+    assert (got.header("cache-control"), got.header("vary")) == ("private", "Cookie")
+    assert [(each.name, each.key) for each in usercom.store.events] == [("in the hit", alice), ("behind it", alice)]
+
+
+async def test_the_same_key_sets_no_cookie(usercom: UserCom) -> None:
+    middleware = UserComMiddleware(App(wait=True), usercom.config())
+    async with lifespan(middleware) as state:
+        got = await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"}, state=dict(state))
+    assert got.all("set-cookie") == []
+    assert got.header("cache-control") is None
+
+
+@pytest.mark.parametrize("has_lifespan", [True, False])
+async def test_a_visitor_can_be_made_before_the_widget_has_run(usercom: UserCom, has_lifespan: bool) -> None:
+    browser = Browser()
+    app = App()
+    middleware = UserComMiddleware(app, usercom.config(anonymous="create", reset_wait=5))
+    if has_lifespan:
+        async with lifespan(middleware) as state:
+            await browser.get(middleware, state=dict(state))
+            await browser.get(middleware, state=dict(state))
+    else:
+        await browser.get(middleware)
+        await browser.get(middleware)
+    [key] = usercom.store.users  # one visitor, not one a request
+    assert browser.jar == {"__ca__chat": key}
+    assert [each.name for each in usercom.store.events] == ["in the hit", "behind it"] * 2
+    assert {each.status for each in app.receipts} == {Status.DELIVERED}
+
+
+async def test_nobody_waits_long_for_a_first_key(usercom: UserCom) -> None:
+    usercom.faults.hang()
+    middleware = UserComMiddleware(App(), usercom.config(anonymous="create", reset_wait=0.1, grace=0.1))
+    async with lifespan(middleware) as state:
+        with anyio.fail_after(1):
+            got = await call(middleware, state=dict(state))
+    assert b"widget.js" in got.body
+    assert got.all("set-cookie") == []
