@@ -39,8 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "login": {"visitor"},  # for its type alone
     "resets": {"visitor"},
     "client": {"delivery", "api"},
-    "middleware": {"page", "delivery", "client", "login", "visitor", "resets", "state"},
+    "middleware": {"page", "delivery", "client", "login", "visitor", "resets", "responder", "state"},
     "state": {"visitor"},
+    "responder": {"page", "resets", "login", "visitor"},
     "__init__": {"client", "middleware", "visitor", "state"},
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,23 +16,18 @@ from .delivery.lifespan import run_lifespan
 from .delivery.runtime import Runtime
 from .errors import ConfigurationError
 from .login import IdentifyHook, Login
-from .page.eligibility import may_be_html, why_not
-from .page.headers import header_list, private, values, vary_on_cookie
-from .page.page import Page
 from .page.snippet import callbacks_script, forget_script, render
-from .resets import Transition, settle_key, settle_reset
+from .responder import Responder
 from .state import STATE_KEY
 from .visitor import Visitor
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from .envelope import Sender
-    from .page.headers import HeaderList
-
-logger = logging.getLogger("usercom_asgi")
+    from .resets import Transition
 
 #: In a scope: the middleware is at work already; applied a second time it steps aside.
 _AT_WORK = "usercom_asgi"
@@ -133,10 +127,10 @@ class UserComMiddleware:
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
-        response = _Response(self, scope, visitor, delivery, login, send)
-        await self.app(scope, receive, response.send)
-        if response.page is not None and not response.page.is_done:
-            await response.finish(response.page)
+        responder = Responder(send, scope["method"], visitor, delivery, login, self.config, self.snippet_for)
+        await self.app(scope, receive, responder.send)
+        if responder.page is not None and not responder.page.is_done:
+            await responder.finish(responder.page)
         if login is not None:
             login.release()
 
@@ -156,98 +150,3 @@ class UserComMiddleware:
         before = forget_script(transition.new_key, transition.homes) if transition and transition.forget else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
         return render(settings, self.config.widget_url, before=before, after=self._callbacks)
-
-
-class _Response:
-    """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
-
-    __slots__ = ("_delivery", "_login", "_middleware", "_scope", "_send", "_started", "_visitor", "page")
-
-    def __init__(
-        self,
-        middleware: UserComMiddleware,
-        scope: Scope,
-        visitor: Visitor,
-        delivery: Runtime | InlineDelivery,
-        login: Login | None,
-        send: Send,
-    ) -> None:
-        self._middleware = middleware
-        self._scope = scope
-        self._visitor = visitor
-        self._delivery = delivery
-        self._login = login
-        self._send = send
-        self._started = False
-        #: The page that is being made, if this is one.
-        self.page: Page | None = None
-
-    async def send(self, message: Message) -> None:
-        """Take a message of the application's."""
-        if self.page is not None:
-            for each in self.page.feed(message):
-                await self._send(each)
-        elif self._started or message["type"] != "http.response.start":
-            await self._send(message)
-        else:
-            self._started = True
-            if type(message.get("headers")) is not list:
-                message = {**message, "headers": header_list(message)}  # what can be read only once is read here
-            if self._login is not None or may_be_html(message) or self._visitor.was_asked or logger.isEnabledFor(logging.DEBUG):
-                await self._begin(message)
-            else:
-                await self._send(message)
-
-    async def finish(self, page: Page) -> None:
-        """Send what is still held: the application has returned, and may not have ended its answer."""
-        for each in page.release():
-            await self._send(each)
-
-    async def _begin(self, start: Message) -> None:
-        """Send the start, or hold it until the first bytes of the page are there."""
-        try:
-            reason = why_not(self._scope["method"], self._visitor.headers, start)
-            if reason is None and self._visitor.is_suppressed:
-                reason = "suppress() was called"
-            if self._login is not None:
-                start = await self._look(self._login, start, is_page=reason is None)
-            transition = None
-            if self._visitor.has_reset or self._visitor.bears_marker():
-                config = self._middleware.config
-                transition = await settle_reset(self._visitor, self._delivery, config, is_page=reason is None)
-                if transition is not None:
-                    start = {**start, "headers": _with_cookies(start["headers"], transition.cookies)}
-                    if transition.hold and reason is None:
-                        start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
-                        reason = "the visitor was just reset, and User.com has not named the new key yet"
-            if transition is None and self._visitor.has_hit:
-                cookies = await settle_key(self._visitor, self._delivery, self._middleware.config)
-                start = {**start, "headers": _with_cookies(start["headers"], cookies)}
-            if reason is None:
-                self.page = self._make_page(start, transition)
-                return
-            logger.debug("no widget in the answer to %s: %s", self._scope["method"], reason)
-        except Exception:
-            # The page wins: whatever fails here, the response goes out as the application made it.
-            logger.exception("a response passes unchanged: an error in usercom-asgi")
-        await self._send(start)
-
-    async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
-        """Notice a login or a logout; return the start with the cookie that remembers it."""
-        changes = self._scope["method"] not in ("GET", "HEAD") or bool(values(start["headers"], b"set-cookie"))
-        if is_page or (changes and login.knew_somebody(self._visitor)):
-            await self._visitor.know()
-        cookies = login.cookies(self._visitor)
-        return {**start, "headers": _with_cookies(start["headers"], cookies)} if cookies else start
-
-    def _make_page(self, start: Message, transition: Transition | None) -> Page:
-        page = Page(start, self._middleware.snippet_for(self._visitor, transition), self._scope["method"])
-        page.is_personal = transition is not None or bool(self._visitor.attributes)
-        if transition is not None:
-            page.cookies = transition.page_cookies
-        return page
-
-
-def _with_cookies(headers: HeaderList, cookies: list[bytes]) -> HeaderList:
-    # A response with a visitor's cookie must not be replayed to the next one by a cache.
-    return [*private(headers), *((b"set-cookie", cookie) for cookie in cookies)] if cookies else headers

@@ -1,0 +1,127 @@
+"""What becomes of the application's messages on their way out: :class:`Responder`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .page.eligibility import may_be_html, why_not
+from .page.headers import header_list, private, values, vary_on_cookie
+from .page.page import Page
+from .resets import settle_key, settle_reset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Message, Send
+
+    from .config import UserComConfig
+    from .login import Login
+    from .resets import Settles, Transition
+    from .visitor import Visitor
+
+logger = logging.getLogger("usercom_asgi")
+
+
+class Responder:
+    """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
+
+    __slots__ = ("_config", "_delivery", "_login", "_method", "_send", "_snippet_for", "_started", "_visitor", "page")
+
+    def __init__(
+        self,
+        send: Send,
+        method: str,
+        visitor: Visitor,
+        delivery: Settles,
+        login: Login | None,
+        config: UserComConfig,
+        snippet_for: Callable[[Visitor, Transition | None], bytes],
+    ) -> None:
+        self._send = send
+        self._method = method
+        self._visitor = visitor
+        self._delivery = delivery
+        self._login = login
+        self._config = config
+        self._snippet_for = snippet_for
+        self._started = False
+        #: The page that is being made, if this is one.
+        self.page: Page | None = None
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the application's."""
+        if self.page is not None:
+            for each in self.page.feed(message):
+                await self._send(each)
+        elif self._started or message["type"] != "http.response.start":
+            await self._send(message)
+        else:
+            self._started = True
+            if type(message.get("headers")) is not list:
+                message = {**message, "headers": header_list(message)}  # what can be read only once is read here
+            if self._login is not None or may_be_html(message) or self._visitor.was_asked or logger.isEnabledFor(logging.DEBUG):
+                await self._begin(message)
+            else:
+                await self._send(message)
+
+    async def finish(self, page: Page) -> None:
+        """Send what is still held: the application has returned, and may not have ended its answer."""
+        for each in page.release():
+            await self._send(each)
+
+    async def _begin(self, start: Message) -> None:
+        """Send the start, or hold it until the first bytes of the page are there."""
+        try:
+            ready = await self._prepare(start)
+        except Exception:
+            # The page wins: whatever fails here, the response goes out as the application made it.
+            logger.exception("a response passes unchanged: an error in usercom-asgi")
+            ready = start
+        if ready is not None:
+            await self._send(ready)
+
+    async def _prepare(self, start: Message) -> Message | None:
+        """Return the start to send now; None if this becomes a page."""
+        visitor = self._visitor
+        reason = why_not(self._method, visitor.headers, start)
+        if reason is None and visitor.is_suppressed:
+            reason = "suppress() was called"
+        if self._login is not None:
+            start = await self._look(self._login, start, is_page=reason is None)
+        transition = None
+        if visitor.has_reset or visitor.bears_marker():
+            transition = await settle_reset(visitor, self._delivery, self._config, is_page=reason is None)
+        if transition is not None:
+            start = _with_cookies(start, transition.cookies)
+            if transition.hold and reason is None:
+                start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
+                reason = "the visitor was just reset, and User.com has not named the new key yet"
+        elif visitor.has_hit:
+            start = _with_cookies(start, await settle_key(visitor, self._delivery, self._config))
+        if reason is None:
+            self.page = self._make_page(start, transition)
+            return None
+        logger.debug("no widget in the answer to %s: %s", self._method, reason)
+        return start
+
+    async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
+        """Notice a login or a logout; return the start with the cookie that remembers it."""
+        changes = self._method not in ("GET", "HEAD") or bool(values(start["headers"], b"set-cookie"))
+        if is_page or (changes and login.knew_somebody(self._visitor)):
+            await self._visitor.know()
+        return _with_cookies(start, login.cookies(self._visitor))
+
+    def _make_page(self, start: Message, transition: Transition | None) -> Page:
+        page = Page(start, self._snippet_for(self._visitor, transition), self._method)
+        page.is_personal = transition is not None or bool(self._visitor.attributes)
+        if transition is not None:
+            page.cookies = transition.page_cookies
+        return page
+
+
+def _with_cookies(start: Message, cookies: list[bytes]) -> Message:
+    # A response with a visitor's cookie must not be replayed to the next one by a cache.
+    if not cookies:
+        return start
+    return {**start, "headers": [*private(start["headers"]), *((b"set-cookie", cookie) for cookie in cookies)]}
