@@ -22,7 +22,7 @@ async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
         receipts = [
             await client.send(PageHit("http://shop.example.com/x", Event("with", {"n": 1}), {"plan": "gold"}), key=key),
             await client.send(Event("alone", {"n": 2}), key=key),
-            await client.send(ProductEvent("sku-1", "purchase", "Cup", custom_data={"total": 9}), key=key),  # type: ignore[arg-type]
+            await client.send(ProductEvent("sku-1", "purchase", "Cup", custom_data={"total": 9}), key=key),
             await client.send(Update({"plan": "silver"}), key=key),
         ]
         assert [await each.delivered(5) for each in receipts] == [True] * 4

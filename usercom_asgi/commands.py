@@ -70,7 +70,7 @@ class ProductEvent:
     """
 
     product_id: str
-    event_type: EventType
+    event_type: EventType | str
     name: str | None = None
     description: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -90,7 +90,7 @@ class ProductEvent:
         _set(self, "custom_data", _frozen(clean_data(_mapping("custom_data", self.custom_data), "custom_data")))
 
     def __repr__(self) -> str:
-        return f"ProductEvent({self.product_id!r}, {self.event_type.value!r}, attributes={_names(self.attributes)})"
+        return f"ProductEvent({self.product_id!r}, {str(self.event_type)!r}, attributes={_names(self.attributes)})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

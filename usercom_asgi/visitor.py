@@ -164,8 +164,7 @@ class Visitor(Connection, Person):
             InvalidCommand: The product is missing, the type is none of the sixteen, or a value cannot be sent.
 
         """
-        kind = cast("EventType", event_type)
-        command = ProductEvent(product_id, kind, name, description, attributes, custom_data or {})
+        command = ProductEvent(product_id, event_type, name, description, attributes, custom_data or {})
         await self.know()
         return self._say(command)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from chromium import chromium
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
 
@@ -20,19 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page
-
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP *.example.com 127.0.0.1",
-]
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +108,8 @@ def site(web_site: Site) -> Site:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, per module: Playwright's sync API keeps an event loop running, in which no anyio test could run."""
-    if not Path(CHROMIUM).exists():
-        message = f"no browser at {CHROMIUM}"
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        with contextlib.closing(browser):
-            yield browser
+    with chromium("MAP *.example.com 127.0.0.1") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

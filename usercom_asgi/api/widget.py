@@ -125,7 +125,7 @@ def _product_data(command: ProductEvent) -> dict[str, object]:
     data: dict[str, object] = {
         **command.attributes,
         "product_id": command.product_id,
-        "event_type": command.event_type.value,
+        "event_type": str(command.event_type),
     }
     if command.name is not None:
         data["name"] = command.name
