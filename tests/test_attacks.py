@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from usercom_asgi import InvalidCommand, Status, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi import Event, InvalidCommand, Status, UserComClient, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi.companion import Companion
 from usercom_asgi.identity import ResetMarker, cookie_homes, digest
 
 PAGE = b"<html><body>hello</body></html>"
@@ -311,3 +312,115 @@ async def test_two_thousand_events_of_one_request_do_not_stop_the_loop(usercom: 
     middleware = UserComMiddleware(handler(said), usercom.config(inline_deadline=0))
     with anyio.fail_after(3):
         await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
+
+
+async def test_two_people_without_cookies_are_not_one_who_clicked_twice(usercom: UserCom) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            visitor = get_visitor(scope)
+            await visitor.reset_auth(user_id=scope["path"][1:])
+            await visitor.event(f"secret of {scope['path'][1:]}")
+        await html(PAGE)(scope, receive, send)
+
+    for cookies in ({}, {"cookie": "__ca__chat=abc123"}):
+        usercom.store.clear()
+        middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+        async with lifespan(middleware) as state:
+            for who in ("/alice", "/bob"):
+                await call(middleware, who, headers={"user-agent": "B/1", **cookies}, state=dict(state))
+        owners = {key: user.attributes["user_id"] for key, user in usercom.store.users.items()}
+        assert sorted(owners.values()) == ["alice", "bob"]
+        assert {each.name: owners[each.key] for each in usercom.store.events} == {
+            "secret of alice": "alice",
+            "secret of bob": "bob",
+        }
+
+
+SECRET = ("sixteen characters or more",)
+
+
+def remembering(key: str, who: str) -> dict[str, str]:
+    companion = Companion(SECRET, None)
+    cookie = companion.set_cookie(companion.fingerprint({"user_id": who}), secure=False).decode().split(";")[0]
+    return {"cookie": f"__ca__chat={key}; {cookie}"}
+
+
+@pytest.mark.parametrize("now", ["bob", None])
+async def test_a_websocket_of_the_next_person_does_not_use_the_last_one_s_key(now: str | None, usercom: UserCom) -> None:
+    receipts: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipts.append(await get_visitor(scope).event("secret"))
+        await receipts[-1].delivered(5)
+
+    alice = usercom.new_user()
+    scope = {**http_scope(headers=remembering(alice, "alice"), scheme="ws"), "type": "websocket"}
+    del scope["method"]
+    who = {"user_id": now} if now else None
+    await UserComMiddleware(app, usercom.config(secret_keys=SECRET), identify=lambda connection: who)(scope, None, None)  # type: ignore[arg-type]
+    assert [usercom.store.users[each.key].attributes["user_id"] for each in usercom.store.events] == ([now] if now else [])
+    assert receipts[0].status is (Status.DELIVERED if now else Status.SKIPPED)
+
+
+async def test_helpers_that_run_at_once_all_wait_for_the_hook(usercom: UserCom) -> None:
+    async def slow(connection: Any) -> dict[str, str]:
+        await get_visitor(connection).event("from the hook itself")  # is not for it to wait
+        await anyio.sleep(0.05)
+        return {"user_id": "bob"}
+
+    async def said(visitor: Any) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(visitor.event, "one")
+            tasks.start_soon(visitor.event, "two")
+
+    alice = usercom.new_user()
+    middleware = UserComMiddleware(handler(said), usercom.config(secret_keys=SECRET, reset_wait=5), identify=slow)
+    await call(middleware, headers=remembering(alice, "alice"))
+    assert {each.name for each in usercom.store.events if each.key == alice} == {"from the hook itself"}
+    assert {each.name for each in usercom.store.events if each.key != alice} == {"one", "two"}
+
+
+async def test_a_client_that_is_cancelled_while_it_enters_can_enter_again(usercom: UserCom) -> None:
+    client = UserComClient(usercom.config())
+    with anyio.move_on_after(0):
+        async with client:
+            raise AssertionError("it was to be cancelled")
+    async with client:
+        assert await (await client.send(Event("x"), user_id=1)).delivered(5)
+
+
+async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: UserCom) -> None:
+    usercom.faults.latency(0.2)
+    page = html(PAGE, headers={"cache-control": "public, max-age=600"})
+    middleware = UserComMiddleware(
+        handler(lambda visitor: visitor.page_hit(), page), usercom.config(anonymous="create", reset_wait=0)
+    )
+    async with lifespan(middleware) as state:
+        first = await call(middleware, state=dict(state))
+        assert (first.body, first.header("cache-control"), first.header("vary")) == (PAGE, "private, max-age=600", "Cookie")
+        [marker] = first.set_cookies("__ca__reset")
+        await anyio.sleep(0.5)
+        second = await call(middleware, headers={"cookie": marker.split(";")[0]}, state=dict(state))
+    [key] = usercom.store.users
+    assert [line for line in second.set_cookies("__ca__chat") if f"={key};" in line]
+    assert b"widget.js" in second.body
+
+
+@pytest.mark.parametrize("how", [{"consent": lambda connection: True}, {}])
+async def test_a_page_that_consent_decides_on_is_in_no_shared_cache(how: Any, usercom: UserCom) -> None:
+    app = html(PAGE, headers={"cache-control": "public, max-age=600"})
+    got = await call(UserComMiddleware(app, usercom.config(honour_gpc=not how), **how))
+    assert b"widget.js" in got.body
+    assert (got.header("cache-control"), got.header("vary")) == ("private, max-age=600", "Cookie")
+
+
+async def test_a_request_that_is_cancelled_delivers_what_it_has_accepted(usercom: UserCom) -> None:
+    key = usercom.new_user()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await get_visitor(scope).event("x")
+        await anyio.sleep_forever()
+
+    with anyio.move_on_after(0.1):
+        await call(UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    assert [each.key for each in usercom.store.events] == [key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -17,8 +18,6 @@ from .identity import is_user_key
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
-
-    from anyio.abc import TaskGroup
 
     from .commands import Command
     from .envelope import Sender
@@ -46,26 +45,26 @@ class UserComClient:
     def __init__(self, config: UserComConfig | None = None) -> None:
         self.config = config or UserComConfig.from_env()
         self._runtime: Runtime | None = None
-        self._tasks: TaskGroup | None = None
+        self._entered: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
         if self._runtime is not None:
             raise RuntimeError("this UserComClient is entered already")
-        self._runtime = Runtime(lambda: open_sender(self.config), self.config)
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        await self._tasks.start(self._runtime.run)
+        runtime = Runtime(lambda: open_sender(self.config), self.config)
+        async with AsyncExitStack() as stack:  # cancelled while it enters, it leaves as well
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            await tasks.start(runtime.run)
+            self._runtime, self._entered = runtime, stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        runtime, tasks = self._runtime, self._tasks
-        self._runtime = self._tasks = None
-        if runtime is not None and tasks is not None:
+        runtime, entered = self._runtime, self._entered
+        self._runtime = self._entered = None
+        if runtime is not None and entered is not None:
             await runtime.drain()
-            # The error of the block is not given to the group, which would wrap it.
-            await tasks.__aexit__(None, None, None)
+            await entered.aclose()  # without the block's error, which the group would wrap
 
     @property
     def delivery(self) -> Runtime | None:

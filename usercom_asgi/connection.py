@@ -91,12 +91,17 @@ class Connection:
         key, marker = self.read_cookie(COOKIE), self.marker
         return key if is_user_key(key) and marker and marker.ended(key) else None
 
+    @property
+    def has_cookie(self) -> bool:
+        """True if the browser sent any of the cookies that concern us."""
+        return any(self.read_cookie(name) for name in (COOKIE, MARKER, COMPANION))
+
     def fingerprint(self) -> str:
         """Return what recognises this browser for some seconds.
 
         Not by the key alone: one person's key may be in two browsers, and those must not become one visitor again.
         """
-        telling = [value for name, value in self._headers if name in (b"cookie", b"user-agent")]
+        telling = [value for name, value in self._headers if name in (b"cookie", b"user-agent", b"authorization")]
         return hashlib.sha256(b"\n".join(telling)).hexdigest()
 
     def read_cookie(self, name: str) -> str | None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import anyio
 from starlette.requests import HTTPConnection
 
 from .attributes import Json, clean_attributes
@@ -40,6 +41,8 @@ class Login:
         self._remembered: str | None = None
         self._now: str | None = None
         self._is_settled = False
+        self._answered: anyio.Event | None = None
+        self._asker = 0
 
     def knew_somebody(self, visitor: Visitor) -> bool:
         """Tell whether this browser was identified before."""
@@ -47,18 +50,31 @@ class Login:
 
     async def look(self, visitor: Visitor) -> None:
         """Make the visitor whoever is logged in."""
+        if self._answered is not None:
+            if anyio.get_current_task().id != self._asker:  # the hook itself may use the visitor, and must not wait
+                await self._answered.wait()
+            return
         if self._is_settled or self._scope is None:
             return
         scope, self._scope = self._scope, None  # asked once; and no circle over the scope
-        person = await self._ask(scope)
-        if person is None:
-            return  # the hook failed: nobody knows, so nothing changes
+        self._answered, self._asker = anyio.Event(), anyio.get_current_task().id
+        try:
+            person = await self._ask(scope)
+            if person is not None:  # else the hook failed: nobody knows, so nothing changes
+                await self._settle(visitor, person)
+        finally:
+            self._answered.set()
+
+    async def _settle(self, visitor: Visitor, person: Mapping[str, Json]) -> None:
         self._is_settled = True
         last, self._now = self._last(visitor), self._companion.fingerprint(person)
         if last is None:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:
             is_somebody_else = not self._companion.is_of(last, person)
+        if is_somebody_else and visitor.is_websocket:
+            visitor.disown(person)
+            return
         if is_somebody_else:
             await visitor.start_anew(person)
             return

@@ -127,7 +127,7 @@ class UserComMiddleware:
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
-        responder = Responder(send, scope["method"], visitor, delivery, login, self.config, self.snippet_for)
+        responder = Responder(send, scope["method"], visitor, delivery, login, self.config, self.snippet_for, asks=self._asks)
         await self.app(scope, receive, responder.send)
         if responder.page is not None and not responder.page.is_done:
             await responder.finish(responder.page)

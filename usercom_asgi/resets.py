@@ -64,10 +64,8 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
     return transition
 
 
-async def settle_key(visitor: Visitor, delivery: Settles, config: UserComConfig) -> list[bytes]:
+def settle_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     """Return the ``Set-Cookie`` values for a key that User.com has named in this request."""
-    if visitor.creation is not None and not visitor.creation.is_final:
-        await delivery.settle(visitor.creation, config.reset_wait)
     if visitor.named_key is None:
         return []
     return _Place(visitor.host, visitor.is_secure, config.cookie_domain).cookies(visitor.named_key)

@@ -26,7 +26,7 @@ logger = logging.getLogger("usercom_asgi")
 class Responder:
     """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
 
-    __slots__ = ("_config", "_delivery", "_login", "_method", "_send", "_snippet_for", "_started", "_visitor", "page")
+    __slots__ = ("_asks", "_config", "_delivery", "_login", "_method", "_send", "_snippet_for", "_started", "_visitor", "page")
 
     def __init__(
         self,
@@ -37,6 +37,8 @@ class Responder:
         login: Login | None,
         config: UserComConfig,
         snippet_for: Callable[[Visitor, Transition | None], bytes],
+        *,
+        asks: bool,
     ) -> None:
         self._send = send
         self._method = method
@@ -45,6 +47,8 @@ class Responder:
         self._login = login
         self._config = config
         self._snippet_for = snippet_for
+        # Whether there is a snippet depends on who asks, then: a cache must not give it to somebody who has refused.
+        self._asks = asks
         self._started = False
         #: The page that is being made, if this is one.
         self.page: Page | None = None
@@ -98,7 +102,7 @@ class Responder:
                 start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
                 reason = "the visitor was just reset, and User.com has not named the new key yet"
         elif visitor.has_hit:
-            start = _with_cookies(start, await settle_key(visitor, self._delivery, self._config))
+            start = _with_cookies(start, settle_key(visitor, self._config))
         if reason is None:
             self.page = self._make_page(start, transition)
             return None
@@ -114,7 +118,7 @@ class Responder:
 
     def _make_page(self, start: Message, transition: Transition | None) -> Page:
         page = Page(start, self._snippet_for(self._visitor, transition), self._method)
-        page.is_personal = transition is not None or bool(self._visitor.attributes)
+        page.is_personal = self._asks or transition is not None or bool(self._visitor.attributes)
         if transition is not None:
             page.cookies = transition.page_cookies
         return page
@@ -124,4 +128,5 @@ def _with_cookies(start: Message, cookies: list[bytes]) -> Message:
     # A response with a visitor's cookie must not be replayed to the next one by a cache.
     if not cookies:
         return start
-    return {**start, "headers": [*private(start["headers"]), *((b"set-cookie", cookie) for cookie in cookies)]}
+    headers = vary_on_cookie(private(start["headers"]))
+    return {**start, "headers": [*headers, *((b"set-cookie", cookie) for cookie in cookies)]}

@@ -10,11 +10,10 @@ from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .connection import Connection
 from .context import without_key
 from .envelope import RESET_DEADLINE, Envelope
-from .errors import InvalidCommand
-from .identity import COOKIE, ResetMarker, digest, is_user_key, new_lane
+from .identity import COOKIE, ResetMarker, digest, is_user_key
 from .person import Person
 from .receipts import Receipt, Status
-from .widget import check_state
+from .widget import Appearance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 _NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
 
 
-class Visitor(Connection, Person):
+class Visitor(Connection, Person, Appearance):
     """The person behind a request.
 
     The helpers are awaited and do not wait: they check what is said, accept it, and return a :class:`~usercom_asgi.Receipt`;
@@ -43,14 +42,10 @@ class Visitor(Connection, Person):
     _has_recalled = False
     #: This request has asked for a reset.
     has_reset = False
-    _widget_state: str | None = None
     _hits: tuple[Receipt, ...] = ()
     #: A visitor without a key is given one by the first page hit, instead of being skipped.
     creates = False
-    #: The hit that asks for this visitor's first key.
-    creation: Receipt | None = None
-    #: No snippet will go into this response.
-    is_suppressed = False
+    _is_disowned = False
 
     def __init__(self, scope: Scope, delivery: Delivery, login: Login | None = None) -> None:
         super().__init__(scope)
@@ -69,7 +64,7 @@ class Visitor(Connection, Person):
         reset = self.reset
         if reset is not None:
             return reset[1].key
-        return self.named_key or self._cookie_key
+        return self.named_key or (None if self._is_disowned else self._cookie_key)
 
     @property
     def named_key(self) -> str | None:
@@ -129,9 +124,9 @@ class Visitor(Connection, Person):
         if self.is_prefetch:
             return Receipt(Status.SKIPPED, "a prefetch is no page view")
         command = PageHit(without_key(url) if isinstance(url, str) else url, event, {**self._identity, **attributes})
-        if self.creates and self.key is None and not self.is_identified and self.creation is None and self.reset is None:
-            self._lane = new_lane()
-            receipt = self.creation = self._submit(command, key=None, may_create=True)
+        if self.creates and self.key is None and not self.is_identified and self.reset is None:
+            # A reset without anybody before it: the same care is due, or the widget makes the visitor a second time.
+            receipt = self._become(self._begin_anew(command, digest(None)))
         else:
             receipt = self._say(command)
         self._hits += (receipt,)
@@ -203,50 +198,45 @@ class Visitor(Connection, Person):
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
             return self._say(PageHit(attributes=new_user)) if new_user else self._reset[1]
-        self._reset, self.has_reset = self._same_click() or self._new_reset(ResetAuth(new_user)), True
-        self._lane = self._reset[0].token
-        return self._reset[1]
+        # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
+        click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
+        reset = self._same_click(click) or self._begin_anew(ResetAuth(new_user), digest(self.key or self.old_key))
+        if click is not None:
+            self._delivery.remember(click, reset)
+        return self._become(reset)
 
     async def know(self) -> None:
         """Find out who is logged in, if the application has told how."""
         if self._login is not None:
             await self._login.look(self)
 
-    def _same_click(self) -> Reset | None:
+    def disown(self, person: Mapping[str, Json]) -> None:
+        """Let go of the browser's key: it is somebody else's, and a websocket has no way to change it."""
+        self._identity = person
+        self._is_disowned = True
+
+    def _same_click(self, click: str | None) -> Reset | None:
         """Return the reset of a logout that was clicked twice: the same browser with the same cookies, seconds ago."""
-        reset = self._delivery.recall(self.fingerprint())
+        reset = self._delivery.recall(click) if click else None
         return reset if reset and time.time() - reset[0].at < RESET_DEADLINE else None
 
-    def _new_reset(self, command: ResetAuth) -> Reset:
-        marker = ResetMarker.new(digest(self.key or self.old_key))
+    def _begin_anew(self, command: ResetAuth | PageHit, old_key_digest: str) -> Reset:
+        """Ask User.com for a new visitor, whose commands wait in a lane of their own until the key is there."""
+        marker = ResetMarker.new(old_key_digest)
         self._lane = marker.token
-        reset = (marker, self._submit(command, key=None))
+        reset = (marker, self._submit(command, key=None, may_create=True))
         self._delivery.remember(marker.token, reset)
-        self._delivery.remember(self.fingerprint(), reset)
         return reset
 
-    @property
-    def widget_state(self) -> str | None:
-        """How the widget appears in this response: ``simple``, ``standard``, ``hidden``, ``expanded``; None as configured."""
-        return self._widget_state
-
-    @widget_state.setter
-    def widget_state(self, state: str | None) -> None:
-        try:
-            self._widget_state = None if state is None else check_state(state)
-        except ValueError as error:
-            raise InvalidCommand("widget_state", str(error)) from None
-
-    def suppress(self) -> None:
-        """Leave the snippet out of this response."""
-        self.is_suppressed = True
+    def _become(self, reset: Reset) -> Receipt:
+        self._reset, self.has_reset = reset, True
+        self._lane = reset[0].token
+        return reset[1]
 
     def _say(self, command: Command) -> Receipt:
         key = self.key
         if self._reset is not None and not self._reset[1].is_final:  # `key` has looked for one
             return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
-        if key is None and self.creation is not None and not self.creation.is_final:
-            return self._submit(command, key=None)  # waits for the key as well
         if key is None and not self.is_identified:
             return Receipt(Status.SKIPPED, _NO_KEY)
         return self._submit(command, key=key)

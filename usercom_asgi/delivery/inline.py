@@ -53,6 +53,8 @@ class InlineDelivery:
         async with AsyncExitStack() as stack:
             stack.push_async_exit(self._tasks)
             if self._runtime is not None:
+                # A request that was cancelled delivers as well: both sides of the drain are shielded.
+                self._tasks.cancel_scope.shield = True
                 with anyio.CancelScope(shield=True):
                     self._run()
                     await self._runtime.has_started.wait()
