@@ -11,7 +11,7 @@ from .attributes import clean_attributes
 from .config import UserComConfig
 from .context import PageContext
 from .delivery.runtime import Runtime
-from .envelope import Envelope
+from .envelope import Envelope, lane_of
 from .errors import InvalidCommand
 from .identity import is_user_key
 
@@ -97,5 +97,5 @@ class UserComClient:
         named: dict[str, Any] = clean_attributes({"user_id": user_id, "email": email})
         if key is None and not named:
             raise InvalidCommand("key", "give the visitor's user key, or the person's user_id or email")
-        lane = key or f"known:{next(iter(named.items()))}"
+        lane = lane_of(key, named)
         return self._runtime.submit(Envelope(command=command, lane=lane, key=key, identity=named, page=page or PageContext()))

@@ -46,6 +46,11 @@ class Envelope:
         return f"<Envelope {self.command!r}>"
 
 
+def lane_of(key: str | None, names: Mapping[str, object]) -> str:
+    """Return the lane of a visitor: the key's, or that of the first name by which somebody without a key is known."""
+    return key or f"known:{next(iter(names.items()), None)}"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """What came of one call: the user key that User.com named, and what is to be sent next of the same command.

@@ -147,6 +147,6 @@ class UserComMiddleware:
         state = visitor.widget_state
         if transition is None and state is None and not visitor.attributes:
             return self._anonymous_snippet
-        before = forget_script(transition.new_key, transition.homes) if transition and transition.forget else ""
+        before = forget_script(transition.new_key, transition.homes) if transition else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
         return render(settings, self.config.widget_url, before=before, after=self._callbacks)

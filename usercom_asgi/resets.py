@@ -35,8 +35,7 @@ class Transition:
     cookies: list[bytes] = field(default_factory=list[bytes])
     #: More of them, should it turn out to be a page with the snippet.
     page_cookies: list[bytes] = field(default_factory=list[bytes])
-    #: The widget is about to be loaded where an old key may still lie around; ``new_key`` is the right one, if known.
-    forget: bool = False
+    #: An old key may still lie around where the widget is about to be loaded; this is the right one, if known.
     new_key: str | None = None
     homes: list[str | None] = field(default_factory=list["str | None"])
     #: The new visitor is still being made: no widget on this page.
@@ -53,7 +52,7 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
         await delivery.settle(reset[1], config.reset_wait)
 
     place = _Place(visitor.host, visitor.is_secure, config.cookie_domain)
-    transition = Transition(forget=True, new_key=visitor.key, homes=place.homes())
+    transition = Transition(new_key=visitor.key, homes=place.homes())
     if visitor.has_reset or reset is not None or visitor.old_key:
         transition.cookies = place.cookies(reset[1].key if reset else None)
     if visitor.has_reset and reset is not None:

@@ -9,7 +9,7 @@ from .attributes import Json, clean_attributes
 from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .connection import Connection
 from .context import without_key
-from .envelope import RESET_DEADLINE, Envelope
+from .envelope import RESET_DEADLINE, Envelope, lane_of
 from .identity import COOKIE, ResetMarker, digest, is_user_key
 from .person import Person
 from .receipts import Receipt, Status
@@ -243,7 +243,7 @@ class Visitor(Connection, Person, Appearance):
 
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
         who = self.names()
-        lane = self._lane or key or f"known:{next(iter(who.items()), None)}"
+        lane = self._lane or lane_of(key, who)
         return self._delivery.submit(
             Envelope(command=command, lane=lane, key=key, identity=who, page=self.page(), may_create=may_create)
         )

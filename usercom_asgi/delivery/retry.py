@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential back-off with full jitter, under a total deadline. All in seconds."""
+    """Exponential back-off, of which half is jitter, under a total deadline. All in seconds."""
 
     first: float = 0.5
     longest: float = 60.0
