@@ -28,6 +28,8 @@ BASE = {
     "companion",
     "person",
     "widget",
+    "browser",
+    "flash",
 }
 #: Who may import what beyond the base and their own folder.
 ALLOWED: dict[str, set[str]] = {
@@ -35,13 +37,15 @@ ALLOWED: dict[str, set[str]] = {
     "delivery": set(),
     "api": set(),
     "sandbox": set(),
-    "visitor": {"login"},  # for its type alone
+    "succession": {"login"},  # for its type alone
+    "visitor": {"succession"},
+    "handover": {"page", "visitor"},
     "login": {"visitor"},  # for its type alone
     "resets": {"visitor"},
     "client": {"delivery", "api"},
-    "middleware": {"page", "delivery", "client", "login", "visitor", "resets", "responder", "state"},
+    "middleware": {"page", "delivery", "client", "login", "visitor", "handover", "resets", "responder", "state"},
     "state": {"visitor"},
-    "responder": {"page", "resets", "login", "visitor"},
+    "responder": {"page", "handover", "resets", "login", "visitor"},
     "__init__": {"client", "middleware", "visitor", "state"},
 }
 

@@ -117,7 +117,8 @@ def _attribute(name: str, value: object, *, cut: bool) -> Json:
         return _object(name, cast("Mapping[Any, object]", value), cut=cut, depth=0)
     if isinstance(value, Mapping):
         raise _refused(name, value, "an attribute holds one value or a list of choices, no mapping; send an event's data so")
-    converted = _value(name, value, cut=cut, depth=0)
+    # Half an address is somebody else's.
+    converted = _value(name, value, cut=cut and name != "email", depth=0)
     _check_standard(name, converted)
     return converted
 

@@ -1,12 +1,13 @@
 """What can be said to User.com: frozen values, checked when they are made.
 
-Their ``repr`` names attributes and hides values, since a ``repr`` ends in a log and the values are somebody's.
+Their ``repr`` names attributes and hides values, since a ``repr`` ends in a log and the values are somebody's. With
+``cut=True`` a string that is too long for User.com is shortened instead of refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias, cast
@@ -47,12 +48,12 @@ class Event:
 
     name: str
     data: Mapping[str, object] = field(default_factory=dict[str, object])
+    cut: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self) -> None:
-        name = clean_text("event name", self.name)
-        _set(self, "name", name.removeprefix("event."))
-        clean_text("event name", self.name)
-        _set(self, "data", _frozen(clean_data(_mapping("data", self.data))))
+    def __post_init__(self, cut: bool) -> None:
+        name = clean_text("event name", self.name, cut=cut)
+        _set(self, "name", clean_text("event name", name.removeprefix("event.")))
+        _set(self, "data", _frozen(clean_data(_mapping("data", self.data), cut=cut)))
 
     def __repr__(self) -> str:
         return f"Event({self.name!r}, data={_names(self.data)})"
@@ -75,19 +76,33 @@ class ProductEvent:
     description: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
     custom_data: Mapping[str, object] = field(default_factory=dict[str, object])
+    cut: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, cut: bool) -> None:
         _set(self, "product_id", clean_id("product_id", self.product_id))
         _set(self, "event_type", _event_type(self.event_type))
         for each in ("name", "description"):
             if getattr(self, each) is not None:
-                _set(self, each, clean_text(each, getattr(self, each)))
-        attributes = clean_data(_mapping("attributes", self.attributes), "attributes")
+                _set(self, each, clean_text(each, getattr(self, each), cut=cut))
+        attributes = clean_data(_mapping("attributes", self.attributes), "attributes", cut=cut)
         taken = attributes.keys() & {"product_id", "event_type", "name", "description", "custom_data"}
         if taken:
             raise InvalidCommand(min(taken), "is a field of the product event, no attribute of the product")
         _set(self, "attributes", _frozen(attributes))
-        _set(self, "custom_data", _frozen(clean_data(_mapping("custom_data", self.custom_data), "custom_data")))
+        custom_data = clean_data(_mapping("custom_data", self.custom_data), "custom_data", cut=cut)
+        _set(self, "custom_data", _frozen(custom_data))
+
+    def payload(self) -> dict[str, object]:
+        """Return what ``userengage('product_event', ...)`` is given."""
+        said: dict[str, object] = {
+            **self.attributes,
+            "product_id": self.product_id,
+            "event_type": str(self.event_type),
+            "name": self.name,
+            "description": self.description,
+            "custom_data": dict(self.custom_data) or None,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
     def __repr__(self) -> str:
         return f"ProductEvent({self.product_id!r}, {str(self.event_type)!r}, attributes={_names(self.attributes)})"
@@ -103,9 +118,10 @@ class Update:
     """
 
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
+    cut: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes))))
+    def __post_init__(self, cut: bool) -> None:
+        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
 
     def __repr__(self) -> str:
         return f"Update({_names(self.attributes)})"
@@ -125,13 +141,19 @@ class PageHit:
     url: str | None = None
     event: Event | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
+    cut: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, cut: bool) -> None:
         if self.url is not None and not (isinstance(self.url, str) and self.url.startswith(("http://", "https://"))):
             raise InvalidCommand("url", f"must be a whole http(s) address (got {type(self.url).__name__})")
         if self.event is not None and not isinstance(self.event, Event):
             raise InvalidCommand("event", f"must be an Event (got {type(self.event).__name__})")
-        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes))))
+        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
+
+    def payload(self) -> dict[str, object]:
+        """Return what ``UE.pageHit(...)`` is given; the event's shape is that of the vendor's popup forms [C S9]."""
+        event = {"event": {**self.event.data, "event_name": self.event.name}} if self.event else {}
+        return {**self.attributes, **event}
 
     def __repr__(self) -> str:
         return f"PageHit(event={self.event!r}, attributes={_names(self.attributes)})"
@@ -147,9 +169,10 @@ class ResetAuth:
     """
 
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
+    cut: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes))))
+    def __post_init__(self, cut: bool) -> None:
+        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
 
     def __repr__(self) -> str:
         return f"ResetAuth({_names(self.attributes)})"

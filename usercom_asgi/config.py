@@ -61,6 +61,9 @@ class UserComConfig:
             ``onLoad``, ``onPayloadReceived``, ``onMessage``, ``onOpen`` and ``onClose``. Looked up when called.
         rotate_on_login: Reset the visitor at a login as well: nothing of the time before it is kept, and a cookie that somebody
             else has planted ends there.
+        cut_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
+        bridge: Have the page's script stay in touch with handlers that are asked by ``fetch`` or ``XMLHttpRequest``: what they
+            say by ``visitor.browser`` runs at once, and ``reset_auth()`` ends the visitor in the widget that is running.
         honour_gpc: Take ``Sec-GPC: 1`` for a refusal of consent.
 
     Raises:
@@ -81,6 +84,8 @@ class UserComConfig:
     inline_deadline: float = 2.0
     max_waiting: int = 10_000
     max_concurrency: int = 8
+    cut_strings: bool = False
+    bridge: bool = False
     honour_gpc: bool = False
     rotate_on_login: bool = False
     unified_identification: bool | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .companion import COOKIE as COMPANION
 from .context import PageContext, host_name, page_context
+from .flash import COOKIE as FLASH
 from .identity import COOKIE, MARKER, ResetMarker, is_user_key, read_cookies
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _MARKER_BYTES = MARKER.encode()
+_FLASH_BYTES = FLASH.encode()
+_WINDOWS = (b"document", b"iframe", b"frame")
+#: The media type in ``Accept`` by which the bridge of ``page/js`` says that a page asks, and will hear.
+BRIDGE = b"application/x-usercom"
 
 
 class Connection:
@@ -56,12 +61,20 @@ class Connection:
         return ResetMarker.parse(self.read_cookie(MARKER))
 
     def bears_marker(self) -> bool:
-        """Tell whether an earlier reset of this browser left something behind; every page asks, so nothing is parsed."""
+        """Tell whether an earlier reset of this browser left something behind."""
+        return self._bears(MARKER, _MARKER_BYTES)
+
+    def bears_flash(self) -> bool:
+        """Tell whether an earlier response said something to the next page."""
+        return self._bears(FLASH, _FLASH_BYTES)
+
+    def _bears(self, name: str, as_bytes: bytes) -> bool:
+        # Every page asks, so nothing is parsed.
         if self._cookies is not None:
-            return MARKER in self._cookies
+            return name in self._cookies
         if len(self.headers) == len(self._headers):
-            return _MARKER_BYTES in self.headers.get(b"cookie", b"")
-        return any(name == b"cookie" and _MARKER_BYTES in value for name, value in self._headers)
+            return as_bytes in self.headers.get(b"cookie", b"")
+        return any(header == b"cookie" and as_bytes in value for header, value in self._headers)
 
     @property
     def host(self) -> str:
@@ -75,15 +88,37 @@ class Connection:
 
     @property
     def will_run_scripts(self) -> bool:
-        """True if the answer is for a window to show, as far as the browser says, and not for a script or a prefetch."""
+        """True if the answer is for a window to show, as far as the browser says, and not for a script or a prefetch.
+
+        Turbo and a boosted link of htmx fetch a page by script, and run what is in it.
+        """
         headers = self.headers
-        shown = headers.get(b"sec-fetch-dest", b"document") in (b"document", b"iframe", b"frame")
-        return self._method != "HEAD" and shown and not self.is_prefetch
+        # A browser tells a host without https nothing of what the answer is for.
+        shown = headers.get(b"sec-fetch-dest", b"" if self.is_bridged else b"document") in _WINDOWS
+        taken = self._is_boosted or b"x-turbo-request-id" in headers
+        return self._method != "HEAD" and (shown or taken) and not self.is_prefetch
 
     @property
     def is_prefetch(self) -> bool:
-        """True if the browser fetches this before anybody wants to see it."""
-        return b"prefetch" in self.headers.get(b"sec-purpose", b"")
+        """True if the browser (or Turbo) fetches this before anybody wants to see it."""
+        headers = self.headers
+        return any(b"prefetch" in headers.get(name, b"") for name in (b"sec-purpose", b"x-sec-purpose"))
+
+    @property
+    def is_htmx(self) -> bool:
+        """True if htmx asks for a part of the page that it is in, and will look at ``HX-Trigger``."""
+        headers = self.headers
+        whole = self._is_boosted or b"hx-history-restore-request" in headers
+        return headers.get(b"hx-request") == b"true" and not whole and not self.is_prefetch
+
+    @property
+    def is_bridged(self) -> bool:
+        """True if a page with the bridge asks, and will hear what it is told."""
+        return BRIDGE in self.headers.get(b"accept", b"") and not self.is_prefetch
+
+    @property
+    def _is_boosted(self) -> bool:
+        return self.headers.get(b"hx-boosted") == b"true"
 
     @property
     def old_key(self) -> str | None:
@@ -107,5 +142,5 @@ class Connection:
     def read_cookie(self, name: str) -> str | None:
         """Return one of the cookies that concern us, as it came."""
         if self._cookies is None:
-            self._cookies = read_cookies(self._headers, COOKIE, MARKER, COMPANION)
+            self._cookies = read_cookies(self._headers, COOKIE, MARKER, COMPANION, FLASH)
         return self._cookies.get(name)

@@ -33,11 +33,12 @@ class Login:
     or shown. From nobody to somebody is no reset, and the history is kept, unless ``rotate``.
     """
 
-    def __init__(self, hook: IdentifyHook, companion: Companion, scope: Scope, *, rotate: bool) -> None:
+    def __init__(self, hook: IdentifyHook, companion: Companion, scope: Scope, *, rotate: bool, cuts: bool = False) -> None:
         self._hook = hook
         self._companion = companion
         self._scope: Scope | None = scope
         self._rotate = rotate
+        self._cuts = cuts
         self._remembered: str | None = None
         self._now: str | None = None
         self._is_settled = False
@@ -76,7 +77,7 @@ class Login:
             visitor.disown(person)
             return
         if is_somebody_else:
-            await visitor.start_anew(person)
+            await visitor.start_anew(person, was_noticed=True)
             return
         visitor.introduce(person)
         if last is not None:
@@ -105,7 +106,7 @@ class Login:
         try:
             answer = self._hook(HTTPConnection(scope))
             person = await answer if inspect.isawaitable(answer) else answer
-            return clean_attributes(person or {})
+            return clean_attributes(person or {}, cut=self._cuts)
         except InvalidCommand as error:
             logger.error("the identify hook names somebody whom User.com cannot take: %s", error)  # noqa: TRY400
         except Exception:

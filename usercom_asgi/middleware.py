@@ -15,8 +15,9 @@ from .delivery.inline import InlineDelivery
 from .delivery.lifespan import run_lifespan
 from .delivery.runtime import Runtime
 from .errors import ConfigurationError
+from .flash import Flash
 from .login import IdentifyHook, Login
-from .page.snippet import callbacks_script, forget_script, render
+from .page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script
 from .responder import Responder
 from .state import STATE_KEY
 from .visitor import Visitor
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from .envelope import Sender
+    from .handover import Handover
     from .resets import Transition
 
 #: In a scope: the middleware is at work already; applied a second time it steps aside.
@@ -72,15 +74,15 @@ class UserComMiddleware:
             )
         self._identify = identify
         self._companion = Companion(self.config.secret_keys, self.config.cookie_domain) if identify else None
-        self._creates = self.config.anonymous == "create"
+        self._flash = Flash(self.config.secret_keys, self.config.cookie_domain) if self.config.secret_keys else None
         self._consent = consent
         self._client = client
         self._asks = consent is not None or self.config.honour_gpc
         self._settings = {"apiKey": self.config.api_key}
         if self.config.widget_state is not None:
             self._settings["state"] = self.config.widget_state
-        self._callbacks = callbacks_script(self.config.callbacks)
-        self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._callbacks)
+        self._scripts = callbacks_script(self.config.callbacks) + usercom_script(bridge=self.config.bridge)
+        self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._scripts)
         self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
         # Where the server has no lifespan state. A name, not a value: each event loop has its own.
         self._loop_runtime: RunVar[Runtime | None] = RunVar("usercom_asgi.runtime", None)
@@ -99,7 +101,7 @@ class UserComMiddleware:
             return
         state = scope.setdefault("state", {})
         if self._asks and not await has_consent(self._consent, scope, self.config):
-            state[STATE_KEY] = Visitor(scope, NoDelivery())
+            state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
             await self.app(scope, receive, send)
             return
         runtime = self._client.delivery if self._client else state.get(_RUNTIME) or self._loop_runtime.get()
@@ -122,12 +124,13 @@ class UserComMiddleware:
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
         login = self._login(scope)
-        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, login)
-        visitor.creates = self._creates and scope["type"] == "http"
+        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, self.config, login=login, flash=self._flash)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
-        responder = Responder(send, scope["method"], visitor, delivery, login, self.config, self.snippet_for, asks=self._asks)
+        responder = Responder(
+            send, scope["method"], visitor, delivery, login, self._flash, self.config, self.snippet_for, asks=self._asks
+        )
         await self.app(scope, receive, responder.send)
         if responder.page is not None and not responder.page.is_done:
             await responder.finish(responder.page)
@@ -137,16 +140,20 @@ class UserComMiddleware:
     def _login(self, scope: Scope) -> Login | None:
         if self._identify is None or self._companion is None:
             return None
-        return Login(self._identify, self._companion, scope, rotate=self.config.rotate_on_login)
+        config = self.config
+        return Login(self._identify, self._companion, scope, rotate=config.rotate_on_login, cuts=config.cut_strings)
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self.config)
 
-    def snippet_for(self, visitor: Visitor, transition: Transition | None) -> bytes:
+    def snippet_for(self, visitor: Visitor, transition: Transition | None, handover: Handover | None) -> bytes:
         """Return the script tags for this visitor's page."""
         state = visitor.widget_state
-        if transition is None and state is None and not visitor.attributes:
+        if transition is None and handover is None and state is None and not visitor.attributes:
             return self._anonymous_snippet
         before = forget_script(transition.new_key, transition.homes) if transition else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
-        return render(settings, self.config.widget_url, before=before, after=self._callbacks)
+        if handover is not None:
+            settings = {**handover.introduction, **settings}
+        after = self._scripts + (commands_script(handover.commands) if handover else "")
+        return render(settings, self.config.widget_url, before=before, after=after)

@@ -7,11 +7,12 @@ while the answer is out, or the widget's first ping would make a second one. Aft
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from .envelope import RESET_DEADLINE
 from .identity import cookie_homes, expire_key, expire_marker, set_key, set_marker, widget_domain
+from .receipts import Status
 
 if TYPE_CHECKING:
     from .config import UserComConfig
@@ -56,7 +57,9 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
     if visitor.has_reset or reset is not None or visitor.old_key:
         transition.cookies = place.cookies(reset[1].key if reset else None)
     if visitor.has_reset and reset is not None:
-        transition.cookies.append(set_marker(reset[0], secure=place.secure))
+        # Where the page's widget makes the new visitor there is no answer of ours to wait for: its time is over at once.
+        marker = replace(reset[0], at=0) if reset[1].status is Status.SKIPPED else reset[0]
+        transition.cookies.append(set_marker(marker, secure=place.secure))
     elif visitor.will_run_scripts:
         transition.page_cookies.append(expire_marker(secure=place.secure))
     transition.hold = _is_ours(visitor)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from .handover import hand_over
 from .page.eligibility import may_be_html, why_not
-from .page.headers import header_list, private, values, vary_on_cookie
+from .page.headers import header_list, private, values, vary_on_cookie, with_cookies
 from .page.page import Page
 from .resets import settle_key, settle_reset
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from .config import UserComConfig
+    from .flash import Flash
+    from .handover import Handover
     from .login import Login
     from .resets import Settles, Transition
     from .visitor import Visitor
@@ -26,7 +29,19 @@ logger = logging.getLogger("usercom_asgi")
 class Responder:
     """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
 
-    __slots__ = ("_asks", "_config", "_delivery", "_login", "_method", "_send", "_snippet_for", "_started", "_visitor", "page")
+    __slots__ = (
+        "_asks",
+        "_config",
+        "_delivery",
+        "_flash",
+        "_login",
+        "_method",
+        "_send",
+        "_snippet_for",
+        "_started",
+        "_visitor",
+        "page",
+    )
 
     def __init__(
         self,
@@ -35,8 +50,9 @@ class Responder:
         visitor: Visitor,
         delivery: Settles,
         login: Login | None,
+        flash: Flash | None,
         config: UserComConfig,
-        snippet_for: Callable[[Visitor, Transition | None], bytes],
+        snippet_for: Callable[[Visitor, Transition | None, Handover | None], bytes],
         *,
         asks: bool,
     ) -> None:
@@ -45,6 +61,7 @@ class Responder:
         self._visitor = visitor
         self._delivery = delivery
         self._login = login
+        self._flash = flash
         self._config = config
         self._snippet_for = snippet_for
         # Whether there is a snippet depends on who asks, then: a cache must not give it to somebody who has refused.
@@ -64,10 +81,20 @@ class Responder:
             self._started = True
             if type(message.get("headers")) is not list:
                 message = {**message, "headers": header_list(message)}  # what can be read only once is read here
-            if self._login is not None or may_be_html(message) or self._visitor.was_asked or logger.isEnabledFor(logging.DEBUG):
+            if self._concerns_us(message):
                 await self._begin(message)
             else:
                 await self._send(message)
+
+    def _concerns_us(self, start: Message) -> bool:
+        """Tell whether there may be anything to do; for most responses there is not."""
+        return (
+            self._login is not None
+            or may_be_html(start)
+            or self._visitor.was_asked
+            or self._bears_flash()
+            or logger.isEnabledFor(logging.DEBUG)
+        )
 
     async def finish(self, page: Page) -> None:
         """Send what is still held: the application has returned, and may not have ended its answer."""
@@ -97,36 +124,40 @@ class Responder:
         if visitor.has_reset or visitor.bears_marker():
             transition = await settle_reset(visitor, self._delivery, self._config, is_page=reason is None)
         if transition is not None:
-            start = _with_cookies(start, transition.cookies)
+            start = with_cookies(start, transition.cookies)
             if transition.hold and reason is None:
                 start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
                 reason = "the visitor was just reset, and User.com has not named the new key yet"
         elif visitor.has_hit:
-            start = _with_cookies(start, settle_key(visitor, self._config))
+            start = with_cookies(start, settle_key(visitor, self._config))
+        handover = None
+        if visitor.has_said or self._bears_flash():
+            handover = hand_over(visitor, self._flash, start, is_page=reason is None)
+            start = {**start, "headers": handover.headers or start["headers"]}
         if reason is None:
-            self.page = self._make_page(start, transition)
+            self.page = self._make_page(start, transition, handover)
             return None
         logger.debug("no widget in the answer to %s: %s", self._method, reason)
-        return start
+        return with_cookies(start, handover.other_cookies) if handover else start
 
     async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
         """Notice a login or a logout; return the start with the cookie that remembers it."""
         changes = self._method not in ("GET", "HEAD") or bool(values(start["headers"], b"set-cookie"))
         if is_page or (changes and login.knew_somebody(self._visitor)):
             await self._visitor.know()
-        return _with_cookies(start, login.cookies(self._visitor))
+        return with_cookies(start, login.cookies(self._visitor))
 
-    def _make_page(self, start: Message, transition: Transition | None) -> Page:
-        page = Page(start, self._snippet_for(self._visitor, transition), self._method)
+    def _make_page(self, start: Message, transition: Transition | None, handover: Handover | None) -> Page:
+        page = Page(start, self._snippet_for(self._visitor, transition, handover), self._method)
         page.is_personal = self._asks or transition is not None or bool(self._visitor.attributes)
         if transition is not None:
             page.cookies = transition.page_cookies
+        if handover is not None:
+            page.is_personal = page.is_personal or bool(handover.introduction)
+            page.is_once = bool(handover.commands)
+            page.cookies = [*page.cookies, *handover.page_cookies]
+            page.other_cookies = handover.other_cookies
         return page
 
-
-def _with_cookies(start: Message, cookies: list[bytes]) -> Message:
-    # A response with a visitor's cookie must not be replayed to the next one by a cache.
-    if not cookies:
-        return start
-    headers = vary_on_cookie(private(start["headers"]))
-    return {**start, "headers": [*headers, *((b"set-cookie", cookie) for cookie in cookies)]}
+    def _bears_flash(self) -> bool:
+        return self._flash is not None and self._visitor.bears_flash()

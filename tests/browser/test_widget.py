@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from chromium import chromium
-from conftest import UserCom
+from conftest import CONFIG, UserCom
 from playwright.sync_api import Browser
 from serving import serve_app
 from starlette.applications import Starlette
@@ -91,7 +91,7 @@ def test_a_state_that_does_not_exist_is_refused() -> None:
     from usercom_asgi.consent import NoDelivery
     from usercom_asgi.visitor import Visitor
 
-    visitor = Visitor(http_scope(), NoDelivery())
+    visitor = Visitor(http_scope(), NoDelivery(), CONFIG)
     visitor.widget_state = WidgetState.HIDDEN
     assert visitor.widget_state == "hidden"
     with pytest.raises(InvalidCommand, match="expanded"):

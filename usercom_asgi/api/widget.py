@@ -64,7 +64,7 @@ class WidgetApi:
         if isinstance(command, Event):
             await self._event(EVENT, {"event": command.name}, dict(command.data), key, page)
         elif isinstance(command, ProductEvent):
-            await self._event(PRODUCT_EVENT, {}, _product_data(command), key, page)
+            await self._event(PRODUCT_EVENT, {}, command.payload(), key, page)
         else:
             await self._update(cast("Update", command), key, page)
         return Answer(key)
@@ -119,21 +119,6 @@ class WidgetApi:
     async def _update(self, command: Update, key: str, page: PageContext) -> None:
         body = {"apiKey": self._api_key, "userKey": key, "data": [dict(command.attributes)]}
         await post(self._client, UPDATE, body, _headers(page))
-
-
-def _product_data(command: ProductEvent) -> dict[str, object]:
-    data: dict[str, object] = {
-        **command.attributes,
-        "product_id": command.product_id,
-        "event_type": str(command.event_type),
-    }
-    if command.name is not None:
-        data["name"] = command.name
-    if command.description is not None:
-        data["description"] = command.description
-    if command.custom_data:
-        data["custom_data"] = dict(command.custom_data)
-    return data
 
 
 def _headers(page: PageContext) -> dict[str, str]:

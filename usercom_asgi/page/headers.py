@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from starlette.types import Message
 
@@ -75,6 +75,20 @@ def private(headers: HeaderList) -> HeaderList:
         return headers
     directives = kept if is_strict else [b"private", *kept]
     return [*without(headers, {b"cache-control"}), (b"cache-control", b", ".join(directives))]
+
+
+def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
+    """Return a response's start with these ``Set-Cookie`` values; no cache may give them to the next visitor then."""
+    if not cookies:
+        return start
+    headers = vary_on_cookie(private(start["headers"]))
+    return {**start, "headers": [*headers, *((b"set-cookie", cookie) for cookie in cookies)]}
+
+
+def never_stored(headers: HeaderList) -> HeaderList:
+    """Return headers that forbid every cache to keep the response, the browser's own included."""
+    kept = [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
+    return [*without(kept, {b"cache-control", b"expires"}), (b"cache-control", b"no-store")]
 
 
 def _is_for_shared_caches(name: bytes) -> bool:

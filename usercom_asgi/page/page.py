@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .headers import for_changed_body, for_person
+from .headers import for_changed_body, for_person, never_stored, with_cookies
 from .injector import Injector, inject
 
 if TYPE_CHECKING:
@@ -31,8 +31,12 @@ class Page:
 
     #: The snippet holds a visitor's data: no shared cache may keep the page.
     is_personal = False
+    #: What the snippet says is to be said once: no cache at all may keep the page.
+    is_once = False
     #: ``Set-Cookie`` values for a response that carries the snippet for sure.
     cookies: Sequence[bytes] = ()
+    #: ``Set-Cookie`` values for one that does not, or for which that is not known yet when it starts.
+    other_cookies: Sequence[bytes] = ()
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
@@ -64,7 +68,7 @@ class Page:
         self.is_done = True
         messages: list[Message] = []
         if self._start is not None:
-            messages.append(self._start)
+            messages.append(with_cookies(self._start, self.other_cookies))
             self._start = None
         if self._injector is not None and self._injector.held:
             messages.append({"type": "http.response.body", "body": self._injector.held, "more_body": True})
@@ -122,9 +126,9 @@ class Page:
         headers = for_changed_body(start["headers"], len(self._snippet) if certain else None)
         if self.is_personal:
             headers = for_person(headers)
-        if is_document and self.cookies:
-            headers += [(b"set-cookie", cookie) for cookie in self.cookies]
-        return {**start, "headers": headers}
+        if self.is_once:
+            headers = never_stored(headers)
+        return with_cookies({**start, "headers": headers}, self.cookies if is_document else self.other_cookies)
 
 
 def _bytes(message: Message) -> bytes:

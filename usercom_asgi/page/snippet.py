@@ -1,13 +1,14 @@
-"""The two script tags, as the vendor documents them (user.com, "JavaScript integration")."""
+"""The two script tags, as the vendor documents them (user.com, "JavaScript integration"), and what runs beside them."""
 
 from __future__ import annotations
 
 import json
 from html import escape
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 # data-cfasync keeps Cloudflare's Rocket Loader from loading the two out of order.
 _OPEN = '<script data-cfasync="false" type="text/javascript"'
@@ -15,14 +16,19 @@ _OPEN = '<script data-cfasync="false" type="text/javascript"'
 # What ends a script or starts a comment in one. (U+2028 and U+2029, which ended lines in old JavaScript, are not ASCII.)
 _ESCAPES = str.maketrans({"<": "\\u003C", ">": "\\u003E", "&": "\\u0026"})
 
-# Runs before widget.js does, which takes a legacy localStorage entry before the cookie, wherever the cookie lives
-# (design.md, "Reset, precisely", step 3). `k` is the new visitor's key, or "" while the widget is to make one.
-_FORGET = """\
-(function(k,homes){try{localStorage.removeItem("__ca__chat")}catch(e){}\
-var m=document.cookie.match(/(?:^|;\\s*)__ca__chat=([^;]*)/);if(!m||m[1]===k)return;\
-homes.forEach(function(d){document.cookie="__ca__chat=; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT"+(d?"; domain="+d:"")});\
-if(k)document.cookie="__ca__chat="+k+"; path=/; max-age=31536000; SameSite=Lax"+(homes[0]?"; domain="+homes[0]:"")\
-})(%s,%s);"""
+#: What a page's script adds to ``Accept``, and the header of the answer that it hears: the bridge's half of a conversation.
+BRIDGE_TYPE = "application/x-usercom"
+BRIDGE_HEADER = "usercom-commands"
+
+
+def _function(name: str) -> str:
+    """Read a function of the folder ``js``, without the comments and the indentation that are for its reader."""
+    text = files("usercom_asgi.page").joinpath("js", name).read_text("ascii")
+    lines = (line.strip().partition(" // ")[0] for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
+_FORGET, _CALLBACKS, _USERCOM, _BRIDGE = map(_function, ("forget.js", "callbacks.js", "usercom.js", "bridge.js"))
 
 
 def to_script(value: object) -> str:
@@ -35,19 +41,23 @@ def forget_script(key: str | None, homes: Iterable[str | None]) -> str:
 
     ``key`` is the new visitor's, if it is known; ``homes`` are the domains that the cookie may live on, its own first.
     """
-    return _FORGET % (to_script(key or ""), to_script(["" if home is None else home for home in homes]))
-
-
-# A callback is looked up when it is called: the page may define its functions after this.
-_CALLBACKS = """\
-(function(c,p){Object.keys(p).forEach(function(n){c[n]=function(){\
-var o,f=window;p[n].split(".").forEach(function(k){o=f;f=f==null?f:f[k]});\
-if(typeof f==="function")return f.apply(o,arguments)}})})(window.civchat,%s);"""
+    return f"{_FORGET}({to_script(key or '')},{to_script(['' if home is None else home for home in homes])});"
 
 
 def callbacks_script(callbacks: Mapping[str, str]) -> str:
     """Return the script that has the widget call functions of the page, which are named by dotted paths."""
-    return _CALLBACKS % to_script(dict(callbacks)) if callbacks else ""
+    return f"{_CALLBACKS}(window.civchat,{to_script(dict(callbacks))});" if callbacks else ""
+
+
+def usercom_script(*, bridge: bool = False) -> str:
+    """Return the script that defines ``window.usercom``: what a page says to its widget, when the widget is there."""
+    hears = f"{_BRIDGE}(window,{to_script(BRIDGE_TYPE)},{to_script(BRIDGE_HEADER)});" if bridge else ""
+    return f"{_USERCOM}(window);{hears}"
+
+
+def commands_script(commands: Sequence[Sequence[object]]) -> str:
+    """Return the script that says these commands to the widget: each is its id, a function's name, and the arguments."""
+    return f"usercom.run({to_script(commands)});" if commands else ""
 
 
 def render(

@@ -1,0 +1,305 @@
+"""What handlers say by `visitor.browser`, as a real page and its widget do it: plain, with htmx, and with the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import httpx
+import pytest
+from chromium import chromium
+from conftest import UserCom
+from playwright.sync_api import Browser, Page
+from serving import eventually, serve_app
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
+
+pytestmark = pytest.mark.browser
+
+HTMX = {name: files("django_htmx").joinpath(f"static/django_htmx/htmx-{name}.min.js").read_text() for name in ("2", "4")}
+KEPT: dict[str, str] = {}
+# What the page is told, in the order in which it is; the widget does it as well.
+SPY = """<script>
+window.said = [];
+addEventListener("DOMContentLoaded", function () {
+  usercom.ready(function () {
+    var tell = window.userengage, hit = UE.pageHit, reset = UE.resetAuth;
+    window.userengage = function (name, data) { said.push([name, data || null]); tell(name, data); };
+    UE.pageHit = function (data) { said.push(["pageHit", data]); hit(data); };
+    UE.resetAuth = function (data) { said.push(["resetAuth", data]); reset(data); };
+  });
+});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+async def home(request: Request) -> Response:
+    script = f'<script src="/htmx-{request.query_params["htmx"]}.js"></script>' if "htmx" in request.query_params else ""
+    actions = "".join(f'<button id="{name}" hx-post="/{name}" hx-target="#part">{name}</button>' for name in ("say", "logout"))
+    forms = '<form method="post" action="/hop/3"><button id="hop">hop</button></form><a id="again" href="/">again</a>'
+    return HTMLResponse(f'<html><head>{SPY}{script}</head><body><div id="part">{actions}</div>{forms}</body></html>')
+
+
+async def script(request: Request) -> Response:
+    return Response(HTMX[request.path_params["version"]], media_type="text/javascript")
+
+
+async def say(request: Request) -> Response:
+    said = get_visitor(request).browser
+    said.event("first", hostile="</script><script>alert(1)</script>")
+    said.product_event("sku-1", "purchase", price=2.5)
+    said.page_hit(Event("purchase", {"total": 19.9}), plan="gold")
+    said.update(first_name="Zoë")
+    said.open()
+    return HTMLResponse("<p id='done'>done</p>", headers={"hx-trigger": "saved"})
+
+
+async def hop(request: Request) -> Response:
+    n = request.path_params["n"]
+    get_visitor(request).browser.event("hop", n=n)
+    return RedirectResponse(f"/hop/{n - 1}" if n > 1 else "/", 303) if n else HTMLResponse("<html><body>hop</body></html>")
+
+
+async def kept(request: Request) -> Response:
+    get_visitor(request).suppress()
+    return HTMLResponse(KEPT["page"])
+
+
+async def logout(request: Request) -> Response:
+    visitor = get_visitor(request)
+    visitor.browser.event("bye")
+    await visitor.reset_auth(plan="free")
+    await visitor.event("next")
+    if request.query_params.get("answer") == "json":
+        return JSONResponse({})
+    return HTMLResponse("<p id='done'>done</p>")
+
+
+async def destroy(request: Request) -> Response:
+    get_visitor(request).browser.destroy()
+    return HTMLResponse(f"<html><head>{SPY}</head><body>no chat here</body></html>")
+
+
+def site(config: UserComConfig) -> Starlette:
+    return Starlette(
+        routes=[
+            Route("/", home),
+            Route("/htmx-{version}.js", script),
+            Route("/say", say, methods=["GET", "POST"]),
+            Route("/hop/{n:int}", hop, methods=["GET", "POST"]),
+            Route("/logout", logout, methods=["POST"]),
+            Route("/kept", kept),
+            Route("/destroy", destroy),
+        ],
+        middleware=[Middleware(UserComMiddleware, config=config)],
+    )
+
+
+@pytest.fixture
+def errors() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
+    context = browser.new_context()
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: errors.append(dialog.message))
+    yield page
+    assert errors == []
+    context.close()
+
+
+@pytest.fixture
+def url(usercom: UserCom, request: pytest.FixtureRequest) -> Iterator[str]:
+    settings: dict[str, Any] = getattr(request, "param", {})
+    with serve_app(site(usercom.config(secret_keys=("sixteen characters or more",), **settings))) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def visit(page: Page, url: str) -> str:
+    page.goto(url)
+    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    return key_of(page)
+
+
+def key_of(page: Page) -> str:
+    return next((str(each.get("value", "")) for each in page.context.cookies() if each.get("name") == "__ca__chat"), "")
+
+
+SAID = [
+    ["event.first", {"hostile": "</script><script>alert(1)</script>"}],
+    ["product_event", {"product_id": "sku-1", "event_type": "purchase", "price": 2.5}],
+    ["pageHit", {"plan": "gold", "event": {"event_name": "purchase", "total": 19.9}}],
+    ["client.update", {"first_name": "Zoë"}],
+    ["widget.open", None],
+]
+
+
+def assert_it_has_arrived(page: Page, usercom: UserCom) -> None:
+    page.wait_for_function("said.length >= 5", timeout=10_000)
+    assert page.evaluate("said") == SAID
+    assert page.locator(".panel").is_visible()
+    eventually(lambda: len(usercom.store.events) == 2 and usercom.store.updates and usercom.store.product_events)
+    assert {each.name for each in usercom.store.events} == {"first", "purchase"}
+    assert usercom.store.product_events[0].event_type == "purchase"
+    assert usercom.store.updates[0].data == {"first_name": "Zoë"}
+    assert {each.key for each in usercom.store.events} == {key_of(page)}
+
+
+def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: UserCom) -> None:
+    visit(page, url)
+    page.click("#hop")
+    eventually(lambda: [each.data["n"] for each in usercom.store.events] == [3, 2, 1])
+    # Neither another page, nor the same one again, nor the way back through the history says it again.
+    page.click("#again")
+    page.wait_for_load_state("load")
+    page.go_back()
+    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.reload()
+    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.wait_for_timeout(200)
+    assert [each.data["n"] for each in usercom.store.events] == [3, 2, 1]
+
+
+def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(page: Page, url: str, usercom: UserCom) -> None:
+    """A service worker, say: the very same bytes are shown twice."""
+    KEPT["page"] = httpx.get(f"{url}/hop/0").text
+    assert KEPT["page"].count("event.hop") == 1
+    for _ in range(2):
+        visit(page, f"{url}/kept")
+    page.wait_for_timeout(200)
+    assert len(usercom.store.events) == 1
+
+
+def test_destroy_takes_the_widget_out(page: Page, url: str) -> None:
+    page.goto(f"{url}/destroy")
+    page.wait_for_function("document.readyState === 'complete' && !window.UE", timeout=10_000)
+    assert page.locator("#__ue_widget_mount").count() == 0
+
+
+@pytest.mark.parametrize("version", sorted(HTMX))
+def test_htmx_hears_it(page: Page, url: str, usercom: UserCom, version: str) -> None:
+    visit(page, f"{url}/?htmx={version}")
+    page.evaluate("addEventListener('saved', function () { window.wasSaved = true })")
+    page.click("#say")
+    page.wait_for_selector("#done")
+    assert_it_has_arrived(page, usercom)
+    assert page.evaluate("window.wasSaved || document.querySelector('#say') === null")
+
+
+@pytest.mark.parametrize("version", sorted(HTMX))
+def test_a_logout_by_htmx_ends_the_widget_that_is_running(page: Page, url: str, usercom: UserCom, version: str) -> None:
+    old = visit(page, f"{url}/?htmx={version}&__ca__chat=")
+    page.evaluate("localStorage.setItem('__ca__chat', 'legacykey123')")
+    page.click("#logout")
+    page.wait_for_selector("#done")
+    assert_the_next_one_is_here(page, usercom, old)
+
+
+def assert_the_next_one_is_here(page: Page, usercom: UserCom, old: str) -> None:
+    eventually(lambda: [each.name for each in usercom.store.events] == ["bye", "next"])
+    new = key_of(page)
+    assert page.evaluate("said") == [
+        ["event.bye", {}],
+        ["resetAuth", {"plan": "free", "apiKey": "ABC123"}],
+        ["event.next", {}],
+    ]
+    assert [each.key for each in usercom.store.events] == [old, new]
+    assert list(usercom.store.users) == [old, new], "exactly one new visitor"
+    assert usercom.store.users[new].attributes["plan"] == "free"
+    assert "__ca__chat" not in page.url
+    assert page.evaluate("localStorage.getItem('__ca__chat')") is None
+    # The next page is theirs, and makes nobody.
+    page.goto(page.url.partition("?")[0])
+    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    assert key_of(page) == new
+    assert list(usercom.store.users) == [old, new]
+
+
+BRIDGE = pytest.mark.parametrize("url", [{"bridge": True}], indirect=True)
+XHR = """([path, method]) => new Promise(function (done) {
+  var request = new XMLHttpRequest();
+  request.open(method, path);
+  request.setRequestHeader("Accept", "application/json");
+  request.onload = function () { done(request.status) };
+  request.send();
+})"""
+FETCH = "([path, method]) => fetch(path, {method: method}).then(function (answer) { return answer.status })"
+REQUEST = """([path, method]) => {
+  var request = new Request(path, {method: method, headers: {accept: "a/b"}});
+  return fetch(request).then(function (answer) { return answer.status });
+}"""
+
+
+@BRIDGE
+@pytest.mark.parametrize("asks", [FETCH, REQUEST, XHR], ids=["fetch", "Request", "XMLHttpRequest"])
+def test_the_bridge_hears_it(page: Page, url: str, usercom: UserCom, asks: str) -> None:
+    visit(page, url)
+    assert page.evaluate(asks, ["/say", "POST"]) == 200
+    assert_it_has_arrived(page, usercom)
+    # Through a redirect as well: what the hops say is heard at the last one that is no page to be shown.
+    usercom.store.events.clear()
+    page.evaluate("said.length = 0")
+    assert page.evaluate(asks, ["/hop/2", "POST"]) == 200
+    page.wait_for_function("said.length >= 2", timeout=10_000)
+    assert page.evaluate("said") == [["event.hop", {"n": 2}], ["event.hop", {"n": 1}]]
+
+
+@BRIDGE
+@pytest.mark.parametrize("answer", ["json", "html"])
+def test_a_logout_by_fetch_ends_the_widget_that_is_running(page: Page, url: str, usercom: UserCom, answer: str) -> None:
+    old = visit(page, url)
+    assert page.evaluate(FETCH, [f"/logout?answer={answer}", "POST"]) == 200
+    assert_the_next_one_is_here(page, usercom, old)
+
+
+@BRIDGE
+def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(page: Page, url: str, usercom: UserCom) -> None:
+    """The most common one: `await fetch("/logout"); location.href = "/"`, here with a server that takes its time."""
+    old = visit(page, url)
+
+    def slow(route: Any) -> None:
+        page.wait_for_timeout(700)
+        route.continue_()
+
+    page.route("**/?slow", slow)
+    page.evaluate("fetch('/logout?answer=json', {method: 'POST'}).then(function () { location.href = '/?slow' })")
+    page.wait_for_url("**/?slow")
+    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.wait_for_timeout(500)
+    assert list(usercom.store.users) == [old, key_of(page)]
+
+
+@BRIDGE
+def test_the_bridge_breaks_no_request_of_the_page(page: Page, url: str) -> None:
+    visit(page, url)
+    told = page.evaluate(
+        """async () => {
+          const all = [];
+          for (const bad of [() => fetch("http://["), () => fetch("/say", {method: "GET", body: "x"}), () => fetch()]) {
+            try { await bad(); all.push("no error") } catch (error) { all.push(error.name) }
+          }
+          const aborted = new AbortController();
+          aborted.abort();
+          try { await fetch("/say", {signal: aborted.signal}) } catch (error) { all.push(error.name) }
+          all.push((await fetch("data:text/plain,hello").then((r) => r.text())));
+          const body = new URLSearchParams({a: "b"});
+          all.push((await fetch("/say", {method: "POST", body})).status);
+          return all;
+        }"""
+    )
+    assert told[0] == told[1] == "TypeError"
+    assert told[3:] == ["AbortError", "hello", 200]

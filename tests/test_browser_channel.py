@@ -1,0 +1,619 @@
+"""`visitor.browser`: what a handler says to the page, and how it gets there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+from conftest import CONFIG, UserCom
+from driver import Recorded, answers, body, call, html, lifespan, start
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from test_reset import Browser
+
+from usercom_asgi import ConfigurationError, Event, InvalidCommand, Status, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi.browser import LIMIT
+from usercom_asgi.consent import NoDelivery
+from usercom_asgi.flash import COOKIE, MAX_AGE, Flash
+from usercom_asgi.identity import digest
+from usercom_asgi.visitor import Visitor
+
+KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")
+PAGE = b"<html><body>hello</body></html>"
+KEY = "aaaaaaaaaaaa"
+HTMX = {"hx-request": "true"}
+BRIDGE = {"accept": "*/*, application/x-usercom"}
+REDIRECT = (start({"location": "/"}, 303), body())
+JSON = (start({"content-type": "application/json"}), body(b"{}"))
+
+Says = Callable[[Visitor], Awaitable[Any] | None]
+
+
+def config(**settings: Any) -> UserComConfig:
+    return UserComConfig(**{"app": "acme", "api_key": "ABC123", "secret_keys": KEYS, **settings})
+
+
+def site(says: Says | None = None, then: tuple[Message, ...] = REDIRECT, **settings: Any) -> UserComMiddleware:
+    """/say says something and answers with `then`; /json, /fragment and /redirect say nothing; else there is a page."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        path = scope["path"]
+        if path == "/say" and says:
+            said = says(get_visitor(scope))
+            if said is not None:
+                await said
+            await answers(*then)(scope, receive, send)
+        elif path == "/json":
+            await answers(*JSON)(scope, receive, send)
+        elif path == "/redirect":
+            await answers(*REDIRECT)(scope, receive, send)
+        elif path == "/fragment":
+            await html(b"<p>part</p>")(scope, receive, send)
+        else:
+            await html(PAGE)(scope, receive, send)
+
+    return UserComMiddleware(app, settings.pop("config", None) or config(**settings))
+
+
+class Visit(Browser):
+    def __init__(self, app: ASGIApp, **cookies: str) -> None:
+        super().__init__(**{"__ca__chat": KEY, **cookies})
+        self.app = app
+
+    async def go(self, path: str = "/", headers: Mapping[str, str] | None = None, **scope: Any) -> Recorded:
+        got = await call(self.app, path, headers={**self.headers, **(headers or {})}, **scope)
+        self.keep(got)
+        for line in got.set_cookies(COOKIE):
+            assert "HttpOnly" in line
+            value = line.partition(";")[0].partition("=")[2]
+            self.jar.pop(COOKIE, None)
+            if value:
+                self.jar[COOKIE] = value
+        return got
+
+
+def in_page(got: Recorded) -> list[list[Any]]:
+    """What the snippet of a page says: without the ids, which are all different."""
+    found = re.search(r"usercom\.run\((\[.*?\])\);</script>", got.text)
+    commands = json.loads(found[1]) if found else []
+    assert len({each[0] for each in commands}) == len(commands)
+    return [each[1:] for each in commands]
+
+
+def in_trigger(got: Recorded) -> list[list[Any]]:
+    given = json.loads(got.header("hx-trigger") or "{}")
+    return [each[1:] for each in given.get("usercom", {}).get("commands", [])]
+
+
+def civchat(got: Recorded) -> dict[str, Any]:
+    found = re.search(r"window\.civchat = (\{.*?\});", got.text)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def opens(visitor: Visitor) -> None:
+    visitor.browser.open()
+
+
+def says_everything(visitor: Visitor) -> None:
+    said = visitor.browser
+    said.page_hit(Event("purchase", {"total": 19.9}), plan="gold")
+    said.event("seen", where="</script><b>")
+    said.product_event("sku-1", "purchase", name="Cup", description="A cup", custom_data={"n": 1}, price=2.5)
+    said.update(first_name="Zoë")
+    said.open()
+    said.close()
+    said.show()
+    said.hide()
+    said.destroy()
+
+
+EVERYTHING: list[list[Any]] = [
+    ["UE.pageHit", {"plan": "gold", "event": {"event_name": "purchase", "total": 19.9}}],
+    ["userengage", "event.seen", {"where": "</script><b>"}],
+    [
+        "userengage",
+        "product_event",
+        {
+            "product_id": "sku-1",
+            "event_type": "purchase",
+            "name": "Cup",
+            "description": "A cup",
+            "price": 2.5,
+            "custom_data": {"n": 1},
+        },
+    ],
+    ["userengage", "client.update", {"first_name": "Zoë"}],
+    ["userengage", "widget.open"],
+    ["userengage", "widget.close"],
+    ["userengage", "widget.show"],
+    ["userengage", "widget.hide"],
+    ["UE.destroy"],
+]
+
+
+async def test_on_a_page_it_is_in_the_snippet_and_no_cache_keeps_it() -> None:
+    visit = Visit(site(says_everything, (start(), body(PAGE))))
+    got = await visit.go("/say")
+    assert in_page(got) == EVERYTHING
+    assert "</script><b>" not in got.text
+    assert got.header("cache-control") == "no-store"
+    assert not got.set_cookies(COOKIE)
+    assert in_page(await visit.go()) == []
+
+
+async def test_over_redirects_and_over_json_it_runs_on_the_next_page_and_once() -> None:
+    visit = Visit(site(says_everything))
+    got = await visit.go("/say", method="POST")
+    assert got.header("cache-control") == "private"
+    for path in ("/redirect", "/json", "/fragment", "/redirect"):
+        assert not (await visit.go(path)).set_cookies(COOKIE)
+    got = await visit.go("/")
+    assert in_page(got) == EVERYTHING
+    assert got.header("cache-control") == "no-store"
+    assert "Max-Age=0" in got.set_cookies(COOKIE)[0]
+    assert in_page(await visit.go("/")) == []
+
+
+async def test_what_several_responses_say_runs_in_order() -> None:
+    n = 0
+
+    def counts(visitor: Visitor) -> None:
+        nonlocal n
+        n += 1
+        visitor.browser.event("step", n=n)
+
+    visit = Visit(site(counts))
+    for _ in range(3):
+        await visit.go("/say")
+    assert [each[2] for each in in_page(await visit.go())] == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "method"),
+    [
+        ("/", {"sec-purpose": "prefetch"}, "GET"),
+        ("/", {"x-sec-purpose": "prefetch", "x-turbo-request-id": "1"}, "GET"),
+        ("/", {"sec-fetch-dest": "empty"}, "GET"),
+        ("/", {}, "HEAD"),
+        ("/fragment", {}, "GET"),
+        ("/fragment", {"hx-request": "true", "hx-history-restore-request": "true"}, "GET"),
+    ],
+)
+async def test_a_response_that_nobody_shows_does_not_use_it_up(path: str, headers: dict[str, str], method: str) -> None:
+    visit = Visit(site(opens))
+    await visit.go("/say")
+    got = await visit.go(path, headers, method=method)
+    assert in_page(got) == []
+    assert not got.set_cookies(COOKIE)
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+@pytest.mark.parametrize("headers", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}])
+async def test_a_page_that_is_fetched_by_script_and_shown(headers: dict[str, str]) -> None:
+    visit = Visit(site(opens))
+    await visit.go("/say")
+    got = await visit.go("/", {"sec-fetch-dest": "empty", **headers})
+    assert in_page(got) == [["userengage", "widget.open"]]
+    assert COOKIE not in visit.jar
+
+
+async def test_a_fragment_after_which_it_waits_and_a_page_that_comes_in_pieces() -> None:
+    said = Visit(site(opens, (start(), body(b"<p>part</p>"))))
+    got = await said.go("/say")
+    assert got.text == "<p>part</p>"
+    assert in_page(await said.go()) == [["userengage", "widget.open"]]
+    # When the start has to go out nobody knows yet whether this becomes a page: both ways, and the id counts it once.
+    late = Visit(site(opens, (start(), body(b"<!doctype html>", more=True), body(b"<html><body>x</body></html>"))))
+    got = await late.go("/say")
+    assert in_page(got) == [["userengage", "widget.open"]]
+    ids = re.search(r"usercom\.run\(\[\[\"(.*?)\"", got.text)
+    again = re.search(r"usercom\.run\(\[\[\"(.*?)\"", (await late.go()).text)
+    assert ids
+    assert again
+    assert ids[1] == again[1]
+
+
+async def test_suppressed_it_waits() -> None:
+    def quiet(visitor: Visitor) -> None:
+        visitor.browser.open()
+        visitor.suppress()
+
+    visit = Visit(site(quiet, (start(), body(PAGE))))
+    assert (await visit.go("/say")).body == PAGE
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+@pytest.mark.parametrize(
+    ("own", "events"),
+    [
+        ([], {}),
+        (["cart, saved"], {"cart": "", "saved": ""}),
+        (["cart", "saved"], {"cart": "", "saved": ""}),
+        (['{"cart":{"n":1,"target":"#a"}}'], {"cart": {"n": 1, "target": "#a"}}),
+    ],
+)
+async def test_for_htmx_it_is_beside_the_applications_own_events(own: list[str], events: dict[str, Any]) -> None:
+    headers = [(b"content-type", b"text/html"), *((b"HX-Trigger", each.encode()) for each in own)]
+    visit = Visit(site(says_everything, (start(headers), body(b"<p>part</p>"))))
+    got = await visit.go("/say", HTMX)
+    assert in_trigger(got) == EVERYTHING
+    trigger = json.loads(got.header("hx-trigger") or "")
+    assert list(trigger) == [*events, "usercom"]
+    assert {name: trigger[name] for name in events} == events
+    assert got.header("cache-control") == "no-store"
+    assert got.text == "<p>part</p>"
+    assert not got.set_cookies(COOKIE)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"hx-redirect": "/"},
+        {"HX-Refresh": "true"},
+        {"hx-trigger": "{broken"},
+        {"hx-trigger": '{"usercom":1}'},
+    ],
+)
+async def test_for_htmx_it_waits_where_the_page_is_left_or_has_no_room(headers: dict[str, str]) -> None:
+    visit = Visit(site(opens, (start({"content-type": "text/html", **headers}), body())))
+    got = await visit.go("/say", HTMX)
+    assert got.header("hx-trigger") == headers.get("hx-trigger") or "usercom" not in str(got.header("hx-trigger"))
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+@pytest.mark.parametrize("path", ["/fragment", "/json"])
+async def test_what_waits_is_heard_by_htmx_and_by_the_bridge(path: str) -> None:
+    for headers in (HTMX, BRIDGE):
+        visit = Visit(site(opens))
+        await visit.go("/say", headers)  # a redirect: the script does not see its headers
+        got = await visit.go(path, headers)
+        if headers is HTMX:
+            assert in_trigger(got) == [["userengage", "widget.open"]]
+        else:
+            assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == [["userengage", "widget.open"]]
+        assert COOKIE not in visit.jar
+
+
+async def test_the_bridge_hears_in_a_header() -> None:
+    got = await Visit(site(says_everything, JSON)).go("/say", BRIDGE)
+    assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == EVERYTHING
+    assert got.body == b"{}"
+
+
+async def test_without_a_secret_key_the_first_use_says_so() -> None:
+    visitor = Visitor({"type": "http", "method": "GET", "path": "/", "headers": []}, NoDelivery(), CONFIG)
+    with pytest.raises(ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with"):
+        visitor.browser.open()
+
+
+async def test_too_much_is_refused_at_the_call_and_loses_nothing() -> None:
+    def floods(visitor: Visitor) -> None:
+        visitor.browser.event("first")
+        for _ in range(6):
+            visitor.browser.event("many", text="x" * 200)
+        with pytest.raises(InvalidCommand, match=f"more than {LIMIT} bytes"):
+            visitor.browser.event("many", text="x" * 200)
+        visitor.browser.event("last")
+
+    visit = Visit(site(floods))
+    got = await visit.go("/say")
+    (cookie,) = got.set_cookies(COOKIE)
+    assert len(cookie.partition(";")[0]) < 2_300
+    said = in_page(await visit.go())
+    assert said[0][1] == "event.first"
+    assert said[-1][1] == "event.last"
+    assert 5 < len(said) < 10
+
+
+async def test_what_waits_counts_as_well() -> None:
+    def much(visitor: Visitor) -> None:
+        visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250])
+
+    visit = Visit(site(much))
+    await visit.go("/say")
+    with pytest.raises(InvalidCommand, match="browser"):
+        await visit.go("/say")
+    assert len(in_page(await visit.go())) == 1
+
+
+@given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
+async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> None:
+    visitor = Visitor(
+        {"type": "http", "method": "GET", "path": "/", "headers": []}, NoDelivery(), config(), flash=Flash(KEYS, "example.com")
+    )
+    try:
+        for _ in range(50):
+            visitor.browser.event("e", **{name: value for name, value in data.items() if name.isidentifier()})
+            visitor.browser.update(**data)
+    except InvalidCommand:
+        pass
+    cookie = Flash(KEYS, None).set_cookie(visitor.seal(), KEY, secure=True)
+    assert len(cookie) < 2_400
+    assert Flash(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY) == visitor.seal()
+
+
+async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        visitor.browser.open()
+        await html(PAGE)(scope, receive, send)
+        with pytest.raises(InvalidCommand, match="the response has begun"):
+            visitor.browser.close()
+
+    got = await call(UserComMiddleware(app, config()))
+    assert in_page(got) == [["userengage", "widget.open"]]
+
+
+async def test_what_user_com_could_never_take_is_refused_at_the_call() -> None:
+    def wrong(visitor: Visitor) -> None:
+        with pytest.raises(InvalidCommand, match="event_type"):
+            visitor.browser.product_event("sku", "bought")
+        with pytest.raises(InvalidCommand, match="apiKey"):
+            visitor.browser.update(apiKey="other")
+        with pytest.raises(InvalidCommand, match="phone_number"):
+            visitor.browser.page_hit(phone_number="12")
+
+    assert in_page(await Visit(site(wrong, (start(), body(PAGE)))).go("/say")) == []
+
+
+async def test_without_consent_nothing_is_said_and_nothing_fails() -> None:
+    app = UserComMiddleware(site(opens).app, config(), consent=lambda _: False)
+    got = await Visit(app).go("/say")
+    assert got.status == 303
+    assert not got.all("set-cookie")
+    no_keys = UserComMiddleware(site(opens).app, CONFIG, consent=lambda _: False)
+    assert (await Visit(no_keys).go("/say")).status == 303
+
+
+async def test_on_a_websocket_there_is_no_page() -> None:
+    visitor = Visitor({"type": "websocket", "path": "/", "headers": []}, NoDelivery(), config())
+    with pytest.raises(InvalidCommand, match="websocket"):
+        _ = visitor.browser
+
+
+# ---- whose it is ----
+
+
+async def test_it_is_said_to_the_visitor_of_whom_it_was_said() -> None:
+    visit = Visit(site(opens))
+    await visit.go("/say")
+    visit.jar["__ca__chat"] = "bbbbbbbbbbbb"  # somebody else, and no reset of ours has seen it
+    assert in_page(await visit.go()) == []
+    assert COOKIE not in visit.jar
+
+
+async def test_said_before_the_first_ping_it_is_the_visitors_under_whatever_key() -> None:
+    visit = Visit(site(opens))
+    del visit.jar["__ca__chat"]
+    await visit.go("/say")
+    visit.jar["__ca__chat"] = KEY
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+@pytest.mark.parametrize("value", ["", "x", "a.b.c", "W10.x.y", "💥".encode().decode("latin-1")])
+async def test_a_cookie_that_we_did_not_write_says_nothing(value: str) -> None:
+    assert in_page(await Visit(site(), **{COOKIE: value}).go()) == []
+
+
+async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, both, new = Flash(KEYS[:1], None), Flash(KEYS, None), Flash(KEYS[1:], None)
+    value = old.set_cookie([["i", "UE.destroy"]], KEY, secure=True).decode().partition(";")[0].partition("=")[2]
+    assert both.load(value, KEY) == [["i", "UE.destroy"]]
+    assert new.load(value, KEY) == []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + MAX_AGE + 2)
+    assert both.load(value, KEY) == []
+
+
+async def test_another_cookie_of_ours_is_no_flash() -> None:
+    from usercom_asgi.companion import Companion
+
+    companion = Companion(KEYS, None)
+    cookie = companion.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
+    assert Flash(KEYS, None).load(cookie, KEY) == []
+
+
+# ---- a reset ----
+
+
+async def test_a_reset_takes_back_what_was_said_before_it(usercom: UserCom) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        visitor.browser.event("of-alice")
+        await visitor.reset_auth()
+        visitor.browser.event("of-nobody")
+
+    async def says(visitor: Visitor) -> None:
+        await (leaves(visitor) if visitor.key == key and COOKIE in visit.jar else _said(visitor))
+
+    async def _said(visitor: Visitor) -> None:
+        visitor.browser.event("of-alice-too")
+
+    key = usercom.new_user()
+    app = site(says, config=usercom.config(secret_keys=KEYS, reset_wait=5))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=key)
+        await visit.go("/say", state=dict(state))
+        await visit.go("/say", state=dict(state))
+        got = await visit.go(state=dict(state))
+    assert in_page(got) == [["userengage", "event.of-nobody", {}]]
+
+
+@pytest.mark.parametrize("asks", [HTMX, BRIDGE])
+async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(asks: dict[str, str], usercom: UserCom) -> None:
+    receipts = []
+
+    async def leaves(visitor: Visitor) -> None:
+        visitor.browser.event("before")
+        receipts.append(await visitor.reset_auth(plan="free"))
+        receipts.append(await visitor.event("after", n=1))
+        receipts.append(await visitor.page_hit(url="http://shop.example.com/x"))
+        receipts.append(await visitor.reset_auth())
+
+    key = usercom.new_user()
+    app = site(leaves, (start({"content-type": "text/html"}), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=key)
+        got = await visit.go("/say", asks, state=dict(state))
+        # The page that follows at once is not waiting for any answer of ours.
+        page = await visit.go(state=dict(state))
+    said = in_trigger(got) or [each[1:] for each in json.loads(got.header("usercom-commands") or "[]")]
+    assert said == [
+        ["userengage", "event.before", {}],
+        ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}],
+        ["userengage", "event.after", {"n": 1}],
+        ["UE.pageHit", {"plan": "free"}],
+    ]
+    assert [each.status for each in receipts] == [Status.SKIPPED] * 4
+    assert not usercom.store.hits, "the widget makes the one new visitor"
+    assert "__ca__chat" not in visit.jar
+    assert got.set_cookies("__ca__reset")[0].startswith(f"__ca__reset={digest(key)}")
+    assert b"widget.js" in page.body
+
+
+async def test_such_a_reset_that_leaves_the_page_after_all(usercom: UserCom) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        visitor.browser.event("before")
+        await visitor.reset_auth(plan="free")
+        await visitor.event("after")
+
+    app = site(leaves, config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", HTMX, state=dict(state))
+        page = await visit.go(state=dict(state))
+        assert in_page(page) == [["userengage", "event.after", {}]]
+        assert civchat(page) == {"apiKey": "ABC123", "plan": "free"}
+        assert page.header("cache-control") == "no-store"
+        # Where the redirect is followed by htmx itself, the page is not left.
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", HTMX, state=dict(state))
+        assert [each[0] for each in in_trigger(await visit.go("/fragment", HTMX, state=dict(state)))] == [
+            "UE.resetAuth",
+            "userengage",
+        ]
+    assert not usercom.store.hits
+
+
+async def test_such_a_reset_needs_no_secret_key_and_says_what_it_loses(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+
+    async def leaves_and_says(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+        await visitor.event("after")
+
+    caplog.set_level(logging.WARNING, "usercom_asgi")
+    for says, then, lines in (
+        (leaves, (start(), body(b"<p>bye</p>")), 0),
+        (leaves, REDIRECT, 0),
+        (leaves_and_says, REDIRECT, 1),
+    ):
+        caplog.clear()
+        app = site(says, then, config=usercom.config())
+        async with lifespan(app) as state:
+            got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", HTMX, state=dict(state))
+        assert len(caplog.messages) == lines, caplog.messages
+        assert in_trigger(got) == ([["UE.resetAuth", {"apiKey": "ABC123"}]] if then is not REDIRECT else [])
+
+
+async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth(user_id="u-2", **{f"a{n}": "x" * 200 for n in range(20)})
+        assert (await visitor.event("huge", **{f"a{n}": "x" * 200 for n in range(20)})).status is Status.DROPPED
+
+    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", HTMX, state=dict(state))
+    assert in_trigger(got) == [["UE.resetAuth", {"apiKey": "ABC123", "user_id": "u-2"}]]
+    assert any("do not fit" in message for message in caplog.messages)
+
+
+async def test_a_logout_that_htmx_sends_twice_is_one(usercom: UserCom) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+
+    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        cookies = {"cookie": f"__ca__chat={usercom.new_user()}", **HTMX}
+        first = await call(app, "/say", headers=cookies, state=dict(state))
+        second = await call(app, "/say", headers=cookies, state=dict(state))
+    assert len(in_trigger(first)) == 1
+    assert in_trigger(second) == []
+
+
+@pytest.mark.parametrize(("who", "said"), [("bob", ["event.welcome"]), ("", [])])
+async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(who: str, said: list[str], usercom: UserCom) -> None:
+    """`browser` cannot await the hook: what it says in a login is meant for whoever has logged in; in a logout, for nobody."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/login":
+            get_visitor(scope).browser.event("welcome")
+            scope["state"]["user"] = who
+            await answers(start({"location": "/", "set-cookie": f"user={who}"}, 303), body())(scope, receive, send)
+        else:
+            await html(PAGE)(scope, receive, send)
+
+    def hook(connection: Any) -> dict[str, str] | None:
+        user = connection.scope["state"].get("user", connection.cookies.get("user"))
+        return {"user_id": user} if user else None
+
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=5), identify=hook)
+    async with lifespan(middleware) as state:
+        visit = Visit(middleware, __ca__chat=usercom.new_user(), user="alice")
+
+        async def go(path: str) -> Recorded:
+            got = await visit.go(path, state=dict(state))
+            for line in got.all("set-cookie"):
+                name, _, value = line.partition(";")[0].partition("=")
+                if name in ("user", "__ca__companion"):
+                    visit.jar[name] = value
+            return got
+
+        await go("/")
+        await go("/login")
+        assert [each[1] for each in in_page(await go("/"))] == said
+
+
+async def test_strings_are_cut_by_option(usercom: UserCom) -> None:
+    long = "x" * 300
+
+    def says(visitor: Visitor) -> None:
+        visitor.identify(first_name=long, company={"name": long})
+        visitor.browser.event("e", text=long)
+
+    got = await Visit(site(says, (start(), body(PAGE)), cut_strings=True)).go("/say")
+    assert civchat(got)["first_name"] == "x" * 40
+    assert civchat(got)["company"] == {"name": "x" * 255}
+    assert in_page(got) == [["userengage", "event.e", {"text": "x" * 255}]]
+
+    async def tells(visitor: Visitor) -> None:
+        await visitor.event(long, text=long)
+        await visitor.product_event("sku", "view", name=long, text=long)
+        await visitor.update(note=long)
+        await visitor.page_hit(note=long)
+        with pytest.raises(InvalidCommand, match="email"):
+            await visitor.update(email=f"{long}@example.com")
+        with pytest.raises(InvalidCommand, match="user_id"):
+            await visitor.update(user_id=long)
+
+    app = site(tells, config=usercom.config(cut_strings=True))
+    async with lifespan(app) as state:
+        await Visit(app, __ca__chat=usercom.new_user()).go("/say", state=dict(state))
+    assert usercom.store.events[0].name == "x" * 255
+    assert usercom.store.events[0].data == {"text": "x" * 255}
+    assert usercom.store.product_events[0].data["name"] == "x" * 255
+    assert usercom.store.updates[0].data == {"note": "x" * 255}
+    assert usercom.store.hits[-1].payload["note"] == "x" * 255

@@ -1,0 +1,13 @@
+// A callback is looked up when it is called: the page may define its functions after this.
+(function (civchat, paths) {
+  Object.keys(paths).forEach(function (name) {
+    civchat[name] = function () {
+      var owner, found = window;
+      paths[name].split(".").forEach(function (step) {
+        owner = found;
+        found = found == null ? found : found[step];
+      });
+      if (typeof found === "function") return found.apply(owner, arguments);
+    };
+  });
+})

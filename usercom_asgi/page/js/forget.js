@@ -1,0 +1,14 @@
+// Runs before widget.js does, which takes a legacy localStorage entry before the cookie, wherever the cookie lives
+// (design.md, "Reset, precisely", step 3). `key` is the new visitor's, or "" while the widget is to make one; `homes` are
+// the domains that the cookie may live on, its own first.
+(function (key, homes) {
+  try { localStorage.removeItem("__ca__chat"); } catch (e) {}
+  var found = document.cookie.match(/(?:^|;\s*)__ca__chat=([^;]*)/);
+  if (!found || found[1] === key) return;
+  homes.forEach(function (home) {
+    document.cookie = "__ca__chat=; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT" + (home ? "; domain=" + home : "");
+  });
+  if (key) {
+    document.cookie = "__ca__chat=" + key + "; path=/; max-age=31536000; SameSite=Lax" + (homes[0] ? "; domain=" + homes[0] : "");
+  }
+})

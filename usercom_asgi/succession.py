@@ -1,0 +1,225 @@
+"""Whose key it is, and how one visitor ends and the next begins: :class:`Succession` (design.md, "Reset, precisely")."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from .browser import BrowserChannel, size
+from .commands import PageHit, ResetAuth
+from .connection import Connection
+from .envelope import RESET_DEADLINE, Envelope, lane_of
+from .errors import InvalidCommand
+from .flash import COOKIE as FLASH
+from .identity import COOKIE, ResetMarker, digest, is_user_key
+from .person import Person
+from .receipts import Receipt, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Scope
+
+    from .attributes import Json
+    from .commands import Command
+    from .config import UserComConfig
+    from .envelope import Delivery
+    from .flash import Flash, Said
+    from .identity import Reset
+    from .login import Login
+
+logger = logging.getLogger("usercom_asgi")
+
+_NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
+_LEFT = "the widget that runs in the page does it"
+_FULL = "too much waits for the page, and after a reset that the page makes nothing else can carry it"
+
+
+class Succession(Connection, Person):
+    """Who the visitor of a request is for User.com, from its first line to its last."""
+
+    # On the class, since most requests never touch them: a visitor is made for every one.
+    _lane: str | None = None
+    _reset: Reset | None = None
+    _has_recalled = False
+    #: This request has asked for a reset.
+    has_reset = False
+    #: ... which is the widget's to make: it is running in the page that asks.
+    is_left_to_page = False
+    _hits: tuple[Receipt, ...] = ()
+    _is_disowned = False
+    _browser: BrowserChannel | None = None
+
+    def __init__(
+        self,
+        scope: Scope,
+        delivery: Delivery,
+        config: UserComConfig,
+        *,
+        login: Login | None = None,
+        flash: Flash | None = None,
+        has_consent: bool = True,
+    ) -> None:
+        super().__init__(scope)
+        self._delivery = delivery
+        self._config = config
+        self._login = login
+        self._flash = flash
+        self._has_consent = has_consent
+
+    @property
+    def key(self) -> str | None:
+        """The visitor's user key; None if there is none, or none yet.
+
+        Whoever holds it can open this visitor's chat: it is a secret, and never a proof of identity.
+        """
+        reset = self.reset
+        if reset is not None:
+            return reset[1].key
+        return self.named_key or (None if self._is_disowned else self._cookie_key)
+
+    @property
+    def named_key(self) -> str | None:
+        """The key that User.com has named in answer to a hit of this request, if it is another than the browser's."""
+        named = next((hit.key for hit in reversed(self._hits) if hit.key is not None), None)
+        return named if named != self._cookie_key else None
+
+    @property
+    def _cookie_key(self) -> str | None:
+        key, marker = self.read_cookie(COOKIE), self.marker
+        return key if is_user_key(key) and not (marker and marker.ended(key)) else None
+
+    @property
+    def was_asked(self) -> bool:
+        """True if somebody wanted to know or to change who this is, or has said something to the page."""
+        return self.has_reset or self._cookies is not None or self._browser is not None
+
+    @property
+    def has_hit(self) -> bool:
+        """True if a page hit was said: its answer may name another key than the browser's."""
+        return bool(self._hits)
+
+    @property
+    def reset(self) -> Reset | None:
+        """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
+        if self._reset is None and not self._has_recalled:
+            self._has_recalled = True
+            marker, key = self.marker, self.read_cookie(COOKIE)
+            if marker and (not is_user_key(key) or marker.ended(key)):
+                self._reset = self._delivery.recall(marker.token)
+                self._lane = marker.token if self._reset else None
+        return self._reset
+
+    @property
+    def browser(self) -> BrowserChannel:
+        """What is said to the page, for its widget to do; see :class:`~usercom_asgi.browser.BrowserChannel`.
+
+        Raises:
+            InvalidCommand: On a websocket, which has no response for it to travel in.
+
+        """
+        if self._browser is None:
+            if self.is_websocket:
+                raise InvalidCommand(
+                    "browser", "a websocket has no response for it to travel in; use the visitor's own helpers"
+                )
+            self._browser = BrowserChannel(self._config, can_travel=self._flash is not None, is_heard=self._has_consent)
+            self._browser.carried = size(self.carried)
+        return self._browser
+
+    @property
+    def has_said(self) -> bool:
+        """True if this request has said something to the page, or taken back what was."""
+        return self._browser is not None or self.has_reset
+
+    @property
+    def carried(self) -> list[Said]:
+        """What earlier responses have said to the page, if it is still the same visitor's."""
+        if self._flash is None or self.has_reset or not self.bears_flash():
+            return []
+        return self._flash.load(self.read_cookie(FLASH), self.key)
+
+    def seal(self) -> list[Said]:
+        """Return what the response has to say to the page; nothing is added to it any more."""
+        if self._browser is None:
+            return self.carried
+        self._browser.is_sealed = True
+        return [*self.carried, *self._browser.said]
+
+    async def start_anew(self, new_user: Mapping[str, Json], *, was_noticed: bool = False) -> Receipt:
+        """End this visitor, and start the next one; see ``reset_auth``. ``was_noticed`` if nobody asked for it."""
+        if self.is_websocket:
+            return Receipt(Status.SKIPPED, "a websocket cannot change the browser's cookie: reset in a request")
+        self._identity = new_user
+        if self.has_reset and self._reset is not None:
+            # One logout is one new visitor, however often it is said; but what is said of the new one counts.
+            return self._say(PageHit(attributes=new_user)) if new_user else self._reset[1]
+        # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
+        click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
+        reset = self._same_click(click)
+        # What was said to the page before a login is noticed is meant for whoever has logged in.
+        kept = was_noticed and bool(new_user)
+        if self.is_htmx or self.is_bridged:
+            self.is_left_to_page = True
+            reset = reset or self._leave_to_page(new_user, kept=kept)
+        else:
+            if self._browser is not None and not kept:
+                self._browser.said.clear()
+            reset = reset or self._begin_anew(ResetAuth(new_user), digest(self.key or self.old_key))
+        if click is not None:
+            self._delivery.remember(click, reset)
+        return self._become(reset)
+
+    def disown(self, person: Mapping[str, Json]) -> None:
+        """Let go of the browser's key: it is somebody else's, and a websocket has no way to change it."""
+        self._identity = person
+        self._is_disowned = True
+
+    def _same_click(self, click: str | None) -> Reset | None:
+        """Return the reset of a logout that was clicked twice: the same browser with the same cookies, seconds ago."""
+        reset = self._delivery.recall(click) if click else None
+        return reset if reset and time.time() - reset[0].at < RESET_DEADLINE else None
+
+    def _begin_anew(self, command: ResetAuth | PageHit, old_key_digest: str) -> Reset:
+        """Ask User.com for a new visitor, whose commands wait in a lane of their own until the key is there."""
+        marker = ResetMarker.new(old_key_digest)
+        self._lane = marker.token
+        reset = (marker, self._submit(command, key=None, may_create=True))
+        self._delivery.remember(marker.token, reset)
+        return reset
+
+    def _leave_to_page(self, new_user: Mapping[str, Json], *, kept: bool) -> Reset:
+        """Have the running widget make the new visitor: nothing else ends the chat that is open in it (step 4)."""
+        said = self.browser.said
+        later = said[:] if kept else []
+        del said[len(said) - len(later) :]
+        if not self.browser.put(ResetAuth(new_user)):
+            logger.warning(
+                "a reset's %d details do not fit into a header: only who the new visitor is goes along", len(new_user)
+            )
+            self.browser.put(ResetAuth(self.names()))
+        said += later
+        return ResetMarker.new(digest(self.key or self.old_key)), Receipt(Status.SKIPPED, _LEFT)
+
+    def _become(self, reset: Reset) -> Receipt:
+        self._reset, self.has_reset = reset, True
+        self._lane = reset[0].token
+        return reset[1]
+
+    def _say(self, command: Command) -> Receipt:
+        if self.is_left_to_page:
+            return Receipt(Status.SKIPPED, _LEFT) if self.browser.put(command) else Receipt(Status.DROPPED, _FULL)
+        key = self.key
+        if self._reset is not None and not self._reset[1].is_final:  # `key` has looked for one
+            return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
+        if key is None and not self.is_identified:
+            return Receipt(Status.SKIPPED, _NO_KEY)
+        return self._submit(command, key=key)
+
+    def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
+        who = self.names()
+        lane = self._lane or lane_of(key, who)
+        return self._delivery.submit(
+            Envelope(command=command, lane=lane, key=key, identity=who, page=self.page(), may_create=may_create)
+        )
