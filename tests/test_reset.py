@@ -179,12 +179,12 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
     """Whether User.com is slow to begin or slow to answer: one call of ours makes one user, and the widget makes none."""
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
-    usercom.faults.latency(0.6, before=slow_before)
+    usercom.faults.latency(1.5, before=slow_before)
     middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_wait=0.05))
     async with lifespan(middleware) as state:
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
-        assert anyio.current_time() - began < 0.5
+        assert anyio.current_time() - began < 1.4
         assert "__ca__chat" not in browser.jar
         page = await browser.get(middleware, state=dict(state))
         # The widget would make a second new user now: it stays out until the answer is there.
@@ -192,7 +192,7 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
         assert "__ca__reset" in browser.jar
         await until(lambda: usercom.store.events)
         await until(lambda: len(usercom.store.users) == 2)
-        await anyio.sleep(0.7 if not slow_before else 0.05)
+        await anyio.sleep(1.8 if not slow_before else 0.2)
         page = await browser.get(middleware, state=dict(state))
     _, new = usercom.store.users
     assert browser.jar == {"__ca__chat": new}
@@ -202,8 +202,8 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
 
 async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(usercom: UserCom) -> None:
     browser = Browser(__ca__chat=usercom.new_user())
-    usercom.faults.latency(0.3)
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.2))
+    usercom.faults.latency(1.0)
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.8))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))
         page = await browser.get(middleware, state=dict(state))
@@ -247,19 +247,19 @@ async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
         usercom.faults.status(500)
     else:
         getattr(usercom.faults, fault)()
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.1, timeout=0.2, grace=0.1))
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.6, timeout=0.2, grace=0.1))
     async with lifespan(middleware) as state:
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
         await browser.get(middleware, state=dict(state))
-        assert anyio.current_time() - began < 1.5
+        assert anyio.current_time() - began < 4  # a call alone takes up to 5 s by default
         assert "__ca__chat" not in browser.jar
         # Known to be down by now: nobody waits for it any more.
         await anyio.sleep(1.2)
         browser = Browser(__ca__chat=old)
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
-        assert anyio.current_time() - began < 0.09
+        assert anyio.current_time() - began < 0.5
 
 
 async def test_a_reset_without_a_lifespan(usercom: UserCom) -> None:

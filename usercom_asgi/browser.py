@@ -99,7 +99,28 @@ class BrowserChannel:
 
     def put(self, command: Command) -> bool:
         """Say a command to the page if there is room: for what was said elsewhere, and is the page's to do."""
-        said = cast("Said", [_new_id(), *self._call(command)])
+        return self._put(cast("Said", [_new_id(), *self._call(command)]))
+
+    def reset(self, new_user: Mapping[str, Json], names: Mapping[str, Json], reset_id: str, *, keep: bool) -> bool:
+        """Say a reset, which always has room; false if something else has had to go.
+
+        ``names`` are the details to fall back on; ``keep`` if what was said is meant for the new visitor. A reset that is said
+        in two answers, since somebody has clicked twice, has one id: it is made once.
+        """
+        later = self.said if keep else []
+        self.carried, self.said = 0, [] if keep else self.said
+        fits = False
+        nobody: Mapping[str, Json] = {}
+        for details in (new_user, names, nobody):
+            said = cast("Said", [reset_id, *self._call(ResetAuth(details))])
+            fits = self._put(said)
+            if fits:
+                break
+        else:
+            self.said = [said]
+        return all([details is new_user and fits, *(self._put(each) for each in later)])
+
+    def _put(self, said: Said) -> bool:
         if self.is_sealed or not self._has_room_for(said):
             return False
         self.said.append(said)
@@ -154,12 +175,12 @@ def since_reset(said: Sequence[Said]) -> list[Said]:
     return list(said[resets[-1] :]) if resets else list(said)
 
 
-def for_fresh_page(said: Sequence[Said]) -> tuple[list[Said], Mapping[str, Json]]:
-    """Return what a page says that is about to load its widget, and who it is told that the visitor is.
+def for_fresh_page(said: Sequence[Said]) -> tuple[list[Said], Mapping[str, Json] | None]:
+    """Return what a page says that is about to load its widget, and who a reset has said that the visitor is now.
 
     A reset is not repeated there: the cookie is gone, so its widget starts with a new visitor anyway.
     """
     if not said or said[0][1] != RESET:
-        return list(said), {}
+        return list(said), None
     details = cast("dict[str, Json]", said[0][2])
     return list(said[1:]), {name: value for name, value in details.items() if name != "apiKey"}

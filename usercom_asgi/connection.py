@@ -95,8 +95,7 @@ class Connection:
         headers = self.headers
         # A browser tells a host without https nothing of what the answer is for.
         shown = headers.get(b"sec-fetch-dest", b"" if self.is_bridged else b"document") in _WINDOWS
-        taken = self._is_boosted or b"x-turbo-request-id" in headers
-        return self._method != "HEAD" and (shown or taken) and not self.is_prefetch
+        return self._method != "HEAD" and (shown or self.is_swapped) and not self.is_prefetch
 
     @property
     def is_prefetch(self) -> bool:
@@ -108,7 +107,7 @@ class Connection:
     def is_htmx(self) -> bool:
         """True if htmx asks for a part of the page that it is in, and will look at ``HX-Trigger``."""
         headers = self.headers
-        whole = self._is_boosted or b"hx-history-restore-request" in headers
+        whole = headers.get(b"hx-boosted") == b"true" or b"hx-history-restore-request" in headers
         return headers.get(b"hx-request") == b"true" and not whole and not self.is_prefetch
 
     @property
@@ -117,8 +116,14 @@ class Connection:
         return BRIDGE in self.headers.get(b"accept", b"") and not self.is_prefetch
 
     @property
-    def _is_boosted(self) -> bool:
-        return self.headers.get(b"hx-boosted") == b"true"
+    def is_swapped(self) -> bool:
+        """True if Turbo or a boosted link of htmx asks: the answer's page takes the place of the one that is shown."""
+        return self.headers.get(b"hx-boosted") == b"true" or b"x-turbo-request-id" in self.headers
+
+    @property
+    def has_running_widget(self) -> bool:
+        """True if the page that asks stays, and with it the widget that runs in it: only it can end what it shows."""
+        return (self.is_htmx or self.is_bridged or self.is_swapped) and not self.is_prefetch
 
     @property
     def old_key(self) -> str | None:

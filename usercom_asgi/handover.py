@@ -38,7 +38,7 @@ class Handover:
     other_cookies: list[bytes] = field(default_factory=list[bytes])
     #: What the page's snippet says, and who it is told that the visitor is.
     commands: list[Said] = field(default_factory=list["Said"])
-    introduction: Mapping[str, Json] = field(default_factory=dict[str, "Json"])
+    introduction: Mapping[str, Json] | None = None
 
 
 def hand_over(visitor: Visitor, flash: Flash | None, start: Message, *, is_page: bool) -> Handover:
@@ -52,6 +52,8 @@ def hand_over(visitor: Visitor, flash: Flash | None, start: Message, *, is_page:
             return Handover(headers, page_cookies=ends, other_cookies=ends)
     said = since_reset(said)
     commands, introduction = for_fresh_page(said)
+    if visitor.is_swapped and introduction is not None:
+        commands, introduction = said, None  # it inherits the running widget, which has to be told of the reset
     if said and not is_new:
         waits: list[bytes] = []  # it does so already
     elif flash is not None:

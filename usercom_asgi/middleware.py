@@ -154,6 +154,6 @@ class UserComMiddleware:
         before = forget_script(transition.new_key, transition.homes) if transition else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
         if handover is not None:
-            settings = {**handover.introduction, **settings}
+            settings = {**(handover.introduction or {}), **settings}
         after = self._scripts + (commands_script(handover.commands) if handover else "")
         return render(settings, self.config.widget_url, before=before, after=after)

@@ -84,6 +84,7 @@ class Responder:
             if self._concerns_us(message):
                 await self._begin(message)
             else:
+                self._visitor.is_sealed = True
                 await self._send(message)
 
     def _concerns_us(self, start: Message) -> bool:
@@ -106,6 +107,7 @@ class Responder:
         try:
             ready = await self._prepare(start)
         except Exception:
+            self._visitor.is_sealed = True
             # The page wins: whatever fails here, the response goes out as the application made it.
             logger.exception("a response passes unchanged: an error in usercom-asgi")
             ready = start
@@ -131,6 +133,7 @@ class Responder:
         elif visitor.has_hit:
             start = with_cookies(start, settle_key(visitor, self._config))
         handover = None
+        visitor.is_sealed = True
         if visitor.has_said or self._bears_flash():
             handover = hand_over(visitor, self._flash, start, is_page=reason is None)
             start = {**start, "headers": handover.headers or start["headers"]}
@@ -143,8 +146,11 @@ class Responder:
     async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
         """Notice a login or a logout; return the start with the cookie that remembers it."""
         changes = self._method not in ("GET", "HEAD") or bool(values(start["headers"], b"set-cookie"))
-        if is_page or (changes and login.knew_somebody(self._visitor)):
-            await self._visitor.know()
+        visitor = self._visitor
+        # What is said to the page is not awaited, so nobody has asked yet whose page it is.
+        speaks = visitor.has_said or (self._bears_flash() and visitor.has_running_widget)
+        if is_page or speaks or (changes and login.knew_somebody(visitor)):
+            await visitor.know()
         return with_cookies(start, login.cookies(self._visitor))
 
     def _make_page(self, start: Message, transition: Transition | None, handover: Handover | None) -> Page:

@@ -45,7 +45,9 @@ class Succession(Connection, Person):
     _has_recalled = False
     #: This request has asked for a reset.
     has_reset = False
-    #: ... which is the widget's to make: it is running in the page that asks.
+    #: The response has begun.
+    is_sealed = False
+    #: This request has asked for a reset that is the widget's to make: it runs in the page that asks.
     is_left_to_page = False
     _hits: tuple[Receipt, ...] = ()
     _is_disowned = False
@@ -126,6 +128,7 @@ class Succession(Connection, Person):
                 )
             self._browser = BrowserChannel(self._config, can_travel=self._flash is not None, is_heard=self._has_consent)
             self._browser.carried = size(self.carried)
+            self._browser.is_sealed = self.is_sealed
         return self._browser
 
     @property
@@ -142,6 +145,7 @@ class Succession(Connection, Person):
 
     def seal(self) -> list[Said]:
         """Return what the response has to say to the page; nothing is added to it any more."""
+        self.is_sealed = True
         if self._browser is None:
             return self.carried
         self._browser.is_sealed = True
@@ -157,16 +161,16 @@ class Succession(Connection, Person):
             return self._say(PageHit(attributes=new_user)) if new_user else self._reset[1]
         # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
         click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
-        reset = self._same_click(click)
+        earlier = self._same_click(click)
         # What was said to the page before a login is noticed is meant for whoever has logged in.
         kept = was_noticed and bool(new_user)
-        if self.is_htmx or self.is_bridged:
-            self.is_left_to_page = True
-            reset = reset or self._leave_to_page(new_user, kept=kept)
+        if self.has_running_widget and not self.is_sealed:
+            reset = self._leave_to_page(new_user, earlier, kept=kept)
         else:
-            if self._browser is not None and not kept:
-                self._browser.said.clear()
-            reset = reset or self._begin_anew(ResetAuth(new_user), digest(self.key or self.old_key))
+            if self._browser is not None:
+                self._browser.carried = 0
+                self._browser.said = self._browser.said if kept else []
+            reset = earlier or self._begin_anew(ResetAuth(new_user), digest(self.key or self.old_key))
         if click is not None:
             self._delivery.remember(click, reset)
         return self._become(reset)
@@ -189,18 +193,17 @@ class Succession(Connection, Person):
         self._delivery.remember(marker.token, reset)
         return reset
 
-    def _leave_to_page(self, new_user: Mapping[str, Json], *, kept: bool) -> Reset:
+    def _leave_to_page(self, new_user: Mapping[str, Json], earlier: Reset | None, *, kept: bool) -> Reset:
         """Have the running widget make the new visitor: nothing else ends the chat that is open in it (step 4)."""
-        said = self.browser.said
-        later = said[:] if kept else []
-        del said[len(said) - len(later) :]
-        if not self.browser.put(ResetAuth(new_user)):
-            logger.warning(
-                "a reset's %d details do not fit into a header: only who the new visitor is goes along", len(new_user)
-            )
-            self.browser.put(ResetAuth(self.names()))
-        said += later
-        return ResetMarker.new(digest(self.key or self.old_key)), Receipt(Status.SKIPPED, _LEFT)
+        reset = earlier
+        if reset is None or reset[1].status is not Status.SKIPPED:
+            reset = ResetMarker.new(digest(self.key or self.old_key)), Receipt(Status.SKIPPED, _LEFT)
+        elif not kept:
+            self.browser.said = []  # the other answer's reset may be over before these would be said
+        if not self.browser.reset(new_user, self.names(), digest(reset[0].token), keep=kept):
+            logger.warning("a reset's details (%d) do not all fit into a header: some are left out", len(new_user))
+        self.is_left_to_page = True
+        return reset
 
     def _become(self, reset: Reset) -> Receipt:
         self._reset, self.has_reset = reset, True

@@ -48,6 +48,7 @@ async def home(request: Request) -> Response:
     script = f'<script src="/htmx-{request.query_params["htmx"]}.js"></script>' if "htmx" in request.query_params else ""
     actions = "".join(f'<button id="{name}" hx-post="/{name}" hx-target="#part">{name}</button>' for name in ("say", "logout"))
     forms = '<form method="post" action="/hop/3"><button id="hop">hop</button></form><a id="again" href="/">again</a>'
+    script += WRAPPER if "wrapped" in request.query_params else ""
     return HTMLResponse(f'<html><head>{SPY}{script}</head><body><div id="part">{actions}</div>{forms}</body></html>')
 
 
@@ -86,6 +87,14 @@ async def logout(request: Request) -> Response:
     return HTMLResponse("<p id='done'>done</p>")
 
 
+async def echo(request: Request) -> Response:
+    return JSONResponse(dict(request.headers))
+
+
+async def away(request: Request) -> Response:
+    return RedirectResponse(request.query_params["to"])
+
+
 async def destroy(request: Request) -> Response:
     get_visitor(request).browser.destroy()
     return HTMLResponse(f"<html><head>{SPY}</head><body>no chat here</body></html>")
@@ -100,6 +109,8 @@ def site(config: UserComConfig) -> Starlette:
             Route("/hop/{n:int}", hop, methods=["GET", "POST"]),
             Route("/logout", logout, methods=["POST"]),
             Route("/kept", kept),
+            Route("/echo", echo, methods=["GET", "POST"]),
+            Route("/away", away),
             Route("/destroy", destroy),
         ],
         middleware=[Middleware(UserComMiddleware, config=config)],
@@ -170,7 +181,7 @@ def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: UserCom
     page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
     page.reload()
     page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
-    page.wait_for_timeout(200)
+    page.wait_for_timeout(300)
     assert [each.data["n"] for each in usercom.store.events] == [3, 2, 1]
 
 
@@ -180,7 +191,8 @@ def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(page: Page, url: s
     assert KEPT["page"].count("event.hop") == 1
     for _ in range(2):
         visit(page, f"{url}/kept")
-    page.wait_for_timeout(200)
+        eventually(lambda: usercom.store.events)
+    page.wait_for_timeout(300)
     assert len(usercom.store.events) == 1
 
 
@@ -283,9 +295,21 @@ def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(page: Page
     assert list(usercom.store.users) == [old, key_of(page)]
 
 
+# A page that has wrapped fetch before the bridge has, as for CSRF or tracing.
+WRAPPER = """<script>
+var original = fetch;
+window.fetch = function (url, options) {
+  if (typeof url === "string" && url.startsWith("/echo")) {
+    options = options || {};
+    options.headers = Object.assign({}, options.headers, {"X-CSRF": "t"});
+  }
+  return original(url, options);
+};</script>"""
+
+
 @BRIDGE
 def test_the_bridge_breaks_no_request_of_the_page(page: Page, url: str) -> None:
-    visit(page, url)
+    visit(page, f"{url}/?wrapped")
     told = page.evaluate(
         """async () => {
           const all = [];
@@ -303,3 +327,58 @@ def test_the_bridge_breaks_no_request_of_the_page(page: Page, url: str) -> None:
     )
     assert told[0] == told[1] == "TypeError"
     assert told[3:] == ["AbortError", "hello", 200]
+    assert page.evaluate("[XMLHttpRequest.prototype.open.name, XMLHttpRequest.prototype.send.length]") == ["open", 0]
+
+
+@BRIDGE
+@pytest.mark.parametrize(
+    "headers", ['{"Content-Type": "a/b", accept: "c/d"}', 'new Headers({"Content-Type": "a/b"})', '[["Content-Type", "a/b"]]']
+)
+def test_headers_reach_the_server_in_the_form_in_which_the_page_gives_them(page: Page, url: str, headers: str) -> None:
+    visit(page, url)
+    seen = page.evaluate(f"""fetch("/echo", {{method: "POST", body: "{{}}", headers: {headers}}}).then((r) => r.json())""")
+    assert seen["content-type"] == "a/b"
+    assert seen["accept"] == ("c/d, application/x-usercom" if "c/d" in headers else "*/*, application/x-usercom")
+    if headers.startswith("{"):
+        visit(page, f"{url}/?wrapped")
+        seen = page.evaluate(f"""fetch("/echo", {{method: "POST", body: "{{}}", headers: {headers}}}).then((r) => r.json())""")
+        assert (seen["content-type"], seen["x-csrf"]) == ("a/b", "t")
+        assert seen["accept"] == "c/d, application/x-usercom"
+        seen = page.evaluate("""fetch(new Request("/echo", {headers: {"X-Own": "o"}})).then((r) => r.json())""")
+        assert seen["x-own"] == "o"
+
+
+@BRIDGE
+def test_another_host_is_neither_asked_nor_heard(page: Page, url: str) -> None:
+    """A redirect may lead there, and what is no simple request would need the other host's leave."""
+
+    async def foreign(request: Request) -> Response:
+        everybody = {"access-control-allow-origin": "*", "access-control-expose-headers": "usercom-commands"}
+        said = '[["e1","userengage","event.evil",{}]]'
+        return JSONResponse(dict(request.headers), headers={**everybody, "usercom-commands": said})
+
+    with serve_app(Starlette(routes=[Route("/echo", foreign)])) as port:
+        visit(page, url)
+        there = f"http://127.0.0.1:{port}/echo"
+        for asks in (f"fetch('/away?to={there}')", f"fetch('{there}')"):
+            assert page.evaluate(f"{asks}.then((r) => r.status)") == 200
+        seen = page.evaluate(f"""() => {{
+          var frame = document.createElement("iframe");
+          document.body.append(frame);
+          return fetch(new frame.contentWindow.Request("{there}")).then((r) => r.json());
+        }}""")
+        assert "usercom" not in seen["accept"]
+        for accept in ("a" * 106 + "/b", ""):
+            status = page.evaluate(
+                """([path, accept]) => new Promise(function (done) {
+                  var request = new XMLHttpRequest();
+                  request.open("GET", path);
+                  request.setRequestHeader("Accept", accept);
+                  request.onloadend = function () { done(request.status) };
+                  request.send();
+                })""",
+                [f"/away?to={there}", accept],
+            )
+            assert status == 200
+        page.wait_for_timeout(200)
+        assert page.evaluate("said") == []

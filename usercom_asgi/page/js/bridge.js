@@ -11,48 +11,82 @@
   }
 
   function withType(accept) {
-    var both = (accept || "*/*") + ", " + TYPE;
+    var both = (accept == null ? "*/*" : accept) + ", " + TYPE;
     return both.length > 128 ? accept : both;
   }
 
-  function hear(text) {
-    if (!text) return;
+  // In the form in which the page gives them: it may have wrapped fetch before us, and read them there.
+  function withAccept(given) {
+    var accept = withType(new Headers(given || {}).get("Accept"));
+    function isOther(name) { return !/^accept$/i.test(name); }
+    if (accept == null) return given;
+    if (Array.isArray(given)) {
+      return given.filter(function (pair) { return isOther(pair[0]); }).concat([["Accept", accept]]);
+    }
+    if (given && typeof given.append === "function") {
+      var headers = new Headers(given);
+      headers.set("Accept", accept);
+      return headers;
+    }
+    var copy = {};
+    Object.keys(given || {}).filter(isOther).forEach(function (name) { copy[name] = given[name]; });
+    copy.Accept = accept;
+    return copy;
+  }
+
+  // Only from our own host: a request may have been redirected to another one.
+  function hear(address, text) {
+    if (!text || !address || !isOurs(address)) return;
     try { w.usercom.run(JSON.parse(text)); } catch (error) { setTimeout(function () { throw error; }); }
   }
 
+  function named(wrapper, original) {
+    Object.defineProperty(wrapper, "name", { value: original.name, configurable: true });
+    Object.defineProperty(wrapper, "length", { value: original.length, configurable: true });
+    return wrapper;
+  }
+
   var fetch = w.fetch;
-  w.fetch = function (input, init) {
-    if (!isOurs(input instanceof Request ? input.url : input)) return fetch.apply(this, arguments);
-    var request;
+  w.fetch = named(function (input, init) {
+    var isRequest = input && typeof input === "object" && typeof input.url === "string";
+    if (!arguments.length || !isOurs(isRequest ? input.url : input)) return fetch.apply(this, arguments);
+    var with_ = init;
     try {
-      request = new Request(input, init);
-      request.headers.set("Accept", withType(request.headers.get("Accept")));
-    } catch (e) {
-      return fetch.apply(this, arguments); // let it tell what is wrong
-    }
-    return fetch.call(this, request).then(function (response) {
-      hear(response.headers.get(SAYS));
+      var given = init && init.headers != null ? init.headers : isRequest ? input.headers : undefined;
+      with_ = Object.assign({}, init, { headers: withAccept(given) });
+    } catch (e) {} // let it tell what is wrong
+    return fetch.call(this, input, with_).then(function (response) {
+      if (response && response.type === "basic") hear(response.url, response.headers.get(SAYS));
       return response;
     });
-  };
+  }, fetch);
 
   var xhr = XMLHttpRequest.prototype, open = xhr.open, send = xhr.send, setRequestHeader = xhr.setRequestHeader;
-  var accepts = new WeakMap(); // of each request that is ours: the Accept that the page has given it
-  xhr.open = function (method, address) {
+  var accepts = new WeakMap(); // of each request that is ours: the Accept that the page has given it, or null
+  xhr.open = named(function (method, address) {
     accepts.delete(this);
-    if (isOurs(address)) accepts.set(this, "");
+    if (isOurs(address)) accepts.set(this, null);
     return open.apply(this, arguments);
-  };
-  xhr.setRequestHeader = function (name, value) {
-    if (accepts.has(this) && /^accept$/i.test(name)) accepts.set(this, value);
+  }, open);
+  xhr.setRequestHeader = named(function (name, value) {
+    if (accepts.has(this) && /^accept$/i.test(name)) {
+      var before = accepts.get(this);
+      accepts.set(this, before == null ? String(value) : before + ", " + value); // as the browser joins them
+    }
     return setRequestHeader.apply(this, arguments);
-  };
-  xhr.send = function () {
+  }, setRequestHeader);
+  xhr.send = named(function () {
     if (accepts.has(this)) {
-      // A header that is set twice is joined.
-      setRequestHeader.call(this, "Accept", accepts.get(this) ? TYPE : withType());
-      this.addEventListener("load", function () { hear(this.getResponseHeader(SAYS)); }, { once: true });
+      var given = accepts.get(this);
+      accepts.delete(this);
+      try {
+        if (given == null) setRequestHeader.call(this, "Accept", withType(null));
+        else if (withType(given) !== given) setRequestHeader.call(this, "Accept", TYPE);
+        this.addEventListener("loadend", function () {
+          hear(this.responseURL, this.getResponseHeader(SAYS));
+        }, { once: true });
+      } catch (e) {} // let send() tell what is wrong
     }
     return send.apply(this, arguments);
-  };
+  }, send);
 })

@@ -63,10 +63,8 @@
     }
     function go() {
       w.removeEventListener("beforeunload", wait);
-      if (w.UE) {
-        forget();
-        w.UE.resetAuth(details);
-      }
+      attempt(forget);
+      attempt(function () { if (w.UE) w.UE.resetAuth(details); });
       resume(200);
     }
     // What follows is said of the new visitor, whose key the widget writes down when it has it.
