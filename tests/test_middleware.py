@@ -83,9 +83,7 @@ async def test_head_is_honest() -> None:
 async def test_a_broken_content_length_of_the_application(length: str) -> None:
     got = await call(wrap(html(PAGE, headers={"content-length": length})))
     assert CIVCHAT in got.body
-    declared = got.header("content-length")
-    # What cannot be believed goes; a lie stays as large a lie as it was.
-    assert declared is None or int(declared) - int(length) == len(got.body) - len(PAGE)
+    assert got.header("content-length") == str(len(got.body))
 
 
 async def test_headers_shared_between_responses_stay_as_they_are() -> None:

@@ -102,13 +102,21 @@ class Login:
     def _last(self, visitor: Visitor) -> str | None:
         return self._companion.remembered(visitor.read_cookie(COOKIE))
 
+    def _clean(self, person: Mapping[str, Any]) -> dict[str, Json]:
+        """Leave out what User.com cannot take. Whoever it is, the last one is gone: that must not hang on a phone number."""
+        cleaned: dict[str, Json] = {}
+        for name, value in person.items():
+            try:
+                cleaned |= clean_attributes({name: value}, cut=self._cuts)
+            except InvalidCommand as error:
+                logger.error("the identify hook gives what User.com cannot take, which is left out: %s", error)  # noqa: TRY400
+        return cleaned
+
     async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
         try:
             answer = self._hook(HTTPConnection(scope))
             person = await answer if inspect.isawaitable(answer) else answer
-            return clean_attributes(person or {}, cut=self._cuts)
-        except InvalidCommand as error:
-            logger.error("the identify hook names somebody whom User.com cannot take: %s", error)  # noqa: TRY400
+            return self._clean(person or {})
         except Exception:
             logger.exception("the identify hook failed: the visitor stays who they were")
         return None

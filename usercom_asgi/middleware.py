@@ -18,7 +18,7 @@ from .errors import ConfigurationError
 from .flash import Flash
 from .login import IdentifyHook, Login
 from .page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script
-from .responder import Responder
+from .responder import Responder, ending
 from .state import STATE_KEY
 from .visitor import Visitor
 
@@ -101,8 +101,8 @@ class UserComMiddleware:
             return
         state = scope.setdefault("state", {})
         if self._asks and not await has_consent(self._consent, scope, self.config):
-            state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
-            await self.app(scope, receive, send)
+            visitor = state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
+            await self.app(scope, receive, ending(send, visitor, self.config))
             return
         runtime = self._client.delivery if self._client else state.get(_RUNTIME) or self._loop_runtime.get()
         if runtime is None:

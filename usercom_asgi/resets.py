@@ -73,6 +73,11 @@ def settle_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     return _Place(visitor.host, visitor.is_secure, config.cookie_domain).cookies(visitor.named_key)
 
 
+def end_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
+    """Return the ``Set-Cookie`` values that end the visitor's key, and make no new one."""
+    return _Place(visitor.host, visitor.is_secure, config.cookie_domain).cookies(None)
+
+
 def _is_ours(visitor: Visitor) -> bool:
     """Tell whether our own call may still make the new visitor."""
     reset = visitor.reset

@@ -9,7 +9,7 @@ from .handover import hand_over
 from .page.eligibility import may_be_html, why_not
 from .page.headers import header_list, private, values, vary_on_cookie, with_cookies
 from .page.page import Page
-from .resets import settle_key, settle_reset
+from .resets import end_key, settle_key, settle_reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,3 +167,14 @@ class Responder:
 
     def _bears_flash(self) -> bool:
         return self._flash is not None and self._visitor.bears_flash()
+
+
+def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
+    """Return a ``send`` for a visitor who has not consented: at a logout it ends the key that came before the refusal."""
+
+    async def send_on(message: Message) -> None:
+        if message["type"] == "http.response.start" and visitor.has_reset and visitor.has_cookie:
+            message = with_cookies({**message, "headers": header_list(message)}, end_key(visitor, config))
+        await send(message)
+
+    return send_on

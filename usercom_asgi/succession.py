@@ -99,7 +99,7 @@ class Succession(Connection, Person):
 
     @property
     def has_hit(self) -> bool:
-        """True if a page hit was said: its answer may name another key than the browser's."""
+        """True if something was said whose answer may name another key than the browser's."""
         return bool(self._hits)
 
     @property
@@ -164,7 +164,7 @@ class Succession(Connection, Person):
         earlier = self._same_click(click)
         # What was said to the page before a login is noticed is meant for whoever has logged in.
         kept = was_noticed and bool(new_user)
-        if self.has_running_widget and not self.is_sealed:
+        if self.has_running_widget and self._has_consent and not self.is_sealed:
             reset = self._leave_to_page(new_user, earlier, kept=kept)
         else:
             if self._browser is not None:
@@ -216,9 +216,12 @@ class Succession(Connection, Person):
         key = self.key
         if self._reset is not None and not self._reset[1].is_final:  # `key` has looked for one
             return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
-        if key is None and not self.is_identified:
+        if key is None and not self.is_identified and self._has_consent:
             return Receipt(Status.SKIPPED, _NO_KEY)
-        return self._submit(command, key=key)
+        receipt = self._submit(command, key=key)
+        if key is None or isinstance(command, PageHit):
+            self._hits += (receipt,)  # its answer names a key
+        return receipt
 
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
         who = self.names()

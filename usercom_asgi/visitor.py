@@ -57,11 +57,8 @@ class Visitor(Succession, Appearance):
         )
         if self._creates and self.key is None and not self.is_identified and self.reset is None:
             # A reset without anybody before it: the same care is due, or the widget makes the visitor a second time.
-            receipt = self._become(self._begin_anew(command, digest(None)))
-        else:
-            receipt = self._say(command)
-        self._hits += (receipt,)
-        return receipt
+            return self._become(self._begin_anew(command, digest(None)))
+        return self._say(command)
 
     async def event(self, name: str, /, **data: Any) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.

@@ -40,10 +40,10 @@ def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> H
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-def for_changed_body(headers: HeaderList, added: int | None) -> HeaderList:
+def for_changed_body(headers: HeaderList, length: int | None) -> HeaderList:
     """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
 
-    ``added`` is by how many bytes the body grows; None if that is not known yet, then the length is left out.
+    ``length`` is the body's, which replaces the one that is given; None if it is not known yet, then that is left out.
     """
     changed: HeaderList = []
     for pair in headers:
@@ -51,8 +51,8 @@ def for_changed_body(headers: HeaderList, added: int | None) -> HeaderList:
         if lower not in _UNTRUE:
             changed.append(pair)
         elif lower == b"content-length":
-            if added is not None and pair[1].strip().isdigit():
-                changed.append((pair[0], b"%d" % (int(pair[1]) + added)))
+            if length is not None:
+                changed.append((pair[0], b"%d" % length))
         elif lower == b"etag":
             value = pair[1].lstrip()
             changed.append((pair[0], value if value.startswith(b"W/") else b"W/" + value))

@@ -1,105 +1,238 @@
-"""Splices bytes into a stream before its last ``</body>``, with a bounded hold-back."""
+"""Splices bytes into a document: before the ``</body>`` that ends it, in one piece or in a stream."""
 
 from __future__ import annotations
 
 import re
+from collections import deque
 
-#: A ``</body>`` with more than this behind it was text in a script; let it go (design.md, "Decisions on pages").
+from .markup import read
+
+#: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
+#: Of a document up to this size all markup is read; of a longer one the end, unless that looks odd.
+_ALL = 64 * 1024
+_SOME = 8 * 1024
 
-# A tag's name ends at white space, a slash or ">" (HTML standard, 13.2.5.10).
-_AFTER_NAME = frozenset({b"\t", b"\n", b"\f", b"\r", b" ", b"/", b">"})
-_DOCUMENT = re.compile(rb"<(?:[hH][tT][mM][lL]|[bB][oO][dD][yY])[\t\n\f\r />]")
+_CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
+_HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
+_DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
+# A page that loads the widget, or configures it, by itself.
+_SNIPPET = re.compile(rb"civchat\s*=|<script\b[^>]*\ssrc\s*=\s*[\"']?[^\"'>\s]*/widget\.js", re.IGNORECASE)
+_CLEAN_TAILS = frozenset({b"</html>", b""})
 _CLOSE_LENGTH = len(b"</body>")
-_ENDS = frozenset({b"</html>", b""})
-# One byte less than the tag, so that one over a chunk's edge is seen whole next time.
-_OVERLAP = _CLOSE_LENGTH - 1
+#: Of a tag that is not finished at a chunk's end or at the document's so much is held back.
+_LONGEST_REST = 1024
 # Above this, sending three pieces costs less than joining them.
 _JOIN_BELOW = 64 * 1024
 
-
-class Injector:
-    """Takes a body in chunks of any size and gives it back with the snippet in it.
-
-    What is given back is, joined, the body with the snippet before its last ``</body>``; at the end if there is none but the
-    body is a document (it has ``<html`` or ``<body``); and unchanged if it is a fragment.
-    """
-
-    __slots__ = ("_holds_candidate", "held", "injected", "is_document", "snippet")
-
-    def __init__(self, snippet: bytes) -> None:
-        self.snippet = snippet
-        #: The snippet has been given out.
-        self.injected = False
-        #: ``<html``, ``<body`` or ``</body`` was seen: the snippet will go in, at the end if nowhere else.
-        self.is_document = False
-        #: Bytes of the body that were taken and not given back yet.
-        self.held = b""
-        self._holds_candidate = False
-
-    def feed(self, chunk: bytes, *, last: bool) -> list[bytes]:
-        """Take the next bytes of the body; return those that may go out, in order."""
-        known = len(self.held)
-        data = self.held + chunk if known else chunk
-        # What was searched already is not searched again, but for the edge.
-        found = _last_close(data, max(0, known - _OVERLAP))
-        if found >= 0:
-            self.is_document = self._holds_candidate = True
-            ready, self.held = data[:found], data[found:]
-        elif self._holds_candidate and len(data) <= HOLD:
-            ready, self.held = b"", data
-        else:
-            ready, self.held = (data, b"") if last else _without_edge(data)
-            self._holds_candidate = False
-        if not self.is_document:
-            self.is_document = _DOCUMENT.search(data) is not None
-        return self._finish(ready) if last else [ready] if ready else []
-
-    def flush(self) -> bytes:
-        """Give back what is held, with no more to come before something else."""
-        held, self.held = self.held, b""
-        self._holds_candidate = False
-        return held
-
-    def _finish(self, ready: bytes) -> list[bytes]:
-        rest, self.held = self.held, b""
-        if not self.is_document:
-            return [ready + rest] if ready or rest else []
-        self.injected = True
-        return [part for part in (ready, self.snippet, rest) if part]
+FRAGMENT = "the body is a fragment, without <html>, <body> or </body>"
+FRAMES = "the body is a frameset, which shows no scripts"
+OPEN = "the document ends inside of a comment, a script or the like"
+OWN = "the page brings the widget by itself"
+_DONE = "the snippet stands in the head"
 
 
-def inject(page: bytes, snippet: bytes) -> list[bytes] | None:
-    """Return a whole page with the snippet in it, in one piece or more; None if it is no document.
+class Document:
+    """What of a document has been seen so far."""
 
-    What :class:`Injector` does, for the page that comes in one chunk: most do, and so it is copied only once.
-    """
-    place = _last_close(page)
+    __slots__ = ("has_body", "has_frames", "has_html", "has_own")
+
+    def __init__(self) -> None:
+        self.has_html = self.has_body = self.has_frames = self.has_own = False
+
+    def look(self, data: bytes) -> None:
+        """Look at the next bytes; what is cut by their edges is to come again."""
+        if not self.has_body:
+            for tag in _DOCUMENT.finditer(data):
+                self.has_html = True
+                if tag[1]:
+                    self.has_body = True
+                    break
+                self.has_frames = self.has_frames or tag[2] is not None
+        if not self.has_own and (data.find(b"civchat") >= 0 or data.find(b"/widget.js") >= 0):
+            self.has_own = _SNIPPET.search(data) is not None
+
+    def why_not(self) -> str | None:
+        """Return the reason to add nothing, as far as it is known."""
+        if self.has_own:
+            return OWN
+        return FRAMES if self.has_frames and not self.has_body else None
+
+    def opened(self, snippet: bytes) -> bytes:
+        """Return the snippet so that it stands in the body: a page may leave out the tag, and end with its head."""
+        return snippet if self.has_body else b"<body>" + snippet
+
+
+def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes] | str:
+    """Return a whole page with the snippet in it, in one piece or more; or why not."""
+    document = Document()
+    if len(page) <= 2 * _ALL:
+        document.look(page)
+    else:
+        document.look(page[:_ALL])
+        document.look(page[-_ALL:])
+    reason = document.why_not()
+    if reason is not None:
+        return reason
+    place = read(page, for_head=True).head if in_head else -1
     if place < 0:
-        if not _DOCUMENT.search(page):
-            return None
-        place = len(page)
+        place, reason = find_place(page, 0, document, is_whole=True)
+        snippet = document.opened(snippet)
+    if reason is not None:
+        return reason
     if len(page) < _JOIN_BELOW:
         view = memoryview(page)
         return [b"".join((view[:place], snippet, view[place:]))]
     return [part for part in (page[:place], snippet, page[place:]) if part]
 
 
-def _last_close(data: bytes, start: int = 0) -> int:
-    """Return where the last ``</body>`` begins, or -1. From the end: in a whole page it is the last tag but one."""
-    found = data.rfind(b"</body>", start)
-    if found >= 0 and data[found + _CLOSE_LENGTH :].strip() in _ENDS:
-        return found  # nine pages of ten
-    end = len(data)
-    while (found := data.rfind(b"</", start, end)) >= 0:
-        tag = data[found + 2 : found + _CLOSE_LENGTH]
-        if tag == b"body>" or (tag[:4].lower() == b"body" and tag[4:] in _AFTER_NAME):
-            return found
-        end = found
-    return -1
+def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) -> tuple[int, str | None]:
+    """Return where the snippet goes, not before ``held``; or why it does not.
+
+    ``data`` is a whole document, or what is remembered of its end.
+    """
+    clean = _clean_end(data)
+    if len(data) > _ALL and clean >= held and _reads_well(data, clean):
+        return clean, None
+    # From the middle on, begin behind a tag; if that is in a script, say, the reader finds the end of it, or none.
+    begin = 0 if is_whole else data.find(b">") + 1
+    markup = read(data[begin:] if begin else data)
+    if markup.bodies and begin + markup.bodies[-1] >= held:
+        return begin + markup.bodies[-1], None
+    if not (document.has_html or markup.bodies):
+        return -1, FRAGMENT
+    if clean >= held and not is_whole:
+        return clean, None
+    end = begin + markup.end - (2 if data.endswith(b"</", begin, begin + markup.end) else 0)  # text, until more follows
+    rest = data[end:]
+    if markup.is_open or len(rest) > _LONGEST_REST or b">" in rest or end < held:
+        return -1, OPEN
+    return end, None
 
 
-def _without_edge(data: bytes) -> tuple[bytes, bytes]:
-    """Split off what may be the beginning of a tag that the next chunk ends."""
-    edge = data.rfind(b"<", max(0, len(data) - _OVERLAP))
-    return (data, b"") if edge < 0 else (data[:edge], data[edge:])
+def _reads_well(data: bytes, clean: int) -> bool:
+    """Tell whether the last bytes before the end of a long document leave no doubt that it is one."""
+    begin = data.find(b">", max(0, clean - _SOME), clean) + 1
+    bodies = read(data[begin:]).bodies
+    return bool(bodies) and begin + bodies[-1] == clean
+
+
+def _clean_end(data: bytes) -> int:
+    """Return where a ``</body>`` begins with nothing behind it but ``</html>``; -1 if the document does not end so."""
+    found = data.rfind(b"</body>", -HOLD)
+    return found if found >= 0 and data[found + _CLOSE_LENGTH :].strip().lower() in _CLEAN_TAILS else -1
+
+
+class Injector:
+    """Takes a body in chunks of any size and gives it back with the snippet in it.
+
+    Bytes are held back from a ``</body>`` on, as long as it may be the one that ends the document, and at most ``HOLD`` of
+    them. Whether it is one is decided at the end, by what has gone out last, of which as much is remembered.
+    """
+
+    __slots__ = (
+        "_held", "_holds", "_is_past_head", "_remembered", "_remembered_size", "_remembers_all", "_size",
+        "document", "reason", "snippet",
+    )  # fmt: skip
+
+    def __init__(self, snippet: bytes, *, in_head: bool = False) -> None:
+        self.snippet = snippet
+        self.document = Document()
+        #: Why the snippet was left out, if it was.
+        self.reason: str | None = None
+        self._is_past_head = not in_head
+        self._held: list[bytes] = []
+        self._size = 0
+        self._holds = False
+        self._remembered: deque[bytes] = deque()
+        self._remembered_size = 0
+        self._remembers_all = True
+
+    @property
+    def held(self) -> bytes:
+        """Bytes of the body that were taken and not given back yet."""
+        return b"".join(self._held)
+
+    def feed(self, chunk: bytes, *, last: bool) -> list[bytes]:
+        """Take the next bytes of the body; return those that may go out, in order."""
+        if self.is_done:
+            return [chunk] if chunk else []
+        if self._holds and not last and self._size + len(chunk) <= HOLD:
+            self._hold(chunk)
+            return []
+        data = b"".join((*self._held, chunk)) if self._held else chunk
+        self._held, self._size = [], 0
+        self.document.look(data)
+        if not self._is_past_head:
+            place = self._find_head(data)
+            if place >= 0:
+                return [part for part in (data[:place], self.snippet, data[place:]) if part]
+        return self._finish(data) if last else self._pass_on(data)
+
+    def flush(self) -> bytes:
+        """Give back what is held, with no more to come before something else."""
+        held = self.held
+        self._held, self._size, self._holds = [], 0, False
+        self._remember(held)
+        return held
+
+    @property
+    def is_done(self) -> bool:
+        """True if the snippet stands in the head: the rest may pass as it comes."""
+        return self.reason == _DONE
+
+    def _pass_on(self, data: bytes) -> list[bytes]:
+        candidate = _CLOSE.search(data, max(0, len(data) - HOLD) if self._holds else 0)
+        self._holds = candidate is not None
+        cut = candidate.start() if candidate else _edge(data)
+        ready, rest = data[:cut], data[cut:]
+        if rest:
+            self._hold(rest)
+        self._remember(ready)
+        return [ready] if ready else []
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._size += len(data)
+
+    def _remember(self, data: bytes) -> None:
+        if len(data) > 2 * HOLD:
+            self._remembered.clear()
+            self._remembered_size, self._remembers_all = 0, False
+            data = data[-HOLD:]
+        self._remembered.append(data)
+        self._remembered_size += len(data)
+        while self._remembered_size - len(self._remembered[0]) >= HOLD:
+            self._remembered_size -= len(self._remembered.popleft())
+            self._remembers_all = False
+
+    def _find_head(self, data: bytes) -> int:
+        """Return where the head ends in this; -1 if it does not. After 64 KiB nobody expects it any more."""
+        if self.document.why_not() is not None or not self._remembers_all:
+            self._is_past_head = True
+        elif _HEAD_END.search(data):
+            before = b"".join(self._remembered)
+            place = read(before + data, for_head=True).head - len(before)
+            if place >= 0:
+                self.reason = _DONE
+                return place
+        return -1
+
+    def _finish(self, data: bytes) -> list[bytes]:
+        self.reason = self.document.why_not()
+        place = before = 0
+        if self.reason is None:
+            whole = b"".join((*self._remembered, data))
+            before = len(whole) - len(data)
+            place, self.reason = find_place(whole, before, self.document, is_whole=self._remembers_all)
+        if self.reason is not None:
+            return [data] if data else []
+        place -= before
+        return [part for part in (data[:place], self.document.opened(self.snippet), data[place:]) if part]
+
+
+def _edge(data: bytes) -> int:
+    """Return where a tag begins that is not finished: the next chunk may turn it into what is looked for."""
+    since = max(data.rfind(b">") + 1, len(data) - _LONGEST_REST)
+    edge = data.find(b"<", since)
+    return edge if edge >= 0 else len(data)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .headers import for_changed_body, for_person, never_stored, with_cookies
+from .codings import CodingError
+from .headers import for_changed_body, for_person, never_stored, values, with_cookies
 from .injector import Injector, inject
 
 if TYPE_CHECKING:
@@ -13,19 +14,23 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
+    from .codings import Coding
+
 logger = logging.getLogger("usercom_asgi")
 
 
 class Page:
     """Puts the snippet into a response, or lets it pass as it was made.
 
-    ``start`` is held until the first bytes have shown whether this is a document, since its ``Content-Length`` depends on
-    that. A message of an unknown type, and any error of ours, releases what is held, unchanged and in order.
+    ``start`` is held until the first bytes are there, since its ``Content-Length`` depends on them. A message of an unknown
+    type, and any error of ours, releases what is held, unchanged and in order.
 
     Args:
         start: The application's ``http.response.start``, with a list of headers.
         snippet: What goes in.
         method: The request's method; a HEAD has no body to look at.
+        in_head: At the end of the head, not of the body.
+        coding: Decodes the body, and encodes it again.
 
     """
 
@@ -40,11 +45,17 @@ class Page:
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
+    #: What was taken while the start is held, as it came.
+    _taken: Sequence[Message] = ()
 
-    def __init__(self, start: Message, snippet: bytes, method: str = "GET") -> None:
+    def __init__(
+        self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False, coding: Coding | None = None
+    ) -> None:
         self._start: Message | None = start
         self._snippet = snippet
         self._method = method
+        self._in_head = in_head
+        self._coding = coding
 
     def feed(self, message: Message) -> list[Message]:
         """Take the application's next message; return the messages to send now."""
@@ -54,81 +65,95 @@ class Page:
             return self._stranger(message)
         held = b"" if self._injector is None else self._injector.held
         try:
-            if self._injector is None and not message.get("more_body", False):
-                return self._whole(message)
-            return self._chunk(message)
+            return self._take(message)
+        except CodingError as error:
+            logger.warning("a page passes as it came: its %s", f"body is not what Content-Encoding says ({error})")
         except Exception:
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
-            if self._injector is not None:
-                self._injector.held = held
-            return [*self.release(), message]
+        return [*self.release(held), message]
 
-    def release(self) -> list[Message]:
+    def release(self, held: bytes | None = None) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
         self.is_done = True
-        messages: list[Message] = []
         if self._start is not None:
-            messages.append(with_cookies(self._start, self.other_cookies))
-            self._start = None
-        if self._injector is not None and self._injector.held:
-            messages.append({"type": "http.response.body", "body": self._injector.held, "more_body": True})
-        return messages
+            start, self._start = self._start, None
+            return [with_cookies(start, self.other_cookies), *self._taken]
+        held = self._injector.held if held is None and self._injector is not None else held
+        if held and self._coding is not None:
+            held = self._coding.encode(held, last=False)
+        return [{"type": "http.response.body", "body": held, "more_body": True}] if held else []
 
     def _stranger(self, message: Message) -> list[Message]:
         """Take a message that is no body: what is held goes before it."""
         if self._start is not None or self._injector is None:
             return [*self.release(), message]
-        # The start has gone out, and its length counts on the snippet: a push or a hint does not change that.
-        held = self._injector.flush()
-        return [*_bodies([held], more=True), message] if held else [message]
+        # The start has gone out, and says that the body is ours: a push or a hint does not change that.
+        held = self._encoded([self._injector.flush()], last=False)
+        return [*_bodies(held, more=True), message]
 
-    def _whole(self, message: Message) -> list[Message]:
+    def _take(self, message: Message) -> list[Message]:
+        more = bool(message.get("more_body", False))
+        chunk = given = _bytes(message)
+        if self._coding is not None:
+            chunk = self._coding.decode(given, last=not more)
+        if self._injector is None and (not more or self._is_complete(given)):
+            return self._whole(message, chunk, more=more)
+        return self._part(message, chunk, more=more)
+
+    def _whole(self, message: Message, page: bytes, *, more: bool) -> list[Message]:
         """Take a body that is one message."""
-        page = _bytes(message)
-        parts = inject(page, self._snippet)
+        is_bare_head = self._method == "HEAD" and not page  # some frameworks answer it with the page, some with nothing
+        parts = [b""] if is_bare_head else inject(page, self._snippet, in_head=self._in_head)
         start = self._start
-        if start is None or (parts is None and not self._is_bare_head(page)):
-            logger.debug("no widget: the body is a fragment, without <html>, <body> or </body>")
+        if start is None or isinstance(parts, str):
+            logger.debug("no widget: %s", parts)
             return [*self.release(), message]
+        if self._coding is not None and not is_bare_head:
+            parts = [self._coding.encode(b"".join(parts), last=True)]
         self._start = None
         self.is_done = True
-        messages = [self._page_start(start, is_document=parts is not None)]
-        if parts is not None and len(parts) == 1:
-            messages.append({"type": "http.response.body", "body": parts[0], "more_body": False})
-        else:
-            messages += _bodies(parts or [], more=False)
-        return messages
+        length = None if is_bare_head else sum(map(len, parts))
+        return [self._page_start(start, length, has_snippet=not is_bare_head), *_bodies(parts, more=more)]
 
-    def _chunk(self, message: Message) -> list[Message]:
+    def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
         """Take a part of a body."""
-        injector = self._injector = self._injector or Injector(self._snippet)
-        more = bool(message.get("more_body", False))
-        chunk = _bytes(message)
+        injector = self._injector = self._injector or Injector(self._snippet, in_head=self._in_head)
         parts = injector.feed(chunk, last=not more)
+        if injector.is_done and self._coding is None:
+            self.is_done = True
+        elif injector.reason is not None and not more:
+            logger.debug("no widget: %s", injector.reason)
+            if self._start is not None:
+                return [*self.release(), message]
         if self._start is None:
-            return _bodies(parts, more=more)
-        if more and not chunk:
+            return _bodies(self._encoded(parts, last=not more), more=more)
+        if more and not parts:
+            self._taken = [*self._taken, message]
             return []
-        if not (more or injector.injected or self._is_bare_head(chunk)):
-            logger.debug("no widget: the body is a fragment, without <html>, <body> or </body>")
-            return [*self.release(), message]
-        start = self._page_start(self._start, is_document=injector.is_document)
-        self._start = None
-        return [start, *_bodies(parts, more=more)]
+        start, self._start, self._taken = self._start, None, ()
+        return [
+            self._page_start(start, None, has_snippet=injector.is_done or not more),
+            *_bodies(self._encoded(parts, last=not more), more=more),
+        ]
 
-    def _is_bare_head(self, chunk: bytes) -> bool:
-        # Some frameworks answer a HEAD with the page, some with nothing: then its length cannot be told.
-        return self._method == "HEAD" and not chunk
+    def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
+        if self._coding is None or not (last or any(parts)):
+            return [part for part in parts if part]
+        return [self._coding.encode(b"".join(parts), last=last)]
 
-    def _page_start(self, start: Message, *, is_document: bool) -> Message:
+    def _is_complete(self, chunk: bytes) -> bool:
+        # Quart sends a page and then an empty end; a length that is there already tells the same.
+        lengths = values(self._start["headers"], b"content-length") if self._start else []
+        return len(lengths) == 1 and lengths[0] == b"%d" % len(chunk)
+
+    def _page_start(self, start: Message, length: int | None, *, has_snippet: bool) -> Message:
         """Return the start with headers that are true of the body to come."""
-        certain = is_document and not start.get("trailers")
-        headers = for_changed_body(start["headers"], len(self._snippet) if certain else None)
+        headers = for_changed_body(start["headers"], None if start.get("trailers") else length)
         if self.is_personal:
             headers = for_person(headers)
         if self.is_once:
             headers = never_stored(headers)
-        return with_cookies({**start, "headers": headers}, self.cookies if is_document else self.other_cookies)
+        return with_cookies({**start, "headers": headers}, self.cookies if has_snippet else self.other_cookies)
 
 
 def _bytes(message: Message) -> bytes:

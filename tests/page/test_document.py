@@ -1,0 +1,207 @@
+"""The judge is a parser: with the snippet a document is what it was without it, but for the added nodes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+from xml.dom.minidom import Document as Tree
+from xml.dom.minidom import Element
+
+import html5lib
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from usercom_asgi.page.injector import HOLD, Injector, inject
+
+from .corpus import CLOSED, FILL, PAGES
+
+ADDED = b'<script class="added">"</b" + "ody>"</script><script class="added" src="/added.js"></script>'
+
+
+def parse(page: bytes) -> Tree:
+    parser = html5lib.HTMLParser(tree=html5lib.getTreeBuilder("dom"), namespaceHTMLElements=False)
+    tree: Tree = parser.parse(page, override_encoding="utf-8", scripting=True)
+    return tree
+
+
+def added(tree: Tree) -> list[Element]:
+    return [each for each in tree.getElementsByTagName("script") if each.getAttribute("class") == "added"]
+
+
+def shape(node: Any) -> Any:
+    """A tree as nested tuples, neighbouring texts joined."""
+    if node.nodeType in (node.TEXT_NODE, node.COMMENT_NODE):
+        return (node.nodeName, node.data)
+    children: list[Any] = []
+    for each in map(shape, node.childNodes):
+        if children and each[0] == children[-1][0] == "#text":
+            children[-1] = ("#text", children[-1][1] + each[1])
+        else:
+            children.append(each)
+    names = sorted(node.attributes.items()) if node.attributes else []
+    return (node.nodeName, names, children)
+
+
+def spliced(page: bytes, *, in_head: bool = False) -> bytes | None:
+    parts = inject(page, ADDED, in_head=in_head)
+    return None if isinstance(parts, str) else b"".join(parts)
+
+
+def streamed(chunks: list[bytes], *, in_head: bool = False) -> bytes | None:
+    injector = Injector(ADDED, in_head=in_head)
+    out = b"".join(part for n, chunk in enumerate(chunks, 1) for part in injector.feed(chunk, last=n == len(chunks)))
+    assert injector.held == b""
+    if out == b"".join(chunks):
+        assert injector.reason
+        return None
+    return out
+
+
+def assert_only_added(page: bytes, changed: bytes, where: str) -> None:
+    tree, before = parse(changed), parse(page)
+    nodes = added(tree)
+    assert len(nodes) == 2, "the snippet stands there as two scripts"
+    for node in nodes:
+        ancestors = []
+        parent: Any = node.parentNode
+        while parent is not None:
+            ancestors.append(parent.nodeName)
+            parent = parent.parentNode
+        assert where in ancestors
+        assert "template" not in ancestors
+        assert node.parentNode is not None
+        node.parentNode.removeChild(node)
+    assert shape(tree) == shape(before)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_with_the_snippet_a_document_is_what_it_was(name: str) -> None:
+    page = PAGES[name].encode()
+    changed = spliced(page)
+    assert changed is not None
+    assert_only_added(page, changed, "body")
+    assert streamed([page]) == changed
+    assert streamed([page[n : n + 1] for n in range(len(page))] if len(page) < 3000 else [page[:999], page[999:]]) == changed
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_in_the_head(name: str) -> None:
+    page = PAGES[name].encode()
+    changed = spliced(page, in_head=True)
+    assert changed is not None
+    has_head = any(each in page.lower() for each in (b"</head", b"<body"))
+    assert_only_added(page, changed, "head" if has_head and name != "end in noframes" else "html")
+    assert streamed([page[n : n + 1] for n in range(len(page))] if len(page) < 3000 else [page], in_head=True) == changed
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_where_nothing_can_be_added_nothing_is(name: str) -> None:
+    page = CLOSED[name].encode()
+    assert spliced(page) is None
+    assert streamed([page]) is None
+    assert streamed([page[n : n + 1] for n in range(len(page))] or [b""]) is None
+
+
+def test_the_last_end_counts_and_what_is_behind_it_stays_there() -> None:
+    page = b"<html><body>a</body>b</body>c</html>"
+    assert spliced(page) == page.replace(b"</body>c", ADDED + b"</body>c")
+
+
+TEXTS = ("script", "style", "title", "textarea", "template", "noscript", "iframe", "svg", "table")
+MARKUP = """<html> <body> <body\tclass="a>b"> </body> </BODY\t> </body </html> <head> </head> <p> </p> <!-- --> --!> <!--> <! <?
+    </ > < " ' = a <a\thref=" <a\ttitle='x'> <b\tx=y> <![CDATA[ ]]> <strong> <plaintext> <xmp> </xmp> <td> t <br/> <title/>"""
+PIECES = st.sampled_from(
+    [each.encode() for each in (*MARKUP.split(" "), *(f"<{n}>" for n in TEXTS), *(f"</{n}>" for n in TEXTS))]
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(PIECES, max_size=24).map(b"".join))
+@example(b"<html><script><!--<script></script></body>--></script></body>")
+@example(b"<body><a title='x' =\"</body>\"></body>")
+@example(b"<html><template></body>")
+@example(b"<html></")
+@example(b"<html><")
+@example(b"<html><svg></")
+@example(b"<html></body</body")
+def test_of_any_markup(page: bytes) -> None:
+    changed = spliced(page)
+    if changed is None:
+        return
+    tree, before = parse(changed), parse(page)
+    assert len(added(tree)) == 2
+    for node in added(tree):
+        assert node.parentNode is not None
+        node.parentNode.removeChild(node)
+    assert shape(tree) == shape(before)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.one_of(
+        st.lists(PIECES, max_size=24).map(b"".join), st.sampled_from([*PAGES.values(), *CLOSED.values()]).map(str.encode)
+    ),
+    st.lists(st.integers(0, 4000), max_size=12),
+    st.booleans(),
+)
+def test_chunks_do_not_matter(page: bytes, cuts: list[int], in_head: bool) -> None:
+    edges = [0, *sorted(min(cut, len(page)) for cut in cuts), len(page)]
+    assert streamed([page[a:b] for a, b in pairwise(edges)], in_head=in_head) == spliced(page, in_head=in_head)
+
+
+# ---- long ones ----
+
+
+@pytest.mark.parametrize("size", [HOLD // 2, 2 * HOLD, 16 * HOLD])
+@pytest.mark.parametrize("step", [256, 4096, 100_000])
+def test_of_a_long_document_its_end_is_looked_at(size: int, step: int) -> None:
+    end = b"<script>var t = '</body></html>';</script><!-- </body> --></body></html>\n"
+    page = b"<!doctype html><html><body>" + FILL.encode() * (size // len(FILL)) + end
+    expected = page.replace(b"</body></html>\n", ADDED + b"</body></html>\n")
+    assert spliced(page) == expected
+    assert streamed([page[n : n + step] for n in range(0, len(page), step)]) == expected
+
+
+@pytest.mark.parametrize("hidden", [b"<script>'%s'</script>", b"<!-- %s -->", b"<p title='%s'></p>"])
+def test_of_a_long_document_with_something_odd_at_its_end_everything_is_read(hidden: bytes) -> None:
+    page = b"<html><body>" + FILL.encode() * 3000 + b"</body>" + hidden % b"</body></html>"
+    assert spliced(page) == page.replace(b"</body>", ADDED + b"</body>", 1)
+    assert streamed([page[n : n + 5000] for n in range(0, len(page), 5000)]) == spliced(page)
+
+
+def test_a_comment_without_an_end_is_seen_in_64_kib() -> None:
+    page = b"<html><body><!-- " + FILL.encode() * 500 + b"</body></html>"
+    assert len(page) < HOLD
+    assert spliced(page) is None
+    assert streamed([page[n : n + 1000] for n in range(0, len(page), 1000)]) is None
+
+
+def test_no_tag_at_all() -> None:
+    injector = Injector(ADDED)
+    chunk = b"x" * 1_000_000
+    for _ in range(100):
+        assert injector.feed(chunk, last=False) == [chunk]
+        assert len(injector.held) == 0
+    assert injector.feed(b"x", last=True) == [b"x"]
+
+
+def test_a_candidate_with_too_much_behind_it_is_let_go() -> None:
+    injector = Injector(ADDED)
+    injector.feed(b'<html><body><script>"</body>"', last=False)
+    out = b""
+    for _ in range(2 * HOLD // 1024):
+        out += b"".join(injector.feed(b"x" * 1024, last=False))
+        assert len(injector.held) <= HOLD
+    assert b"</body>" in out
+    assert b"".join(injector.feed(b"</script></body>", last=True)).endswith(ADDED + b"</body>")
+
+
+def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:
+    injector = Injector(ADDED)
+    assert injector.feed(b"<html>" + b"x" * 5000, last=False) == [b"<html>" + b"x" * 5000]
+    assert injector.feed(b"y</bo", last=False) == [b"y"]
+    assert b"".join(injector.feed(b"ld> z then more", last=False)) == b"</bold> z then more"
+    for _ in range(1000):
+        injector.feed(b"<p>" + b"x" * 1000, last=False)
+        assert len(injector.held) <= 16

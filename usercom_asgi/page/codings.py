@@ -1,0 +1,127 @@
+"""Content codings: a body that is compressed already is decoded, changed and encoded again, in the stream."""
+
+from __future__ import annotations
+
+import zlib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: More than this at once from one chunk is no page, but a bomb.
+MOST = 64 * 1024 * 1024
+
+
+class CodingError(Exception):
+    """The bytes are not what ``Content-Encoding`` says."""
+
+
+class Coding(Protocol):
+    """One body on its way through."""
+
+    def decode(self, data: bytes, *, last: bool) -> bytes:
+        """Return what these bytes say; raise CodingError if they are corrupt, or end too early."""
+        ...
+
+    def encode(self, data: bytes, *, last: bool) -> bytes:
+        """Return these bytes encoded, and all that was said so far with them: nobody is kept waiting."""
+        ...
+
+
+class _Zlib:
+    """gzip and deflate. What is called deflate is zlib's format, and without its header where servers get it wrong."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._decoder = zlib.decompressobj(window)
+        self._encoder = zlib.compressobj(6, zlib.DEFLATED, window)
+        self._is_raw = False
+        self._has_begun = False
+
+    def decode(self, data: bytes, *, last: bool) -> bytes:
+        if not self._has_begun and data and self._window == zlib.MAX_WBITS and data[0] & 0x0F != zlib.DEFLATED:
+            self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+            self._encoder = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+        self._has_begun = self._has_begun or bool(data)
+        try:
+            out = self._decoder.decompress(data, MOST)
+            while self._decoder.eof and self._decoder.unused_data and self._window > zlib.MAX_WBITS:
+                rest, self._decoder = self._decoder.unused_data, zlib.decompressobj(self._window)  # another member
+                out += self._decoder.decompress(rest, MOST)
+        except zlib.error as error:
+            raise CodingError(str(error)) from None
+        if self._decoder.unconsumed_tail or (self._decoder.eof and self._decoder.unused_data):
+            raise CodingError("too much in one piece, or something behind the end")
+        if last and self._has_begun and not self._decoder.eof:
+            raise CodingError("it ends too early")
+        return out
+
+    def encode(self, data: bytes, *, last: bool) -> bytes:
+        return self._encoder.compress(data) + self._encoder.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+
+
+class _Brotli:
+    def __init__(self, module: Any) -> None:
+        self._error = module.error
+        self._decoder = module.Decompressor()
+        self._encoder = module.Compressor(quality=4)
+
+    def decode(self, data: bytes, *, last: bool) -> bytes:
+        try:
+            out: bytes = self._decoder.process(data) if data else b""
+        except self._error as error:
+            raise CodingError(str(error)) from None
+        if last and not self._decoder.is_finished():
+            raise CodingError("it ends too early")
+        return out
+
+    def encode(self, data: bytes, *, last: bool) -> bytes:
+        out: bytes = self._encoder.process(data)
+        return out + bytes(self._encoder.finish() if last else self._encoder.flush())
+
+
+class _Zstandard:
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._decoder = module.ZstdDecompressor().decompressobj()
+        self._encoder = module.ZstdCompressor(level=3).compressobj()
+
+    def decode(self, data: bytes, *, last: bool) -> bytes:
+        try:
+            out: bytes = self._decoder.decompress(data) if data else b""
+        except self._module.ZstdError as error:
+            raise CodingError(str(error)) from None
+        if last and not self._decoder.eof:
+            raise CodingError("it ends too early")
+        return out
+
+    def encode(self, data: bytes, *, last: bool) -> bytes:
+        out: bytes = self._encoder.compress(data)
+        how = self._module.COMPRESSOBJ_FLUSH_FINISH if last else self._module.COMPRESSOBJ_FLUSH_BLOCK
+        return out + bytes(self._encoder.flush(how))
+
+
+_KINDS: dict[bytes, Callable[[], Coding]] = {
+    b"gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
+    b"x-gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
+    b"deflate": lambda: _Zlib(zlib.MAX_WBITS),
+    b"br": lambda: _Brotli(import_module("brotli")),
+    b"zstd": lambda: _Zstandard(import_module("zstandard")),
+}
+
+
+def coding_of(content_encoding: bytes | None) -> bytes | None:
+    """Return the one coding of a body; None for none at all."""
+    names = [name.strip().lower() for name in (content_encoding or b"").split(b",")]
+    names = [name for name in names if name not in (b"", b"identity")]
+    return b",".join(names) or None
+
+
+def open_coding(name: bytes) -> Coding | None:
+    """Return what decodes and encodes a coding; None for one that is unknown, or whose library is not there."""
+    make = _KINDS.get(name)
+    try:
+        return make() if make else None
+    except ImportError:
+        return None

@@ -1,0 +1,225 @@
+"""Where in a document its markup is, and what only looks like it: in a script, a comment, a template or an attribute.
+
+Follows the tokenizer of the HTML standard (13.2.5) as far as that decides where a tag is a tag. It does not read every tag: it
+goes from one place where text may begin to the next, and reads the tags between only where one of those may stand in an
+attribute. So a page costs one pass of a regular expression.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAME_END = rb"(?=[\t\n\f\r />])"
+# A place where text may begin or a template end, or "</body": told apart afterwards, since most are neither.
+_PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpP][cCtTeEiIoOfFmMlLvV]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[^a-zA-Z>]))")
+_HEAD_PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpPbB][cCtTeEiIoOfFmMlLvV]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[hH][eE]|[^a-zA-Z>]))")
+_NAMED = re.compile(
+    rb"<(?:(?P<text>script|style|textarea|title|noscript|noembed|noframes|iframe|xmp|plaintext)"
+    rb"|(?P<template>(?P<closes>/?)template)|(?P<svg>(?P<shuts>/?)svg)|(?P<body>/body)|body|/head)" + _NAME_END,
+    re.IGNORECASE,
+)
+# A tag with its attributes (13.2.5.32 to 40): a quote counts only after "=". No match if it does not end.
+_SPACE = rb"[\t\n\f\r ]"
+_VALUE = rb"\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>)"
+_TAG = re.compile(
+    rb"</?[a-zA-Z][^\t\n\f\r />]*+"
+    rb"(?:[\t\n\f\r /]++"
+    rb"|[^\t\n\f\r />][^\t\n\f\r />=]*+"
+    rb"(?:" + _SPACE + rb"*+=" + _SPACE + rb"*+(?:" + _VALUE + rb")|(?!" + _SPACE + rb"*+=))"
+    rb")*+>"
+)
+_SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + _NAME_END, re.IGNORECASE)
+_ENDS = {
+    name: re.compile(b"</" + name + _NAME_END, re.IGNORECASE)
+    for name in (b"style", b"textarea", b"title", b"noscript", b"noembed", b"noframes", b"iframe", b"xmp")
+}
+_COMMENT_END = re.compile(rb"--!?>")
+# Tags that a drawing does not have: an <svg> that was not closed ends with them (13.2.6.5).
+_BREAKS_OUT = re.compile(
+    rb"<(?:/(?:a|article|aside|body|button|div|footer|form|header|html|li|main|nav|p|section|span|table|td|tr|ul)"
+    rb"|b|blockquote|body|br|center|div|em|h[1-6]|hr|i|img|li|ol|p|pre|small|span|strong|table|ul)" + _NAME_END,
+    re.IGNORECASE,
+)
+_FOREIGN = re.compile(rb"<(/?)(?:svg|math)" + _NAME_END, re.IGNORECASE)
+_OPENING_QUOTE = re.compile(rb"=[\t\n\f\r ]*\Z")
+
+
+class Markup:
+    """What is known of a document after :func:`read`; positions are those in the data that was read."""
+
+    __slots__ = ("_depth", "_svg", "bodies", "end", "head", "is_open")
+
+    def __init__(self) -> None:
+        #: Where the ``</body`` tags are that are tags.
+        self.bodies: list[int] = []
+        #: Where ``</head`` is, or ``<body`` if that comes first; -1 if there is neither, or it was not asked for.
+        self.head = -1
+        #: The document ends in the middle of a comment, a script or the like: nothing can be added at its end.
+        self.is_open = False
+        #: Where something can be added at the end: before a tag that is not finished.
+        self.end = 0
+        self._depth = 0  # of templates
+        self._svg = -1  # where one began that is not closed: a script in it is one of the drawing's
+
+    def take(self, data: bytes, start: int, named: re.Match[bytes] | None) -> int:
+        """Take what begins here; return where markup goes on, or ``_UNCLOSED`` or ``_UNFINISHED`` if it does not."""
+        if named is None:
+            return _after_comment(data, start)
+        if named["text"]:
+            return _after_text(data, start, named["text"].lower())
+        if named["template"]:
+            self._depth = max(0, self._depth + (-1 if named["closes"] else 1))
+        elif named["svg"]:
+            self._svg = -1 if named["shuts"] or _is_empty(data, start) else start
+        elif self._depth:
+            pass  # what is in a template is no part of the page
+        elif named["body"]:
+            if not self._is_in_svg(data, start):
+                self.bodies.append(start)
+        elif self.head < 0:
+            self.head = start
+        return start
+
+    def ends(self, data: bytes, end: int, *, is_open: bool = False) -> Markup:
+        """Write down how the document ends."""
+        self.end, self.is_open = end, is_open or self._depth > 0 or self._is_in_svg(data, end)
+        return self
+
+    def _is_in_svg(self, data: bytes, position: int) -> bool:
+        return self._svg >= 0 and _BREAKS_OUT.search(data, self._svg, position) is None
+
+
+def read(data: bytes, *, for_head: bool = False) -> Markup:
+    """Read a document, from its beginning or from a place where no text is open."""
+    found = Markup()
+    pattern = _HEAD_PLACE if for_head else _PLACE
+    known = look = 0  # no text is open at `known`; what is before `look` was looked at
+    while True:
+        place = pattern.search(data, look)
+        start = place.start() if place else len(data)
+        named = _NAMED.match(data, start)
+        if place and named is None and not _is_comment(data, start):
+            look = start + 1  # another tag, such as <strong>
+            continue
+        after = _pass_tags(data, known, start) if _may_be_in_tag(data, known, start) else start
+        if after < 0:
+            return found.ends(data, -after - 1)
+        if after != start:
+            known = look = after  # it stands in an attribute
+            continue
+        if place is None:
+            return found.ends(data, start)
+        known = found.take(data, start, named)
+        if known < 0:
+            return found.ends(data, start, is_open=known == _UNCLOSED)
+        if for_head and found.head >= 0:
+            return found.ends(data, start)
+        look = max(known, start + 1)
+
+
+def _is_comment(data: bytes, start: int) -> bool:
+    """Tell whether this is a comment, or what the standard takes for one: ``<!x>``, ``<?x>``, ``</ x>``."""
+    after = data[start + 1 : start + 3]
+    return after[:1] in (b"!", b"?") or (after[:1] == b"/" and after != b"/>" and not after[1:].isalpha())
+
+
+_UNCLOSED, _UNFINISHED = -1, -2
+
+
+def _after_text(data: bytes, start: int, name: bytes) -> int:
+    """Return where the text of an element ends whose content is no markup; negative if it does not."""
+    tag = _TAG.match(data, start)
+    if tag is None:
+        return _UNFINISHED
+    if name == b"plaintext":
+        return _UNCLOSED
+    if _is_empty(data, start) and _is_foreign(data, start):
+        return tag.end()
+    if name == b"script":
+        return _after_script(data, tag.end())
+    end = _ENDS[name].search(data, tag.end())
+    tag = _TAG.match(data, end.start()) if end else None
+    return tag.end() if tag else _UNCLOSED
+
+
+def _after_script(data: bytes, position: int) -> int:
+    """A script in a comment in a script does not end the script (13.2.5.17 to 31)."""
+    is_comment = is_nested = False
+    while (found := _SCRIPT.search(data, position)) is not None:
+        position = found.end()
+        token = found[0]
+        if token == b"<!--":
+            is_comment = True
+            position -= 2  # "<!-->" ends at once
+        elif token == b"-->":
+            is_comment = is_nested = False
+        elif not found[1]:
+            is_nested = is_comment
+        elif is_nested:
+            is_nested = False
+        else:
+            tag = _TAG.match(data, found.start())
+            return tag.end() if tag else _UNCLOSED
+    return _UNCLOSED
+
+
+def _after_comment(data: bytes, start: int) -> int:
+    """Return where a comment ends, or what the standard takes for one; negative if it does not."""
+    if data.startswith(b"<!--", start):
+        end = _COMMENT_END.search(data, start + 2)
+        if end and end[0] == b"--!>" and end.start() < start + 4:
+            end = _COMMENT_END.search(data, start + 4)
+        return end.end() if end else _UNCLOSED
+    if data.startswith(b"<![CDATA[", start) and _is_foreign(data, start):
+        found = data.find(b"]]>", start + 9)
+        return found + 3 if found >= 0 else _UNCLOSED
+    found = data.find(b">", start + 2)
+    return found + 1 if found >= 0 else _UNCLOSED
+
+
+def _is_empty(data: bytes, start: int) -> bool:
+    """Tell whether a tag is written as ``<x/>``, which means something in a drawing or a formula only."""
+    tag = _TAG.match(data, start)
+    return tag is not None and data[tag.end() - 2 : tag.end()] == b"/>"
+
+
+def _is_foreign(data: bytes, position: int) -> bool:
+    """Tell whether an ``<svg`` or ``<math`` is open here, where CDATA and ``<title/>`` mean what they do in XML."""
+    depth = 0
+    for tag in _FOREIGN.finditer(data, 0, position):
+        depth = max(0, depth + (-1 if tag[1] else 1))
+    return depth > 0
+
+
+def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
+    """Tell, from the few bytes before it, whether a position may be inside a tag that began after ``known``.
+
+    In a tag it is either in a quoted value, and then the last quote of that kind is the one that opened it, after a "="; or
+    outside of one, and then there is a "<" after the last ">", or a quote that belongs to a value with a ">" in it.
+    """
+    closed = data.rfind(b">", known, position)
+    since = closed + 1 if closed >= 0 else known
+    if data.find(b"<", since, position) >= 0 or data.find(b'"', since, position) >= 0 or data.find(b"'", since, position) >= 0:
+        return True
+    for quote in (b'"', b"'"):
+        last = data.rfind(quote, known, position)
+        if last >= 0 and _OPENING_QUOTE.search(data, max(known, last - 64), last):
+            return True
+    return False
+
+
+def _pass_tags(data: bytes, known: int, position: int) -> int:
+    """Return ``position``, or the end of the tag that it is in; ``-(start + 1)`` of that tag if it does not end."""
+    at = known
+    while (at := data.find(b"<", at, position)) >= 0:
+        after = data[at + 1 : at + 3]
+        if not (after[:1].isalpha() or (after[:1] == b"/" and after[1:].isalpha())):
+            at += 1
+            continue
+        tag = _TAG.match(data, at)
+        if tag is None:
+            return -(at + 1)
+        at = tag.end()
+        if at > position:
+            return at
+    return position
