@@ -30,6 +30,7 @@ BASE = {
     "widget",
     "browser",
     "flash",
+    "hooks",
 }
 #: Who may import what beyond the base and their own folder.
 ALLOWED: dict[str, set[str]] = {

@@ -20,6 +20,7 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
+_CHOICES = {"anonymous": ("skip", "create"), "position": ("body", "head"), "csp": ("respect", "extend")}
 _ENVIRONMENT = {
     "app": "USERCOM_APP",
     "host": "USERCOM_HOST",
@@ -61,6 +62,9 @@ class UserComConfig:
             ``onLoad``, ``onPayloadReceived``, ``onMessage``, ``onOpen`` and ``onClose``. Looked up when called.
         rotate_on_login: Reset the visitor at a login as well: nothing of the time before it is kept, and a cookie that somebody
             else has planted ends there.
+        position: Where the snippet goes: at the end of the ``body``, as the vendor documents, or of the ``head``.
+        csp: What becomes of a Content-Security-Policy that keeps the widget out: ``respect`` leaves it (and warns, once);
+            ``extend`` adds the fewest sources, and a nonce if need be.
         cut_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
         bridge: Have the page's script stay in touch with handlers that are asked by ``fetch`` or ``XMLHttpRequest``: what they
             say by ``visitor.browser`` runs at once, and ``reset_auth()`` ends the visitor in the widget that is running.
@@ -84,6 +88,8 @@ class UserComConfig:
     inline_deadline: float = 2.0
     max_waiting: int = 10_000
     max_concurrency: int = 8
+    position: Literal["body", "head"] = "body"
+    csp: Literal["respect", "extend"] = "respect"
     cut_strings: bool = False
     bridge: bool = False
     honour_gpc: bool = False
@@ -160,8 +166,13 @@ class UserComConfig:
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
 
     def _check_widget(self) -> None:
-        if self.anonymous not in ("skip", "create"):
-            raise ConfigurationError("anonymous", "must be 'skip' or 'create'")
+        for name, choices in (
+            ("anonymous", ("skip", "create")),
+            ("position", ("body", "head")),
+            ("csp", ("respect", "extend")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigurationError(name, f"must be {choices[0]!r} or {choices[1]!r}")
         try:
             if self.widget_state is not None:
                 object.__setattr__(self, "widget_state", check_state(self.widget_state))

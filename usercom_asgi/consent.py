@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from starlette.requests import HTTPConnection
-
+from .hooks import ask
 from .receipts import Receipt, Status
 
 if TYPE_CHECKING:
@@ -16,12 +13,10 @@ if TYPE_CHECKING:
 
     from .config import UserComConfig
     from .envelope import Envelope
+    from .hooks import ConsentHook
     from .identity import Reset
 
 logger = logging.getLogger("usercom_asgi")
-
-#: Given the connection; says whether this visitor may be tracked.
-ConsentHook: TypeAlias = Callable[[HTTPConnection], bool | Awaitable[bool]]
 
 
 async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComConfig) -> bool:
@@ -31,8 +26,7 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
     if hook is None:
         return True
     try:
-        answer = hook(HTTPConnection(scope))
-        return bool(await answer if inspect.isawaitable(answer) else answer)
+        return bool(await ask(hook, scope))
     except Exception:
         logger.exception("the consent hook failed: nothing is tracked")
         return False

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
-from starlette.requests import HTTPConnection
 
 from .attributes import Json, clean_attributes
 from .companion import COOKIE
 from .errors import InvalidCommand
+from .hooks import Hook, ask
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: Given the connection; returns who is logged in (``user_id``, ``email``, attributes), or None for nobody.
-IdentifyHook: TypeAlias = Callable[[HTTPConnection], Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None]
+#: Returns who is logged in (``user_id``, ``email``, attributes), or None for nobody.
+IdentifyHook: TypeAlias = Hook[Mapping[str, Any] | None]
 
 
 class Login:
@@ -114,9 +113,7 @@ class Login:
 
     async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
         try:
-            answer = self._hook(HTTPConnection(scope))
-            person = await answer if inspect.isawaitable(answer) else answer
-            return self._clean(person or {})
+            return self._clean(await ask(self._hook, scope) or {})
         except Exception:
             logger.exception("the identify hook failed: the visitor stays who they were")
         return None

@@ -10,13 +10,14 @@ from anyio.lowlevel import RunVar
 from .client import UserComClient, open_sender
 from .companion import Companion
 from .config import UserComConfig
-from .consent import ConsentHook, NoDelivery, has_consent
+from .consent import NoDelivery, has_consent
 from .delivery.inline import InlineDelivery
 from .delivery.lifespan import run_lifespan
 from .delivery.runtime import Runtime
 from .errors import ConfigurationError
 from .flash import Flash
 from .login import IdentifyHook, Login
+from .page.csp import Needs
 from .page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script
 from .responder import Responder, ending
 from .state import STATE_KEY
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from .envelope import Sender
     from .handover import Handover
+    from .hooks import ConsentHook, InjectHook, NonceHook
     from .resets import Transition
 
 #: In a scope: the middleware is at work already; applied a second time it steps aside.
@@ -50,6 +52,10 @@ class UserComMiddleware:
             only when somebody needs to know. With it, login and logout are noticed by themselves; needs ``secret_keys``.
         consent: Given the connection, says (or is awaited to say) whether this visitor may be tracked. If not, there is no
             snippet, no cookie and no delivery, and the helpers return all the same. By default everybody may.
+        nonce: Given the connection, returns (or is awaited for) the nonce of the response's Content-Security-Policy. By default
+            one that is found in the policy itself.
+        should_inject: Given the connection of an HTML response, says (or is awaited to say) whether the snippet goes in; None
+            lets the library decide. A yes counts also for answers to htmx, downloads and ``no-transform``.
         client: A client that somebody else enters and leaves: for an application without a lifespan of its own.
 
     Raises:
@@ -64,6 +70,8 @@ class UserComMiddleware:
         *,
         identify: IdentifyHook | None = None,
         consent: ConsentHook | None = None,
+        nonce: NonceHook | None = None,
+        should_inject: InjectHook | None = None,
         client: UserComClient | None = None,
     ) -> None:
         self.app = app
@@ -74,10 +82,13 @@ class UserComMiddleware:
             )
         self._identify = identify
         self._companion = Companion(self.config.secret_keys, self.config.cookie_domain) if identify else None
-        self._flash = Flash(self.config.secret_keys, self.config.cookie_domain) if self.config.secret_keys else None
+        self.flash = Flash(self.config.secret_keys, self.config.cookie_domain) if self.config.secret_keys else None
         self._consent = consent
         self._client = client
-        self._asks = consent is not None or self.config.honour_gpc
+        self.nonce = nonce
+        self.should_inject = should_inject
+        self.needs = Needs.of(self.config.origin)
+        self.asks = consent is not None or self.config.honour_gpc
         self._settings = {"apiKey": self.config.api_key}
         if self.config.widget_state is not None:
             self._settings["state"] = self.config.widget_state
@@ -100,7 +111,7 @@ class UserComMiddleware:
             await self._live(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        if self._asks and not await has_consent(self._consent, scope, self.config):
+        if self.asks and not await has_consent(self._consent, scope, self.config):
             visitor = state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
             await self.app(scope, receive, ending(send, visitor, self.config))
             return
@@ -124,13 +135,11 @@ class UserComMiddleware:
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
         login = self._login(scope)
-        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, self.config, login=login, flash=self._flash)
+        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, self.config, login=login, flash=self.flash)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
-        responder = Responder(
-            send, scope["method"], visitor, delivery, login, self._flash, self.config, self.snippet_for, asks=self._asks
-        )
+        responder = Responder(send, scope, visitor, delivery, login, self)
         await self.app(scope, receive, responder.send)
         if responder.page is not None and not responder.page.is_done:
             await responder.finish(responder.page)
@@ -146,14 +155,16 @@ class UserComMiddleware:
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self.config)
 
-    def snippet_for(self, visitor: Visitor, transition: Transition | None, handover: Handover | None) -> bytes:
+    def snippet_for(
+        self, visitor: Visitor, transition: Transition | None, handover: Handover | None, nonce: str | None = None
+    ) -> bytes:
         """Return the script tags for this visitor's page."""
         state = visitor.widget_state
-        if transition is None and handover is None and state is None and not visitor.attributes:
+        if transition is None and handover is None and state is None and nonce is None and not visitor.attributes:
             return self._anonymous_snippet
         before = forget_script(transition.new_key, transition.homes) if transition else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
         if handover is not None:
             settings = {**(handover.introduction or {}), **settings}
         after = self._scripts + (commands_script(handover.commands) if handover else "")
-        return render(settings, self.config.widget_url, before=before, after=after)
+        return render(settings, self.config.widget_url, before=before, after=after, nonce=nonce)

@@ -3,69 +3,63 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .handover import hand_over
+from .hooks import ask, warn_once
+from .page.codings import HOW_TO_RECODE, can_recode, coding_of_headers, open_coding
+from .page.csp import admit, has_policy
 from .page.eligibility import may_be_html, why_not
 from .page.headers import header_list, private, values, vary_on_cookie, with_cookies
 from .page.page import Page
 from .resets import end_key, settle_key, settle_reset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.types import Message, Send
+    from starlette.types import Message, Scope, Send
 
     from .config import UserComConfig
     from .flash import Flash
     from .handover import Handover
+    from .hooks import InjectHook, NonceHook
     from .login import Login
+    from .page.csp import Needs
     from .resets import Settles, Transition
     from .visitor import Visitor
 
 logger = logging.getLogger("usercom_asgi")
 
 
+class Site(Protocol):
+    """What is the same for all responses of a site: the middleware."""
+
+    config: UserComConfig
+    flash: Flash | None
+    needs: Needs
+    nonce: NonceHook | None
+    should_inject: InjectHook | None
+    #: Whether there is a snippet depends on who asks: a cache must not give it to somebody who has refused.
+    asks: bool
+
+    def snippet_for(
+        self, visitor: Visitor, transition: Transition | None, handover: Handover | None, nonce: str | None
+    ) -> bytes:
+        """Return the script tags for a visitor's page."""
+        ...
+
+
 class Responder:
     """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
 
-    __slots__ = (
-        "_asks",
-        "_config",
-        "_delivery",
-        "_flash",
-        "_login",
-        "_method",
-        "_send",
-        "_snippet_for",
-        "_started",
-        "_visitor",
-        "page",
-    )
+    __slots__ = ("_delivery", "_login", "_method", "_scope", "_send", "_site", "_started", "_visitor", "page")
 
-    def __init__(
-        self,
-        send: Send,
-        method: str,
-        visitor: Visitor,
-        delivery: Settles,
-        login: Login | None,
-        flash: Flash | None,
-        config: UserComConfig,
-        snippet_for: Callable[[Visitor, Transition | None, Handover | None], bytes],
-        *,
-        asks: bool,
-    ) -> None:
+    def __init__(self, send: Send, scope: Scope, visitor: Visitor, delivery: Settles, login: Login | None, site: Site) -> None:
         self._send = send
-        self._method = method
+        self._scope = scope
+        self._method = scope["method"]
         self._visitor = visitor
         self._delivery = delivery
         self._login = login
-        self._flash = flash
-        self._config = config
-        self._snippet_for = snippet_for
-        # Whether there is a snippet depends on who asks, then: a cache must not give it to somebody who has refused.
-        self._asks = asks
+        self._site = site
         self._started = False
         #: The page that is being made, if this is one.
         self.page: Page | None = None
@@ -116,32 +110,64 @@ class Responder:
 
     async def _prepare(self, start: Message) -> Message | None:
         """Return the start to send now; None if this becomes a page."""
-        visitor = self._visitor
-        reason = why_not(self._method, visitor.headers, start)
-        if reason is None and visitor.is_suppressed:
-            reason = "suppress() was called"
+        visitor, config = self._visitor, self._site.config
+        reason = await self._why_not(start)
         if self._login is not None:
             start = await self._look(self._login, start, is_page=reason is None)
         transition = None
         if visitor.has_reset or visitor.bears_marker():
-            transition = await settle_reset(visitor, self._delivery, self._config, is_page=reason is None)
+            transition = await settle_reset(visitor, self._delivery, config, is_page=reason is None)
         if transition is not None:
             start = with_cookies(start, transition.cookies)
             if transition.hold and reason is None:
                 start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
                 reason = "the visitor was just reset, and User.com has not named the new key yet"
         elif visitor.has_hit:
-            start = with_cookies(start, settle_key(visitor, self._config))
+            start = with_cookies(start, settle_key(visitor, config))
         handover = None
         visitor.is_sealed = True
         if visitor.has_said or self._bears_flash():
-            handover = hand_over(visitor, self._flash, start, is_page=reason is None)
+            handover = hand_over(visitor, self._site.flash, start, is_page=reason is None)
             start = {**start, "headers": handover.headers or start["headers"]}
         if reason is None:
-            self.page = self._make_page(start, transition, handover)
+            start, nonce = await self._admit(start)
+            self.page = self._make_page(start, transition, handover, nonce)
             return None
         logger.debug("no widget in the answer to %s: %s", self._method, reason)
         return with_cookies(start, handover.other_cookies) if handover else start
+
+    async def _why_not(self, start: Message) -> str | None:
+        """Return the reason to leave a response as it is."""
+        hook = self._site.should_inject
+        is_wished = None
+        if hook is not None and may_be_html(start):
+            try:
+                is_wished = await ask(hook, self._scope)
+            except Exception:
+                logger.exception("should_inject failed: the library decides by itself")
+        reason = why_not(self._method, self._visitor.headers, start, is_wished=is_wished)
+        if reason is None and self._visitor.is_suppressed:
+            return "suppress() was called"
+        if reason is None and (coding := coding_of_headers(start["headers"])) and not can_recode(coding):
+            name = coding.decode("latin-1")
+            warn_once(f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}")
+            return f"the body is encoded as {name}"
+        return reason
+
+    async def _admit(self, start: Message) -> tuple[Message, str | None]:
+        """Return the start, and the nonce under which the response's policy lets our scripts run."""
+        site, nonce = self._site, None
+        if site.nonce is not None:
+            try:
+                nonce = await ask(site.nonce, self._scope)
+            except Exception:
+                logger.exception("the nonce hook failed: the response's own policy is looked at")
+        if nonce is None and not has_policy(start["headers"]):
+            return start, None
+        headers, nonce, blocked = admit(start["headers"], site.needs, nonce, extend=site.config.csp == "extend")
+        for each in blocked:
+            warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")
+        return {**start, "headers": headers}, nonce
 
     async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
         """Notice a login or a logout; return the start with the cookie that remembers it."""
@@ -153,9 +179,14 @@ class Responder:
             await visitor.know()
         return with_cookies(start, login.cookies(self._visitor))
 
-    def _make_page(self, start: Message, transition: Transition | None, handover: Handover | None) -> Page:
-        page = Page(start, self._snippet_for(self._visitor, transition, handover), self._method)
-        page.is_personal = self._asks or transition is not None or bool(self._visitor.attributes)
+    def _make_page(self, start: Message, transition: Transition | None, handover: Handover | None, nonce: str | None) -> Page:
+        site, visitor = self._site, self._visitor
+        snippet = site.snippet_for(visitor, transition, handover, nonce)
+        page = Page(start, snippet, self._method, in_head=site.config.position == "head")
+        coding = coding_of_headers(start["headers"])
+        if coding is not None:
+            page.coding = open_coding(coding)
+        page.is_personal = site.asks or transition is not None or bool(visitor.attributes)
         if transition is not None:
             page.cookies = transition.page_cookies
         if handover is not None:
@@ -166,7 +197,7 @@ class Responder:
         return page
 
     def _bears_flash(self) -> bool:
-        return self._flash is not None and self._visitor.bears_flash()
+        return self._site.flash is not None and self._visitor.bears_flash()
 
 
 def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:

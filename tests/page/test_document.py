@@ -124,6 +124,7 @@ PIECES = st.sampled_from(
 @example(b"<html></")
 @example(b"<html><")
 @example(b"<html><svg></")
+@example(b"<svg></table></body><html>")
 @example(b"<html></body</body")
 def test_of_any_markup(page: bytes) -> None:
     changed = spliced(page)

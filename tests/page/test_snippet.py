@@ -56,7 +56,7 @@ def test_hostile_names_stay_values() -> None:
 def test_the_tags_are_the_vendor_s() -> None:
     assert render({"apiKey": "ABC123"}, "https://acme.user.com/widget.js") == (
         b'<script data-cfasync="false" type="text/javascript">window.civchat = {"apiKey":"ABC123"};</script>'
-        b'<script data-cfasync="false" type="text/javascript" src="https://acme.user.com/widget.js"></script>'
+        b'<script data-cfasync="false" type="text/javascript" async src="https://acme.user.com/widget.js"></script>'
     )
 
 

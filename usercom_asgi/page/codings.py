@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .headers import HeaderList
 
 #: More than this at once from one chunk is no page, but a bomb.
 MOST = 64 * 1024 * 1024
@@ -111,11 +114,28 @@ _KINDS: dict[bytes, Callable[[], Coding]] = {
 }
 
 
-def coding_of(content_encoding: bytes | None) -> bytes | None:
-    """Return the one coding of a body; None for none at all."""
-    names = [name.strip().lower() for name in (content_encoding or b"").split(b",")]
-    names = [name for name in names if name not in (b"", b"identity")]
-    return b",".join(names) or None
+_EXTRA = "install usercom-asgi[encodings], or put the compressing middleware outside of UserComMiddleware"
+#: What to do where a coding cannot be undone.
+HOW_TO_RECODE: dict[bytes, str] = {b"br": _EXTRA, b"zstd": _EXTRA}
+
+
+def coding_of_headers(headers: HeaderList) -> bytes | None:
+    """Return how a body is encoded: one coding, or several with commas; None for none at all."""
+    if len(headers) == 1:
+        return None
+    names = [
+        name.strip().lower()
+        for header, value in headers
+        if len(header) == 16 and header.lower() == b"content-encoding"
+        for name in value.split(b",")
+    ]
+    return b",".join(name for name in names if name not in (b"", b"identity")) or None
+
+
+@lru_cache(16)
+def can_recode(name: bytes) -> bool:
+    """Tell whether a coding can be undone and done again: it is known, and its library is there."""
+    return open_coding(name) is not None
 
 
 def open_coding(name: bytes) -> Coding | None:

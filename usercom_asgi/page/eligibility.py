@@ -26,10 +26,11 @@ def may_be_html(message: Message) -> bool:
     return False
 
 
-def why_not(method: str, asked: Mapping[bytes, bytes], message: Message) -> str | None:
+def why_not(method: str, asked: Mapping[bytes, bytes], message: Message, *, is_wished: bool | None = None) -> str | None:
     """Return the reason to leave a response as it is, or None if the snippet may go into it.
 
-    ``asked`` are the request's headers; ``message`` is the response's start, with a list of headers.
+    ``asked`` are the request's headers; ``message`` is the response's start, with a list of headers. If the application has
+    wished for the snippet, only what makes it impossible is a reason; and if it has wished for none, that is.
     """
     headers: HeaderList = message["headers"]
     found = {name.lower(): value for name, value in headers}
@@ -41,11 +42,15 @@ def why_not(method: str, asked: Mapping[bytes, bytes], message: Message) -> str 
         return f"a response of status {status} shows no whole page"
     if method not in _METHODS:
         return f"the answer to {method} is no page"
-    if b"hx-request" in asked and asked[b"hx-request"] == b"true" and asked.get(b"hx-boosted") != b"true":
-        return "htmx asked for a fragment"  # a boosted link asks for a whole page
     if len(found) < len(headers):
         found = _joined(headers)
-    return _form(found) or _wishes(found) if len(found) > 1 else None
+    if (length := found.get(b"content-length")) and b"," in length:
+        return "the response has more than one content-length"
+    if is_wished is not None:
+        return None if is_wished else "should_inject says no"
+    if b"hx-request" in asked and asked[b"hx-request"] == b"true" and asked.get(b"hx-boosted") != b"true":
+        return "htmx asked for a fragment"  # a boosted link asks for a whole page
+    return _wishes(found) if len(found) > 1 else None
 
 
 def _joined(headers: HeaderList) -> dict[bytes, bytes]:
@@ -66,16 +71,6 @@ def _kind(content_type: bytes | None) -> str | None:
     charset = _charset(parameters)
     if charset.startswith(_UNSAFE_CHARSETS):
         return f"the charset {charset} cannot be spliced by bytes"
-    return None
-
-
-def _form(found: Mapping[bytes, bytes]) -> str | None:
-    if (encoding := found.get(b"content-encoding")) and any(
-        each.strip().lower() not in (b"", b"identity") for each in encoding.split(b",")
-    ):
-        return "the body is encoded already; put UserComMiddleware inside the compressing middleware"
-    if (length := found.get(b"content-length")) and b"," in length:
-        return "the response has more than one content-length"
     return None
 
 

@@ -36,8 +36,8 @@ _ENDS = {
 _COMMENT_END = re.compile(rb"--!?>")
 # Tags that a drawing does not have: an <svg> that was not closed ends with them (13.2.6.5).
 _BREAKS_OUT = re.compile(
-    rb"<(?:/(?:a|article|aside|body|button|div|footer|form|header|html|li|main|nav|p|section|span|table|td|tr|ul)"
-    rb"|b|blockquote|body|br|center|div|em|h[1-6]|hr|i|img|li|ol|p|pre|small|span|strong|table|ul)" + _NAME_END,
+    rb"<(?:/br|/p|b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|embed|h[1-6]|head|hr|i|img|li|listing|menu|meta|nobr|ol|p"
+    rb"|pre|ruby|s|small|span|strong|strike|sub|sup|table|tt|u|ul|var)" + _NAME_END,
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(rb"<(/?)(?:svg|math)" + _NAME_END, re.IGNORECASE)

@@ -30,7 +30,6 @@ class Page:
         snippet: What goes in.
         method: The request's method; a HEAD has no body to look at.
         in_head: At the end of the head, not of the body.
-        coding: Decodes the body, and encodes it again.
 
     """
 
@@ -42,20 +41,19 @@ class Page:
     cookies: Sequence[bytes] = ()
     #: ``Set-Cookie`` values for one that does not, or for which that is not known yet when it starts.
     other_cookies: Sequence[bytes] = ()
+    #: Decodes the body, and encodes it again.
+    coding: Coding | None = None
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
     #: What was taken while the start is held, as it came.
     _taken: Sequence[Message] = ()
 
-    def __init__(
-        self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False, coding: Coding | None = None
-    ) -> None:
+    def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
         self._start: Message | None = start
         self._snippet = snippet
         self._method = method
         self._in_head = in_head
-        self._coding = coding
 
     def feed(self, message: Message) -> list[Message]:
         """Take the application's next message; return the messages to send now."""
@@ -79,8 +77,8 @@ class Page:
             start, self._start = self._start, None
             return [with_cookies(start, self.other_cookies), *self._taken]
         held = self._injector.held if held is None and self._injector is not None else held
-        if held and self._coding is not None:
-            held = self._coding.encode(held, last=False)
+        if held and self.coding is not None:
+            held = self.coding.encode(held, last=False)
         return [{"type": "http.response.body", "body": held, "more_body": True}] if held else []
 
     def _stranger(self, message: Message) -> list[Message]:
@@ -94,8 +92,8 @@ class Page:
     def _take(self, message: Message) -> list[Message]:
         more = bool(message.get("more_body", False))
         chunk = given = _bytes(message)
-        if self._coding is not None:
-            chunk = self._coding.decode(given, last=not more)
+        if self.coding is not None:
+            chunk = self.coding.decode(given, last=not more)
         if self._injector is None and (not more or self._is_complete(given)):
             return self._whole(message, chunk, more=more)
         return self._part(message, chunk, more=more)
@@ -108,8 +106,8 @@ class Page:
         if start is None or isinstance(parts, str):
             logger.debug("no widget: %s", parts)
             return [*self.release(), message]
-        if self._coding is not None and not is_bare_head:
-            parts = [self._coding.encode(b"".join(parts), last=True)]
+        if self.coding is not None and not is_bare_head:
+            parts = [self.coding.encode(b"".join(parts), last=True)]
         self._start = None
         self.is_done = True
         length = None if is_bare_head else sum(map(len, parts))
@@ -119,7 +117,7 @@ class Page:
         """Take a part of a body."""
         injector = self._injector = self._injector or Injector(self._snippet, in_head=self._in_head)
         parts = injector.feed(chunk, last=not more)
-        if injector.is_done and self._coding is None:
+        if injector.is_done and self.coding is None:
             self.is_done = True
         elif injector.reason is not None and not more:
             logger.debug("no widget: %s", injector.reason)
@@ -137,9 +135,9 @@ class Page:
         ]
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
-        if self._coding is None or not (last or any(parts)):
+        if self.coding is None or not (last or any(parts)):
             return [part for part in parts if part]
-        return [self._coding.encode(b"".join(parts), last=last)]
+        return [self.coding.encode(b"".join(parts), last=last)]
 
     def _is_complete(self, chunk: bytes) -> bool:
         # Quart sends a page and then an empty end; a length that is there already tells the same.

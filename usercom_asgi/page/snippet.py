@@ -50,7 +50,7 @@ def callbacks_script(callbacks: Mapping[str, str]) -> str:
 
 
 def usercom_script(*, bridge: bool = False) -> str:
-    """Return the script that defines ``window.usercom``: what a page says to its widget, when the widget is there."""
+    """Return the script that defines ``window.usercom``, and ``userengage`` until the widget does."""
     hears = f"{_BRIDGE}(window,{to_script(BRIDGE_TYPE)},{to_script(BRIDGE_HEADER)});" if bridge else ""
     return f"{_USERCOM}(window);{hears}"
 
@@ -70,5 +70,6 @@ def render(
     """
     opening = f'{_OPEN} nonce="{escape(nonce)}"' if nonce else _OPEN
     civchat = f"window.civchat = {to_script(settings)};"
-    loader = f'{opening} src="{escape(widget_url)}"></script>'
+    # async, as many sites load it: a User.com that hangs must not hold up the page's DOMContentLoaded.
+    loader = f'{opening} async src="{escape(widget_url)}"></script>'
     return f"{opening}>{before}{civchat}{after}</script>{loader}".encode("ascii")

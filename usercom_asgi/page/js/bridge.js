@@ -89,4 +89,47 @@
     }
     return send.apply(this, arguments);
   }, send);
+
+  // The widget sees the page's first view by itself, and none after it (usercom.md 1.4): UE.pageHit, once a navigation.
+  var shown = location.href, inVisit = false, pending = 0;
+
+  function isElsewhere() {
+    var path = function (href) { return /#[/!]/.test(href) ? href : href.split("#")[0]; }; // "#/" and "#!" are routes
+    return path(location.href) !== path(shown);
+  }
+
+  function hit() {
+    shown = location.href;
+    clearTimeout(pending);
+    pending = setTimeout(function () { // the page may set its title first, and say who the visitor is
+      w.usercom.ready(function () {
+        var said = {}, civchat = w.civchat || {};
+        Object.keys(civchat).forEach(function (name) {
+          if (name !== "userKey" && typeof civchat[name] !== "function") said[name] = civchat[name];
+        });
+        w.UE.pageHit(said);
+      });
+    }, 50);
+  }
+
+  function look() {
+    if (!inVisit && isElsewhere()) hit();
+  }
+
+  ["pushState", "replaceState"].forEach(function (name) { // htmx and the routers of single-page applications use them
+    var original = history[name];
+    history[name] = named(function () {
+      var result = original.apply(this, arguments);
+      look();
+      return result;
+    }, original);
+  });
+  w.addEventListener("popstate", look);
+  w.addEventListener("hashchange", look);
+  // Turbo tells when a visit begins and when its page is there, which may be one of the same address.
+  w.addEventListener("turbo:visit", function () { inVisit = true; });
+  w.addEventListener("turbo:load", function () {
+    if (inVisit) hit();
+    inVisit = false;
+  });
 })

@@ -1,7 +1,7 @@
 // What a page says to its widget on behalf of the server, when the widget is there: window.usercom.
 (function (w) {
   if (w.usercom) return;
-  var waiting = [], ran = [], paused = false, pause = 50, timer;
+  var waiting = [], ran = [], paused = false, pause = 50, timer = 0;
   var KEPT = "usercom.ran", MOST = 64;
 
   // UE.isReady: true after the first ping's answer; no stub of ours may stand in for UE (usercom.md 1.4 and 3.1 [C S3]).
@@ -9,10 +9,26 @@
     return !paused && w.UE && w.UE.isReady;
   }
 
+  // Calls of userengage(...) that come before the widget does are kept, and handed over in order as soon as it is there;
+  // it keeps them itself until it has a user key. No site has to poll for it then.
+  var early = [];
+  function stub() {
+    early.push(arguments);
+  }
+  if (typeof w.userengage !== "function") w.userengage = stub;
+
+  function handOver() {
+    if (w.userengage === stub || typeof w.userengage !== "function") return;
+    while (early.length) attempt(function (args) { w.userengage.apply(w, args); }.bind(null, early.shift()));
+  }
+  // A script's load does not bubble, but is seen on its way down: right after it has run, before anything else does.
+  document.addEventListener("load", handOver, true);
+
   function check() {
     clearTimeout(timer);
+    if (early.length) handOver();
     while (waiting.length && isReady()) attempt(waiting.shift());
-    if (waiting.length && !paused) {
+    if ((waiting.length || early.length) && !paused) {
       timer = setTimeout(check, pause);
       pause = Math.min(pause * 1.2, 2000);
     }
@@ -23,6 +39,7 @@
     try { task(); } catch (error) { setTimeout(function () { throw error; }); }
   }
 
+  // Runs a task once, when the widget can be used: for UE, which no stub may stand in for.
   function ready(task) {
     waiting.push(task);
     pause = 50;

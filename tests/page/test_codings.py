@@ -1,0 +1,176 @@
+"""Bodies that are compressed already: decoded, changed and encoded again, in the stream."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import brotli
+import pytest
+import zstandard
+from driver import Recorded, answers, body, call, html, start
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from usercom_asgi import UserComConfig, UserComMiddleware
+
+CONFIG = UserComConfig(app="acme", api_key="ABC123")
+PAGE = b"<html><body>" + b"<p>hello, hello</p>" * 100 + b"</body></html>"
+
+
+def raw_deflate(data: bytes) -> bytes:
+    made = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return made.compress(data) + made.flush()
+
+
+ENCODE: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress, "zstd": zstandard.compress,
+}  # fmt: skip
+DECODE: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress, "x-gzip": gzip.decompress, "deflate": zlib.decompress, "br": brotli.decompress,
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+}  # fmt: skip
+
+
+def encoded(coding: str, data: bytes, *, step: int | None = None, length: bool = True) -> ASGIApp:
+    headers = {
+        "content-type": "text/html",
+        "content-encoding": coding,
+        **({"content-length": str(len(data))} if length else {}),
+    }
+    chunks = [data[n : n + step] for n in range(0, len(data), step)] if step else [data]
+    return answers(start(headers), *(body(each, more=True) for each in chunks[:-1]), body(chunks[-1]))
+
+
+async def through(app: ASGIApp, **scope: Any) -> Recorded:
+    got = await call(UserComMiddleware(app, CONFIG), **scope)
+    got.assert_legal()
+    return got
+
+
+@pytest.mark.parametrize("coding", ENCODE)
+@pytest.mark.parametrize("step", [None, 50, 1])
+async def test_a_compressed_page_gets_the_snippet_and_stays_compressed(coding: str, step: int | None) -> None:
+    plain = (await through(html(PAGE))).body
+    got = await through(encoded(coding, ENCODE[coding](PAGE), step=step))
+    assert DECODE[coding](got.body) == plain
+    assert got.header("content-encoding") == coding
+    assert got.header("content-length") in ({str(len(got.body))} if step is None else {None, str(len(got.body))})
+
+
+async def test_what_servers_send_as_deflate() -> None:
+    got = await through(encoded("deflate", raw_deflate(PAGE)))
+    assert zlib.decompress(got.body, -zlib.MAX_WBITS) == (await through(html(PAGE))).body
+
+
+async def test_gzip_of_several_members() -> None:
+    got = await through(encoded("gzip", gzip.compress(PAGE[:200]) + gzip.compress(PAGE[200:])))
+    assert gzip.decompress(got.body) == (await through(html(PAGE))).body
+
+
+@pytest.mark.parametrize("coding", ["compress", "gzip, br", "aws-chunked"])
+async def test_what_is_unknown_passes_as_it_came(coding: str) -> None:
+    got = await through(encoded(coding, b"\x00\x01\x02"))
+    assert got.body == b"\x00\x01\x02"
+    assert got.header("content-length") == "3"
+
+
+@pytest.mark.parametrize("coding", ENCODE)
+@pytest.mark.parametrize("broken", [lambda data: b"<html><body></body>", lambda data: data[:-9], lambda data: data + b"more"])
+async def test_what_is_corrupt_passes_as_it_came(
+    coding: str, broken: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = broken(ENCODE[coding](PAGE))
+    got = await through(encoded(coding, data))
+    if got.body != data:  # brotli and zstd know of nothing behind the end
+        assert coding in ("br", "zstd")
+        assert data.endswith(b"more")
+        return
+    assert got.header("content-length") == str(len(data))
+    assert "passes as it came" in caplog.text
+
+
+async def test_corrupt_in_the_middle_of_a_stream_it_is_corrupt_for_the_browser_as_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = gzip.compress(PAGE * 50, compresslevel=0)
+    data = data[:40_000] + b"\xff" * 100 + data[40_100:]
+    got = await through(encoded("gzip", data, step=10_000, length=False))
+    with pytest.raises((OSError, EOFError, zlib.error)):
+        gzip.decompress(got.body)
+    assert "passes as it came" in caplog.text
+
+
+async def test_a_compressed_page_that_trickles_is_not_kept_waiting() -> None:
+    made = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    first = made.compress(b"<html><body><p>first</p>") + made.flush(zlib.Z_SYNC_FLUSH)
+    last = made.compress(b"</body></html>") + made.flush()
+    got = await through(
+        answers(start({"content-type": "text/html", "content-encoding": "gzip"}), body(first, more=True), body(last))
+    )
+    assert zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(got.chunks[0]) == b"<html><body><p>first</p>"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(ENCODE)), st.lists(st.integers(1, 400), min_size=1, max_size=30))
+async def test_any_chunks(coding: str, steps: list[int]) -> None:
+    data = ENCODE[coding](PAGE)
+    chunks, at = [], 0
+    for step in steps:
+        chunks.append(data[at : at + step])
+        at += step
+    headers = {"content-type": "text/html", "content-encoding": coding}
+    got = await through(answers(start(headers), *(body(each, more=True) for each in chunks), body(data[at:])))
+    assert DECODE[coding](got.body) == (await through(html(PAGE))).body
+
+
+@pytest.mark.parametrize("outside", [True, False])
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_order_against_gzip_middleware_does_not_matter(outside: bool, streams: bool) -> None:
+    async def page(request: Request) -> Response:
+        parts = [PAGE.decode()[n : n + 300] for n in range(0, len(PAGE), 300)]
+        return StreamingResponse(iter(parts), media_type="text/html") if streams else HTMLResponse(PAGE)
+
+    order = [Middleware(UserComMiddleware, config=CONFIG), Middleware(GZipMiddleware)]
+    got = await call(
+        Starlette(routes=[Route("/", page)], middleware=order if outside else order[::-1]), headers={"accept-encoding": "gzip"}
+    )
+    assert gzip.decompress(got.body) == (await through(html(PAGE))).body
+    assert got.header("content-encoding") == "gzip"
+
+
+async def test_without_the_library_a_page_passes_and_one_warning_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import sys
+
+    from usercom_asgi.hooks import warn_once
+    from usercom_asgi.page.codings import can_recode
+
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    for cache in (can_recode, warn_once):
+        cache.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            for _ in range(3):
+                data = brotli.compress(PAGE)
+                assert (await through(encoded("br", data))).body == data
+    finally:
+        can_recode.cache_clear()
+    assert [each for each in caplog.messages if "usercom-asgi[encodings]" in each] == caplog.messages[:1]
+
+
+async def test_a_bomb_passes_unread(caplog: pytest.LogCaptureFixture) -> None:
+    data = gzip.compress(b"\0" * (80 * 1024 * 1024))
+    assert (await through(encoded("gzip", data))).body == data
+    assert "too much in one piece" in caplog.text

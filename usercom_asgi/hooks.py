@@ -1,0 +1,38 @@
+"""The application's own hooks: plain callables, sync or async, that are given the connection."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from starlette.requests import HTTPConnection
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+logger = logging.getLogger("usercom_asgi")
+
+T = TypeVar("T")
+Hook: TypeAlias = Callable[[HTTPConnection], T | Awaitable[T]]
+
+#: Says whether this visitor may be tracked.
+ConsentHook: TypeAlias = Hook[bool]
+#: Returns the nonce of this response's Content-Security-Policy, or None.
+NonceHook: TypeAlias = Hook[str | None]
+#: Says whether the snippet goes into this HTML response; None where the library is to decide.
+InjectHook: TypeAlias = Hook[bool | None]
+
+
+async def ask(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
+    """Return what a hook says; what it raises is the caller's to deal with."""
+    answer = hook(HTTPConnection(scope))
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+@lru_cache(64)
+def warn_once(text: str) -> None:
+    """Log a warning that is the same at every request, once in this process."""
+    logger.warning("%s (said once)", text)
