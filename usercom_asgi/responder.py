@@ -111,7 +111,9 @@ class Responder:
     async def _prepare(self, start: Message) -> Message | None:
         """Return the start to send now; None if this becomes a page."""
         visitor, config = self._visitor, self._site.config
-        reason = await self._why_not(start)
+        is_wished = None if self._site.should_inject is None else await self._ask(self._site.should_inject, start)
+        coding = coding_of_headers(start["headers"])
+        reason = self._why_not(start, coding, is_wished=is_wished)
         if self._login is not None:
             start = await self._look(self._login, start, is_page=reason is None)
         transition = None
@@ -130,25 +132,29 @@ class Responder:
             handover = hand_over(visitor, self._site.flash, start, is_page=reason is None)
             start = {**start, "headers": handover.headers or start["headers"]}
         if reason is None:
-            start, nonce = await self._admit(start)
+            nonce = None
+            if self._site.nonce is not None or has_policy(start["headers"]):
+                start, nonce = await self._admit(start)
             self.page = self._make_page(start, transition, handover, nonce)
+            self.page.coding = open_coding(coding) if coding else None
             return None
         logger.debug("no widget in the answer to %s: %s", self._method, reason)
         return with_cookies(start, handover.other_cookies) if handover else start
 
-    async def _why_not(self, start: Message) -> str | None:
+    async def _ask(self, hook: InjectHook, start: Message) -> bool | None:
+        """Return what the application wishes for an HTML response."""
+        try:
+            return await ask(hook, self._scope) if may_be_html(start) else None
+        except Exception:
+            logger.exception("should_inject failed: the library decides by itself")
+            return None
+
+    def _why_not(self, start: Message, coding: bytes | None, *, is_wished: bool | None) -> str | None:
         """Return the reason to leave a response as it is."""
-        hook = self._site.should_inject
-        is_wished = None
-        if hook is not None and may_be_html(start):
-            try:
-                is_wished = await ask(hook, self._scope)
-            except Exception:
-                logger.exception("should_inject failed: the library decides by itself")
         reason = why_not(self._method, self._visitor.headers, start, is_wished=is_wished)
         if reason is None and self._visitor.is_suppressed:
             return "suppress() was called"
-        if reason is None and (coding := coding_of_headers(start["headers"])) and not can_recode(coding):
+        if reason is None and coding is not None and not can_recode(coding):
             name = coding.decode("latin-1")
             warn_once(f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}")
             return f"the body is encoded as {name}"
@@ -157,13 +163,10 @@ class Responder:
     async def _admit(self, start: Message) -> tuple[Message, str | None]:
         """Return the start, and the nonce under which the response's policy lets our scripts run."""
         site, nonce = self._site, None
-        if site.nonce is not None:
-            try:
-                nonce = await ask(site.nonce, self._scope)
-            except Exception:
-                logger.exception("the nonce hook failed: the response's own policy is looked at")
-        if nonce is None and not has_policy(start["headers"]):
-            return start, None
+        try:
+            nonce = await ask(site.nonce, self._scope) if site.nonce else None
+        except Exception:
+            logger.exception("the nonce hook failed: the response's own policy is looked at")
         headers, nonce, blocked = admit(start["headers"], site.needs, nonce, extend=site.config.csp == "extend")
         for each in blocked:
             warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")
@@ -183,9 +186,6 @@ class Responder:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
         page = Page(start, snippet, self._method, in_head=site.config.position == "head")
-        coding = coding_of_headers(start["headers"])
-        if coding is not None:
-            page.coding = open_coding(coding)
         page.is_personal = site.asks or transition is not None or bool(visitor.attributes)
         if transition is not None:
             page.cookies = transition.page_cookies

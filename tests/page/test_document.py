@@ -51,7 +51,7 @@ def spliced(page: bytes, *, in_head: bool = False) -> bytes | None:
 def streamed(chunks: list[bytes], *, in_head: bool = False) -> bytes | None:
     injector = Injector(ADDED, in_head=in_head)
     out = b"".join(part for n, chunk in enumerate(chunks, 1) for part in injector.feed(chunk, last=n == len(chunks)))
-    assert injector.held == b""
+    assert not injector.held
     if out == b"".join(chunks):
         assert injector.reason
         return None
@@ -183,7 +183,7 @@ def test_no_tag_at_all() -> None:
     chunk = b"x" * 1_000_000
     for _ in range(100):
         assert injector.feed(chunk, last=False) == [chunk]
-        assert len(injector.held) == 0
+        assert not injector.held
     assert injector.feed(b"x", last=True) == [b"x"]
 
 
@@ -193,7 +193,7 @@ def test_a_candidate_with_too_much_behind_it_is_let_go() -> None:
     out = b""
     for _ in range(2 * HOLD // 1024):
         out += b"".join(injector.feed(b"x" * 1024, last=False))
-        assert len(injector.held) <= HOLD
+        assert sum(map(len, injector.held)) <= HOLD
     assert b"</body>" in out
     assert b"".join(injector.feed(b"</script></body>", last=True)).endswith(ADDED + b"</body>")
 
@@ -205,4 +205,4 @@ def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:
     assert b"".join(injector.feed(b"ld> z then more", last=False)) == b"</bold> z then more"
     for _ in range(1000):
         injector.feed(b"<p>" + b"x" * 1000, last=False)
-        assert len(injector.held) <= 16
+        assert sum(map(len, injector.held)) <= 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from .markup import read
+from .markup import is_markup, read
 
 #: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
@@ -16,8 +16,8 @@ _SOME = 8 * 1024
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
 _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
-# A page that loads the widget, or configures it, by itself.
-_SNIPPET = re.compile(rb"civchat\s*=|<script\b[^>]*\ssrc\s*=\s*[\"']?[^\"'>\s]*/widget\.js", re.IGNORECASE)
+# A page that loads the widget by itself: by a tag, or by a script that makes one.
+_SNIPPET = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s]+/widget\.js\b", re.IGNORECASE)
 _CLEAN_TAILS = frozenset({b"</html>", b""})
 _CLOSE_LENGTH = len(b"</body>")
 #: Of a tag that is not finished at a chunk's end or at the document's so much is held back.
@@ -49,7 +49,7 @@ class Document:
                     self.has_body = True
                     break
                 self.has_frames = self.has_frames or tag[2] is not None
-        if not self.has_own and (data.find(b"civchat") >= 0 or data.find(b"/widget.js") >= 0):
+        if not self.has_own and data.find(b"/widget.js") >= 0:
             self.has_own = _SNIPPET.search(data) is not None
 
     def why_not(self) -> str | None:
@@ -74,7 +74,9 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes]
     reason = document.why_not()
     if reason is not None:
         return reason
-    place = read(page, for_head=True).head if in_head else -1
+    place = -1
+    if in_head:
+        place = read(page, for_head=True).head
     if place < 0:
         place, reason = find_place(page, 0, document, is_whole=True)
         snippet = document.opened(snippet)
@@ -92,7 +94,7 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
     ``data`` is a whole document, or what is remembered of its end.
     """
     clean = _clean_end(data)
-    if len(data) > _ALL and clean >= held and _reads_well(data, clean):
+    if clean >= held and (is_markup(data, clean) if is_whole and len(data) <= _ALL else _reads_well(data, clean)):
         return clean, None
     # From the middle on, begin behind a tag; if that is in a script, say, the reader finds the end of it, or none.
     begin = 0 if is_whole else data.find(b">") + 1
@@ -149,9 +151,9 @@ class Injector:
         self._remembers_all = True
 
     @property
-    def held(self) -> bytes:
-        """Bytes of the body that were taken and not given back yet."""
-        return b"".join(self._held)
+    def held(self) -> list[bytes]:
+        """What was taken of the body and not given back yet."""
+        return self._held
 
     def feed(self, chunk: bytes, *, last: bool) -> list[bytes]:
         """Take the next bytes of the body; return those that may go out, in order."""
@@ -171,7 +173,7 @@ class Injector:
 
     def flush(self) -> bytes:
         """Give back what is held, with no more to come before something else."""
-        held = self.held
+        held = b"".join(self._held)
         self._held, self._size, self._holds = [], 0, False
         self._remember(held)
         return held

@@ -61,7 +61,7 @@ class Page:
             return [message]
         if message["type"] != "http.response.body":
             return self._stranger(message)
-        held = b"" if self._injector is None else self._injector.held
+        held = () if self._injector is None else self._injector.held
         try:
             return self._take(message)
         except CodingError as error:
@@ -70,13 +70,15 @@ class Page:
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
         return [*self.release(held), message]
 
-    def release(self, held: bytes | None = None) -> list[Message]:
+    def release(self, kept: Sequence[bytes] | None = None) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
         self.is_done = True
         if self._start is not None:
             start, self._start = self._start, None
             return [with_cookies(start, self.other_cookies), *self._taken]
-        held = self._injector.held if held is None and self._injector is not None else held
+        if kept is None:
+            kept = self._injector.held if self._injector is not None else ()
+        held = b"".join(kept)
         if held and self.coding is not None:
             held = self.coding.encode(held, last=False)
         return [{"type": "http.response.body", "body": held, "more_body": True}] if held else []
@@ -110,8 +112,13 @@ class Page:
             parts = [self.coding.encode(b"".join(parts), last=True)]
         self._start = None
         self.is_done = True
-        length = None if is_bare_head else sum(map(len, parts))
-        return [self._page_start(start, length, has_snippet=not is_bare_head), *_bodies(parts, more=more)]
+        if is_bare_head:
+            return [self._page_start(start, None, has_snippet=False), *_bodies(parts, more=more)]
+        if len(parts) == 1:
+            page = parts[0]
+            first = self._page_start(start, len(page), has_snippet=True)
+            return [first, {"type": "http.response.body", "body": page, "more_body": more}]
+        return [self._page_start(start, sum(map(len, parts)), has_snippet=True), *_bodies(parts, more=more)]
 
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
         """Take a part of a body."""
@@ -151,7 +158,9 @@ class Page:
             headers = for_person(headers)
         if self.is_once:
             headers = never_stored(headers)
-        return with_cookies({**start, "headers": headers}, self.cookies if has_snippet else self.other_cookies)
+        start = {**start, "headers": headers}
+        cookies = self.cookies if has_snippet else self.other_cookies
+        return with_cookies(start, cookies) if cookies else start
 
 
 def _bytes(message: Message) -> bytes:

@@ -126,8 +126,11 @@
   });
   w.addEventListener("popstate", look);
   w.addEventListener("hashchange", look);
-  // Turbo tells when a visit begins and when its page is there, which may be one of the same address.
-  w.addEventListener("turbo:visit", function () { inVisit = true; });
+  // Turbo tells when a visit begins, right after its pushState, and when its page is there, which may be one of the same address.
+  w.addEventListener("turbo:visit", function () {
+    inVisit = true;
+    clearTimeout(pending);
+  });
   w.addEventListener("turbo:load", function () {
     if (inVisit) hit();
     inVisit = false;

@@ -1,0 +1,136 @@
+"""What injects into pages, and what it is compared with: each around one raw ASGI application."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: What the others inject, about as long as ours.
+SNIPPET = b"<script>" + b"x" * 2800 + b"</script>"
+
+
+def bare(app: ASGIApp) -> ASGIApp:
+    return app
+
+
+def injector(app: ASGIApp) -> ASGIApp:
+    """The page half alone: may it be rewritten, where, and with which headers."""
+    from usercom_asgi.page.eligibility import why_not
+    from usercom_asgi.page.headers import header_list
+    from usercom_asgi.page.page import Page
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        page: Page | None = None
+
+        async def inject(message: Message) -> None:
+            nonlocal page
+            if page is not None:
+                for each in page.feed(message):
+                    await send(each)
+            elif message["type"] == "http.response.start":
+                message = {**message, "headers": header_list(message)}
+                if why_not(scope["method"], {}, message) is None:
+                    page = Page(message, SNIPPET, scope["method"])
+                else:
+                    await send(message)
+            else:
+                await send(message)
+
+        await app(scope, receive, inject)
+
+    return wrapped
+
+
+def usercom(app: ASGIApp) -> ASGIApp:
+    from usercom_asgi import UserComConfig, UserComMiddleware
+
+    return UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123"))
+
+
+def newrelic(app: ASGIApp) -> ASGIApp:
+    from newrelic.api.asgi_application import ASGIBrowserMiddleware  # type: ignore[import-not-found]
+
+    class Settings:
+        class browser_monitoring:  # noqa: N801
+            content_type = ("text/html",)
+
+    class Transaction:
+        enabled, autorum_disabled, rum_header_generated, settings = True, False, False, Settings
+
+        def browser_timing_header(self) -> str:
+            return SNIPPET.decode()
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        await ASGIBrowserMiddleware(app, Transaction())(scope, receive, send)
+
+    return wrapped
+
+
+def shiny(app: ASGIApp) -> ASGIApp:
+    os.environ["SHINY_AUTORELOAD_PORT"] = "9"
+    from shiny._autoreload import InjectAutoreloadMiddleware  # type: ignore[import-not-found]
+
+    made: Any = InjectAutoreloadMiddleware(app)
+    made.script = SNIPPET + b"</head>"
+    return made  # type: ignore[no-any-return]
+
+
+def toolbar(app: ASGIApp) -> ASGIApp:
+    from debug_toolbar.middleware import DebugToolbarMiddleware  # type: ignore[import-not-found]
+    from fastapi import FastAPI
+
+    site = FastAPI(debug=True)
+    site.add_middleware(DebugToolbarMiddleware, panels=[], ALLOWED_HOSTS=None, show_toolbar_callback=None)
+    site.add_route("/", _as_endpoint(app))
+    return site
+
+
+def base(app: ASGIApp) -> ASGIApp:
+    """What people write first."""
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.responses import Response
+
+    class Naive(BaseHTTPMiddleware):
+        async def dispatch(self, request: Any, call_next: Any) -> Any:
+            response = await call_next(request)
+            body = b"".join([chunk async for chunk in response.body_iterator])
+            body = body.replace(b"</body>", SNIPPET + b"</body>", 1)
+            headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+            return Response(body, response.status_code, headers)
+
+    return Naive(app)
+
+
+def _as_endpoint(app: ASGIApp) -> Any:
+    from starlette.responses import StreamingResponse
+
+    async def endpoint(request: Any) -> Any:
+        async def chunks() -> Any:
+            parts: list[bytes] = []
+
+            async def send(message: Message) -> None:
+                parts.append(message.get("body", b""))
+
+            await app(request.scope, request.receive, send)
+            for part in parts:
+                yield part
+
+        return StreamingResponse(chunks(), media_type="text/html")
+
+    return endpoint
+
+
+VARIANTS: dict[str, Callable[[ASGIApp], ASGIApp]] = {
+    "bare": bare,
+    "usercom_asgi, the injector": injector,
+    "usercom_asgi, the whole middleware": usercom,
+    "New Relic's class": newrelic,
+    "py-shiny": shiny,
+    "fastapi-debug-toolbar": toolbar,
+    "BaseHTTPMiddleware, naive": base,
+}
