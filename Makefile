@@ -29,8 +29,9 @@ lint: $(VENV)/dev.installed
 	$(RUN) -m mypy $(CODE)
 	$(RUN) -m pyright
 
-bench: $(VENV)/dev.installed
+bench: $(VENV)/bench.installed
 	$(RUN) -m bench
+	$(RUN) -m bench.pages
 
 clean:
 	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -46,6 +47,11 @@ $(VENV)/dev.installed: pyproject.toml $(VENV)/made
 	@echo "Installing what the tests need into $(VENV) ..."
 	@$(PIP) install --editable . --group dev
 	@touch $(VENV)/examples.installed $@  # the group dev holds the other
+
+$(VENV)/bench.installed: $(VENV)/dev.installed
+	@echo "Installing what is compared into $(VENV) ..."
+	@$(PIP) install --group bench
+	@touch $@
 
 # The Python that made .venv may have left the machine since: then it is made anew.
 ifneq ($(shell $(RUN) -c 'print("works")' 2>/dev/null),works)

@@ -125,6 +125,7 @@ PIECES = st.sampled_from(
 @example(b"<html><")
 @example(b"<html><svg></")
 @example(b"<svg></table></body><html>")
+@example(b"<svg></p></body><html>")
 @example(b"<html></body</body")
 def test_of_any_markup(page: bytes) -> None:
     changed = spliced(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import deque
 
 from .markup import is_markup, read
@@ -11,7 +12,7 @@ from .markup import is_markup, read
 HOLD = 64 * 1024
 #: Of a document up to this size all markup is read; of a longer one the end, unless that looks odd.
 _ALL = 64 * 1024
-_SOME = 8 * 1024
+_SOME = 2 * 1024
 
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
@@ -40,17 +41,17 @@ class Document:
     def __init__(self) -> None:
         self.has_html = self.has_body = self.has_frames = self.has_own = False
 
-    def look(self, data: bytes) -> None:
+    def look(self, data: bytes, start: int = 0, end: int = sys.maxsize) -> None:
         """Look at the next bytes; what is cut by their edges is to come again."""
-        if not self.has_body:
-            for tag in _DOCUMENT.finditer(data):
+        if not self.has_body and _DOCUMENT.search(data, start, end):
+            for tag in _DOCUMENT.finditer(data, start, end):
                 self.has_html = True
                 if tag[1]:
                     self.has_body = True
                     break
                 self.has_frames = self.has_frames or tag[2] is not None
-        if not self.has_own and data.find(b"/widget.js") >= 0:
-            self.has_own = _SNIPPET.search(data) is not None
+        if not self.has_own and data.find(b"/widget.js", start, end) >= 0:
+            self.has_own = _SNIPPET.search(data, start, end) is not None
 
     def why_not(self) -> str | None:
         """Return the reason to add nothing, as far as it is known."""
@@ -69,8 +70,8 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes]
     if len(page) <= 2 * _ALL:
         document.look(page)
     else:
-        document.look(page[:_ALL])
-        document.look(page[-_ALL:])
+        document.look(page, 0, _ALL)
+        document.look(page, len(page) - _ALL)
     reason = document.why_not()
     if reason is not None:
         return reason
@@ -164,7 +165,8 @@ class Injector:
             return []
         data = b"".join((*self._held, chunk)) if self._held else chunk
         self._held, self._size = [], 0
-        self.document.look(data)
+        if not self.document.has_body or b"/widget.js" in data:
+            self.document.look(data)
         if not self._is_past_head:
             place = self._find_head(data)
             if place >= 0:
@@ -184,29 +186,39 @@ class Injector:
         return self.reason == _DONE
 
     def _pass_on(self, data: bytes) -> list[bytes]:
-        candidate = _CLOSE.search(data, max(0, len(data) - HOLD) if self._holds else 0)
+        size = len(data)
+        candidate = _CLOSE.search(data, max(0, size - HOLD) if self._holds else 0)
         self._holds = candidate is not None
-        cut = candidate.start() if candidate else _edge(data)
-        ready, rest = data[:cut], data[cut:]
-        if rest:
-            self._hold(rest)
-        self._remember(ready)
-        return [ready] if ready else []
+        # A tag that is not finished may become what is looked for with the next chunk.
+        edge = max(data.rfind(b">") + 1, size - _LONGEST_REST)
+        cut = data.find(b"<", edge) if candidate is None else candidate.start()
+        if cut < 0:
+            self._remember(data)
+            return [data] if size else []
+        self._held, self._size = [data[cut:]], size - cut
+        if not cut:
+            return []
+        data = data[:cut]
+        self._remember(data)
+        return [data]
 
     def _hold(self, data: bytes) -> None:
         self._held.append(data)
         self._size += len(data)
 
     def _remember(self, data: bytes) -> None:
-        if len(data) > 2 * HOLD:
-            self._remembered.clear()
-            self._remembered_size, self._remembers_all = 0, False
-            data = data[-HOLD:]
         self._remembered.append(data)
         self._remembered_size += len(data)
+        if self._remembered_size > 2 * HOLD:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._remembers_all = False
+        if len(self._remembered[-1]) > 2 * HOLD:
+            self._remembered = deque((self._remembered[-1][-HOLD:],))
+            self._remembered_size = HOLD
         while self._remembered_size - len(self._remembered[0]) >= HOLD:
             self._remembered_size -= len(self._remembered.popleft())
-            self._remembers_all = False
 
     def _find_head(self, data: bytes) -> int:
         """Return where the head ends in this; -1 if it does not. After 64 KiB nobody expects it any more."""
@@ -231,10 +243,3 @@ class Injector:
             return [data] if data else []
         place -= before
         return [part for part in (data[:place], self.document.opened(self.snippet), data[place:]) if part]
-
-
-def _edge(data: bytes) -> int:
-    """Return where a tag begins that is not finished: the next chunk may turn it into what is looked for."""
-    since = max(data.rfind(b">") + 1, len(data) - _LONGEST_REST)
-    edge = data.find(b"<", since)
-    return edge if edge >= 0 else len(data)

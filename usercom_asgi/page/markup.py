@@ -36,9 +36,10 @@ _ENDS = {
     for name in (b"style", b"textarea", b"title", b"noscript", b"noembed", b"noframes", b"iframe", b"xmp")
 }
 _COMMENT_END = re.compile(rb"--!?>")
-# Tags that a drawing does not have: an <svg> that was not closed ends with them (13.2.6.5).
+# Tags that a drawing does not have: an <svg> that was not closed ends with them (13.2.6.5). Not </p> and </br>, of which older
+# parsers make something else.
 _BREAKS_OUT = re.compile(
-    rb"<(?:/br|/p|b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|embed|h[1-6]|head|hr|i|img|li|listing|menu|meta|nobr|ol|p"
+    rb"<(?:b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|embed|h[1-6]|head|hr|i|img|li|listing|menu|meta|nobr|ol|p"
     rb"|pre|ruby|s|small|span|strong|strike|sub|sup|table|tt|u|ul|var)" + _NAME_END,
     re.IGNORECASE,
 )

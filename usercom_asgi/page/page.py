@@ -61,8 +61,14 @@ class Page:
             return [message]
         if message["type"] != "http.response.body":
             return self._stranger(message)
-        held = () if self._injector is None else self._injector.held
+        injector = self._injector
+        held = () if injector is None else injector.held
         try:
+            if self._start is None and injector is not None and self.coding is None and message.get("more_body", False):
+                # The middle of a stream: as little as can be.
+                parts = injector.feed(_bytes(message), last=False)
+                self.is_done = injector.is_done
+                return [{"type": "http.response.body", "body": part, "more_body": True} for part in parts]
             return self._take(message)
         except CodingError as error:
             logger.warning("a page passes as it came: its %s", f"body is not what Content-Encoding says ({error})")
