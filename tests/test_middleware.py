@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from typing import Any
 
 import anyio
@@ -515,3 +516,108 @@ async def test_the_handle_is_typed_and_is_there_for_starlette() -> None:
         await html(PAGE)(scope, receive, send)
 
     await call(UserComMiddleware(app, CONFIG))
+
+
+# ---- which responses, and what is wished for ----
+
+
+@pytest.mark.parametrize(
+    ("wish", "headers", "asked", "goes_in"),
+    [
+        (lambda _: False, {}, {}, False),
+        (lambda _: None, {}, {}, True),
+        (lambda _: True, {"cache-control": "no-transform"}, {}, True),
+        (lambda _: True, {"content-disposition": "attachment"}, {}, True),
+        (lambda _: True, {}, {"hx-request": "true"}, True),
+        (lambda _: None, {}, {"hx-request": "true"}, False),
+        (lambda connection: connection.url.path != "/", {}, {}, False),
+        (lambda _: True, {"content-type": "application/json"}, {}, False),
+        (lambda _: 1 / 0, {}, {}, True),
+    ],
+)
+async def test_should_inject_overrules(wish: Any, headers: dict[str, str], asked: dict[str, str], goes_in: bool) -> None:
+    async def later(connection: Any) -> Any:
+        return wish(connection)
+
+    for hook in (wish, later):
+        app = UserComMiddleware(html(PAGE, headers=headers), UserComConfig(app="acme", api_key="ABC123"), should_inject=hook)
+        assert (b"widget.js" in (await call(app, headers=asked)).body) is goes_in
+
+
+async def test_suppress_overrules_should_inject() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        get_visitor(scope).suppress()
+        await html(PAGE)(scope, receive, send)
+
+    config = UserComConfig(app="acme", api_key="ABC123")
+    assert (await call(UserComMiddleware(app, config, should_inject=lambda _: True))).body == PAGE
+
+
+async def test_a_page_and_an_empty_end_keep_their_length() -> None:
+    """As Quart sends every page."""
+    headers = {"content-type": "text/html", "content-length": str(len(PAGE))}
+    got = await call(wrap(answers(start(headers), body(PAGE, more=True), body())))
+    got.assert_legal()
+    assert got.header("content-length") == str(len(got.body))
+    assert CIVCHAT in got.body
+
+
+async def test_64_mb_go_through_in_less_than_1_mb() -> None:
+    chunk = b"<p>some text in a paragraph</p>" * 2000
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"<html><body>", more=True))
+        for _ in range(64 * 1024 * 1024 // len(chunk)):
+            await send(body(chunk, more=True))
+        await send(body(b"</body></html>"))
+
+    sizes: list[int] = []
+
+    async def send(message: Message) -> None:
+        sizes.append(len(message.get("body", b"")))
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    tracemalloc.start()
+    try:
+        await wrap(app)(http_scope(), receive, send)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(sizes) > 64 * 1024 * 1024
+    assert peak < 1_000_000
+
+
+async def test_the_first_byte_of_a_page_that_trickles_does_not_wait() -> None:
+    """Every chunk is sent on before the next one is made, but for a tag that is not finished."""
+    chunks = [
+        b"<!doctype html>",
+        b"<html><head>",
+        b"<title>x</title></head>",
+        b"<body><p>hello",
+        b"</p></",
+        b"body>",
+        b"</html>",
+    ]
+    seen: list[bytes] = []
+    before: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        for n, chunk in enumerate(chunks, 1):
+            await send(body(chunk, more=n < len(chunks)))
+            before.append(b"".join(seen))
+
+    async def send(message: Message) -> None:
+        seen.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    await wrap(app)(http_scope(), receive, send)
+    for n in range(4):
+        assert before[n] == b"".join(chunks[: n + 1])
+    assert before[4] == before[5] == b"".join(chunks[:4]) + b"</p>"
+    assert before[6].endswith(b"</body></html>")

@@ -126,6 +126,7 @@ PIECES = st.sampled_from(
 @example(b"<html><svg></")
 @example(b"<svg></table></body><html>")
 @example(b"<svg></p></body><html>")
+@example(b'<a\thref="<svg>"<html><title/>')
 @example(b"<html></body</body")
 def test_of_any_markup(page: bytes) -> None:
     changed = spliced(page)

@@ -43,7 +43,6 @@ _BREAKS_OUT = re.compile(
     rb"|pre|ruby|s|small|span|strong|strike|sub|sup|table|tt|u|ul|var)" + _NAME_END,
     re.IGNORECASE,
 )
-_FOREIGN = re.compile(rb"<(/?)(?:svg|math)" + _NAME_END, re.IGNORECASE)
 _LEFT_OPEN = re.compile(rb"[<\"']")
 _OPENING_QUOTE = re.compile(rb"=[\t\n\f\r ]*\Z")
 
@@ -68,9 +67,9 @@ class Markup:
     def take(self, data: bytes, start: int, named: re.Match[bytes] | None) -> int:
         """Take what begins here; return where markup goes on, or ``_UNCLOSED`` or ``_UNFINISHED`` if it does not."""
         if named is None:
-            return _after_comment(data, start)
+            return _after_comment(data, start, is_foreign=self._is_in_svg(data, start))
         if named["text"]:
-            return _after_text(data, start, named["text"].lower())
+            return _after_text(data, start, named["text"].lower(), is_foreign=self._is_in_svg(data, start))
         if named["template"]:
             self._depth = max(0, self._depth + (-1 if named["closes"] else 1))
         elif named["svg"]:
@@ -130,7 +129,7 @@ def is_markup(data: bytes, position: int) -> bool:
     while (place := _QUICK.search(data, look, position)) is not None:
         start = place.start()
         if data[start + 1] == _BANG:
-            after = _after_comment(data, start)
+            after = _after_comment(data, start, is_foreign=False)
         else:
             named = _NAMED.match(data, start)
             if named is None:
@@ -138,7 +137,7 @@ def is_markup(data: bytes, position: int) -> bool:
                 continue
             if not named["text"]:
                 return False  # a template, a drawing
-            after = _after_text(data, start, named["text"].lower())
+            after = _after_text(data, start, named["text"].lower(), is_foreign=False)
         if after < 0 or after > position or _may_be_in_tag(data, known, start):
             return False
         known = look = after
@@ -155,14 +154,14 @@ _UNCLOSED, _UNFINISHED = -1, -2
 _BANG = ord("!")
 
 
-def _after_text(data: bytes, start: int, name: bytes) -> int:
+def _after_text(data: bytes, start: int, name: bytes, *, is_foreign: bool) -> int:
     """Return where the text of an element ends whose content is no markup; negative if it does not."""
     tag = _TAG.match(data, start)
     if tag is None:
         return _UNFINISHED
     if name == b"plaintext":
         return _UNCLOSED
-    if _is_empty(data, start) and _is_foreign(data, start):
+    if is_foreign and _is_empty(data, start):
         return tag.end()
     if name == b"script":
         return _after_script(data, tag.end())
@@ -192,14 +191,14 @@ def _after_script(data: bytes, position: int) -> int:
     return _UNCLOSED
 
 
-def _after_comment(data: bytes, start: int) -> int:
+def _after_comment(data: bytes, start: int, *, is_foreign: bool) -> int:
     """Return where a comment ends, or what the standard takes for one; negative if it does not."""
     if data.startswith(b"<!--", start):
         end = _COMMENT_END.search(data, start + 2)
         if end and end[0] == b"--!>" and end.start() < start + 4:
             end = _COMMENT_END.search(data, start + 4)
         return end.end() if end else _UNCLOSED
-    if data.startswith(b"<![CDATA[", start) and _is_foreign(data, start):
+    if is_foreign and data.startswith(b"<![CDATA[", start):
         found = data.find(b"]]>", start + 9)
         return found + 3 if found >= 0 else _UNCLOSED
     found = data.find(b">", start + 2)
@@ -210,14 +209,6 @@ def _is_empty(data: bytes, start: int) -> bool:
     """Tell whether a tag is written as ``<x/>``, which means something in a drawing or a formula only."""
     tag = _TAG.match(data, start)
     return tag is not None and data[tag.end() - 2 : tag.end()] == b"/>"
-
-
-def _is_foreign(data: bytes, position: int) -> bool:
-    """Tell whether an ``<svg`` or ``<math`` is open here, where CDATA and ``<title/>`` mean what they do in XML."""
-    depth = 0
-    for tag in _FOREIGN.finditer(data, 0, position):
-        depth = max(0, depth + (-1 if tag[1] else 1))
-    return depth > 0
 
 
 def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
