@@ -10,9 +10,10 @@ from .markup import is_markup, read
 
 #: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
-#: Of a document up to this size all markup is read; of a longer one the end, unless that looks odd.
-_ALL = 64 * 1024
-_SOME = 2 * 1024
+#: So much before the end of a document is looked at; if that is innocent it is the end, else all of it is read.
+_LOOK_BACK = 4 * 1024
+#: Where in a long document a snippet of its own is looked for: so far from its beginning, and from its end.
+_WHERE_SNIPPETS_ARE = 16 * 1024
 
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
@@ -67,11 +68,11 @@ class Document:
 def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes] | str:
     """Return a whole page with the snippet in it, in one piece or more; or why not."""
     document = Document()
-    if len(page) <= 2 * _ALL:
+    if len(page) <= 2 * _WHERE_SNIPPETS_ARE:
         document.look(page)
     else:
-        document.look(page, 0, _ALL)
-        document.look(page, len(page) - _ALL)
+        document.look(page, 0, _WHERE_SNIPPETS_ARE)
+        document.look(page, len(page) - _WHERE_SNIPPETS_ARE)
     reason = document.why_not()
     if reason is not None:
         return reason
@@ -95,7 +96,7 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
     ``data`` is a whole document, or what is remembered of its end.
     """
     clean = _clean_end(data)
-    if clean >= held and (is_markup(data, clean) if is_whole and len(data) <= _ALL else _reads_well(data, clean)):
+    if clean >= held and _looks_innocent(data, clean):
         return clean, None
     # From the middle on, begin behind a tag; if that is in a script, say, the reader finds the end of it, or none.
     begin = 0 if is_whole else data.find(b">") + 1
@@ -113,11 +114,10 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
     return end, None
 
 
-def _reads_well(data: bytes, clean: int) -> bool:
-    """Tell whether the last bytes before the end of a long document leave no doubt that it is one."""
-    begin = data.find(b">", max(0, clean - _SOME), clean) + 1
-    bodies = read(data[begin:]).bodies
-    return bool(bodies) and begin + bodies[-1] == clean
+def _looks_innocent(data: bytes, clean: int) -> bool:
+    """Tell whether what stands before the end of a document leaves no doubt that it is the end."""
+    begin = data.find(b">", clean - _LOOK_BACK, clean) + 1 if clean > _LOOK_BACK else 0
+    return is_markup(data, clean, begin)
 
 
 def _clean_end(data: bytes) -> int:

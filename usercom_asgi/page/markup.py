@@ -120,12 +120,12 @@ def read(data: bytes, *, for_head: bool = False) -> Markup:
         look = max(known, start + 1)
 
 
-def is_markup(data: bytes, position: int) -> bool:
-    """Tell whether a place in an ordinary document is surely no text; False if only :func:`read` can tell.
+def is_markup(data: bytes, position: int, known: int = 0) -> bool:
+    """Tell whether a place is surely no text if ``known`` is none; False if only :func:`read` can tell.
 
-    Most documents have a few scripts and comments, each with its end, and a quote is an odd one in none: that is quickly seen.
+    Most documents have a few scripts and comments, each with its end, and every quote has its pair: that is quickly seen.
     """
-    known = look = 0
+    look = known
     while (place := _QUICK.search(data, look, position)) is not None:
         start = place.start()
         if data[start + 1] == _BANG:
