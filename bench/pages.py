@@ -18,9 +18,9 @@ ROUNDS = 3
 def run(variant: str) -> dict[str, list[float]] | None:
     command = [sys.executable, "-m", "bench.page_drive", variant]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except subprocess.TimeoutExpired:
-        print(f"{variant} is left out: it takes longer than 180 s")
+        print(f"{variant} is left out: it takes longer than 60 s")
         return None
     except subprocess.CalledProcessError as error:
         print(f"{variant} is left out: {error.stderr.strip().splitlines()[-1]}")

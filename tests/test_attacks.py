@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from decimal import Decimal
 from typing import Any
@@ -491,3 +492,46 @@ async def test_a_key_that_an_event_of_somebody_known_has_found_reaches_the_brows
         got = await call(middleware, state=dict(state))
     (key,) = usercom.store.users
     assert any(each.startswith(f"__ca__chat={key};") for each in got.set_cookies("__ca__chat"))
+
+
+# ---- found by an attack on the pages ----
+
+
+@pytest.mark.parametrize(
+    "bad", [[("content-type", "text/html")], [(b"content-type", b"text/html"), (b"etag", "x")], [(b"a",)], [7]]
+)
+@pytest.mark.parametrize("chunks", [1, 2])
+async def test_headers_that_are_none_are_the_servers_to_refuse(bad: Any, chunks: int) -> None:
+    app = answers(
+        {"type": "http.response.start", "status": 200, "headers": bad}, *[body(b"x", more=True)] * (chunks - 1), body(b"y")
+    )
+    got = await call(UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123")))
+    assert got.types == ["start"] + ["body"] * chunks
+    assert got.start["headers"] == bad
+    assert got.body == b"x" * (chunks - 1) + b"y"
+
+
+@pytest.mark.parametrize("broken", ["for_changed_body", "_bodies", "with_cookies", "inject", "Injector"])
+@pytest.mark.parametrize("parts", [[b"<html><body>x</body></html>"], [b"<html>", b"<body>x", b"</body></html>"]])
+async def test_whatever_fails_the_page_goes_out_whole(broken: str, parts: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    from usercom_asgi.page import page as module
+
+    def fails(*args: Any, **options: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, broken, fails)
+    app = answers(start(), *(body(each, more=True) for each in parts[:-1]), body(parts[-1]))
+    got = await call(UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123")))
+    got.assert_legal()
+    plain = re.sub(rb"<script .*</script>", b"", got.body, flags=re.DOTALL)
+    assert plain == b"".join(parts)
+
+
+async def test_empty_messages_before_a_page_are_not_kept_without_end() -> None:
+    many = [body(b"", more=True)] * 20_000
+    app = answers(start(), *many, body(b"<html><body>x</body></html>"))
+    began = time.process_time()
+    got = await call(UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123")))
+    got.assert_legal()
+    assert b"widget.js" in got.body
+    assert time.process_time() - began < 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from .handover import hand_over
 from .hooks import ask, warn_once
 from .page.codings import HOW_TO_RECODE, can_recode, coding_of_headers, open_coding
-from .page.csp import admit, has_policy
+from .page.csp import admit, has_policy, is_nonce
 from .page.eligibility import may_be_html, why_not
 from .page.headers import header_list, private, values, vary_on_cookie, with_cookies
 from .page.page import Page
@@ -75,11 +75,7 @@ class Responder:
             self._started = True
             if type(message.get("headers")) is not list:
                 message = {**message, "headers": header_list(message)}  # what can be read only once is read here
-            if self._concerns_us(message):
-                await self._begin(message)
-            else:
-                self._visitor.is_sealed = True
-                await self._send(message)
+            await self._begin(message)
 
     def _concerns_us(self, start: Message) -> bool:
         """Tell whether there may be anything to do; for most responses there is not."""
@@ -98,13 +94,14 @@ class Responder:
 
     async def _begin(self, start: Message) -> None:
         """Send the start, or hold it until the first bytes of the page are there."""
+        ready: Message | None = start
         try:
-            ready = await self._prepare(start)
+            if self._concerns_us(start):
+                ready = await self._prepare(start)
         except Exception:
-            self._visitor.is_sealed = True
             # The page wins: whatever fails here, the response goes out as the application made it.
             logger.exception("a response passes unchanged: an error in usercom-asgi")
-            ready = start
+        self._visitor.is_sealed = True
         if ready is not None:
             await self._send(ready)
 
@@ -167,6 +164,11 @@ class Responder:
             nonce = await ask(site.nonce, self._scope) if site.nonce else None
         except Exception:
             logger.exception("the nonce hook failed: the response's own policy is looked at")
+        if nonce is not None and not is_nonce(nonce):
+            logger.error(
+                "the nonce hook gives what is no nonce (%s): the response's own policy is looked at", type(nonce).__name__
+            )
+            nonce = None
         headers, nonce, blocked = admit(start["headers"], site.needs, nonce, extend=site.config.csp == "extend")
         for each in blocked:
             warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")

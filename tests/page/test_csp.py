@@ -75,7 +75,10 @@ async def test_the_nonce_of_the_hook() -> None:
     assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=later)) == ["hook/", "hook/"]
     assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=lambda _: None)) == ["abc", "abc"]
     assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=lambda _: 1 / 0)) == ["abc", "abc"]
-    assert nonces(await answer([], nonce=lambda _: '"><script>')) == ["&quot;&gt;&lt;script&gt;"] * 2
+    for odd in ('"><script>', "a\r\nx-evil: 1", "a' 'unsafe-eval'; img-src *", "é", b"abc", 7, ""):
+        got = await answer(csp("script-src 'nonce-abc'"), nonce=lambda _, odd=odd: odd, csp="extend")
+        assert nonces(got) == ["abc", "abc"]
+        assert b"evil" not in b"".join(value for _, value in got.headers)
 
 
 @pytest.mark.parametrize(

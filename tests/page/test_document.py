@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from typing import Any
 from xml.dom.minidom import Document as Tree
@@ -207,3 +208,67 @@ def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:
     for _ in range(1000):
         injector.feed(b"<p>" + b"x" * 1000, last=False)
         assert sum(map(len, injector.held)) <= 16
+
+
+# ---- found by an attack ----
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"=//" * 20_000 + b" /widget.js",
+        b"/widget.js" * 6_000,
+        b"<svg>" + b"</body>" * 8_000 + b"x",
+        b"<svg>" + b"<title/>" * 7_000,
+        b"<svg>" * 12_000,
+        b"<svg>" + b"<![CDATA[]]>" * 5_000,
+        b"<math>" + b"</body>" * 8_000,
+        b"<a title=" + b" " * 60_000,
+        b"<" * 60_000,
+        b"=' " * 20_000,
+        b"<script><!--<script>" * 3_000,
+    ],
+)
+def test_hostile_text_takes_no_longer_than_its_length(hostile: bytes) -> None:
+    """Twice the text may take twice as long, not four times: a bound that only what is quadratic breaks."""
+    for part in (hostile[: len(hostile) // 2], hostile):
+        page = b"<html><body>" + part + b"<p>x</p><!-- x --></body>\n<!-- --></html>"
+        began = time.process_time()
+        spliced(page)
+        assert time.process_time() - began < 1.5
+    chunks = [page[n : n + 1000] for n in range(0, len(page), 1000)]
+    began = time.process_time()
+    streamed(chunks)
+    assert time.process_time() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html><body><math>x</body></html>",
+        b"<html><body><math><mi>x</body></html>",
+        b"<html><body><svg><svg></svg></body></html>",
+        b"<html><body><svg>=</textarea>><svg>--></svg></body></html>",
+    ],
+)
+def test_a_script_of_a_drawing_does_not_run(page: bytes) -> None:
+    assert spliced(page) is None
+    assert spliced(page.replace(b"</body>", b"</svg></svg></math></body>")) is not None
+
+
+def test_a_quote_behind_much_white_space() -> None:
+    page = b"<html><body><a title=" + b" " * 100 + b'"> </body></html>'
+    assert spliced(page) is None
+
+
+def test_a_snippet_of_its_own_is_seen_whatever_the_chunks() -> None:
+    page = b"<html><body><script>s.src='https://acme.user.com/widget.js'</script></body></html>"
+    assert spliced(page) is None
+    for n in range(len(page)):
+        assert streamed([page[:n], page[n:]]) is None
+
+
+def test_no_more_is_held_than_is_said() -> None:
+    injector = Injector(ADDED)
+    injector.feed(b"<html></body>" + b"x" * 3_000_000, last=False)
+    assert sum(map(len, injector.held)) <= HOLD

@@ -49,13 +49,15 @@ class _Zlib:
         self._has_begun = self._has_begun or bool(data)
         try:
             out = self._decoder.decompress(data, MOST)
-            while self._decoder.eof and self._decoder.unused_data and self._window > zlib.MAX_WBITS:
+            while self._decoder.eof and self._decoder.unused_data.startswith(b"\x1f\x8b") and self._window > zlib.MAX_WBITS:
                 rest, self._decoder = self._decoder.unused_data, zlib.decompressobj(self._window)  # another member
                 out += self._decoder.decompress(rest, MOST)
+                _check(out)
         except zlib.error as error:
             raise CodingError(str(error)) from None
-        if self._decoder.unconsumed_tail or (self._decoder.eof and self._decoder.unused_data):
-            raise CodingError("too much in one piece, or something behind the end")
+        if self._decoder.unconsumed_tail:
+            raise CodingError("too much in one piece")
+        # What stands behind the end, such as padding, nobody reads.
         if last and self._has_begun and not self._decoder.eof:
             raise CodingError("it ends too early")
         return out
@@ -69,15 +71,17 @@ class _Brotli:
         self._error = module.error
         self._decoder = module.Decompressor()
         self._encoder = module.Compressor(quality=4)
+        self._has_begun = False
 
     def decode(self, data: bytes, *, last: bool) -> bytes:
+        self._has_begun = self._has_begun or bool(data)
         try:
             out: bytes = self._decoder.process(data) if data else b""
         except self._error as error:
             raise CodingError(str(error)) from None
-        if last and not self._decoder.is_finished():
+        if last and self._has_begun and not self._decoder.is_finished():
             raise CodingError("it ends too early")
-        return out
+        return _check(out)
 
     def encode(self, data: bytes, *, last: bool) -> bytes:
         out: bytes = self._encoder.process(data)
@@ -89,13 +93,20 @@ class _Zstandard:
         self._module = module
         self._decoder = module.ZstdDecompressor().decompressobj()
         self._encoder = module.ZstdCompressor(level=3).compressobj()
+        self._is_between = True  # two frames, or before the first
 
     def decode(self, data: bytes, *, last: bool) -> bytes:
+        out = b""
         try:
-            out: bytes = self._decoder.decompress(data) if data else b""
+            while data:
+                if self._decoder.eof:  # another frame (RFC 8878, 3)
+                    self._decoder = self._module.ZstdDecompressor().decompressobj()
+                out = _check(out + self._decoder.decompress(data))
+                data = self._decoder.unused_data if self._decoder.eof else b""
+                self._is_between = self._decoder.eof
         except self._module.ZstdError as error:
             raise CodingError(str(error)) from None
-        if last and not self._decoder.eof:
+        if last and not self._is_between:
             raise CodingError("it ends too early")
         return out
 
@@ -103,6 +114,12 @@ class _Zstandard:
         out: bytes = self._encoder.compress(data)
         how = self._module.COMPRESSOBJ_FLUSH_FINISH if last else self._module.COMPRESSOBJ_FLUSH_BLOCK
         return out + bytes(self._encoder.flush(how))
+
+
+def _check(out: bytes) -> bytes:
+    if len(out) > MOST:
+        raise CodingError("too much in one piece")
+    return out
 
 
 _KINDS: dict[bytes, Callable[[], Coding]] = {

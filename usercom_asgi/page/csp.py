@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .headers import HeaderList
 
 _ENFORCED, _REPORTED = b"content-security-policy", b"content-security-policy-report-only"
+_A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 #: Where the parts of the vendor's widget come from.
 _PARTS = "https://widget.user.com"
@@ -119,6 +120,11 @@ def admit(headers: HeaderList, needs: Needs, nonce: str | None, *, extend: bool)
         for name, sources in policy.missing(needs, nonce).items()
     ]
     return headers, nonce, blocked
+
+
+def is_nonce(value: object) -> bool:
+    """Tell whether this can stand in a policy as a nonce (CSP3, 2.3.1)."""
+    return isinstance(value, str) and _A_NONCE.fullmatch(value) is not None
 
 
 def has_policy(headers: HeaderList) -> bool:

@@ -27,7 +27,8 @@ _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
 def header_list(message: Message) -> HeaderList:
     """Return the message's headers as a list of our own."""
-    return [(name, value) for name, value in message.get("headers") or ()]
+    headers = list(message.get("headers") or ())
+    return [(pair[0], pair[1]) if len(pair) == 2 else pair for pair in headers]
 
 
 def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:

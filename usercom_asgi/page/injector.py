@@ -18,8 +18,10 @@ _WHERE_SNIPPETS_ARE = 16 * 1024
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
 _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
-# A page that loads the widget by itself: by a tag, or by a script that makes one.
-_SNIPPET = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s]+/widget\.js\b", re.IGNORECASE)
+# What stands before "/widget.js" in a page that loads the widget by itself: by a tag, or by a script that makes one.
+_LOADS = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s=]+\Z", re.IGNORECASE)
+_WIDGET = b"/widget.js"
+_LONGEST_ADDRESS = 256
 _CLEAN_TAILS = frozenset({b"</html>", b""})
 _CLOSE_LENGTH = len(b"</body>")
 #: Of a tag that is not finished at a chunk's end or at the document's so much is held back.
@@ -51,8 +53,9 @@ class Document:
                     self.has_body = True
                     break
                 self.has_frames = self.has_frames or tag[2] is not None
-        if not self.has_own and data.find(b"/widget.js", start, end) >= 0:
-            self.has_own = _SNIPPET.search(data, start, end) is not None
+        at = start - 1
+        while not self.has_own and (at := data.find(_WIDGET, at + 1, end)) >= 0:
+            self.has_own = _LOADS.search(data[max(0, at - _LONGEST_ADDRESS) : at]) is not None
 
     def why_not(self) -> str | None:
         """Return the reason to add nothing, as far as it is known."""
@@ -134,6 +137,7 @@ class Injector:
     """
 
     __slots__ = (
+        "_before",
         "_held", "_holds", "_is_past_head", "_remembered", "_remembered_size", "_remembers_all", "_size",
         "document", "reason", "snippet",
     )  # fmt: skip
@@ -150,6 +154,7 @@ class Injector:
         self._remembered: deque[bytes] = deque()
         self._remembered_size = 0
         self._remembers_all = True
+        self._before = b""
 
     @property
     def held(self) -> list[bytes]:
@@ -165,8 +170,13 @@ class Injector:
             return []
         data = b"".join((*self._held, chunk)) if self._held else chunk
         self._held, self._size = [], 0
-        if not self.document.has_body or b"/widget.js" in data:
+        if not self.document.has_body or _WIDGET in data:
             self.document.look(data)
+        if self._before and not self.document.has_own:
+            edge = self._before + data[:_LONGEST_ADDRESS]
+            if _WIDGET in edge:
+                self.document.look(edge)
+        self._before = data[-_LONGEST_ADDRESS:]
         if not self._is_past_head:
             place = self._find_head(data)
             if place >= 0:
@@ -187,7 +197,7 @@ class Injector:
 
     def _pass_on(self, data: bytes) -> list[bytes]:
         size = len(data)
-        candidate = _CLOSE.search(data, max(0, size - HOLD) if self._holds else 0)
+        candidate = _CLOSE.search(data, max(0, size - HOLD))
         self._holds = candidate is not None
         # A tag that is not finished may become what is looked for with the next chunk.
         edge = max(data.rfind(b">") + 1, size - _LONGEST_REST)
@@ -211,6 +221,8 @@ class Injector:
         self._remembered_size += len(data)
         if self._remembered_size > 2 * HOLD:
             self._forget()
+        if len(self._remembered) > 512:  # each of them is an object of its own
+            self._remembered = deque((b"".join(self._remembered),))
 
     def _forget(self) -> None:
         self._remembers_all = False

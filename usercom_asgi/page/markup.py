@@ -11,13 +11,15 @@ import re
 
 _NAME_END = rb"(?=[\t\n\f\r />])"
 # A place where text may begin or a template end, or "</body": told apart afterwards, since most are neither.
-_PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpP][cCtTeEiIoOfFmMlLvV]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[^a-zA-Z>]))")
-_HEAD_PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpPbB][cCtTeEiIoOfFmMlLvV]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[hH][eE]|[^a-zA-Z>]))")
+_PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpPmM][cCtTeEiIoOfFmMlLvVaA]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[mM][aA]|[^a-zA-Z>]))")
+_HEAD_PLACE = re.compile(
+    rb"<(?:[!?]|[sStTnNiIxXpPmMbB][cCtTeEiIoOfFmMlLvVaA]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[mM][aA]|[hH][eE]|[^a-zA-Z>]))"
+)
 # The same, of an ordinary document: without a branch it costs a third. What it does not see is read for by `read`.
-_QUICK = re.compile(rb"<[!sStTnNiIxXpP][-dD\[cCtTeEiIoOfFmMlLvV]")
+_QUICK = re.compile(rb"<[!sStTnNiIxXpPmM][-\[cCtTeEiIoOfFmMlLvVaA]")
 _NAMED = re.compile(
     rb"<(?:(?P<text>script|style|textarea|title|noscript|noembed|noframes|iframe|xmp|plaintext)"
-    rb"|(?P<template>(?P<closes>/?)template)|(?P<svg>(?P<shuts>/?)svg)|(?P<body>/body)|body|/head)" + _NAME_END,
+    rb"|(?P<template>(?P<closes>/?)template)|(?P<drawing>(?P<shuts>/?)(?:svg|math))|(?P<body>/body)|body|/head)" + _NAME_END,
     re.IGNORECASE,
 )
 # A tag with its attributes (13.2.5.32 to 40): a quote counts only after "=". No match if it does not end.
@@ -44,13 +46,12 @@ _BREAKS_OUT = re.compile(
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(rb"[<\"']")
-_OPENING_QUOTE = re.compile(rb"=[\t\n\f\r ]*\Z")
 
 
 class Markup:
     """What is known of a document after :func:`read`; positions are those in the data that was read."""
 
-    __slots__ = ("_depth", "_svg", "bodies", "end", "head", "is_open")
+    __slots__ = ("_depth", "_drawings", "_looked_at", "bodies", "end", "head", "is_open")
 
     def __init__(self) -> None:
         #: Where the ``</body`` tags are that are tags.
@@ -62,22 +63,24 @@ class Markup:
         #: Where something can be added at the end: before a tag that is not finished.
         self.end = 0
         self._depth = 0  # of templates
-        self._svg = -1  # where one began that is not closed: a script in it is one of the drawing's
+        # In an <svg> or <math> that is not closed a script is one of the drawing's, and does not run.
+        self._drawings = 0
+        self._looked_at = 0  # for what ends them: so far
 
     def take(self, data: bytes, start: int, named: re.Match[bytes] | None) -> int:
         """Take what begins here; return where markup goes on, or ``_UNCLOSED`` or ``_UNFINISHED`` if it does not."""
         if named is None:
-            return _after_comment(data, start, is_foreign=self._is_in_svg(data, start))
+            return _after_comment(data, start, is_foreign=self._is_in_drawing(data, start))
         if named["text"]:
-            return _after_text(data, start, named["text"].lower(), is_foreign=self._is_in_svg(data, start))
+            return _after_text(data, start, named["text"].lower(), is_foreign=self._is_in_drawing(data, start))
         if named["template"]:
             self._depth = max(0, self._depth + (-1 if named["closes"] else 1))
-        elif named["svg"]:
-            self._svg = -1 if named["shuts"] or _is_empty(data, start) else start
+        elif named["drawing"]:
+            self._enter_drawing(data, start, shuts=bool(named["shuts"]))
         elif self._depth:
             pass  # what is in a template is no part of the page
         elif named["body"]:
-            if not self._is_in_svg(data, start):
+            if not self._is_in_drawing(data, start):
                 self.bodies.append(start)
         elif self.head < 0:
             self.head = start
@@ -85,11 +88,23 @@ class Markup:
 
     def ends(self, data: bytes, end: int, *, is_open: bool = False) -> Markup:
         """Write down how the document ends."""
-        self.end, self.is_open = end, is_open or self._depth > 0 or self._is_in_svg(data, end)
+        self.end, self.is_open = end, is_open or self._depth > 0 or self._is_in_drawing(data, end)
         return self
 
-    def _is_in_svg(self, data: bytes, position: int) -> bool:
-        return self._svg >= 0 and _BREAKS_OUT.search(data, self._svg, position) is None
+    def _enter_drawing(self, data: bytes, start: int, *, shuts: bool) -> None:
+        inside = self._is_in_drawing(data, start)
+        if shuts:
+            self._drawings = max(0, self._drawings - 1)
+        elif not _is_empty(data, start):
+            self._drawings = self._drawings + 1 if inside else 1
+            self._looked_at = start + 1
+
+    def _is_in_drawing(self, data: bytes, position: int) -> bool:
+        if self._drawings and position > self._looked_at:
+            if _BREAKS_OUT.search(data, self._looked_at, position):
+                self._drawings = 0
+            self._looked_at = max(self._looked_at, position - _LONGEST_NAME)  # one may begin here
+        return self._drawings > 0
 
 
 def read(data: bytes, *, for_head: bool = False) -> Markup:
@@ -151,6 +166,7 @@ def _is_comment(data: bytes, start: int) -> bool:
 
 
 _UNCLOSED, _UNFINISHED = -1, -2
+_LONGEST_NAME = len("<blockquote>")
 _BANG = ord("!")
 
 
@@ -224,8 +240,10 @@ def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
         return True
     for quote in (b'"', b"'"):
         last = data.rfind(quote, known, position)
-        if last > known and data[last - 1] in b"= \t\n\f\r" and _OPENING_QUOTE.search(data, max(known, last - 64), last):
-            return True
+        if last > known and data[last - 1] in b"= \t\n\f\r":
+            before = data[max(known, last - 64) : last].rstrip(b" \t\n\f\r")
+            if not before or before.endswith(b"="):
+                return True
     return False
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
+# Messages that may come before the start is sent: more of them, and it goes without them.
+_MOST_TAKEN = 32
+
 
 class Page:
     """Puts the snippet into a response, or lets it pass as it was made.
@@ -46,14 +49,14 @@ class Page:
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
-    #: What was taken while the start is held, as it came.
-    _taken: Sequence[Message] = ()
 
     def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
         self._start: Message | None = start
         self._snippet = snippet
         self._method = method
         self._in_head = in_head
+        #: What was taken while the start is held, as it came.
+        self._taken: list[Message] = []
 
     def feed(self, message: Message) -> list[Message]:
         """Take the application's next message; return the messages to send now."""
@@ -71,7 +74,8 @@ class Page:
                 return [{"type": "http.response.body", "body": part, "more_body": True} for part in parts]
             return self._take(message)
         except CodingError as error:
-            logger.warning("a page passes as it came: its %s", f"body is not what Content-Encoding says ({error})")
+            how = "passes as it came" if self._start is not None else "goes on as it came, in the middle"
+            logger.warning("a page %s: its body is not what Content-Encoding says (%s)", how, error)
         except Exception:
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
         return [*self.release(held), message]
@@ -100,9 +104,10 @@ class Page:
     def _take(self, message: Message) -> list[Message]:
         more = bool(message.get("more_body", False))
         chunk = given = _bytes(message)
+        is_whole = self._injector is None and (not more or self._is_complete(given))
         if self.coding is not None:
-            chunk = self.coding.decode(given, last=not more)
-        if self._injector is None and (not more or self._is_complete(given)):
+            chunk = self.coding.decode(given, last=is_whole or not more)
+        if is_whole:
             return self._whole(message, chunk, more=more)
         return self._part(message, chunk, more=more)
 
@@ -116,36 +121,29 @@ class Page:
             return [*self.release(), message]
         if self.coding is not None and not is_bare_head:
             parts = [self.coding.encode(b"".join(parts), last=True)]
-        self._start = None
-        self.is_done = True
-        if is_bare_head:
-            return [self._page_start(start, None, has_snippet=False), *_bodies(parts, more=more)]
-        if len(parts) == 1:
-            page = parts[0]
-            first = self._page_start(start, len(page), has_snippet=True)
-            return [first, {"type": "http.response.body", "body": page, "more_body": more}]
-        return [self._page_start(start, sum(map(len, parts)), has_snippet=True), *_bodies(parts, more=more)]
+        length = None if is_bare_head else sum(map(len, parts))
+        messages = [self._page_start(start, length, has_snippet=not is_bare_head), *_bodies(parts, more=more)]
+        # Written down last: if anything above has failed, the start is still to be sent.
+        self._start, self.is_done = None, True
+        return messages
 
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
         """Take a part of a body."""
         injector = self._injector = self._injector or Injector(self._snippet, in_head=self._in_head)
         parts = injector.feed(chunk, last=not more)
-        if injector.is_done and self.coding is None:
-            self.is_done = True
-        elif injector.reason is not None and not more:
+        if injector.reason is not None and not injector.is_done and not more:
             logger.debug("no widget: %s", injector.reason)
             if self._start is not None:
                 return [*self.release(), message]
-        if self._start is None:
-            return _bodies(self._encoded(parts, last=not more), more=more)
-        if more and not parts:
-            self._taken = [*self._taken, message]
-            return []
-        start, self._start, self._taken = self._start, None, ()
-        return [
-            self._page_start(start, None, has_snippet=injector.is_done or not more),
-            *_bodies(self._encoded(parts, last=not more), more=more),
-        ]
+        bodies = _bodies(self._encoded(parts, last=not more), more=more)
+        if self._start is not None:
+            if more and not parts and len(self._taken) < _MOST_TAKEN:
+                self._taken.append(message)
+                return []
+            bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
+            self._start, self._taken = None, []
+        self.is_done = injector.is_done and self.coding is None
+        return bodies
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
         if self.coding is None or not (last or any(parts)):
