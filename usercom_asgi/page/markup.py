@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-_NAME_END = rb"(?=[\t\n\f\r />])"
+from .texts import NAME_END, TAG, UNCLOSED, after_comment, after_text, is_empty
+
 # A place where text may begin or a template end, or "</body": told apart afterwards, since most are neither.
 _PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpPmM][cCtTeEiIoOfFmMlLvVaA]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[mM][aA]|[^a-zA-Z>]))")
 _HEAD_PLACE = re.compile(
@@ -19,30 +20,14 @@ _HEAD_PLACE = re.compile(
 _QUICK = re.compile(rb"<[!sStTnNiIxXpPmM][-\[cCtTeEiIoOfFmMlLvVaA]")
 _NAMED = re.compile(
     rb"<(?:(?P<text>script|style|textarea|title|noscript|noembed|noframes|iframe|xmp|plaintext)"
-    rb"|(?P<template>(?P<closes>/?)template)|(?P<drawing>(?P<shuts>/?)(?:svg|math))|(?P<body>/body)|body|/head)" + _NAME_END,
+    rb"|(?P<template>(?P<closes>/?)template)|(?P<drawing>(?P<shuts>/?)(?:svg|math))|(?P<body>/body)|body|/head)" + NAME_END,
     re.IGNORECASE,
 )
-# A tag with its attributes (13.2.5.32 to 40): a quote counts only after "=". No match if it does not end.
-_SPACE = rb"[\t\n\f\r ]"
-_VALUE = rb"\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>)"
-_TAG = re.compile(
-    rb"</?[a-zA-Z][^\t\n\f\r />]*+"
-    rb"(?:[\t\n\f\r /]++"
-    rb"|[^\t\n\f\r />][^\t\n\f\r />=]*+"
-    rb"(?:" + _SPACE + rb"*+=" + _SPACE + rb"*+(?:" + _VALUE + rb")|(?!" + _SPACE + rb"*+=))"
-    rb")*+>"
-)
-_SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + _NAME_END, re.IGNORECASE)
-_ENDS = {
-    name: re.compile(b"</" + name + _NAME_END, re.IGNORECASE)
-    for name in (b"style", b"textarea", b"title", b"noscript", b"noembed", b"noframes", b"iframe", b"xmp")
-}
-_COMMENT_END = re.compile(rb"--!?>")
 # Tags that a drawing does not have: an <svg> that was not closed ends with them (13.2.6.5). Not </p> and </br>, of which older
 # parsers make something else.
 _BREAKS_OUT = re.compile(
     rb"<(?:b|big|blockquote|body|br|center|code|dd|div|dl|dt|em|embed|h[1-6]|head|hr|i|img|li|listing|menu|meta|nobr|ol|p"
-    rb"|pre|ruby|s|small|span|strong|strike|sub|sup|table|tt|u|ul|var)" + _NAME_END,
+    rb"|pre|ruby|s|small|span|strong|strike|sub|sup|table|tt|u|ul|var)" + NAME_END,
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(rb"[<\"']")
@@ -68,11 +53,11 @@ class Markup:
         self._looked_at = 0  # for what ends them: so far
 
     def take(self, data: bytes, start: int, named: re.Match[bytes] | None) -> int:
-        """Take what begins here; return where markup goes on, or ``_UNCLOSED`` or ``_UNFINISHED`` if it does not."""
+        """Take what begins here; return where markup goes on, or ``UNCLOSED`` or ``UNFINISHED`` if it does not."""
         if named is None:
-            return _after_comment(data, start, is_foreign=self._is_in_drawing(data, start))
+            return after_comment(data, start, is_foreign=self._is_in_drawing(data, start))
         if named["text"]:
-            return _after_text(data, start, named["text"].lower(), is_foreign=self._is_in_drawing(data, start))
+            return after_text(data, start, named["text"].lower(), is_foreign=self._is_in_drawing(data, start))
         if named["template"]:
             self._depth = max(0, self._depth + (-1 if named["closes"] else 1))
         elif named["drawing"]:
@@ -95,7 +80,7 @@ class Markup:
         inside = self._is_in_drawing(data, start)
         if shuts:
             self._drawings = max(0, self._drawings - 1)
-        elif not _is_empty(data, start):
+        elif not is_empty(data, start):
             self._drawings = self._drawings + 1 if inside else 1
             self._looked_at = start + 1
 
@@ -129,7 +114,7 @@ def read(data: bytes, *, for_head: bool = False) -> Markup:
             return found.ends(data, start)
         known = found.take(data, start, named)
         if known < 0:
-            return found.ends(data, start, is_open=known == _UNCLOSED)
+            return found.ends(data, start, is_open=known == UNCLOSED)
         if for_head and found.head >= 0:
             return found.ends(data, start)
         look = max(known, start + 1)
@@ -144,7 +129,7 @@ def is_markup(data: bytes, position: int, known: int = 0) -> bool:
     while (place := _QUICK.search(data, look, position)) is not None:
         start = place.start()
         if data[start + 1] == _BANG:
-            after = _after_comment(data, start, is_foreign=False)
+            after = after_comment(data, start, is_foreign=False)
         else:
             named = _NAMED.match(data, start)
             if named is None:
@@ -152,7 +137,7 @@ def is_markup(data: bytes, position: int, known: int = 0) -> bool:
                 continue
             if not named["text"]:
                 return False  # a template, a drawing
-            after = _after_text(data, start, named["text"].lower(), is_foreign=False)
+            after = after_text(data, start, named["text"].lower(), is_foreign=False)
         if after < 0 or after > position or _may_be_in_tag(data, known, start):
             return False
         known = look = after
@@ -165,66 +150,8 @@ def _is_comment(data: bytes, start: int) -> bool:
     return after[:1] in (b"!", b"?") or (after[:1] == b"/" and after != b"/>" and not after[1:].isalpha())
 
 
-_UNCLOSED, _UNFINISHED = -1, -2
 _LONGEST_NAME = len("<blockquote>")
 _BANG = ord("!")
-
-
-def _after_text(data: bytes, start: int, name: bytes, *, is_foreign: bool) -> int:
-    """Return where the text of an element ends whose content is no markup; negative if it does not."""
-    tag = _TAG.match(data, start)
-    if tag is None:
-        return _UNFINISHED
-    if name == b"plaintext":
-        return _UNCLOSED
-    if is_foreign and _is_empty(data, start):
-        return tag.end()
-    if name == b"script":
-        return _after_script(data, tag.end())
-    end = _ENDS[name].search(data, tag.end())
-    tag = _TAG.match(data, end.start()) if end else None
-    return tag.end() if tag else _UNCLOSED
-
-
-def _after_script(data: bytes, position: int) -> int:
-    """A script in a comment in a script does not end the script (13.2.5.17 to 31)."""
-    is_comment = is_nested = False
-    while (found := _SCRIPT.search(data, position)) is not None:
-        position = found.end()
-        token = found[0]
-        if token == b"<!--":
-            is_comment = True
-            position -= 2  # "<!-->" ends at once
-        elif token == b"-->":
-            is_comment = is_nested = False
-        elif not found[1]:
-            is_nested = is_comment
-        elif is_nested:
-            is_nested = False
-        else:
-            tag = _TAG.match(data, found.start())
-            return tag.end() if tag else _UNCLOSED
-    return _UNCLOSED
-
-
-def _after_comment(data: bytes, start: int, *, is_foreign: bool) -> int:
-    """Return where a comment ends, or what the standard takes for one; negative if it does not."""
-    if data.startswith(b"<!--", start):
-        end = _COMMENT_END.search(data, start + 2)
-        if end and end[0] == b"--!>" and end.start() < start + 4:
-            end = _COMMENT_END.search(data, start + 4)
-        return end.end() if end else _UNCLOSED
-    if is_foreign and data.startswith(b"<![CDATA[", start):
-        found = data.find(b"]]>", start + 9)
-        return found + 3 if found >= 0 else _UNCLOSED
-    found = data.find(b">", start + 2)
-    return found + 1 if found >= 0 else _UNCLOSED
-
-
-def _is_empty(data: bytes, start: int) -> bool:
-    """Tell whether a tag is written as ``<x/>``, which means something in a drawing or a formula only."""
-    tag = _TAG.match(data, start)
-    return tag is not None and data[tag.end() - 2 : tag.end()] == b"/>"
 
 
 def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
@@ -255,7 +182,7 @@ def _pass_tags(data: bytes, known: int, position: int) -> int:
         if not (after[:1].isalpha() or (after[:1] == b"/" and after[1:].isalpha())):
             at += 1
             continue
-        tag = _TAG.match(data, at)
+        tag = TAG.match(data, at)
         if tag is None:
             return -(at + 1)
         at = tag.end()
