@@ -272,3 +272,11 @@ def test_no_more_is_held_than_is_said() -> None:
     injector = Injector(ADDED)
     injector.feed(b"<html></body>" + b"x" * 3_000_000, last=False)
     assert sum(map(len, injector.held)) <= HOLD
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_many_ends_in_tiny_chunks_take_no_longer_than_their_length(step: int) -> None:
+    page = b"<html>" + b"</body>x" * 13_000
+    began = time.process_time()
+    assert streamed([page[n : n + step] for n in range(0, len(page), step)]) is not None
+    assert time.process_time() - began < 1.5

@@ -197,7 +197,8 @@ class Injector:
 
     def _pass_on(self, data: bytes) -> list[bytes]:
         size = len(data)
-        candidate = _CLOSE.search(data, max(0, size - HOLD))
+        # Once too much is held, half of it goes: or a hostile page would have all of it searched again for every byte.
+        candidate = _CLOSE.search(data, max(0, size - (HOLD // 2 if self._holds else HOLD)))
         self._holds = candidate is not None
         # A tag that is not finished may become what is looked for with the next chunk.
         edge = max(data.rfind(b">") + 1, size - _LONGEST_REST)
