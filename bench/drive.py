@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from bench.apps import CASES, make_app
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from starlette.types import ASGIApp, Message
 
 HEADERS = [
@@ -23,19 +26,33 @@ HEADERS = [
 ]
 
 
-async def drive(app: ASGIApp, path: str, count: int) -> float:
-    """Send the requests one after the other; returns the seconds that they took."""
+@asynccontextmanager
+async def living(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
+    """Run the application's lifespan around the block; yields the state that requests get a copy of."""
     state: dict[str, Any] = {}
-    started, stop, stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    started, stop = asyncio.Event(), asyncio.Event()
 
-    async def lifespan_receive() -> Message:
+    async def receive() -> Message:
         if not started.is_set():
             return {"type": "lifespan.startup"}
         await stop.wait()
         return {"type": "lifespan.shutdown"}
 
-    async def lifespan_send(message: Message) -> None:
-        (started if message["type"] == "lifespan.startup.complete" else stopped).set()
+    async def send(message: Message) -> None:
+        started.set()
+
+    async def live() -> None:
+        await app({"type": "lifespan", "asgi": {}, "state": state}, receive, send)
+
+    life = asyncio.create_task(live())
+    await started.wait()
+    yield state
+    stop.set()
+    await life
+
+
+async def drive(app: ASGIApp, path: str, count: int) -> float:
+    """Send the requests one after the other; returns the seconds that they took."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -43,24 +60,16 @@ async def drive(app: ASGIApp, path: str, count: int) -> float:
     async def send(message: Message) -> None:
         pass
 
-    async def live() -> None:
-        await app({"type": "lifespan", "asgi": {}, "state": state}, lifespan_receive, lifespan_send)
-
-    life = asyncio.create_task(live())
-    await started.wait()
-    began = time.perf_counter()
-    for _ in range(count):
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https",
-            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": list(HEADERS),
-            "client": ("192.0.2.1", 50000), "server": ("127.0.0.1", 8000), "state": dict(state),
-        }  # fmt: skip
-        await app(scope, receive, send)
-    took = time.perf_counter() - began
-    stop.set()
-    await stopped.wait()
-    await life
-    return took
+    async with living(app) as state:
+        began = time.perf_counter()
+        for _ in range(count):
+            scope = {
+                "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https",
+                "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": list(HEADERS),
+                "client": ("192.0.2.1", 50000), "server": ("127.0.0.1", 8000), "state": dict(state),
+            }  # fmt: skip
+            await app(scope, receive, send)
+        return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 from bench.apps import PARAGRAPH, html_page
+from bench.drive import living
 from bench.page_peers import VARIANTS
 
 if TYPE_CHECKING:
@@ -82,37 +83,17 @@ async def ask(app: ASGIApp, state: dict[str, Any]) -> tuple[float, int]:
     return first, size
 
 
-async def live(app: ASGIApp, state: dict[str, Any], started: asyncio.Event, stop: asyncio.Event) -> None:
-    messages = [{"type": "lifespan.startup"}]
-
-    async def receive() -> Message:
-        if messages:
-            return messages.pop()
-        await stop.wait()
-        return {"type": "lifespan.shutdown"}
-
-    async def send(message: Message) -> None:
-        started.set()
-
-    await app({"type": "lifespan", "asgi": {}, "state": state}, receive, send)
-
-
 async def timed(app: ASGIApp, count: int) -> tuple[float, int]:
     """Return microseconds a request, and the bytes of its answer."""
-    state: dict[str, Any] = {}
-    started, stop = asyncio.Event(), asyncio.Event()
-    life = asyncio.create_task(live(app, state, started, stop))
-    await started.wait()
-    _, size = await ask(app, state)
-    best = float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
-        for _ in range(count // 5):
-            await ask(app, state)
-        best = min(best, (time.perf_counter() - began) / (count // 5))
-    stop.set()
-    await life
-    return best * 1e6, size
+    async with living(app) as state:
+        _, size = await ask(app, state)
+        best = float("inf")
+        for _ in range(5):
+            began = time.perf_counter()
+            for _ in range(count // 5):
+                await ask(app, state)
+            best = min(best, (time.perf_counter() - began) / (count // 5))
+        return best * 1e6, size
 
 
 async def measure(wrap: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What injects into pages, and what it is compared with: each around one raw ASGI application."""
+"""What injects into pages, and what it is compared with: each around one raw ASGI application.
+
+The peers are in the dependency group `bench`, which the type checkers do without: hence the ignored imports.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def newrelic(app: ASGIApp) -> ASGIApp:
     from newrelic.api.asgi_application import ASGIBrowserMiddleware  # type: ignore[import-not-found]
 
     class Settings:
-        class browser_monitoring:  # noqa: N801
+        class browser_monitoring:  # noqa: N801  New Relic's name
             content_type = ("text/html",)
 
     class Transaction:

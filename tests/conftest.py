@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chromium import chromium
+from playwright.sync_api import Browser
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve
@@ -53,6 +55,13 @@ def usercom(_served: UserCom) -> Iterator[UserCom]:
         _served.faults.stop()  # what hangs is given up, or it would go on into the next test
         time.sleep(0.1)
     _served.faults.clear()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, per module: Playwright's sync API keeps an event loop running, in which no anyio test could run."""
+    with chromium("MAP *.example.com 127.0.0.1") as browser:
+        yield browser
 
 
 CONFIG = UserComConfig(app="acme", api_key="ABC123")

@@ -19,6 +19,8 @@ from test_reset import Browser
 
 from usercom_asgi import ConfigurationError, Event, InvalidCommand, Status, UserComConfig, UserComMiddleware, get_visitor
 from usercom_asgi.browser import LIMIT
+from usercom_asgi.companion import COOKIE as COMPANION
+from usercom_asgi.companion import Companion
 from usercom_asgi.consent import NoDelivery
 from usercom_asgi.flash import COOKIE, MAX_AGE, Flash
 from usercom_asgi.identity import digest
@@ -71,12 +73,12 @@ class Visit(Browser):
     async def go(self, path: str = "/", headers: Mapping[str, str] | None = None, **scope: Any) -> Recorded:
         got = await call(self.app, path, headers={**self.headers, **(headers or {})}, **scope)
         self.keep(got)
-        for line in got.set_cookies(COOKIE):
+        for line in [*got.set_cookies(COOKIE), *got.set_cookies(COMPANION)]:
             assert "HttpOnly" in line
-            value = line.partition(";")[0].partition("=")[2]
-            self.jar.pop(COOKIE, None)
+            name, _, value = line.partition(";")[0].partition("=")
+            self.jar.pop(name, None)
             if value:
-                self.jar[COOKIE] = value
+                self.jar[name] = value
         return got
 
 
@@ -335,9 +337,9 @@ async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> 
             visitor.browser.update(**data)
     except InvalidCommand:
         pass
-    cookie = Flash(KEYS, None).set_cookie(visitor.seal(), KEY, secure=True)
+    cookie = Flash(KEYS, None).set_cookie(visitor.said, KEY, secure=True)
     assert len(cookie) < 2_400
-    assert Flash(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY) == visitor.seal()
+    assert Flash(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY) == visitor.said
 
 
 async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
@@ -414,8 +416,6 @@ async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.M
 
 
 async def test_another_cookie_of_ours_is_no_flash() -> None:
-    from usercom_asgi.companion import Companion
-
     companion = Companion(KEYS, None)
     cookie = companion.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
     assert Flash(KEYS, None).load(cookie, KEY) == []
@@ -562,10 +562,8 @@ async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(who: str,
 
         async def go(path: str) -> Recorded:
             got = await visit.go(path, state=dict(state))
-            for line in got.all("set-cookie"):
-                name, _, value = line.partition(";")[0].partition("=")
-                if name in ("user", "__ca__companion"):
-                    visit.jar[name] = value
+            for line in got.set_cookies("user"):
+                visit.jar["user"] = line.partition("=")[2]
             return got
 
         await go("/")
@@ -627,8 +625,7 @@ async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_wi
     app = UserComMiddleware(site(says, fragment).app, usercom.config(secret_keys=KEYS), identify=hook)
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user(), user="alice")
-        for line in (await visit.go(state=dict(state))).set_cookies("__ca__companion"):
-            visit.jar["__ca__companion"] = line.partition(";")[0].partition("=")[2]
+        await visit.go(state=dict(state))
         if waits:  # it was said of Alice, and Bob's page must not hear it
             await visit.go("/say", {"hx-redirect": ""}, state=dict(state))
             assert COOKIE in visit.jar
@@ -718,8 +715,7 @@ async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: UserC
     app = UserComMiddleware(site(says, (start(), body(b"<p>x</p>"))).app, usercom.config(secret_keys=KEYS), identify=big)
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user(), user="alice")
-        for line in (await visit.go(state=dict(state))).set_cookies("__ca__companion"):
-            visit.jar["__ca__companion"] = line.partition(";")[0].partition("=")[2]
+        await visit.go(state=dict(state))
         visit.jar["user"] = "bob"
         got = await visit.go("/say", HTMX, state=dict(state))
     assert len(got.header("hx-trigger") or "") < LIMIT + 100

@@ -31,6 +31,7 @@ BASE = {
     "browser",
     "flash",
     "hooks",
+    "signing",
 }
 #: Who may import what beyond the base and their own folder.
 ALLOWED: dict[str, set[str]] = {

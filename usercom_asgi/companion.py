@@ -8,37 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Any, cast
-
-from itsdangerous import BadData, URLSafeTimedSerializer
+from typing import TYPE_CHECKING, cast
 
 from .identity import MAX_AGE, set_cookie
+from .signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 COOKIE = "__ca__companion"
-_SALT = "usercom_asgi.companion"
 
 
 class Companion:
-    """Writes and reads the companion cookie. The last of the keys signs, all of them verify: so keys can be rotated."""
+    """Writes and reads the companion cookie."""
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
         self._keys = list(secret_keys)
         self._domain = domain
-        self._serializer = URLSafeTimedSerializer(
-            self._keys, salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._signer = Signer(secret_keys, "companion")
 
     def remembered(self, value: str | None) -> str | None:
         """Return the fingerprint in a cookie's value; None for what is too old, or what we did not write."""
-        if not value:
-            return None
-        try:
-            content: Any = self._serializer.loads(value, max_age=MAX_AGE)
-        except BadData:
-            return None
+        content = self._signer.loads(value, MAX_AGE)
         who = cast("dict[str, object]", content).get("who") if isinstance(content, dict) else None
         return who if isinstance(who, str) else None
 
@@ -53,8 +44,7 @@ class Companion:
 
     def set_cookie(self, fingerprint: str | None, *, secure: bool) -> bytes:
         """Return the ``Set-Cookie`` value that remembers this person, or nobody."""
-        value = self._serializer.dumps({"who": fingerprint}) if fingerprint else ""
-        text = value.decode() if isinstance(value, bytes) else value
+        text = self._signer.dumps({"who": fingerprint}) if fingerprint else ""
         age = MAX_AGE if fingerprint else 0
         return set_cookie(COOKIE, text, max_age=age, domain=self._domain, secure=secure, http_only=True)
 

@@ -6,12 +6,10 @@ browser, even where a reset has gone past us.
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
-
-from itsdangerous import BadData, URLSafeTimedSerializer
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from .identity import digest, set_cookie
+from .signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,29 +19,23 @@ if TYPE_CHECKING:
 COOKIE = "__ca__flash"
 #: Seconds that something said to a page waits for one: afterwards nobody remembers why the chat should open.
 MAX_AGE = 24 * 3600
-_SALT = "usercom_asgi.flash"
 
 #: One thing said to a page: an id of its own, the function to call, and the arguments.
 Said: TypeAlias = "list[Json]"
 
 
 class Flash:
-    """Writes and reads the flash cookie. The last of the keys signs, all of them verify."""
+    """Writes and reads the flash cookie."""
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
         self._domain = domain
-        self._serializer = URLSafeTimedSerializer(
-            list(secret_keys), salt=_SALT, signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        )
+        self._signer = Signer(secret_keys, "flash")
 
     def load(self, value: str | None, key: str | None) -> list[Said]:
         """Return what a cookie's value says to a page of the visitor with this user key; of anybody else's, nothing."""
-        if not value:
-            return []
         try:
-            content: Any = self._serializer.loads(value, max_age=MAX_AGE)
-            of, said = content
-        except (BadData, TypeError, ValueError):
+            of, said = self._signer.loads(value, MAX_AGE)
+        except (TypeError, ValueError):
             return []
         # What was said of a visitor before the first ping is theirs under whatever key they have been given since.
         if of not in (digest(None), digest(key)) or not isinstance(said, list):
@@ -52,8 +44,7 @@ class Flash:
 
     def set_cookie(self, said: Sequence[Said], key: str | None, *, secure: bool) -> bytes:
         """Return the ``Set-Cookie`` value that keeps this for the next page of the visitor with this key."""
-        value = self._serializer.dumps([digest(key), list(said)])
-        text = value.decode() if isinstance(value, bytes) else value
+        text = self._signer.dumps([digest(key), list(said)])
         return set_cookie(COOKIE, text, max_age=MAX_AGE, domain=self._domain, secure=secure, http_only=True)
 
     def expire(self, *, secure: bool) -> bytes:

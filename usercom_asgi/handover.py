@@ -44,7 +44,7 @@ class Handover:
 def hand_over(visitor: Visitor, flash: Flash | None, start: Message, *, is_page: bool) -> Handover:
     """Find the way for what was said; what finds none in this response waits in the cookie for the next page."""
     ends = [flash.expire(secure=visitor.is_secure)] if flash is not None and visitor.bears_flash() else []
-    is_new, said = visitor.has_said, visitor.seal()
+    is_new, said = visitor.has_said, visitor.said
     is_shown = is_page and visitor.will_run_scripts
     if said and not is_shown:
         headers = _heard(visitor, start, said)

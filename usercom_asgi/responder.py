@@ -101,7 +101,7 @@ class Responder:
         except Exception:
             # The page wins: whatever fails here, the response goes out as the application made it.
             logger.exception("a response passes unchanged: an error in usercom-asgi")
-        self._visitor.is_sealed = True
+        self._visitor.seal()
         if ready is not None:
             await self._send(ready)
 
@@ -124,7 +124,7 @@ class Responder:
         elif visitor.has_hit:
             start = with_cookies(start, settle_key(visitor, config))
         handover = None
-        visitor.is_sealed = True
+        visitor.seal()
         if visitor.has_said or self._bears_flash():
             handover = hand_over(visitor, self._site.flash, start, is_page=reason is None)
             start = {**start, "headers": handover.headers or start["headers"]}

@@ -143,13 +143,16 @@ class Succession(Connection, Person):
             return []
         return self._flash.load(self.read_cookie(FLASH), self.key)
 
-    def seal(self) -> list[Said]:
-        """Return what the response has to say to the page; nothing is added to it any more."""
+    @property
+    def said(self) -> list[Said]:
+        """What the response has to say to the page."""
+        return [*self.carried, *self._browser.said] if self._browser is not None else self.carried
+
+    def seal(self) -> None:
+        """The response begins: nothing is said to its page any more."""
         self.is_sealed = True
-        if self._browser is None:
-            return self.carried
-        self._browser.is_sealed = True
-        return [*self.carried, *self._browser.said]
+        if self._browser is not None:
+            self._browser.is_sealed = True
 
     async def start_anew(self, new_user: Mapping[str, Json], *, was_noticed: bool = False) -> Receipt:
         """End this visitor, and start the next one; see ``reset_auth``. ``was_noticed`` if nobody asked for it."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any
 
 import httpx
 import pytest
-from chromium import chromium
 from conftest import UserCom
 from playwright.sync_api import Browser, Page
 from serving import eventually, serve_app
@@ -20,9 +18,10 @@ from starlette.routing import Route
 
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
 
+from .libraries import HTMX
+
 pytestmark = pytest.mark.browser
 
-HTMX = {name: files("django_htmx").joinpath(f"static/django_htmx/htmx-{name}.min.js").read_text() for name in ("2", "4")}
 KEPT: dict[str, str] = {}
 # What the page is told, in the order in which it is; the widget does it as well.
 SPY = """<script>
@@ -36,12 +35,6 @@ addEventListener("DOMContentLoaded", function () {
   });
 });
 </script>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 async def home(request: Request) -> Response:

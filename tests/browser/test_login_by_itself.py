@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chromium import chromium
 from conftest import UserCom
 from playwright.sync_api import Browser
 from serving import eventually, serve_app
@@ -22,12 +20,6 @@ from usercom_asgi import UserComConfig, UserComMiddleware
 from .shop import PEOPLE
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 def who(connection: HTTPConnection) -> dict[str, Any] | None:

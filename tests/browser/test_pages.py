@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.metadata import distribution
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import chromium
 from conftest import UserCom
 from page.corpus import CLOSED, PAGES
 from playwright.sync_api import Browser, Page
@@ -23,13 +19,9 @@ from starlette.routing import Route
 
 from usercom_asgi import UserComMiddleware
 
+from .libraries import HTMX, TURBO
+
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -197,10 +189,6 @@ def test_a_page_with_a_snippet_of_its_own_has_one(page: Page, usercom: UserCom, 
 
 
 # ---- navigation without a page load ----
-
-# Of a Django application: its files are wanted, not its code.
-TURBO = Path(str(distribution("turbo-django").locate_file("turbo/static/turbo/js/turbo.min.js"))).read_text()
-HTMX = {name: files("django_htmx").joinpath(f"static/django_htmx/htmx-{name}.min.js").read_text() for name in ("2", "4")}
 
 
 async def script(request: Request) -> Response:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from chromium import chromium
 from conftest import UserCom
 from playwright.sync_api import Browser, BrowserContext, Page
 from serving import eventually, free_port, serve_app
@@ -20,12 +19,6 @@ from .shop import END, shop
 pytestmark = pytest.mark.browser
 
 HOSTS = ["127.0.0.1", "localhost", "shop.example.com"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium("MAP *.example.com 127.0.0.1") as browser:
-        yield browser
 
 
 @dataclass

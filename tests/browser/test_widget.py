@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from chromium import chromium
 from conftest import CONFIG, UserCom
 from playwright.sync_api import Browser
 from serving import serve_app
@@ -27,12 +24,6 @@ addEventListener("DOMContentLoaded", function () {
   window.message = function (m) { said.push(["message", m.content, m.isAdmin]) };
   window.payload = function (text) { said.push(["payload", text]) };
 });</script>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 async def home(request: Request) -> HTMLResponse:

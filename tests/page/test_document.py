@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from usercom_asgi.page.injector import HOLD, Injector, inject
+from usercom_asgi.page.document import HOLD
+from usercom_asgi.page.injector import Injector, inject
 
 from .corpus import CLOSED, FILL, PAGES
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from chromium import chromium
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
 
@@ -103,13 +102,6 @@ def web_site() -> Iterator[Site]:
 def site(web_site: Site) -> Site:
     web_site.pages.clear()
     return web_site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, per module: Playwright's sync API keeps an event loop running, in which no anyio test could run."""
-    with chromium("MAP *.example.com 127.0.0.1") as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,6 @@ class _Zlib:
         self._window = window
         self._decoder = zlib.decompressobj(window)
         self._encoder = zlib.compressobj(6, zlib.DEFLATED, window)
-        self._is_raw = False
         self._has_begun = False
 
     def decode(self, data: bytes, *, last: bool) -> bytes:

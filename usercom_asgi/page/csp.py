@@ -49,7 +49,7 @@ class Policy:
     def __init__(self, text: str) -> None:
         self.directives: dict[str, list[str]] = {}
         for part in text.split(";"):
-            name, *sources = part.split()[:1] + part.split()[1:] or [""]
+            name, *sources = part.split() or [""]
             if name and name.lower() not in self.directives:
                 self.directives[name.lower()] = sources
 

@@ -7,7 +7,7 @@ lower-cased, and never change what we were given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,8 +27,8 @@ _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
 def header_list(message: Message) -> HeaderList:
     """Return the message's headers as a list of our own."""
-    headers = list(message.get("headers") or ())
-    return [(pair[0], pair[1]) if len(pair) == 2 else pair for pair in headers]
+    headers: Iterable[Any] = message.get("headers") or ()
+    return [(pair[0], pair[1]) if type(pair) is list else pair for pair in headers]
 
 
 def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:

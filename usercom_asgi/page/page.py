@@ -71,7 +71,7 @@ class Page:
                 # The middle of a stream: as little as can be.
                 parts = injector.feed(_bytes(message), last=False)
                 self.is_done = injector.is_done
-                return [{"type": "http.response.body", "body": part, "more_body": True} for part in parts]
+                return _bodies(parts, more=True)
             return self._take(message)
         except CodingError as error:
             how = "passes as it came" if self._start is not None else "goes on as it came, in the middle"

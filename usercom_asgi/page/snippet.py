@@ -7,6 +7,8 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from ..connection import BRIDGE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,8 +18,7 @@ _OPEN = '<script data-cfasync="false" type="text/javascript"'
 # What ends a script or starts a comment in one. (U+2028 and U+2029, which ended lines in old JavaScript, are not ASCII.)
 _ESCAPES = str.maketrans({"<": "\\u003C", ">": "\\u003E", "&": "\\u0026"})
 
-#: What a page's script adds to ``Accept``, and the header of the answer that it hears: the bridge's half of a conversation.
-BRIDGE_TYPE = "application/x-usercom"
+#: The header of an answer that the bridge hears.
 BRIDGE_HEADER = "usercom-commands"
 
 
@@ -51,7 +52,7 @@ def callbacks_script(callbacks: Mapping[str, str]) -> str:
 
 def usercom_script(*, bridge: bool = False) -> str:
     """Return the script that defines ``window.usercom``, and ``userengage`` until the widget does."""
-    hears = f"{_BRIDGE}(window,{to_script(BRIDGE_TYPE)},{to_script(BRIDGE_HEADER)});" if bridge else ""
+    hears = f"{_BRIDGE}(window,{to_script(BRIDGE.decode())},{to_script(BRIDGE_HEADER)});" if bridge else ""
     return f"{_USERCOM}(window);{hears}"
 
 

@@ -31,7 +31,7 @@ def after_text(data: bytes, start: int, name: bytes, *, is_foreign: bool) -> int
         return UNFINISHED
     if name == b"plaintext":
         return UNCLOSED
-    if is_foreign and is_empty(data, start):
+    if is_foreign and tag[0].endswith(b"/>"):
         return tag.end()
     if name == b"script":
         return _after_script(data, tag.end())
@@ -78,4 +78,4 @@ def after_comment(data: bytes, start: int, *, is_foreign: bool) -> int:
 def is_empty(data: bytes, start: int) -> bool:
     """Tell whether a tag is written as ``<x/>``, which means something in a drawing or a formula only."""
     tag = TAG.match(data, start)
-    return tag is not None and data[tag.end() - 2 : tag.end()] == b"/>"
+    return tag is not None and tag[0].endswith(b"/>")

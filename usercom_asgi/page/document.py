@@ -1,0 +1,108 @@
+"""Where in a document the snippet goes, and why not; of a whole one, or of what is remembered of its end."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from .markup import is_markup, read
+
+#: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
+HOLD = 64 * 1024
+#: So much before the end of a document is looked at; if that is innocent it is the end, else all of it is read.
+_LOOK_BACK = 4 * 1024
+#: Where in a long document a snippet of its own is looked for: so far from its beginning, and from its end.
+_WHERE_SNIPPETS_ARE = 16 * 1024
+
+_DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
+# What stands before "/widget.js" in a page that loads the widget by itself: by a tag, or by a script that makes one.
+_LOADS = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s=]+\Z", re.IGNORECASE)
+WIDGET = b"/widget.js"
+LONGEST_ADDRESS = 256
+_CLEAN_TAILS = frozenset({b"</html>", b""})
+_CLOSE_LENGTH = len(b"</body>")
+#: Of a tag that is not finished at a chunk's end or at the document's so much is held back.
+LONGEST_REST = 1024
+FRAGMENT = "the body is a fragment, without <html>, <body> or </body>"
+FRAMES = "the body is a frameset, which shows no scripts"
+OPEN = "the document ends inside of a comment, a script or the like"
+OWN = "the page brings the widget by itself"
+
+
+class Document:
+    """What of a document has been seen so far."""
+
+    __slots__ = ("has_body", "has_frames", "has_html", "has_own")
+
+    def __init__(self) -> None:
+        self.has_html = self.has_body = self.has_frames = self.has_own = False
+
+    @classmethod
+    def of(cls, page: bytes) -> Document:
+        """Look at a whole page; if it is long, at its two ends."""
+        document = cls()
+        if len(page) <= 2 * _WHERE_SNIPPETS_ARE:
+            document.look(page)
+        else:
+            document.look(page, 0, _WHERE_SNIPPETS_ARE)
+            document.look(page, len(page) - _WHERE_SNIPPETS_ARE)
+        return document
+
+    def look(self, data: bytes, start: int = 0, end: int = sys.maxsize) -> None:
+        """Look at the next bytes; what is cut by their edges is to come again."""
+        if not self.has_body:
+            for tag in _DOCUMENT.finditer(data, start, end):
+                self.has_html = True
+                if tag[1]:
+                    self.has_body = True
+                    break
+                self.has_frames = self.has_frames or tag[2] is not None
+        at = start - 1
+        while not self.has_own and (at := data.find(WIDGET, at + 1, end)) >= 0:
+            self.has_own = _LOADS.search(data[max(0, at - LONGEST_ADDRESS) : at]) is not None
+
+    def why_not(self) -> str | None:
+        """Return the reason to add nothing, as far as it is known."""
+        if self.has_own:
+            return OWN
+        return FRAMES if self.has_frames and not self.has_body else None
+
+    def opened(self, snippet: bytes) -> bytes:
+        """Return the snippet so that it stands in the body: a page may leave out the tag, and end with its head."""
+        return snippet if self.has_body else b"<body>" + snippet
+
+
+def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) -> tuple[int, str | None]:
+    """Return where the snippet goes, not before ``held``; or why it does not.
+
+    ``data`` is a whole document, or what is remembered of its end.
+    """
+    clean = _clean_end(data)
+    if clean >= held and _looks_innocent(data, clean):
+        return clean, None
+    # From the middle on, begin behind a tag; if that is in a script, say, the reader finds the end of it, or none.
+    begin = 0 if is_whole else data.find(b">") + 1
+    markup = read(data[begin:] if begin else data)
+    if markup.bodies and begin + markup.bodies[-1] >= held:
+        return begin + markup.bodies[-1], None
+    if not (document.has_html or markup.bodies):
+        return -1, FRAGMENT
+    if clean >= held and not is_whole:
+        return clean, None
+    end = begin + markup.end - (2 if data.endswith(b"</", begin, begin + markup.end) else 0)  # text, until more follows
+    rest = data[end:]
+    if markup.is_open or len(rest) > LONGEST_REST or b">" in rest or end < held:
+        return -1, OPEN
+    return end, None
+
+
+def _looks_innocent(data: bytes, clean: int) -> bool:
+    """Tell whether what stands before the end of a document leaves no doubt that it is the end."""
+    begin = data.find(b">", clean - _LOOK_BACK, clean) + 1 if clean > _LOOK_BACK else 0
+    return is_markup(data, clean, begin)
+
+
+def _clean_end(data: bytes) -> int:
+    """Return where a ``</body>`` begins with nothing behind it but ``</html>``; -1 if the document does not end so."""
+    found = data.rfind(b"</body>", -HOLD)
+    return found if found >= 0 and data[found + _CLOSE_LENGTH :].strip().lower() in _CLEAN_TAILS else -1
