@@ -5,10 +5,12 @@ from __future__ import annotations
 from .client import UserComClient
 from .commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .config import UserComConfig
-from .errors import ConfigurationError, DeliveryError, InvalidCommand, Refused, Unavailable, UserComError
+from .delivery.outbox import MemoryOutbox
+from .errors import ConfigurationError, DeliveryError, InvalidCommand, OutboxError, Refused, Unavailable, UserComError
 from .middleware import UserComMiddleware
+from .outcomes import Outcome
 from .receipts import Receipt, Status
-from .state import get_visitor
+from .state import get_delivery, get_visitor
 from .visitor import Visitor
 from .widget import WidgetState
 
@@ -19,6 +21,9 @@ __all__ = [
     "Event",
     "EventType",
     "InvalidCommand",
+    "MemoryOutbox",
+    "OutboxError",
+    "Outcome",
     "PageHit",
     "ProductEvent",
     "Receipt",
@@ -33,5 +38,6 @@ __all__ = [
     "UserComMiddleware",
     "Visitor",
     "WidgetState",
+    "get_delivery",
     "get_visitor",
 ]

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from .attributes import clean_attributes
+from .commands import ResetAuth
 from .config import UserComConfig
 from .context import PageContext
 from .delivery.runtime import Runtime
-from .envelope import Envelope, lane_of
+from .envelope import LONGEST_COMMIT, Envelope, lane_of
 from .errors import InvalidCommand
-from .identity import is_user_key
+from .identity import is_user_key, new_lane
+from .outcomes import Listeners
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from .commands import Command
+    from .delivery.outbox import Outbox
     from .envelope import Sender
+    from .outcomes import OutcomeHook
     from .receipts import Receipt
 
 
@@ -34,23 +38,44 @@ def open_sender(config: UserComConfig) -> AbstractAsyncContextManager[Sender]:
 class UserComClient:
     """Sends commands in the background for as long as it is entered, and drains within ``config.grace`` at the end.
 
+    Entering it raises ``OutboxError`` if its outbox cannot be used.
+
     ::
 
         async with UserComClient(config) as client:
             receipt = await client.send(Event("renewed", {"plan": "gold"}), key=key)
 
     One event loop owns it; it can be entered again after it was left.
+
+    Args:
+        config: By default :meth:`UserComConfig.from_env`.
+        outbox: Where accepted commands wait; by default in memory.
+        on_delivered, on_dropped, on_dead: Plain functions that are told the :class:`Outcome` of a command.
+
+    Raises:
+        ConfigurationError: A setting is missing or malformed.
+
     """
 
-    def __init__(self, config: UserComConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: UserComConfig | None = None,
+        *,
+        outbox: Outbox | None = None,
+        on_delivered: OutcomeHook | None = None,
+        on_dropped: OutcomeHook | None = None,
+        on_dead: OutcomeHook | None = None,
+    ) -> None:
         self.config = config or UserComConfig.from_env()
+        self._outbox = outbox
+        self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
         self._runtime: Runtime | None = None
         self._entered: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
         if self._runtime is not None:
             raise RuntimeError("this UserComClient is entered already")
-        runtime = Runtime(lambda: open_sender(self.config), self.config)
+        runtime = Runtime(lambda: open_sender(self.config), self.config, outbox=self._outbox, listeners=self._listeners)
         async with AsyncExitStack() as stack:  # cancelled while it enters, it leaves as well
             tasks = await stack.enter_async_context(anyio.create_task_group())
             await tasks.start(runtime.run)
@@ -82,8 +107,9 @@ class UserComClient:
     ) -> Receipt:
         """Accept a command of the visitor with this user key, or of the person with this ``user_id`` or ``email``.
 
-        Returns at once; the receipt tells the outcome. Commands of one visitor are delivered in order. Without a key, the
-        person's profile is found (or made) first, which User.com counts as a page view.
+        Returns at once (or when it is on disk, if that is where it waits); the receipt tells the outcome. Commands of one
+        visitor are delivered in order. Without a key, the person's profile is found (or made) first, which User.com counts as
+        a page view.
 
         Raises:
             InvalidCommand: The key is none, or nobody is named.
@@ -97,5 +123,10 @@ class UserComClient:
         named: dict[str, Any] = clean_attributes({"user_id": user_id, "email": email})
         if key is None and not named:
             raise InvalidCommand("key", "give the visitor's user key, or the person's user_id or email")
-        lane = lane_of(key, named)
-        return self._runtime.submit(Envelope(command=command, lane=lane, key=key, identity=named, page=page or PageContext()))
+        # A reset ends the lane of the old key: what is said with that key after it is still said of the old visitor.
+        lane = new_lane() if isinstance(command, ResetAuth) else lane_of(key, named)
+        envelope = Envelope(command=command, lane=lane, key=key, identity=named, page=page or PageContext())
+        receipt = self._runtime.submit(envelope)
+        if receipt.storing is not None:
+            await receipt.stored(LONGEST_COMMIT)
+        return receipt

@@ -123,6 +123,12 @@ class Update:
     def __post_init__(self, cut: bool) -> None:
         _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
 
+    def followed_by(self, newer: Update) -> Update:
+        """Return one update that does what this and then the newer one would."""
+        merged = object.__new__(Update)  # both are clean already
+        _set(merged, "attributes", MappingProxyType({**self.attributes, **newer.attributes}))
+        return merged
+
     def __repr__(self) -> str:
         return f"Update({_names(self.attributes)})"
 

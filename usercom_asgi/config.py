@@ -52,6 +52,8 @@ class UserComConfig:
         inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
         max_waiting: Commands that may wait in memory, those in flight included; what comes on top is dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
+        requests_per_second: Calls to User.com that one process may make in a second; by default as many as go.
+        deadline: Seconds after which what User.com could not take is given up, and goes to the dead letters.
         unified_identification: Whether the workspace has this setting on, if you want to be warned: where it is off, an
             ``email`` without a ``user_id`` overwrites the address of whoever the visitor is. Changes nothing that is sent.
         anonymous: What becomes of a page hit of somebody with neither a key nor a name: ``skip`` leaves it to the widget's own
@@ -88,6 +90,8 @@ class UserComConfig:
     inline_deadline: float = 2.0
     max_waiting: int = 10_000
     max_concurrency: int = 8
+    requests_per_second: float | None = None
+    deadline: float = 6 * 3600.0
     position: Literal["body", "head"] = "body"
     csp: Literal["respect", "extend"] = "respect"
     cut_strings: bool = False
@@ -113,6 +117,9 @@ class UserComConfig:
         for name in ("reset_wait", "grace", "inline_deadline"):
             _check_number(name, getattr(self, name), least=0.0)
         _check_number("timeout", self.timeout, least=0.001)
+        _check_number("deadline", self.deadline, least=1.0)
+        if self.requests_per_second is not None:
+            _check_number("requests_per_second", self.requests_per_second, least=0.001)
         _check_number("max_waiting", self.max_waiting, least=1, whole=True)
         _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
 

@@ -5,12 +5,13 @@
     UserComError
     ├── ConfigurationError   also a ValueError   a setting is missing or malformed
     ├── InvalidCommand       also a ValueError   User.com could never take what was said
+    ├── OutboxError                              the place where commands wait cannot be used
     └── DeliveryError                            a call to User.com did not succeed
         ├── Unavailable                          trying again later may help
         └── Refused                              trying again will not help
 
-The first two are raised where the mistake was made. ``DeliveryError`` stays inside the delivery: a handler never sees it,
-an awaited :class:`~usercom_asgi.Receipt` tells the outcome instead.
+The first two are raised where the mistake was made, the third at start. ``DeliveryError`` stays inside the delivery: a
+handler never sees it, an awaited :class:`~usercom_asgi.Receipt` tells the outcome instead.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class InvalidCommand(UserComError, ValueError):
 
     def __reduce__(self) -> tuple[type[InvalidCommand], tuple[str, str]]:
         return type(self), (self.field, self.problem)
+
+
+class OutboxError(UserComError):
+    """The place where accepted commands are to wait cannot be used: the text says why, and what to do."""
 
 
 class DeliveryError(UserComError):

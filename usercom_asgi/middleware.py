@@ -11,16 +11,17 @@ from .client import UserComClient, open_sender
 from .companion import Companion
 from .config import UserComConfig
 from .consent import NoDelivery, has_consent
-from .delivery.inline import InlineDelivery
+from .delivery.inline import InlineDelivery, NoRuntime
 from .delivery.lifespan import run_lifespan
 from .delivery.runtime import Runtime
 from .errors import ConfigurationError
 from .flash import Flash
 from .login import IdentifyHook, Login
+from .outcomes import Listeners
 from .page.csp import Needs
 from .page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script
 from .responder import Responder, ending
-from .state import STATE_KEY
+from .state import AT_WORK, STATE_KEY
 from .visitor import Visitor
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from .delivery.outbox import Outbox
     from .envelope import Sender
     from .handover import Handover
     from .hooks import ConsentHook, InjectHook, NonceHook
+    from .outcomes import OutcomeHook
     from .resets import Transition
 
-#: In a scope: the middleware is at work already; applied a second time it steps aside.
-_AT_WORK = "usercom_asgi"
 #: In ``scope["state"]``: the running delivery of the application's lifespan.
 _RUNTIME = "usercom_asgi.runtime"
 
@@ -56,7 +57,10 @@ class UserComMiddleware:
             one that is found in the policy itself.
         should_inject: Given the connection of an HTML response, says (or is awaited to say) whether the snippet goes in; None
             lets the library decide. A yes counts also for answers to htmx, downloads and ``no-transform``.
-        client: A client that somebody else enters and leaves: for an application without a lifespan of its own.
+        outbox: Where accepted commands wait; by default in memory. Needs a lifespan.
+        on_delivered, on_dropped, on_dead: Plain functions that are told the :class:`Outcome` of a command.
+        client: A client that somebody else enters and leaves: for an application without a lifespan of its own. It has its
+            own outbox and hooks.
 
     Raises:
         ConfigurationError: A setting is missing or malformed.
@@ -72,9 +76,17 @@ class UserComMiddleware:
         consent: ConsentHook | None = None,
         nonce: NonceHook | None = None,
         should_inject: InjectHook | None = None,
+        outbox: Outbox | None = None,
+        on_delivered: OutcomeHook | None = None,
+        on_dropped: OutcomeHook | None = None,
+        on_dead: OutcomeHook | None = None,
         client: UserComClient | None = None,
     ) -> None:
         self.app = app
+        self._outbox = outbox
+        self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
+        if client is not None and (outbox is not None or self._listeners != Listeners()):
+            raise ConfigurationError("client", "has an outbox and hooks of its own: give them to the UserComClient")
         self.config = config or (client.config if client else UserComConfig.from_env())
         if identify is not None and not self.config.secret_keys:
             raise ConfigurationError(
@@ -95,36 +107,40 @@ class UserComMiddleware:
         self._scripts = callbacks_script(self.config.callbacks) + usercom_script(bridge=self.config.bridge)
         self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._scripts)
         self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
+        self._inline = NoRuntime()
         # Where the server has no lifespan state. A name, not a value: each event loop has its own.
         self._loop_runtime: RunVar[Runtime | None] = RunVar("usercom_asgi.runtime", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
-        if _AT_WORK in scope or scope["type"] not in ("http", "websocket", "lifespan"):
+        if AT_WORK in scope or scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
             return
-        scope[_AT_WORK] = True
         if scope["type"] == "lifespan":
+            scope[AT_WORK] = True
             if self._client:
                 await self.app(scope, receive, send)
                 return
             await self._live(scope, receive, send)
             return
         state = scope.setdefault("state", {})
+        runtime = self._client.delivery if self._client else state.get(_RUNTIME) or self._loop_runtime.get()
+        scope[AT_WORK] = runtime or self._inline
         if self.asks and not await has_consent(self._consent, scope, self.config):
             visitor = state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
             await self.app(scope, receive, ending(send, visitor, self.config))
             return
-        runtime = self._client.delivery if self._client else state.get(_RUNTIME) or self._loop_runtime.get()
         if runtime is None:
             at_once = scope["type"] == "websocket"  # which may stay open for hours
-            async with InlineDelivery(self._open_sender, self._inline_config, at_once=at_once) as delivery:
+            async with InlineDelivery(
+                self._open_sender, self._inline_config, at_once=at_once, listeners=self._listeners
+            ) as delivery:
                 await self._visit(scope, receive, send, delivery)
         else:
             await self._visit(scope, receive, send, runtime)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        runtime = Runtime(self._open_sender, self.config)
+        runtime = Runtime(self._open_sender, self.config, outbox=self._outbox, listeners=self._listeners)
         if "state" in scope:
             scope["state"][_RUNTIME] = runtime
         self._loop_runtime.set(runtime)

@@ -18,6 +18,7 @@ class Status(StrEnum):
     DELIVERED = "delivered"  #: User.com has answered that it has it
     SKIPPED = "skipped"  #: there was nothing to send; ``reason`` says why
     DROPPED = "dropped"  #: it will not be delivered; ``reason`` says why
+    DEAD = "dead"  #: User.com has refused it, or it has become too old: it is kept with the dead letters
 
 
 class Receipt:
@@ -27,7 +28,7 @@ class Receipt:
     dropped; ``key`` is the user key that User.com answered with, a secret of the visitor's.
     """
 
-    __slots__ = ("_changed", "key", "on_wait", "reason", "status")
+    __slots__ = ("__weakref__", "_changed", "key", "on_wait", "reason", "status", "storing")
 
     def __init__(self, status: Status = Status.ACCEPTED, reason: str = "", key: str | None = None) -> None:
         self.status = status
@@ -35,6 +36,8 @@ class Receipt:
         self.key = key
         #: Called when somebody waits for the outcome: where delivery begins only then.
         self.on_wait: Callable[[], None] | None = None
+        #: Set once it is on disk, where it is to be: the awaited helper waits for this.
+        self.storing: anyio.Event | None = None
         self._changed: anyio.Event | None = None
 
     def __repr__(self) -> str:
@@ -63,6 +66,12 @@ class Receipt:
         if not self.is_final and within > 0:
             with anyio.move_on_after(within):
                 await self._next()
+
+    async def stored(self, within: float) -> None:
+        """Wait at most ``within`` seconds until it is on disk, where that is what accepted means."""
+        if self.storing is not None:
+            with anyio.move_on_after(within):
+                await self.storing.wait()
 
     async def _next(self) -> None:
         if self._changed is None:

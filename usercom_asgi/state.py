@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
 from .visitor import Visitor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import Scope
+
+    from .delivery.stats import Readiness, Stats
+    from .outcomes import Outcome
 
 #: In ``scope["state"]``, which is ``request.state``.
 STATE_KEY = "usercom"
+#: In a scope: the middleware is at work already, and delivers by this; applied a second time it steps aside.
+AT_WORK = "usercom_asgi"
 
 
 def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
@@ -29,5 +36,37 @@ def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
     return visitor
 
 
+class RunningDelivery(Protocol):
+    """What a health route may look at."""
+
+    @property
+    def stats(self) -> Stats:
+        """What was done so far, and what waits now."""
+        ...
+
+    @property
+    def dead_letters(self) -> Sequence[Outcome]:
+        """What User.com has refused, or what became too old: the newest of them."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Return how the delivery is."""
+        ...
+
+
+def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
+    """Return the delivery of this process, for a health route: ``stats``, ``readiness()``, ``dead_letters``.
+
+    Raises:
+        RuntimeError: ``UserComMiddleware`` is not around this application.
+
+    """
+    scope = connection.scope if isinstance(connection, HTTPConnection) else connection
+    if AT_WORK not in scope:
+        raise RuntimeError("there is no delivery here: add UserComMiddleware to the application")
+    return cast("RunningDelivery", scope[AT_WORK])
+
+
 # FastAPI reads a dependency's annotations, knows HTTPConnection, and has no idea of a union with it.
-get_visitor.__annotations__["connection"] = HTTPConnection
+for _dependency in (get_visitor, get_delivery):
+    _dependency.__annotations__["connection"] = HTTPConnection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .browser import BrowserChannel, size
 from .commands import PageHit, ResetAuth
 from .connection import Connection
-from .envelope import RESET_DEADLINE, Envelope, lane_of
+from .envelope import LONGEST_COMMIT, RESET_DEADLINE, Envelope, lane_of
 from .errors import InvalidCommand
 from .flash import COOKIE as FLASH
 from .identity import COOKIE, ResetMarker, digest, is_user_key
@@ -161,7 +161,7 @@ class Succession(Connection, Person):
         self._identity = new_user
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
-            return self._say(PageHit(attributes=new_user)) if new_user else self._reset[1]
+            return await self._tell(PageHit(attributes=new_user)) if new_user else self._reset[1]
         # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
         click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
         earlier = self._same_click(click)
@@ -212,6 +212,13 @@ class Succession(Connection, Person):
         self._reset, self.has_reset = reset, True
         self._lane = reset[0].token
         return reset[1]
+
+    async def _tell(self, command: Command) -> Receipt:
+        """Say it; where accepted means written to disk, it is when this returns."""
+        receipt = self._say(command)
+        if receipt.storing is not None:
+            await receipt.stored(LONGEST_COMMIT)
+        return receipt
 
     def _say(self, command: Command) -> Receipt:
         if self.is_left_to_page:

@@ -58,7 +58,7 @@ class Visitor(Succession, Appearance):
         if self._creates and self.key is None and not self.is_identified and self.reset is None:
             # A reset without anybody before it: the same care is due, or the widget makes the visitor a second time.
             return self._become(self._begin_anew(command, digest(None)))
-        return self._say(command)
+        return await self._tell(command)
 
     async def event(self, name: str, /, **data: Any) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.
@@ -69,7 +69,7 @@ class Visitor(Succession, Appearance):
         """
         command = Event(name, data, cut=self._cuts)
         await self.know()
-        return self._say(command)
+        return await self._tell(command)
 
     async def product_event(
         self,
@@ -89,7 +89,7 @@ class Visitor(Succession, Appearance):
         """
         command = ProductEvent(product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts)
         await self.know()
-        return self._say(command)
+        return await self._tell(command)
 
     async def update(self, /, **attributes: Any) -> Receipt:
         """Change attributes without a page view: ``userengage('client.update', {...})``.
@@ -100,7 +100,7 @@ class Visitor(Succession, Appearance):
         """
         command = Update(attributes, cut=self._cuts)
         await self.know()
-        return self._say(command)
+        return await self._tell(command)
 
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
         """End this visitor, and start the one whose details are given: ``UE.resetAuth``. To be called at logout.

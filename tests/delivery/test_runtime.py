@@ -131,7 +131,7 @@ async def test_a_refusal_costs_one_command(caplog: pytest.LogCaptureFixture) -> 
     post = Post(Refused("answered 400", detail="secret value"))
     async with running(post) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(2)]
-    assert [each.status for each in receipts] == [Status.DROPPED, Status.DELIVERED]
+    assert [each.status for each in receipts] == [Status.DEAD, Status.DELIVERED]
     assert "answered 400" in receipts[0].reason
     assert "secret value" not in caplog.text
 
@@ -148,7 +148,7 @@ async def test_after_its_deadline_a_command_is_given_up() -> None:
     async with running(post, RetryPolicy(first=0.01, longest=0.01, deadline=0.1), grace=3) as runtime:
         receipt = runtime.submit(said(1))
         assert not await receipt.delivered(2)
-    assert receipt.status is Status.DROPPED
+    assert receipt.status is Status.DEAD
     assert "given up" in receipt.reason
 
 

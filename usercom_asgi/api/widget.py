@@ -15,7 +15,7 @@ from ..commands import Event, PageHit, ProductEvent, ResetAuth
 from ..envelope import Answer
 from ..errors import Refused
 from ..identity import is_user_key
-from .http import open_client, post
+from .http import open_caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..config import UserComConfig
     from ..context import PageContext
     from ..envelope import Envelope
+    from .http import Caller
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -38,15 +39,15 @@ UPDATE = "/api/update-attribute/"
 @asynccontextmanager
 async def open_widget_api(config: UserComConfig) -> AsyncGenerator[WidgetApi]:
     """Open a :class:`WidgetApi` with a client of its own."""
-    async with open_client(config) as client:
-        yield WidgetApi(client, config.api_key, unified_identification=config.unified_identification)
+    async with open_caller(config) as caller:
+        yield WidgetApi(caller, config.api_key, unified_identification=config.unified_identification)
 
 
 class WidgetApi:
     """Sends commands the way the browser would; one command a request."""
 
-    def __init__(self, client: httpx.AsyncClient, api_key: str, *, unified_identification: bool | None = None) -> None:
-        self._client = client
+    def __init__(self, caller: Caller, api_key: str, *, unified_identification: bool | None = None) -> None:
+        self._caller = caller
         self._api_key = api_key
         self._warns_of_emails = unified_identification is False
 
@@ -106,7 +107,7 @@ class WidgetApi:
             body["userKey"] = key
         if create_new_gu:
             body["create_new_gu"] = True
-        response = await post(self._client, PING, body, _headers(page))
+        response = await self._caller.post(PING, body, page.user_agent, wants_answer=True)
         return _user_key(response)
 
     async def _event(
@@ -114,18 +115,11 @@ class WidgetApi:
     ) -> None:
         # The data is JSON inside JSON: that is how the widget sends it.
         body = {"api_key": self._api_key, "user_key": key, "domain": page.domain, **names, "data": json.dumps(data)}
-        await post(self._client, path, body, _headers(page))
+        await self._caller.post(path, body, page.user_agent)
 
     async def _update(self, command: Update, key: str, page: PageContext) -> None:
         body = {"apiKey": self._api_key, "userKey": key, "data": [dict(command.attributes)]}
-        await post(self._client, UPDATE, body, _headers(page))
-
-
-def _headers(page: PageContext) -> dict[str, str]:
-    headers = {"X-Requested-With": "XMLHttpRequest"}
-    if page.user_agent:
-        headers["User-Agent"] = page.user_agent
-    return headers
+        await self._caller.post(UPDATE, body, page.user_agent)
 
 
 def _user_key(response: httpx.Response) -> str:

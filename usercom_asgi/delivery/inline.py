@@ -13,17 +13,31 @@ import anyio
 
 from .retry import RetryPolicy
 from .runtime import Runtime
+from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from ..config import UserComConfig
     from ..envelope import Envelope, OpenSender
     from ..identity import Reset
+    from ..outcomes import Listeners, Outcome
     from ..receipts import Receipt
 
 # One try a command: nobody can be made to wait behind a response for the second one.
 _ONCE = RetryPolicy(deadline=0.0)
+
+
+class NoRuntime:
+    """What stands for the running delivery where each request delivers for itself: there is nothing to look at."""
+
+    stats = Stats()
+    dead_letters: Sequence[Outcome] = ()
+
+    def readiness(self) -> Readiness:
+        """See :meth:`Runtime.readiness`."""
+        return Readiness(state="inline", is_accepting=True)
 
 
 class InlineDelivery:
@@ -34,8 +48,11 @@ class InlineDelivery:
     ``config.grace`` is the deadline. A request that says nothing opens no connection and starts no task.
     """
 
-    def __init__(self, open_sender: OpenSender, config: UserComConfig, *, at_once: bool = False) -> None:
+    def __init__(
+        self, open_sender: OpenSender, config: UserComConfig, *, at_once: bool = False, listeners: Listeners | None = None
+    ) -> None:
         self._open_sender = open_sender
+        self._listeners = listeners
         self._config = config
         self._at_once = at_once
         self._runtime: Runtime | None = None
@@ -64,7 +81,9 @@ class InlineDelivery:
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope, or drop it; see :meth:`Runtime.submit`."""
         if self._runtime is None:
-            self._runtime = Runtime(self._open_sender, self._config, _ONCE, until="the deadline behind the response")
+            self._runtime = Runtime(
+                self._open_sender, self._config, _ONCE, listeners=self._listeners, until="the deadline behind the response"
+            )
         receipt = self._runtime.submit(envelope)
         receipt.on_wait = self._run
         if self._at_once:

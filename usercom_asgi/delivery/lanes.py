@@ -6,9 +6,12 @@ import heapq
 import math
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
+
+from ..commands import Update
 
 if TYPE_CHECKING:
     from ..envelope import Envelope
@@ -18,29 +21,49 @@ if TYPE_CHECKING:
 class Waiting:
     """An accepted envelope on its way, with its receipt and the tries so far."""
 
-    __slots__ = ("envelope", "receipt", "tries")
+    __slots__ = ("envelope", "receipts", "refusals", "rows", "seen_passes", "tries")
 
     def __init__(self, envelope: Envelope, receipt: Receipt) -> None:
         self.envelope = envelope
-        self.receipt = receipt
+        #: More than one where updates have merged.
+        self.receipts = [receipt]
+        #: Where it stands in the outbox, if that is one with rows; as many as there are receipts.
+        self.rows: list[int] = []
         self.tries = 0
+        #: How often User.com has refused it as it refuses a key, while others passed.
+        self.refusals = 0
+        self.seen_passes = -1
 
     @property
     def age(self) -> float:
         """Seconds since it was said."""
         return time.time() - self.envelope.said_at
 
+    def take_in(self, newer: Waiting) -> bool:
+        """Take a later update of the same visitor into this one; False if that cannot be."""
+        mine, other = self.envelope, newer.envelope
+        if type(mine.command) is not Update or type(other.command) is not Update:
+            return False
+        if mine.key != other.key or mine.identity != other.identity:
+            return False
+        self.envelope = replace(other, command=mine.command.followed_by(other.command))
+        self.receipts += newer.receipts
+        self.rows += newer.rows
+        return True
+
 
 class Lane:
     """One visitor's commands, oldest first. At most one of them is being sent at any time."""
 
-    __slots__ = ("id", "key", "waiting")
+    __slots__ = ("id", "is_taken", "key", "waiting")
 
     def __init__(self, lane_id: str) -> None:
         self.id = lane_id
         self.waiting: deque[Waiting] = deque()
         #: The key that User.com last named for this visitor; wins over what the envelopes say.
         self.key: str | None = None
+        #: A worker has it, and may be sending the first of what waits.
+        self.is_taken = False
 
 
 class Lanes:
@@ -55,17 +78,22 @@ class Lanes:
         self._by_key: dict[str, Lane] = {}
         self._parked: list[tuple[float, int, Lane]] = []
         self._parkings = 0
-        # The bound on what waits is the runtime's; this stream holds a lane at most once.
-        self._ready, self._taken = anyio.create_memory_object_stream[Lane](math.inf)
+        # What waits is bounded by the runtime; a lane is in here at most once.
+        self._ready: deque[Lane] = deque()
+        self._sleepers: list[anyio.Event] = []
         self._rearranged = anyio.Event()
 
-    def add(self, waiting: Waiting) -> None:
-        """Put a command at the end of its visitor's lane."""
+    def add(self, waiting: Waiting, key: str | None = None) -> None:
+        """Put a command at the end of its visitor's lane; consecutive updates merge. ``key`` is one learned before."""
         lane_id = waiting.envelope.lane
         lane = self._lanes.get(lane_id) or self._by_key.get(lane_id)
         if lane is None:
             lane = self._lanes[lane_id] = Lane(lane_id)
-            self._ready.send_nowait(lane)
+            self._make_ready(lane)
+        elif len(lane.waiting) > lane.is_taken and lane.waiting[-1].take_in(waiting):
+            return
+        if key is not None:
+            self.learn(lane, key)
         lane.waiting.append(waiting)
 
     def learn(self, lane: Lane, key: str | None) -> None:
@@ -80,23 +108,42 @@ class Lanes:
         if lane.key is not None and self._by_key.get(lane.key) is lane:
             del self._by_key[lane.key]
 
+    def _make_ready(self, lane: Lane) -> None:
+        self._ready.append(lane)
+        if self._sleepers:
+            self._sleepers.pop().set()
+
     async def take(self) -> Lane:
         """Wait for a lane with work. It is the caller's until given back."""
-        return await self._taken.receive()
+        while not self._ready:
+            awake = anyio.Event()
+            self._sleepers.append(awake)
+            await awake.wait()
+        lane = self._ready.popleft()
+        lane.is_taken = True
+        return lane
 
     def give_back(self, lane: Lane) -> None:
         """Return a lane: behind the others if something waits in it, else it is forgotten."""
+        lane.is_taken = False
         if lane.waiting:
-            self._ready.send_nowait(lane)
+            self._make_ready(lane)
         else:
             del self._lanes[lane.id]
             self._forget_key(lane)
 
     def park(self, lane: Lane, delay: float) -> None:
         """Return a lane that is to be left alone for ``delay`` seconds."""
+        lane.is_taken = False
         self._parkings += 1
         heapq.heappush(self._parked, (anyio.current_time() + delay, self._parkings, lane))
         self._rearranged.set()
+
+    def unpark(self) -> None:
+        """Make all parked lanes ready: what was in their way is over, or there is no more time to wait."""
+        for _, _, lane in sorted(self._parked):
+            self._make_ready(lane)
+        self._parked.clear()
 
     async def unpark_when_due(self) -> None:
         """Make parked lanes ready when their time comes; runs for ever."""
@@ -106,13 +153,21 @@ class Lanes:
             with anyio.move_on_at(due):
                 await self._rearranged.wait()
             while self._parked and self._parked[0][0] <= anyio.current_time():
-                self.give_back(heapq.heappop(self._parked)[2])
+                self._make_ready(heapq.heappop(self._parked)[2])
+
+    def has_work_before(self, moment: float) -> bool:
+        """Tell whether anything is being sent, or could be, before a moment on the clock of the event loop."""
+        return len(self._parked) < len(self._lanes) or any(due < moment for due, _, _ in self._parked)
+
+    def oldest(self) -> float | None:
+        """Return when the oldest of what waits was said."""
+        return min((waiting.envelope.said_at for lane in self._lanes.values() for waiting in lane.waiting), default=None)
 
     def close(self) -> list[Waiting]:
         """Empty all lanes and return what was still waiting in them."""
         left = [waiting for lane in self._lanes.values() for waiting in lane.waiting]
         self._lanes.clear()
+        self._by_key.clear()
         self._parked.clear()
-        self._ready.close()
-        self._taken.close()
+        self._ready.clear()
         return left

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ..errors import OutboxError
+
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,6 +55,8 @@ class _Conversation:
         self._received: set[str] = set()
         self._sent: set[str] = set()
         self._drained = False
+        #: Our own part of the startup has failed, and the server was told.
+        self._has_failed = False
 
     async def hold(self, app: ASGIApp, scope: Scope) -> None:
         """Run the application's lifespan, and what it leaves out of it."""
@@ -74,23 +78,30 @@ class _Conversation:
     async def send(self, message: Message) -> None:
         """Pass a message on to the server, with our own work before it."""
         kind = message["type"]
+        if self._has_failed:
+            return  # the server knows already
         if kind == "lifespan.startup.complete":
-            await self._tasks.start(self._runtime.run)
+            await self._start()
         elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
             await self.end()
         self._sent.add(kind)
         await self._send(message)
+
+    async def _start(self) -> None:
+        try:
+            await self._tasks.start(self._runtime.run)
+        except OutboxError as error:
+            # Configured to be an error at start, and the server should show what is wrong in one clear line.
+            self._has_failed = True
+            self._sent.add("lifespan.startup.failed")
+            await self._send({"type": "lifespan.startup.failed", "message": f"usercom-asgi: {error}"})
+            raise
 
     async def end(self) -> None:
         """Drain the runtime, once."""
         if not self._drained:
             self._drained = True
             await self._runtime.drain()
-            stats = self._runtime.stats
-            if stats.accepted or stats.dropped:
-                logger.info(
-                    "delivered to User.com: %d, refused: %d, dropped: %d", stats.delivered, stats.refused, stats.dropped
-                )
 
     async def _speak_for_the_application(self) -> None:
         if "lifespan.startup" not in self._received:

@@ -26,20 +26,24 @@ class RetryPolicy:
         """Return how long to wait after so many tries; what the answer asked for is the least, up to an hour."""
         ceiling = min(self.longest, self.first * 2.0 ** min(tries - 1, 30))
         delay = random.uniform(ceiling / 2, ceiling)  # noqa: S311  jitter keeps no secret
-        return max(delay, min(retry_after or 0.0, 3600.0))
+        return max(delay, self.asked(retry_after))
+
+    def asked(self, retry_after: float | None) -> float:
+        """Return the seconds that an answer has asked for, up to an hour."""
+        return min(retry_after or 0.0, 3600.0)
 
     def expired(self, waiting: Waiting, delay: float = 0.0) -> bool:
         """Tell whether another try in ``delay`` seconds would come too late."""
-        return waiting.age + delay > (RESET_DEADLINE if _makes_a_user(waiting) else self.deadline)
+        return waiting.age + delay > (RESET_DEADLINE if self.is_once(waiting) else self.deadline)
 
     def is_forbidden(self, waiting: Waiting) -> bool:
         """Tell whether not even the first try may be made: from the deadline on the widget makes the new visitor."""
-        return _makes_a_user(waiting) and waiting.age > RESET_DEADLINE
+        return self.is_once(waiting) and waiting.age > RESET_DEADLINE
 
     def may_repeat(self, waiting: Waiting, error: Unavailable) -> bool:
         """Tell whether a command may be sent twice: what was carried out already would make a second new user."""
-        return error.untouched or not _makes_a_user(waiting)
+        return error.untouched or not self.is_once(waiting)
 
-
-def _makes_a_user(waiting: Waiting) -> bool:
-    return waiting.envelope.may_create or isinstance(waiting.envelope.command, ResetAuth)
+    def is_once(self, waiting: Waiting) -> bool:
+        """Tell whether a command makes a user: repeated, it would make a second one."""
+        return waiting.envelope.may_create or isinstance(waiting.envelope.command, ResetAuth)

@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
-from ..errors import Refused, Unavailable
-from ..receipts import Receipt, Status
-from .lanes import Lane, Lanes, Waiting
+from ..errors import OutboxError
+from ..outcomes import Listeners
+from ..receipts import Receipt
+from .books import Books
+from .gate import Gate
+from .lanes import Lanes, Waiting
+from .outbox import MemoryOutbox, MemoryStore
 from .retry import RetryPolicy
+from .sending import Sending
+from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anyio.abc import TaskStatus
 
     from ..config import UserComConfig
-    from ..envelope import Answer, Envelope, OpenSender, Sender
+    from ..envelope import Envelope, OpenSender
     from ..identity import Reset
+    from ..outcomes import Outcome
+    from .outbox import Outbox
 
 logger = logging.getLogger("usercom_asgi")
 
-# One line a minute, however much is dropped: a full queue must not fill the disk as well.
-_COMPLAINT_INTERVAL = 60.0
 _REMEMBERED = 10_000
-
-
-@dataclass(slots=True)
-class Stats:
-    """Counts since the start of the runtime."""
-
-    accepted: int = 0
-    delivered: int = 0
-    retried: int = 0
-    dropped: int = 0
-    refused: int = 0
+# Seconds between two looks, at the end, at whether there is any hope left for what waits.
+_LOOK = 0.01
 
 
 class Runtime:
     """Accepts envelopes at once and sends them in the background.
 
-    ``max_waiting`` bounds everything that is accepted and not settled, in flight included. One event loop owns it.
+    ``max_waiting`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
+    process owns it.
     """
 
     def __init__(
@@ -51,21 +52,22 @@ class Runtime:
         config: UserComConfig,
         retry: RetryPolicy | None = None,
         *,
-        until: str = "the shutdown",
+        outbox: Outbox | None = None,
+        listeners: Listeners | None = None,
+        until: str = "",
     ) -> None:
-        self.stats = Stats()
-        self.waiting = 0
         self._open_sender = open_sender
         self._config = config
-        self._retry = retry or RetryPolicy()
+        self._retry = retry or RetryPolicy(deadline=config.deadline)
+        self._outbox = outbox or MemoryOutbox()
         self._until = until
         self._lanes = Lanes()
+        self._gate = Gate(self._retry, config.requests_per_second)
+        # Until the outbox is open, and that is before the first request, memory is all there is.
+        self._books = Books(listeners or Listeners(), MemoryStore(self, config.max_waiting))
         self._remembered: dict[str, Reset] = {}
-        self._failures = 0
-        self._last_failure = ""
+        self._pid = os.getpid()
         self._closed = False
-        self._last_complaint = 0.0
-        self._idle = anyio.Event()
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
         #: Set once :meth:`run` is at work.
@@ -74,19 +76,64 @@ class Runtime:
     @property
     def reachable(self) -> bool:
         """False while User.com is known to be down: the last call has failed."""
-        return self._failures == 0
+        return self._gate.is_open
+
+    @property
+    def room(self) -> int:
+        """How many commands may still come into memory."""
+        return self._config.max_waiting - self._books.waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many commands are in memory, accepted and not settled."""
+        return self._books.waiting
+
+    @property
+    def stats(self) -> Stats:
+        """What was done so far, and what waits now."""
+        oldest = self._lanes.oldest()
+        age = max(0.0, time.time() - oldest) if oldest is not None else 0.0
+        return replace(self._books.stats, waiting=self.waiting, oldest_age=age)
+
+    @property
+    def dead_letters(self) -> Sequence[Outcome]:
+        """What User.com has refused, or what became too old: the newest of them, as far as they are at hand."""
+        return self._books.store.dead()
+
+    def readiness(self) -> Readiness:
+        """Return how the delivery is, for a health route."""
+        gate, stats = self._gate, self.stats
+        resumes_in = max(0.0, gate.opens_at - anyio.current_time())
+        state = "sending" if gate.is_open else "locked" if gate.is_locked else "paused" if resumes_in else "failing"
+        if not self.has_started.is_set():
+            state = "starting"
+        is_closed = self._closed or self._stopped.is_set()
+        is_accepting = not is_closed and self._books.store.refuses(self.waiting) is None
+        return Readiness(
+            state="closed" if is_closed else state,
+            is_accepting=is_accepting,
+            reason="" if gate.is_open else gate.reason,
+            resumes_in=resumes_in,
+            waiting=stats.waiting,
+            oldest_age=stats.oldest_age,
+        )
 
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope, or drop it if too many wait. Never waits, never raises."""
-        if self._closed:
-            return self._refuse("the application is shutting down")
-        if self.waiting >= self._config.max_waiting:
-            return self._refuse(f"{self.waiting} commands wait already (max_waiting)")
+        books = self._books
+        reason = self._why_not() or books.store.refuses(books.waiting)
+        if reason is not None:
+            return books.turn_away(envelope, reason)
         receipt = Receipt()
-        self.stats.accepted += 1
-        self.waiting += 1
-        self._lanes.add(Waiting(envelope, receipt))
+        books.stats.accepted += 1
+        books.waiting += 1
+        books.store.put(Waiting(envelope, receipt))
         return receipt
+
+    def _why_not(self) -> str | None:
+        if os.getpid() != self._pid:
+            return "this process is a fork of the one that delivers: start the delivery after the fork"
+        return "the application is shutting down" if self._closed else None
 
     async def settle(self, receipt: Receipt, within: float) -> None:
         """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down."""
@@ -104,128 +151,80 @@ class Runtime:
         return self._remembered.get(name)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Send what is submitted, until :meth:`drain` has ended; to be started once, in a task of its own."""
+        """Send what is submitted, until :meth:`drain` has ended; to be started once, in a task of its own.
+
+        Raises:
+            OutboxError: The outbox cannot be used, and is configured to say so.
+
+        """
         self.has_started.set()
         announced = False
         try:
-            async with self._open_sender() as sender, anyio.create_task_group() as workers:
+            opened = self._outbox.open(self, max_waiting=self._config.max_waiting)
+            async with self._open_sender() as sender, opened as self._books.store, anyio.create_task_group() as workers:
+                sending = Sending(sender, self._lanes, self._gate, self._retry, self._books)
                 for _ in range(self._config.max_concurrency):
-                    workers.start_soon(self._work, sender)
+                    workers.start_soon(sending.work)
                 workers.start_soon(self._lanes.unpark_when_due)
                 announced = True
                 task_status.started()
                 await self._stop.wait()
                 workers.cancel_scope.cancel()
+        except OutboxError:
+            raise
         except Exception:
             # The application goes on without us: what is said is dropped and counted.
             logger.exception("the delivery to User.com cannot run")
         finally:
-            self._closed = True
-            self._give_up_on(self._lanes.close())
+            self._close()
             self._stopped.set()
         if not announced:
             task_status.started()
 
     async def drain(self) -> None:
-        """Take nothing more, deliver what waits within ``grace`` seconds, end :meth:`run`, and say what was lost."""
+        """Take nothing more, deliver what waits within ``grace`` seconds, end :meth:`run`, and say what was lost.
+
+        Retries and pauses count against the grace as well. What cannot be sent before its end is not waited for.
+        """
         self._closed = True
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(self._config.grace):
-                while self.waiting and self.has_started.is_set() and not self._stopped.is_set():
-                    self._idle = anyio.Event()
-                    await self._idle.wait()
-            self._stop.set()
             if self.has_started.is_set():
+                with anyio.move_on_after(self._config.grace) as scope:
+                    self._gate.hurry()
+                    self._lanes.unpark()
+                    # Time passing is one of the things that end it, so this looks now and then.
+                    while self.waiting and not self._stopped.is_set() and self._has_hope(scope.deadline):  # noqa: ASYNC110
+                        await anyio.sleep(_LOOK)
+                self._stop.set()
                 await self._stopped.wait()
             else:
-                self._give_up_on(self._lanes.close())
+                self._close()
+        if not self._until:
+            self._books.say_goodbye("" if self._gate.is_open else self._gate.reason)
 
-    async def _work(self, sender: Sender) -> None:
-        while True:
-            lane = await self._lanes.take()
-            delay = 0.0
-            try:
-                delay = await self._send_next(sender, lane)
-            except Exception:
-                # A worker never dies: what we did not foresee costs this one command.
-                logger.exception("delivery to User.com met an error of its own; one command is lost")
-                self._settle(lane, Status.DROPPED, "an error in the delivery")
-            if delay:
-                self._lanes.park(lane, delay)
-            else:
-                self._lanes.give_back(lane)
+    def _has_hope(self, deadline: float) -> bool:
+        return self._gate.opens_at < deadline and self._lanes.has_work_before(deadline)
 
-    async def _send_next(self, sender: Sender, lane: Lane) -> float:
-        """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
-        waiting = lane.waiting[0]
-        if (waiting.tries and self._retry.expired(waiting)) or self._retry.is_forbidden(waiting):
-            return self._give_up(lane, waiting, "its time is over")
-        waiting.tries += 1
-        try:
-            answer = await sender.send(waiting.envelope, lane.key or waiting.envelope.key)
-        except Unavailable as error:
-            self._failures += 1
-            self._last_failure = str(error)
-            return self._try_again_later(lane, waiting, error)
-        except Refused as error:
-            # User.com is there, and has an opinion.
-            self._failures = 0
-            self.stats.refused += 1
-            # Without error.detail: an answer may quote the values that it refuses.
-            logger.warning("User.com refused %r: %s", waiting.envelope.command, error)
-            self._settle(lane, Status.DROPPED, f"refused: {error}")
-            return 0.0
-        self._failures = 0
-        self._delivered(lane, waiting, answer)
-        return 0.0
+    def _close(self) -> None:
+        self._closed = True
+        until = self._until or "the shutdown"
+        lost = self._books.close(self._lanes.close(), f"not delivered before {until}")
+        if lost and self._until:
+            why = self._gate.reason or "there was no time left"
+            logger.warning("not delivered to User.com before %s: %d commands (%s)", until, lost, why)
 
-    def _delivered(self, lane: Lane, waiting: Waiting, answer: Answer) -> None:
-        self._lanes.learn(lane, answer.key)
-        if answer.then is not None:
-            waiting.envelope = replace(waiting.envelope, command=answer.then, may_create=False)
-            waiting.tries = 0
-            return
-        self.stats.delivered += 1
-        self._settle(lane, Status.DELIVERED, key=lane.key)
+    # What the store asks for: `House`.
 
-    def _try_again_later(self, lane: Lane, waiting: Waiting, error: Unavailable) -> float:
-        delay = self._retry.delay(waiting.tries, error.retry_after)
-        if self._retry.expired(waiting, delay) or not self._retry.may_repeat(waiting, error):
-            repeatable = self._retry.may_repeat(waiting, error)
-            return self._give_up(lane, waiting, str(error) if repeatable else f"{error}; it may have been carried out")
-        self.stats.retried += 1
-        waiting.receipt.wake()
-        return delay
+    def admit(self, waiting: Waiting) -> None:
+        """Take a command that was accepted, and is safe."""
+        self._lanes.add(waiting)
 
-    def _give_up(self, lane: Lane, waiting: Waiting, why: str) -> float:
-        self._complain(f"{waiting.envelope.command!r} given up after {waiting.age:.0f} s: {why}")
-        self.stats.dropped += 1
-        self._settle(lane, Status.DROPPED, f"given up: {why}")
-        return 0.0
+    def adopt(self, waiting: Waiting, key: str | None) -> None:
+        """Take a command that was accepted by another process, or in another life."""
+        self._books.stats.adopted += 1
+        self._books.waiting += 1
+        self._lanes.add(waiting, key)
 
-    def _settle(self, lane: Lane, status: Status, reason: str = "", key: str | None = None) -> None:
-        lane.waiting.popleft().receipt.settle(status, reason, key)
-        self.waiting -= 1
-        if not self.waiting:
-            self._idle.set()
-
-    def _refuse(self, reason: str) -> Receipt:
-        self.stats.dropped += 1
-        self._complain(f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
-        return Receipt(Status.DROPPED, reason)
-
-    def _give_up_on(self, left: list[Waiting]) -> None:
-        for waiting in left:
-            waiting.receipt.settle(Status.DROPPED, f"not delivered before {self._until}")
-        self.stats.dropped += len(left)
-        self.waiting = 0
-        self._idle.set()
-        if left:
-            why = self._last_failure or "there was no time left"
-            logger.warning("not delivered to User.com before %s: %d commands (%s)", self._until, len(left), why)
-
-    def _complain(self, text: str) -> None:
-        now = time.monotonic()
-        if not self._last_complaint or now - self._last_complaint > _COMPLAINT_INTERVAL:
-            self._last_complaint = now
-            logger.warning("%s", text)
+    def leave(self, waiting: Waiting) -> None:
+        """Let go of a command that is safe in the outbox, and will come from there."""
+        self._books.leave(waiting)

@@ -1,0 +1,146 @@
+"""What came of each command, written down: :class:`Books`. Receipts, counts, hooks, the outbox and the log agree here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from ..outcomes import Outcome, tell
+from ..receipts import Receipt, Status
+from .stats import Stats
+
+if TYPE_CHECKING:
+    from ..envelope import Envelope
+    from ..errors import Refused
+    from ..outcomes import Listeners, OutcomeHook
+    from .lanes import Lane, Waiting
+    from .outbox import Store
+
+logger = logging.getLogger("usercom_asgi")
+
+# One line a minute of each kind, however much is lost: a full queue must not fill the disk as well.
+_COMPLAINT_INTERVAL = 60.0
+
+
+class Books:
+    """The accounts of one delivery."""
+
+    def __init__(self, listeners: Listeners, store: Store) -> None:
+        self.stats = Stats()
+        #: How much is in memory, accepted and not settled.
+        self.waiting = 0
+        self.store = store
+        self._listeners = listeners
+        self._complaints: dict[str, tuple[float, int]] = {}
+
+    def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
+        """The lane's first command has come to its end."""
+        waiting = lane.waiting.popleft()
+        many = len(waiting.receipts)
+        if status is Status.DELIVERED:
+            self.stats.delivered += many
+            hook, key = self._listeners.on_delivered, lane.key
+        else:
+            hook, key = self._lose(waiting, lane, status, reason, error), None
+        for receipt in waiting.receipts:
+            receipt.settle(status, reason, key)
+        if waiting.rows:
+            self.store.settled(waiting)
+        self._no_longer(waiting)
+        if hook is not None:
+            tell(hook, outcome_of(waiting, lane, status, reason, error))
+
+    def progressed(self, lane: Lane) -> None:
+        """A part of the lane's first command was delivered, or its visitor's key was learned."""
+        if lane.waiting[0].rows:
+            self.store.progressed(lane.waiting[0], lane.key)
+
+    def retried(self, waiting: Waiting) -> None:
+        """A try has failed, and there will be another: who waits for the outcome is told that it will take a while."""
+        self.stats.retried += 1
+        for receipt in waiting.receipts:
+            receipt.wake()
+
+    def turn_away(self, envelope: Envelope, reason: str) -> Receipt:
+        """Drop a command at the call."""
+        self.stats.turned_away += 1
+        self.stats.dropped += 1
+        self._complain("turned away", f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
+        if self._listeners.on_dropped is not None:
+            self._tell_dropped(envelope, reason)
+        return Receipt(Status.DROPPED, reason)
+
+    def leave(self, waiting: Waiting) -> None:
+        """Let go of a command that is safe in the outbox, and will come from there."""
+        self.stats.left += len(waiting.receipts)
+        self._no_longer(waiting)
+
+    def close(self, left: list[Waiting], reason: str) -> int:
+        """Account for what is left at the end; return how much of it is lost."""
+        lost = 0
+        for waiting in left:
+            if waiting.rows and self.store.keeps(waiting):
+                self.leave(waiting)
+                continue
+            lost += len(waiting.receipts)
+            for receipt in waiting.receipts:
+                receipt.settle(Status.DROPPED, reason)
+            if self._listeners.on_dropped is not None:
+                self._tell_dropped(waiting.envelope, reason)
+            self._no_longer(waiting)
+        self.stats.dropped += lost
+        return lost
+
+    def say_goodbye(self, failure: str) -> None:
+        """Say in one line what became of everything."""
+        stats = self.stats
+        if stats.accepted or stats.adopted or stats.dropped:
+            logger.log(
+                logging.WARNING if stats.dropped or stats.dead else logging.INFO,
+                "delivered to User.com: %d, left in the outbox: %d, dropped: %d, dead letters: %d%s",
+                stats.delivered, stats.left, stats.dropped, stats.dead, failure and f" (the last failure: {failure})",
+            )  # fmt: skip
+
+    def _lose(self, waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> OutcomeHook | None:
+        what = f"{waiting.envelope.command!r}: {reason}"  # without error.detail, which may quote the values that it refuses
+        if status is Status.DEAD:
+            self.stats.dead += len(waiting.receipts)
+            self.store.bury(waiting, outcome_of(waiting, lane, status, reason, error))
+            self._complain("dead", f"to the dead letters: {what}")
+            return self._listeners.on_dead
+        self.stats.dropped += len(waiting.receipts)
+        self._complain("lost", f"not delivered to User.com: {what}")
+        return self._listeners.on_dropped
+
+    def _no_longer(self, waiting: Waiting) -> None:
+        self.waiting -= len(waiting.receipts)
+
+    def _tell_dropped(self, envelope: Envelope, reason: str) -> None:
+        outcome = Outcome(
+            command=envelope.command, status=Status.DROPPED, said_at=envelope.said_at, reason=reason, key=envelope.key
+        )
+        tell(self._listeners.on_dropped, outcome)
+
+    def _complain(self, kind: str, text: str) -> None:
+        now = time.monotonic()
+        last, unsaid = self._complaints.get(kind, (now - 2 * _COMPLAINT_INTERVAL, 0))
+        if now - last <= _COMPLAINT_INTERVAL:
+            self._complaints[kind] = last, unsaid + 1
+            return
+        self._complaints[kind] = now, 0
+        logger.warning("%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else "")
+
+
+def outcome_of(waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> Outcome:
+    """Return what hooks and dead letters are told."""
+    envelope = waiting.envelope
+    return Outcome(
+        command=envelope.command,
+        status=status,
+        said_at=envelope.said_at,
+        reason=reason,
+        http_status=error.status if error else None,
+        detail=error.detail if error else "",
+        key=lane.key or envelope.key,
+    )

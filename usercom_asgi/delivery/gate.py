@@ -1,0 +1,153 @@
+"""When the next call to User.com may be made: :class:`Gate`.
+
+One for all workers, since the limit is one for the whole workspace: a ``Retry-After`` that one of them is given pauses all, and
+after repeated failure one of them asks whether User.com is there again, instead of all hammering.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from ..errors import Refused, Unavailable
+    from .retry import RetryPolicy
+
+logger = logging.getLogger("usercom_asgi")
+
+#: So many failures in a row, of all workers together, and only one of them goes on.
+PROBE_AFTER = 4
+#: Seconds between two questions whether User.com is there again.
+LONGEST_PAUSE = 30.0
+#: Seconds after which a refused key is tried again, at first and at last.
+LOCKED_FIRST, LOCKED_LONGEST = 10.0, 300.0
+_LOCKS = frozenset({401, 403})
+
+
+class Gate:
+    """Lets calls pass, at most ``requests_per_second`` of them; closed, or open for one, while User.com does not serve.
+
+    After each :meth:`enter` exactly one of :meth:`passed`, :meth:`failed`, :meth:`refused` and :meth:`left` is due.
+    """
+
+    def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None) -> None:
+        self._retry = retry
+        self._interval = 1 / requests_per_second if requests_per_second else 0.0
+        self._next_slot = 0.0
+        self._closed_until = 0.0
+        self._named_until = 0.0
+        self._is_probing = False
+        self._has_probe = False
+        self._pauses = 0
+        self._failures = 0
+        self._refusals = 0
+        self._changed = anyio.Event()
+        #: User.com refuses our key: nothing is sent but a probe now and then.
+        self.is_locked = False
+        #: Why the last call that failed has failed.
+        self.reason = ""
+        #: How many calls were answered well.
+        self.passes = 0
+
+    @property
+    def is_open(self) -> bool:
+        """True unless the last call has failed."""
+        return not (self._failures or self.is_locked)
+
+    @property
+    def opens_at(self) -> float:
+        """When the next call may be made, on the clock of the event loop; in the past while nothing is in its way."""
+        return self._closed_until
+
+    async def enter(self) -> None:
+        """Wait until a call may be made."""
+        while True:
+            until = max(self._closed_until, self._next_slot)
+            now = anyio.current_time() if until or self._is_probing else 0.0
+            if until > now:
+                with anyio.move_on_at(until):
+                    await self._changed.wait()
+            elif self._is_probing and self._has_probe:
+                await self._changed.wait()
+            else:
+                break
+        self._has_probe = self._is_probing
+        if self._interval:
+            self._next_slot = max(anyio.current_time(), self._next_slot) + self._interval
+
+    def passed(self) -> bool:
+        """A call was answered; true if User.com is there again after it was not."""
+        self.passes += 1
+        self._failures = self._refusals = 0
+        if not self._is_probing:
+            return False
+        if self.is_locked:
+            logger.warning("User.com takes our key again: sending goes on")
+        self._is_probing = self.is_locked = False
+        self._pauses = 0
+        self._open_at(0.0)
+        return True
+
+    def failed(self, error: Unavailable) -> None:
+        """User.com was not reached, or could not serve; what it says of when to come back is for all."""
+        self._failures += 1
+        self.reason = str(error)
+        is_asked = error.retry_after is not None or error.status == 429
+        if self._is_probing and not self._has_probe and not is_asked:
+            return  # it began before the pause, and says nothing new
+        if is_asked or self._is_probing or self._failures >= PROBE_AFTER:
+            self._pauses += 1
+            named = self._retry.asked(error.retry_after)
+            if named:
+                self._named_until = max(self._named_until, anyio.current_time() + named)
+            self._pause(max(min(self._retry.delay(self._pauses, None), LONGEST_PAUSE), named))
+        self.left()
+
+    def refused(self, error: Refused) -> bool:
+        """User.com has refused a command; true if that is about our key, and not about the command."""
+        if error.status not in _LOCKS:
+            self.passed()
+            return False
+        self._refusals += 1
+        self.reason = str(error)
+        # A 403 may be about one visitor's address alone; if the next one gets it too, it is about us.
+        if self.is_locked or error.status == 401 or self._refusals > 1:
+            self._lock(error)
+        self.left()
+        return True
+
+    def left(self) -> None:
+        """Give the place back without a call, or after one that told nothing."""
+        self._has_probe = False
+        self._wake()
+
+    def hurry(self) -> None:
+        """Have the next probe made at once, unless User.com has named a time itself or refuses our key."""
+        if not self.is_locked:
+            self._open_at(min(self._closed_until, self._named_until))
+
+    def _lock(self, error: Refused) -> None:
+        if not self.is_locked:
+            self.is_locked = True
+            self._pauses = 0
+            logger.error(
+                "%s: User.com refuses our key, and nothing is sent to it any more. Is api_key right, and the site among the"
+                " workspace's domains? What is said waits, and is tried again every few minutes.",
+                error,
+            )
+        self._pauses += 1
+        self._pause(min(LOCKED_FIRST * 2.0 ** min(self._pauses - 1, 10), LOCKED_LONGEST))
+
+    def _pause(self, seconds: float) -> None:
+        self._is_probing = True
+        self._open_at(max(self._closed_until, anyio.current_time() + seconds))
+
+    def _open_at(self, moment: float) -> None:
+        self._closed_until = moment
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,124 @@
+"""Where accepted commands wait: the protocol, and memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from ..outcomes import Outcome
+    from .lanes import Waiting
+
+#: Dead letters that memory keeps: the newest.
+_KEPT_DEAD = 1000
+
+
+class House(Protocol):
+    """What a store needs of the runtime."""
+
+    @property
+    def room(self) -> int:
+        """How many commands may still come into memory."""
+        ...
+
+    def admit(self, waiting: Waiting) -> None:
+        """Take a command that was put into the store, and is safe there."""
+        ...
+
+    def adopt(self, waiting: Waiting, key: str | None) -> None:
+        """Take a command that this runtime does not know; ``key`` is what its visitor's lane has learned."""
+        ...
+
+    def leave(self, waiting: Waiting) -> None:
+        """A command was put into the store and stays there: there is no room, or it is another process's."""
+        ...
+
+
+class Store(Protocol):
+    """An open outbox. Nothing in it waits, but for what runs in its own tasks."""
+
+    def refuses(self, waiting: int) -> str | None:
+        """Return why nothing more can be accepted while so many wait in memory; None if it can."""
+        ...
+
+    def put(self, waiting: Waiting) -> None:
+        """Take what was accepted. When it is safe it is given to :meth:`House.admit`."""
+        ...
+
+    def settled(self, waiting: Waiting) -> None:
+        """It was delivered, or given up for good: it need not be kept."""
+        ...
+
+    def progressed(self, waiting: Waiting, key: str | None) -> None:
+        """A part of it was delivered, or its visitor's key is known now."""
+        ...
+
+    def bury(self, waiting: Waiting, letter: Outcome) -> None:
+        """It goes to the dead letters."""
+        ...
+
+    def dead(self) -> Sequence[Outcome]:
+        """Return the dead letters that are at hand, oldest first."""
+        ...
+
+    def keeps(self, waiting: Waiting) -> bool:
+        """Tell whether this is not lost if it is left at the end."""
+        ...
+
+
+class Outbox(Protocol):
+    """Where accepted commands wait; configuration until it is opened, once for each event loop."""
+
+    def open(self, house: House, *, max_waiting: int) -> AbstractAsyncContextManager[Store]:
+        """Open it for one runtime, in whose task this is entered and left.
+
+        Raises:
+            OutboxError: It cannot be used.
+
+        """
+        ...
+
+
+class MemoryOutbox:
+    """Commands wait in the memory of the process, ``max_waiting`` at most; what is left at its end is lost. The default."""
+
+    @asynccontextmanager
+    async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[MemoryStore]:
+        """See :meth:`Outbox.open`."""
+        yield MemoryStore(house, max_waiting)
+
+
+class MemoryStore:
+    """See :class:`Store`."""
+
+    def __init__(self, house: House, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
+        self._dead: deque[Outcome] = deque(maxlen=_KEPT_DEAD)
+        #: What is in memory is as safe as it will be.
+        self.put = house.admit
+
+    def refuses(self, waiting: int) -> str | None:
+        """See :meth:`Store.refuses`."""
+        return f"{waiting} commands wait already (max_waiting)" if waiting >= self._max_waiting else None
+
+    def settled(self, waiting: Waiting) -> None:
+        """It was never anywhere else."""
+
+    def progressed(self, waiting: Waiting, key: str | None) -> None:
+        """It was never anywhere else."""
+
+    def bury(self, waiting: Waiting, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
+        """Keep the newest."""
+        self._dead.append(letter)
+
+    def dead(self) -> list[Outcome]:
+        """See :meth:`Store.dead`."""
+        return list(self._dead)
+
+    def keeps(self, waiting: Waiting) -> bool:  # noqa: ARG002  the protocol's signature
+        """It is gone with the process."""
+        return False

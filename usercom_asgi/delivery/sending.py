@@ -1,0 +1,125 @@
+"""What the workers do: take a lane, send its first command, and see to what comes of it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import Refused, Unavailable
+from ..receipts import Status
+
+if TYPE_CHECKING:
+    from ..envelope import Answer, Sender
+    from .books import Books
+    from .gate import Gate
+    from .lanes import Lane, Lanes, Waiting
+    from .retry import RetryPolicy
+
+logger = logging.getLogger("usercom_asgi")
+
+# So often a command may be refused as a key would be, while others pass: then it is the command.
+_MOST_REFUSALS = 2
+
+
+class Sending:
+    """Long-lived workers, each with one lane at a time; all of them behind one gate."""
+
+    def __init__(self, sender: Sender, lanes: Lanes, gate: Gate, retry: RetryPolicy, books: Books) -> None:
+        self._sender = sender
+        self._lanes = lanes
+        self._gate = gate
+        self._retry = retry
+        self._books = books
+
+    async def work(self) -> None:
+        """Send what the lanes hold, one command at a time; runs for ever."""
+        while True:
+            lane = await self._lanes.take()
+            delay = 0.0
+            try:
+                delay = await self._send_next(lane)
+            except Exception:
+                # A worker never dies: what we did not foresee costs this one command.
+                logger.exception("delivery to User.com met an error of its own; one command is lost")
+                self._gate.left()
+                self._books.settle(lane, Status.DROPPED, "an error in the delivery")
+            if delay:
+                self._lanes.park(lane, delay)
+            else:
+                self._lanes.give_back(lane)
+
+    async def _send_next(self, lane: Lane) -> float:
+        """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
+        waiting = lane.waiting[0]
+        if not self._is_over(waiting):
+            await self._gate.enter()
+            if self._is_over(waiting):  # it may have waited there for long
+                self._gate.left()
+        if self._is_over(waiting):
+            return self._give_up(lane, waiting, "its time is over")
+        waiting.tries += 1
+        try:
+            answer = await self._sender.send(waiting.envelope, lane.key or waiting.envelope.key)
+        except Unavailable as error:
+            self._gate.failed(error)
+            return self._try_again_later(lane, waiting, error)
+        except Refused as error:
+            return self._refused(lane, waiting, error)
+        if self._gate.passed():
+            self._lanes.unpark()  # User.com is there again, for all
+        self._delivered(lane, waiting, answer)
+        return 0.0
+
+    def _is_over(self, waiting: Waiting) -> bool:
+        return (waiting.tries > 0 and self._retry.expired(waiting)) or self._retry.is_forbidden(waiting)
+
+    def _delivered(self, lane: Lane, waiting: Waiting, answer: Answer) -> None:
+        is_news = answer.key not in (None, lane.key, waiting.envelope.key)
+        self._lanes.learn(lane, answer.key)
+        if answer.then is None:
+            if is_news and len(lane.waiting) > 1:
+                self._books.progressed(lane)
+            self._books.settle(lane, Status.DELIVERED)
+            return
+        waiting.envelope = replace(waiting.envelope, command=answer.then, may_create=False)
+        waiting.tries = 0
+        self._books.progressed(lane)
+
+    def _refused(self, lane: Lane, waiting: Waiting, error: Refused) -> float:
+        is_ours = self._gate.refused(error)
+        if is_ours and self._retry.is_once(waiting):
+            self._books.settle(lane, Status.DROPPED, f"refused: {error}", error=error)  # the widget makes the user instead
+            return 0.0
+        if not is_ours or self._is_refused_alone(waiting):
+            # User.com is there, and has an opinion.
+            self._books.settle(lane, Status.DEAD, f"refused: {error}", error=error)
+            return 0.0
+        delay = self._retry.delay(waiting.tries, None)
+        if self._retry.expired(waiting, delay):
+            return self._give_up(lane, waiting, str(error))
+        self._books.retried(waiting)
+        return delay
+
+    def _is_refused_alone(self, waiting: Waiting) -> bool:
+        """Tell whether the others' commands pass, and only this one is refused as if by our key."""
+        passes = self._gate.passes
+        if 0 <= waiting.seen_passes < passes:
+            waiting.refusals += 1
+        waiting.seen_passes = passes
+        return waiting.refusals >= _MOST_REFUSALS
+
+    def _try_again_later(self, lane: Lane, waiting: Waiting, error: Unavailable) -> float:
+        delay = self._retry.delay(waiting.tries, error.retry_after)
+        if not self._retry.may_repeat(waiting, error):
+            return self._give_up(lane, waiting, f"{error}; it may have been carried out")
+        if self._retry.expired(waiting, delay):
+            return self._give_up(lane, waiting, str(error))
+        self._books.retried(waiting)
+        return delay
+
+    def _give_up(self, lane: Lane, waiting: Waiting, why: str) -> float:
+        # What would make a user is not to be repeated by anybody: it is no letter to be kept.
+        status = Status.DROPPED if self._retry.is_once(waiting) else Status.DEAD
+        self._books.settle(lane, status, f"given up after {waiting.age:.0f} s: {why}")
+        return 0.0
