@@ -33,6 +33,7 @@ BASE = {
     "hooks",
     "signing",
     "outcomes",
+    "wire",
 }
 #: Who may import what beyond the base and their own folder.
 ALLOWED: dict[str, set[str]] = {
