@@ -15,18 +15,14 @@ from usercom_asgi.context import PageContext
 from usercom_asgi.envelope import Envelope
 from usercom_asgi.wire import from_text, pack, to_text, unpack
 
-texts = st.text(min_size=1, max_size=40).filter(lambda text: bool(text.strip()))
+texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 names = st.from_regex(r"plan_[a-z]{1,8}", fullmatch=True)
-values = st.one_of(
-    texts, st.integers(-(2**31), 2**31), st.booleans(), st.floats(allow_nan=False, allow_infinity=False, width=32)
-)
+values = st.one_of(texts, st.integers(-(2**31), 2**31), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))
 mappings = st.dictionaries(names, values, max_size=4)
 events = st.builds(Event, texts.map(lambda text: "n" + text), mappings)
 commands: st.SearchStrategy[Command] = st.one_of(
     events,
-    st.builds(
-        ProductEvent, texts, st.sampled_from(list(EventType)), st.none() | texts, attributes=mappings, custom_data=mappings
-    ),
+    st.builds(ProductEvent, texts, st.sampled_from(EventType), st.none() | texts, attributes=mappings, custom_data=mappings),
     st.builds(PageHit, st.none() | st.just("https://a.example.com/x"), st.none() | events, mappings),
     st.builds(Update, mappings),
     st.builds(ResetAuth, mappings),

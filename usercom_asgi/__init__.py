@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .client import UserComClient
 from .commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .config import UserComConfig
@@ -13,6 +16,19 @@ from .receipts import Receipt, Status
 from .state import get_delivery, get_visitor
 from .visitor import Visitor
 from .widget import WidgetState
+
+if TYPE_CHECKING:
+    from .delivery.sqlite import SqliteOutbox
+
+# Loaded when they are asked for: most applications need neither them nor what they bring along.
+_LAZY = {"SqliteOutbox": "usercom_asgi.delivery.sqlite"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Command",
@@ -29,6 +45,7 @@ __all__ = [
     "Receipt",
     "Refused",
     "ResetAuth",
+    "SqliteOutbox",
     "Status",
     "Unavailable",
     "Update",

@@ -76,6 +76,14 @@ class Books:
         self.stats.left += len(waiting.receipts)
         self._no_longer(waiting)
 
+    def adopt(self, *, is_own: bool) -> None:
+        """Take a command that was left in the outbox."""
+        self.waiting += 1
+        if is_own:
+            self.stats.left -= 1
+        else:
+            self.stats.adopted += 1
+
     def close(self, left: list[Waiting], reason: str) -> int:
         """Account for what is left at the end; return how much of it is lost."""
         lost = 0
@@ -99,7 +107,7 @@ class Books:
             logger.log(
                 logging.WARNING if stats.dropped or stats.dead else logging.INFO,
                 "delivered to User.com: %d, left in the outbox: %d, dropped: %d, dead letters: %d%s",
-                stats.delivered, stats.left, stats.dropped, stats.dead, failure and f" (the last failure: {failure})",
+                stats.delivered, self.store.kept, stats.dropped, stats.dead, failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
     def _lose(self, waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> OutcomeHook | None:

@@ -157,6 +157,8 @@ class Lanes:
 
     def has_work_before(self, moment: float) -> bool:
         """Tell whether anything is being sent, or could be, before a moment on the clock of the event loop."""
+        if not self._lanes:
+            return True  # what waits is on its way to here
         return len(self._parked) < len(self._lanes) or any(due < moment for due, _, _ in self._parked)
 
     def oldest(self) -> float | None:

@@ -29,8 +29,11 @@ class House(Protocol):
         """Take a command that was put into the store, and is safe there."""
         ...
 
-    def adopt(self, waiting: Waiting, key: str | None) -> None:
-        """Take a command that this runtime does not know; ``key`` is what its visitor's lane has learned."""
+    def adopt(self, waiting: Waiting, key: str | None, *, is_own: bool) -> None:
+        """Take a command from where it was kept; ``key`` is what its visitor's lane has learned.
+
+        ``is_own``: this runtime has accepted it, and left it there.
+        """
         ...
 
     def leave(self, waiting: Waiting) -> None:
@@ -65,6 +68,11 @@ class Store(Protocol):
         """Return the dead letters that are at hand, oldest first."""
         ...
 
+    @property
+    def kept(self) -> int:
+        """How much is kept elsewhere than in this process's memory, roughly; it may come from all processes."""
+        ...
+
     def keeps(self, waiting: Waiting) -> bool:
         """Tell whether this is not lost if it is left at the end."""
         ...
@@ -94,6 +102,8 @@ class MemoryOutbox:
 
 class MemoryStore:
     """See :class:`Store`."""
+
+    kept = 0
 
     def __init__(self, house: House, max_waiting: int) -> None:
         self._max_waiting = max_waiting

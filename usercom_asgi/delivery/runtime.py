@@ -116,6 +116,7 @@ class Runtime:
             resumes_in=resumes_in,
             waiting=stats.waiting,
             oldest_age=stats.oldest_age,
+            kept=self._books.store.kept,
         )
 
     def submit(self, envelope: Envelope) -> Receipt:
@@ -219,10 +220,9 @@ class Runtime:
         """Take a command that was accepted, and is safe."""
         self._lanes.add(waiting)
 
-    def adopt(self, waiting: Waiting, key: str | None) -> None:
-        """Take a command that was accepted by another process, or in another life."""
-        self._books.stats.adopted += 1
-        self._books.waiting += 1
+    def adopt(self, waiting: Waiting, key: str | None, *, is_own: bool) -> None:
+        """Take a command that was left in the outbox, by this process or another one, or in another life."""
+        self._books.adopt(is_own=is_own)
         self._lanes.add(waiting, key)
 
     def leave(self, waiting: Waiting) -> None:

@@ -1,0 +1,181 @@
+"""The file of a :class:`~usercom_asgi.SqliteOutbox`: its tables, and what is done in one transaction.
+
+Several processes of one host share the file. A *lane* (one visitor) belongs to one *owner* (one running delivery) at a time,
+which has its commands in memory and sends them; an owner renews its lease, and when that has run out its lanes are free.
+All of this is synchronous and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from .sqlite_schema import connect, transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+    from pathlib import Path
+
+#: Commands of one lane that are taken into memory at once; and lanes.
+BATCH, LANES = 200, 100
+
+
+@dataclass(slots=True)
+class Put:
+    """A command to be written down. ``may_load``: there is room for it in memory."""
+
+    lane: str
+    said_at: float
+    body: str
+    may_load: bool
+
+
+@dataclass(slots=True)
+class Burial:
+    """A command that goes to the dead letters."""
+
+    lane: str
+    said_at: float
+    body: str
+    status: int | None
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A command that was on disk and is in memory now."""
+
+    row: int
+    lane: str
+    key: str | None
+    body: str
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be done in one transaction."""
+
+    puts: list[Put] = field(default_factory=list[Put])
+    #: Rows that need not be kept any more.
+    done: list[int] = field(default_factory=list[int])
+    burials: list[Burial] = field(default_factory=list[Burial])
+    #: ``(body, row)``: a part of a command was delivered.
+    changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    #: ``(key, lane)``: what User.com has named.
+    keys: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    #: Lanes of ours of which nothing is in memory any more.
+    released: list[str] = field(default_factory=list[str])
+    #: So many more commands may be taken into memory; and whether to look for lanes that nobody owns.
+    room: int = 0
+    adopts: bool = False
+
+
+@dataclass(slots=True)
+class Done:
+    """What came of it: for each put its row, and whether it may be sent from memory; and what was loaded."""
+
+    puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
+    loaded: list[Loaded] = field(default_factory=list[Loaded])
+
+
+class SqliteFile:
+    """One connection to the file, for one owner."""
+
+    def __init__(self, path: Path, lease: float) -> None:
+        self.owner = uuid4().hex
+        self._lease = lease
+        self._connection = connect(path)
+
+    def transact(self, work: Work) -> Done:
+        """Do all of it, or nothing.
+
+        Raises:
+            sqlite3.Error: Nothing was done.
+
+        """
+        done = Done()
+        now = time.time()
+        with transaction(self._connection) as db:
+            renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
+            db.execute(renew, (self.owner, now + self._lease))
+            done.puts = [self._put(db, put) for put in work.puts]
+            db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
+            db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
+            db.executemany("UPDATE lanes SET key = ? WHERE lane = ?", work.keys)
+            bury(db, work.burials, now)
+            room = work.room
+            for lane in work.released:
+                if db.execute("SELECT 1 FROM lanes WHERE lane = ? AND owner = ?", (lane, self.owner)).fetchone():
+                    room -= self._load(db, lane, room, done.loaded)
+            if work.adopts:
+                self._adopt(db, room, now, done.loaded)
+        return done
+
+    def count(self, at_least: int) -> int:
+        """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
+        [span] = self._connection.execute("SELECT coalesce(max(id) - min(id) + 1, 0) FROM commands").fetchone()
+        if span < at_least:
+            return int(span)
+        [count] = self._connection.execute("SELECT count(*) FROM commands").fetchone()
+        return int(count)
+
+    def close(self) -> None:
+        """Free all lanes at once: nobody has to wait for the end of our lease."""
+        try:
+            with transaction(self._connection) as db:
+                db.execute("UPDATE lanes SET owner = NULL, more = 1 WHERE owner = ?", (self.owner,))
+                db.execute("DELETE FROM lanes WHERE owner IS NULL AND lane NOT IN (SELECT lane FROM commands)")
+                db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
+        finally:
+            self._connection.close()
+
+    def _put(self, db: sqlite3.Connection, put: Put) -> tuple[int, bool]:
+        found = db.execute("SELECT owner, more FROM lanes WHERE lane = ?", (put.lane,)).fetchone()
+        is_ours = found is None or (found[0] == self.owner and not found[1])
+        is_loaded = is_ours and put.may_load
+        if found is None:
+            owner = self.owner if is_loaded else None
+            db.execute("INSERT INTO lanes (lane, owner, more) VALUES (?, ?, ?)", (put.lane, owner, not is_loaded))
+        elif not is_loaded and not found[1]:
+            # Its owner will find it there when it has sent what it has.
+            db.execute("UPDATE lanes SET more = 1 WHERE lane = ?", (put.lane,))
+        row = db.execute("INSERT INTO commands (lane, said_at, body) VALUES (?, ?, ?)", (put.lane, put.said_at, put.body))
+        return int(row.lastrowid or 0), is_loaded
+
+    def _load(self, db: sqlite3.Connection, lane: str, room: int, loaded: list[Loaded]) -> int:
+        """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
+        limit = max(0, min(room, BATCH))
+        key = db.execute("SELECT key FROM lanes WHERE lane = ?", (lane,)).fetchone()
+        rows = db.execute("SELECT id, body FROM commands WHERE lane = ? ORDER BY id LIMIT ?", (lane, limit + 1)).fetchall()
+        if not rows:
+            db.execute("DELETE FROM lanes WHERE lane = ?", (lane,))
+            return 0
+        taken = rows[:limit]
+        owner = self.owner if taken else None
+        db.execute("UPDATE lanes SET owner = ?, more = ? WHERE lane = ?", (owner, len(rows) > limit, lane))
+        loaded += [Loaded(row, lane, key[0] if key else None, body) for row, body in taken]
+        return len(taken)
+
+    def _adopt(self, db: sqlite3.Connection, room: int, now: float, loaded: list[Loaded]) -> None:
+        """Take over lanes that nobody owns any more, the oldest first."""
+        db.execute("DELETE FROM owners WHERE lease < ?", (now,))
+        free = db.execute(
+            "SELECT lane FROM lanes WHERE owner IS NULL OR owner NOT IN (SELECT owner FROM owners) ORDER BY id LIMIT ?",
+            (LANES,),
+        ).fetchall()
+        for [lane] in free:
+            if room <= 0:
+                return
+            room -= self._load(db, lane, room, loaded)
+
+
+def bury(db: sqlite3.Connection, burials: Iterable[Burial], now: float) -> None:
+    """Write down dead letters."""
+    db.executemany(
+        "INSERT INTO dead (lane, said_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(each.lane, each.said_at, now, each.status, each.reason, each.detail, each.body) for each in burials],
+    )
