@@ -143,7 +143,7 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
                     sayers.start_soon(say, n)
             inserted = commits
             tasks.cancel_scope.cancel()
-    assert len(post.sent) == 1000
+        await until(lambda: len(post.sent) == 1000, within=30)
     assert inserted < 50
     assert longest < 1  # others go on meanwhile
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from usercom_asgi import UserComMiddleware, get_visitor
+from usercom_asgi import SqliteOutbox, UserComMiddleware, get_visitor
 
 
 async def say(request: Request) -> HTMLResponse:
@@ -16,5 +18,6 @@ async def say(request: Request) -> HTMLResponse:
     return HTMLResponse("<html><body>said</body></html>")
 
 
+outbox = SqliteOutbox(os.environ["OUTBOX"], lease=2) if "OUTBOX" in os.environ else None
 # Configured from the environment, as in a deployment.
-app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware)])
+app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware, outbox=outbox)])

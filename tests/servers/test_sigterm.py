@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 from conftest import UserCom
-from serving import free_port
 
-HERE = Path(__file__).parent
+from servers.processes import server
+
 BURST = 200
 
 SERVERS = {
@@ -25,35 +18,6 @@ SERVERS = {
     "uvicorn without lifespan": ["-m", "uvicorn", "burst_app:app", "--port", "{port}", "--lifespan", "off"],
     "hypercorn on trio": ["-m", "hypercorn", "burst_app:app", "--bind", "127.0.0.1:{port}", "--worker-class", "trio"],
 }
-
-
-@contextmanager
-def server(command: list[str], usercom: UserCom) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    port = free_port()
-    environ = {**os.environ, "USERCOM_BASE_URL": usercom.url, "USERCOM_API_KEY": "ABC123"}
-    environ.pop("PYTEST_CURRENT_TEST", None)
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error::ResourceWarning", *(each.format(port=port) for each in command)],
-        cwd=HERE, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"{url}/nothing", timeout=2)
-                break
-            except httpx.TransportError:
-                assert process.poll() is None, process.stdout and process.stdout.read().decode()
-                assert time.monotonic() < end
-                time.sleep(0.05)
-        yield process, url
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
 
 
 @pytest.mark.parametrize("name", SERVERS)

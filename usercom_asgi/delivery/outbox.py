@@ -64,6 +64,10 @@ class Store(Protocol):
         """It goes to the dead letters."""
         ...
 
+    async def written(self) -> None:
+        """Wait until what the store was told so far is safe: whoever sends on before that may have to send twice."""
+        ...
+
     def dead(self) -> Sequence[Outcome]:
         """Return the dead letters that are at hand, oldest first."""
         ...
@@ -124,6 +128,9 @@ class MemoryStore:
     def bury(self, waiting: Waiting, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
         """Keep the newest."""
         self._dead.append(letter)
+
+    async def written(self) -> None:
+        """There is nothing to write."""
 
     def dead(self) -> list[Outcome]:
         """See :meth:`Store.dead`."""

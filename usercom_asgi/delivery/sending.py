@@ -44,6 +44,7 @@ class Sending:
                 logger.exception("delivery to User.com met an error of its own; one command is lost")
                 self._gate.left()
                 self._books.settle(lane, Status.DROPPED, "an error in the delivery")
+            await self._books.store.written()
             if delay:
                 self._lanes.park(lane, delay)
             else:

@@ -51,6 +51,7 @@ class SqliteStore:
         self._next_poll = 0.0
         self._last_complaint = 0.0
         self._woken = anyio.Event()
+        self._written = anyio.Event()  # what gathers now
 
     def refuses(self, waiting: int) -> str | None:  # noqa: ARG002  what is in memory is not the bound here
         """See :meth:`Store.refuses`."""
@@ -88,6 +89,11 @@ class SqliteStore:
         )
         self._woken.set()
 
+    async def written(self) -> None:
+        """See :meth:`Store.written`."""
+        if self._woken.is_set():
+            await self._written.wait()
+
     def dead(self) -> list[Outcome]:
         """They are in the file: ``usercom-asgi outbox PATH`` shows them."""
         return []
@@ -122,6 +128,7 @@ class SqliteStore:
         """Do what has gathered in one transaction; False if the file cannot be written now."""
         puts, self._puts = self._puts, []
         work, self._work = self._work, Work()
+        written, self._written = self._written, anyio.Event()
         now = anyio.current_time()
         work.room = 0 if is_last else self._house.room
         work.adopts = now >= self._next_poll and not is_last
@@ -134,6 +141,8 @@ class SqliteStore:
             self._next_poll = now + _POLL
             self._fail(puts, work, error)
             return False
+        finally:
+            written.set()
         if work.adopts:
             # Where there was more than one look could take, the next one comes at once.
             self._next_poll = now if done.loaded and self._house.room > 0 else now + _POLL

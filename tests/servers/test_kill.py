@@ -1,0 +1,153 @@
+"""`kill -9`: what was accepted by a SqliteOutbox arrives all the same, from the next process or from another one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import sqlite3
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Self
+
+import httpx
+from conftest import UserCom
+from serving import eventually, free_port
+
+from servers.processes import end, server, start, wait_for
+
+UVICORN = ["-m", "uvicorn", "burst_app:app", "--port", "{port}"]
+#: UserComConfig.max_concurrency: so many calls one process has in flight at most.
+IN_FLIGHT = 8
+
+
+class Shoppers:
+    """Threads that go on asking; what was answered by 200 is accepted."""
+
+    def __init__(self, url: str, keys: list[str], first: int = 0) -> None:
+        self.accepted: list[int] = []
+        self.longest = 0.0
+        self._url = url
+        self._numbers = itertools.count(first)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._shop, args=[key]) for key in keys]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _shop(self, key: str) -> None:
+        with httpx.Client(cookies={"__ca__chat": key}, timeout=10) as client:
+            while not self._stop.is_set():
+                n = next(self._numbers)
+                began = time.monotonic()
+                try:
+                    answer = client.get(self._url, params={"n": n})
+                except httpx.TransportError:
+                    time.sleep(0.02)  # killed in the middle: not accepted, or nobody knows
+                    continue
+                self.longest = max(self.longest, time.monotonic() - began)
+                if answer.status_code == 200:
+                    self.accepted.append(n)
+
+
+def arrived(usercom: UserCom) -> Counter[int]:
+    return Counter(each.data["n"] for each in usercom.store.events)
+
+
+def in_order(usercom: UserCom) -> bool:
+    """Each visitor's commands have come in the order they were said, but for those that came again."""
+    said: dict[str, list[int]] = {}
+    for each in usercom.store.events:
+        numbers = said.setdefault(each.key, [])
+        if each.data["n"] not in numbers:
+            numbers.append(each.data["n"])
+    return all(numbers == sorted(numbers) for numbers in said.values())
+
+
+def waiting(path: Path) -> int:
+    db = sqlite3.connect(path)
+    try:
+        return int(db.execute("SELECT count(*) FROM commands").fetchone()[0])
+    finally:
+        db.close()
+
+
+def test_a_killed_server_s_successor_delivers_what_was_accepted(usercom: UserCom, tmp_path: Path) -> None:
+    keys = [usercom.new_user() for _ in range(6)]
+    path = tmp_path / "usercom.db"
+    usercom.faults.latency(0.05)
+    accepted: set[int] = set()
+    kills = 3
+    for kill in range(kills):
+        accepted |= shop_and_kill(usercom, path, keys, first=kill * 100_000)
+    usercom.faults.clear()
+    with server(UVICORN, usercom, OUTBOX=str(path)) as (process, _):
+        eventually(lambda: accepted <= set(arrived(usercom)), within=40)
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert sum(count - 1 for count in arrived(usercom).values()) <= kills * IN_FLIGHT
+    assert in_order(usercom)
+    assert waiting(path) == 0
+
+
+def shop_and_kill(usercom: UserCom, path: Path, keys: list[str], first: int) -> set[int]:
+    port = free_port()
+    process = start(UVICORN, usercom, port, OUTBOX=str(path))
+    try:
+        wait_for(process, f"http://127.0.0.1:{port}")
+        with Shoppers(f"http://127.0.0.1:{port}", keys, first) as shoppers:
+            eventually(lambda: len(shoppers.accepted) > 60, within=30)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    finally:
+        end(process)
+    return set(shoppers.accepted)
+
+
+def test_one_worker_s_commands_are_taken_over_by_another(usercom: UserCom, tmp_path: Path) -> None:
+    """Two worker processes share the file; one is killed, and the supervisor's new one is not even needed."""
+    keys = [usercom.new_user() for _ in range(8)]
+    path = tmp_path / "usercom.db"
+    usercom.faults.latency(0.03)
+    with server([*UVICORN, "--workers", "2"], usercom, OUTBOX=str(path)) as (process, url):
+        with Shoppers(url, keys) as shoppers:
+            eventually(lambda: len(shoppers.accepted) > 40, within=30)
+            os.kill(worker_of(process.pid), signal.SIGKILL)
+            before = len(shoppers.accepted)
+            eventually(lambda: len(shoppers.accepted) > before + 40, within=30)
+        usercom.faults.clear()
+        eventually(lambda: set(shoppers.accepted) <= set(arrived(usercom)), within=40)
+        eventually(lambda: waiting(path) == 0, within=20)
+    times = arrived(usercom)
+    assert sum(count - 1 for count in times.values()) <= IN_FLIGHT
+    assert in_order(usercom)
+
+
+def worker_of(pid: int) -> int:
+    """One of the processes that a supervisor has started and that serve."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    serving = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return serving[0]
+
+
+def test_an_unusable_outbox_stops_the_server_with_one_clear_line(usercom: UserCom, tmp_path: Path) -> None:
+    path = tmp_path / "usercom.db"
+    path.write_text("not a database at all, but somebody's notes\n" * 10)
+    process = start(UVICORN, usercom, free_port(), OUTBOX=str(path))
+    try:
+        output, _ = process.communicate(timeout=30)
+    finally:
+        end(process)
+    assert process.returncode == 3
+    assert re.search(rb"usercom-asgi: .*usercom\.db: is no SQLite database", output), output.decode()
+    assert path.read_text().startswith("not a database")
