@@ -72,9 +72,10 @@ class Connection:
         # Every page asks, so nothing is parsed.
         if self._cookies is not None:
             return name in self._cookies
-        if len(self.headers) == len(self._headers):
-            return as_bytes in self.headers.get(b"cookie", b"")
-        return any(header == b"cookie" and as_bytes in value for header, value in self._headers)
+        for header, value in self._headers:
+            if header == b"cookie" and value.find(as_bytes) >= 0:  # "in" takes bytes for a number first
+                return True
+        return False
 
     @property
     def host(self) -> str:

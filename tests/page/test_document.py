@@ -10,7 +10,7 @@ from xml.dom.minidom import Element
 
 import html5lib
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from usercom_asgi.page.document import HOLD
@@ -151,6 +151,7 @@ def test_of_any_markup(page: bytes) -> None:
     st.booleans(),
 )
 def test_chunks_do_not_matter(page: bytes, cuts: list[int], in_head: bool) -> None:
+    assume(not (in_head and b"<body>" in page and b"/widget.js" in page))  # what comes after the head is not known there
     edges = [0, *sorted(min(cut, len(page)) for cut in cuts), len(page)]
     assert streamed([page[a:b] for a, b in pairwise(edges)], in_head=in_head) == spliced(page, in_head=in_head)
 

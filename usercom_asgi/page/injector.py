@@ -86,27 +86,23 @@ class Injector:
         return held
 
     def _pass_on(self, data: bytes) -> list[bytes]:
-        cut = self._find_end(data)
+        size, cut = len(data), -1
+        # Nobody writes it in other letters; in a stream it would not be seen, and the snippet stands behind it (and works).
+        if data.rfind(b"</body", -HOLD) >= 0 or (data.rfind(b"Y", -HOLD) >= 0 and data.rfind(b"</BODY", -HOLD) >= 0):
+            # Once too much is held, half of it goes: or a hostile page would have all of it searched again for every byte.
+            found = _CLOSE.search(data, max(0, size - (HOLD // 2 if self._holds else HOLD)))
+            cut = found.start() if found else -1
         self._holds = cut >= 0
-        # A tag that is not finished may become what is looked for with the next chunk.
-        if cut < 0 and data.rfind(b"<", -LONGEST_REST) > (closed := data.rfind(b">")):
-            cut = data.find(b"<", max(closed + 1, len(data) - LONGEST_REST))
+        if cut < 0:
+            # A tag that is not finished may become what is looked for with the next chunk.
+            cut = data.find(b"<", max(data.rfind(b">") + 1, size - LONGEST_REST))
         if cut >= 0:
-            self.held, self._size = [data[cut:]], len(data) - cut
+            self.held, self._size = [data[cut:]], size - cut
             data = data[:cut]
         if not data:
             return []
         self._remember(data)
         return [data]
-
-    def _find_end(self, data: bytes) -> int:
-        """Return where the ``</body>`` begins that may end the document; -1 if there is none."""
-        # Nobody writes it in other letters; in a stream it would not be seen, and the snippet stands behind it (and works).
-        if data.rfind(b"</body", -HOLD) < 0 and (data.rfind(b"Y", -HOLD) < 0 or data.rfind(b"</BODY", -HOLD) < 0):
-            return -1
-        # Once too much is held, half of it goes: or a hostile page would have all of it searched again for every byte.
-        found = _CLOSE.search(data, max(0, len(data) - (HOLD // 2 if self._holds else HOLD)))
-        return found.start() if found else -1
 
     def _remember(self, data: bytes) -> None:
         self._remembered.append(data)

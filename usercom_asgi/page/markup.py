@@ -31,6 +31,7 @@ _BREAKS_OUT = re.compile(
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(rb"[<\"']")
+_BEFORE_QUOTE = frozenset(b"= \t\n\f\r")
 _LOOK_FOR_COMMENT = 16 * 1024
 _LOOK_FOR_SCRIPT = 4 * 1024
 
@@ -154,7 +155,9 @@ def behind_text(data: bytes, begin: int, end: int) -> int:
     """
     place = begin
     since = max(0, begin - _LOOK_FOR_COMMENT)
-    if data.rfind(b"!", since, begin) >= 0 and (comment := data.rfind(b"<!--", since, begin)) >= 0:
+    mark = data.rfind(b"!", since, begin)
+    comment = data.rfind(b"<!--", since, mark + 3)
+    if comment >= 0:
         closed = data.find(b"-->", comment + 2, end)
         if closed < 0:
             return -1
@@ -191,7 +194,7 @@ def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
         return True
     for quote in (b'"', b"'"):
         last = data.rfind(quote, known, position)
-        if last > known and data[last - 1] in b"= \t\n\f\r":
+        if last > known and data[last - 1] in _BEFORE_QUOTE:
             before = data[max(known, last - 64) : last].rstrip(b" \t\n\f\r")
             if not before or before.endswith(b"="):
                 return True
