@@ -72,10 +72,10 @@ class Connection:
         # Every page asks, so nothing is parsed.
         if self._cookies is not None:
             return name in self._cookies
-        for header, value in self._headers:
-            if header == b"cookie" and value.find(as_bytes) >= 0:  # "in" takes bytes for a number first
-                return True
-        return False
+        # Not "in", which takes bytes for a number first.
+        if len(self.headers) == len(self._headers):
+            return self.headers.get(b"cookie", b"").find(as_bytes) >= 0
+        return any(header == b"cookie" and value.find(as_bytes) >= 0 for header, value in self._headers)
 
     @property
     def host(self) -> str:

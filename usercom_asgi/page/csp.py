@@ -131,10 +131,7 @@ def is_nonce(value: object) -> bool:
 def has_policy(headers: HeaderList) -> bool:
     """Tell whether a response has any policy; most have none."""
     # Every page asks: most names are told apart by their length.
-    for name, _ in headers:
-        if len(name) in _LENGTHS and name.lower() in (_ENFORCED, _REPORTED):
-            return True
-    return False
+    return any(len(name) in _LENGTHS and name.lower() in (_ENFORCED, _REPORTED) for name, _ in headers)
 
 
 def policies(headers: HeaderList) -> list[tuple[Policy, bool]]:

@@ -71,7 +71,8 @@ class Injector:
             self._size += len(chunk)
             return []
         if self.held:
-            chunk = b"".join((*self.held, chunk))
+            # Mostly it is the rest of a tag.
+            chunk = self.held[0] + chunk if len(self.held) == 1 else b"".join((*self.held, chunk))
             self.held = []
         if not self._is_past_head and (place := self._find_head(chunk)) >= 0:
             self.is_done = True
@@ -95,7 +96,8 @@ class Injector:
         self._holds = cut >= 0
         if cut < 0:
             # A tag that is not finished may become what is looked for with the next chunk.
-            cut = data.find(b"<", max(data.rfind(b">") + 1, size - LONGEST_REST))
+            closed = data.rfind(b">", -LONGEST_REST)
+            cut = data.find(b"<", closed) if closed >= 0 else data.find(b"<", -LONGEST_REST)
         if cut >= 0:
             self.held, self._size = [data[cut:]], size - cut
             data = data[:cut]

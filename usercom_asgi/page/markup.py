@@ -148,7 +148,7 @@ def is_markup(data: bytes, position: int, known: int = 0) -> bool:
 
 
 def behind_text(data: bytes, begin: int, end: int) -> int:
-    """Return a place from ``begin`` on where no comment and no script from before it is open; -1 if one may be open at ``end``.
+    """Return a place from ``begin`` on where no comment, script or quoted value from before it is open; -1 if one may be.
 
     Only the last of each is looked at, so far as it begins shortly before. Most text has few exclamation marks, and one byte
     is found ten times faster than several; a search for several costs about as much as all else that is done to a short page.
@@ -168,6 +168,8 @@ def behind_text(data: bytes, begin: int, end: int) -> int:
         if closed < 0:
             return -1
         place = max(place, data.find(b">", closed, end) + 1)
+    if place == begin and _may_be_in_tag(data, max(0, begin - _LOOK_FOR_SCRIPT), begin):
+        return -1
     return place
 
 

@@ -73,7 +73,9 @@ class Page:
                 # The middle of a stream: as little as can be.
                 parts = injector.feed(_bytes(message), last=False)
                 self.is_done = injector.is_done
-                return [{"type": "http.response.body", "body": part, "more_body": True} for part in parts]
+                if len(parts) == 1:
+                    return [{"type": "http.response.body", "body": parts[0], "more_body": True}]
+                return _bodies(parts, more=True)
             return self._take(message)
         except CodingError as error:
             how = "passes as it came" if self._start is not None else "goes on as it came, in the middle"
@@ -180,6 +182,4 @@ def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
     if not parts and not more:
         parts = [b""]
     last = len(parts)
-    return [
-        {"type": "http.response.body", "body": part, "more_body": more or n < last} for n, part in enumerate(parts, 1)
-    ]
+    return [{"type": "http.response.body", "body": part, "more_body": more or n < last} for n, part in enumerate(parts, 1)]
