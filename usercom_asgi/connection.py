@@ -72,9 +72,10 @@ class Connection:
         # Every page asks, so nothing is parsed.
         if self._cookies is not None:
             return name in self._cookies
+        # Not "in", which takes bytes for a number first.
         if len(self.headers) == len(self._headers):
-            return as_bytes in self.headers.get(b"cookie", b"")
-        return any(header == b"cookie" and as_bytes in value for header, value in self._headers)
+            return self.headers.get(b"cookie", b"").find(as_bytes) >= 0
+        return any(header == b"cookie" and value.find(as_bytes) >= 0 for header, value in self._headers)
 
     @property
     def host(self) -> str:

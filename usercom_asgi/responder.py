@@ -75,17 +75,25 @@ class Responder:
             self._started = True
             if type(message.get("headers")) is not list:
                 message = {**message, "headers": header_list(message)}  # what can be read only once is read here
-            await self._begin(message)
+            if self._concerns_us(message):
+                await self._begin(message)
+            else:
+                self._visitor.seal()
+                await self._send(message)
 
     def _concerns_us(self, start: Message) -> bool:
         """Tell whether there may be anything to do; for most responses there is not."""
-        return (
-            self._login is not None
-            or may_be_html(start)
-            or self._visitor.was_asked
-            or self._bears_flash()
-            or logger.isEnabledFor(logging.DEBUG)
-        )
+        try:
+            return (
+                self._login is not None
+                or may_be_html(start)
+                or self._visitor.was_asked
+                or self._bears_flash()
+                or logger.isEnabledFor(logging.DEBUG)
+            )
+        except Exception:
+            logger.exception("a response passes unchanged: an error in usercom-asgi")
+            return False
 
     async def finish(self, page: Page) -> None:
         """Send what is still held: the application has returned, and may not have ended its answer."""
@@ -96,8 +104,7 @@ class Responder:
         """Send the start, or hold it until the first bytes of the page are there."""
         ready: Message | None = start
         try:
-            if self._concerns_us(start):
-                ready = await self._prepare(start)
+            ready = await self._prepare(start)
         except Exception:
             # The page wins: whatever fails here, the response goes out as the application made it.
             logger.exception("a response passes unchanged: an error in usercom-asgi")

@@ -77,6 +77,13 @@ PAGES: dict[str, str] = {
     "a page of some size": "<!doctype html><html><head><title>t</title></head><body>" + FILL * 60 + "</body></html>\n",
     "a long script at the end": "<html><body>x<script>var t = '</body>';" + "f('</div>');" * 2000 + "</script></body></html>",
     "a hostile name": "<html><body><p>Bob </script><script>alert(1)</script></p></body></html>",
+    "a comment and a script long before the end": "<html><body><!-- </body> --><script>'</body>'</script>"
+    + FILL * 60 + "</body></html>",
+    "a script and a comment across the last KiB": "<html><body>" + FILL * 60 + "<script>var t = '</body>';" + "a > b;" * 200
+    + "</script><!-- " + FILL * 20 + "--></body></html>",
+    "a script in a comment, long before the end": "<html><body><!-- <script> -->" + FILL * 30 + "</body></html>",
+    "a comment in a script, long before the end": "<html><body><script>'<!--'</script>" + FILL * 30 + "</body></html>",
+    "mixed case": "<Html><Body>" + FILL * 30 + "</Body></Html>",
 }  # fmt: skip
 
 #: Documents into which nothing can be put that would run, and would change nothing else.
@@ -90,6 +97,13 @@ CLOSED: dict[str, str] = {
     "a style without an end": "<html><head><style>x</head><body></body></html>",
     "a template without an end": "<html><body><template>x</body></html>",
     "plaintext": "<html><body>x<plaintext></body></html>",
+    "a comment opened long before": "<html><body>x<!-- " + FILL * 150 + "</body></html>",
+    "a comment opened long before, after many that end": "<html><body>" + "<!-- a! -->b!" * 99
+    + "<!-- " + FILL * 99 + "</body></html>",
+    "a quote opened before": "<html><body>x<p title='" + "<p>y" * 500 + "</body></html>",
+    "a script opened long before": "<html><body>x<script>" + FILL * 30 + "</body></html>",
+    "a style opened before": "<html><body>x<style>" + FILL * 6 + "</body></html>",
+    "a textarea opened before": "<html><body>x<textarea>" + FILL * 6 + "</body></html>",
     "svg without an end, nothing else": "<html><body><svg><path d='M0 0'></body></html>",
     "frames": "<html><frameset cols=50%,50%><frame src=a><frame src=b></frameset></html>",
     "a fragment": "<div><p>x</p></div>",

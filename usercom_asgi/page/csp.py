@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .headers import HeaderList
 
 _ENFORCED, _REPORTED = b"content-security-policy", b"content-security-policy-report-only"
+_LENGTHS = frozenset({len(_ENFORCED), len(_REPORTED)})
 _A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 #: Where the parts of the vendor's widget come from.
@@ -129,7 +130,8 @@ def is_nonce(value: object) -> bool:
 
 def has_policy(headers: HeaderList) -> bool:
     """Tell whether a response has any policy; most have none."""
-    return any(name.lower() in (_ENFORCED, _REPORTED) for name, _ in headers)
+    # Every page asks: most names are told apart by their length.
+    return any(len(name) in _LENGTHS and name.lower() in (_ENFORCED, _REPORTED) for name, _ in headers)
 
 
 def policies(headers: HeaderList) -> list[tuple[Policy, bool]]:

