@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "middleware": {"page", "delivery", "client", "login", "visitor", "handover", "resets", "responder", "state"},
     "state": {"visitor", "delivery"},  # the latter for its types alone
     "responder": {"page", "handover", "resets", "login", "visitor"},
+    "cli": {"delivery"},
     "__init__": {"client", "middleware", "visitor", "state", "delivery"},
 }
 

@@ -129,6 +129,8 @@ class Gate:
             self._open_at(min(self._closed_until, self._named_until))
 
     def _lock(self, error: Refused) -> None:
+        if self.is_locked and not self._has_probe:
+            return  # it was under way when the first one was refused
         if not self.is_locked:
             self.is_locked = True
             self._pauses = 0

@@ -1,0 +1,306 @@
+"""What is merged, counted and told; and who may say what to a delivery at all."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from conftest import CONFIG, UserCom
+from driver import call, lifespan, until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from posting import FAST, Post, said
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from usercom_asgi import (
+    ConfigurationError,
+    Event,
+    Outcome,
+    Refused,
+    ResetAuth,
+    Status,
+    Update,
+    UserComClient,
+    UserComConfig,
+    UserComMiddleware,
+    get_delivery,
+)
+from usercom_asgi.delivery.lanes import Lanes, Waiting
+from usercom_asgi.delivery.runtime import Runtime
+from usercom_asgi.envelope import Envelope
+from usercom_asgi.outcomes import Listeners
+from usercom_asgi.receipts import Receipt
+
+
+@asynccontextmanager
+async def running(post: Post, listeners: Listeners | None = None, **settings: Any) -> AsyncIterator[Runtime]:
+    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})
+    runtime = Runtime(post.open, config, FAST, listeners=listeners)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(runtime.run)
+        yield runtime
+        await runtime.drain()
+
+
+def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
+    return Envelope(command=Update(attributes), lane=lane, key=key)
+
+
+# Merging.
+
+
+async def test_consecutive_updates_that_wait_become_one() -> None:
+    post = Post(delay=0.05)
+    async with running(post) as runtime:
+        first = runtime.submit(update(plan="free", city="Oslo"))
+        await until(lambda: post.now == 1)
+        later = [runtime.submit(update(plan="gold")), runtime.submit(update(score=1)), runtime.submit(update(plan="silver"))]
+        event = runtime.submit(said(1))
+        last = runtime.submit(update(plan="none"))
+        assert runtime.waiting == 6
+        assert all([await each.delivered(5) for each in (first, *later, event, last)])
+    assert [dict(command.attributes) if isinstance(command, Update) else "event" for _, command, _ in post.sent] == [
+        {"plan": "free", "city": "Oslo"},
+        {"plan": "silver", "score": 1},
+        "event",
+        {"plan": "none"},
+    ]
+    assert runtime.stats.delivered == 6
+
+
+async def test_what_is_on_its_way_is_not_changed() -> None:
+    post = Post(delay=0.05)
+    async with running(post) as runtime:
+        runtime.submit(update(plan="free"))
+        await until(lambda: post.now == 1)
+        runtime.submit(update(plan="gold"))
+    assert [command.attributes["plan"] for _, command, _ in post.sent] == ["free", "gold"]
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.sampled_from(["k1", "k2"]),
+            st.none() | st.dictionaries(st.sampled_from("xyz"), st.integers(0, 9), min_size=1),
+        ),
+        max_size=20,
+    )
+)
+def test_merging_changes_nothing_of_what_user_com_ends_up_with(said: list[tuple[str, str, dict[str, int] | None]]) -> None:
+    def carry_out(commands: Iterable[tuple[str, str | None, Any]]) -> Any:
+        """Attributes of each key, and with which of them each event came."""
+        state: dict[str | None, dict[str, Any]] = {}
+        seen = []
+        for lane, key, command in commands:
+            if isinstance(command, Update):
+                state.setdefault(key, {}).update(command.attributes)
+            else:
+                seen.append((lane, key, dict(state.get(key, {}))))
+        return state, sorted(seen, key=repr)
+
+    async def lanes_of() -> tuple[Lanes, int]:
+        lanes, receipts = Lanes(), 0
+        for lane, key, attributes in said:
+            command = Event("e") if attributes is None else Update(attributes)
+            lanes.add(Waiting(Envelope(command=command, lane=lane, key=lane + key), Receipt()))
+            receipts += 1
+        return lanes, receipts
+
+    lanes, receipts = anyio.run(lanes_of)
+    left = lanes.close()
+    assert sum(len(each.receipts) for each in left) == receipts
+    merged = [(each.envelope.lane, each.envelope.key, each.envelope.command) for each in left]
+    plain = [(lane, lane + key, Event("e") if given is None else Update(given)) for lane, key, given in said]
+    assert carry_out(merged) == carry_out(plain)
+
+
+# Hooks.
+
+
+async def test_hooks_are_told_of_every_outcome() -> None:
+    told: list[Outcome] = []
+    listeners = Listeners(on_delivered=told.append, on_dropped=told.append, on_dead=told.append)
+    post = Post(Refused("answered 400", status=400, detail="the body"), delay=0.01)
+    async with running(post, listeners, max_waiting=2) as runtime:
+        for n in range(3):
+            runtime.submit(said(n))
+    assert [(each.status, each.command.data["n"]) for each in told] == [  # type: ignore[union-attr]
+        (Status.DROPPED, 2),
+        (Status.DEAD, 0),
+        (Status.DELIVERED, 1),
+    ]
+    dropped, dead, delivered = told
+    assert "max_waiting" in dropped.reason
+    assert (dead.http_status, dead.detail, dead.key) == (400, "the body", "key")
+    assert (delivered.reason, delivered.key) == ("", "key")
+    assert [each.detail for each in runtime.dead_letters] == ["the body"]
+    for each in told:
+        assert "key" not in repr(each)
+        assert "the body" not in repr(each)
+
+
+async def test_a_detail_is_the_body_s_first_500_characters(usercom: UserCom) -> None:
+    letters: list[Outcome] = []
+    async with UserComClient(usercom.config(), on_dead=letters.append) as client:
+        assert not await (await client.send(Event("said"), key="unknownkey12")).delivered(5)
+    [letter] = letters
+    assert letter.http_status == 404
+    assert 0 < len(letter.detail) <= 500
+
+
+async def test_a_hook_that_raises_changes_nothing(anyio_backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(outcome: Outcome) -> None:
+        raise ZeroDivisionError(f"in the hook on {anyio_backend}")
+
+    post = Post()
+    async with running(post, Listeners(on_delivered=broken)) as runtime:
+        receipts = [runtime.submit(said(n)) for n in range(3)]
+    assert {each.status for each in receipts} == {Status.DELIVERED}
+    assert caplog.text.count(f"in the hook on {anyio_backend}") == 1
+
+
+async def test_what_is_no_plain_function_is_refused() -> None:
+    async def later(outcome: Outcome) -> None: ...
+
+    for hook in (later, 3):
+        with pytest.raises(ConfigurationError, match="on_dead"):
+            UserComClient(CONFIG, on_dead=hook)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="on_dropped"):
+            UserComMiddleware(PlainTextResponse("x"), CONFIG, on_dropped=hook)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="client"):
+        UserComMiddleware(PlainTextResponse("x"), client=UserComClient(CONFIG), on_dead=print)
+
+
+async def test_the_middleware_s_hooks_hear_with_and_without_a_lifespan(usercom: UserCom) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await scope["state"]["usercom"].event("said")
+            await PlainTextResponse("x")(scope, receive, send)
+
+    told: list[Outcome] = []
+    middleware = UserComMiddleware(app, usercom.config(), on_delivered=told.append)
+    cookies = {"cookie": f"__ca__chat={usercom.new_user()}"}
+    await call(middleware, headers=cookies)
+    assert len(told) == 1
+    async with lifespan(middleware) as state:
+        await call(middleware, headers=cookies, state=dict(state))
+    assert len(told) == 2
+
+
+# A health route.
+
+
+async def test_a_health_route_sees_the_delivery(usercom: UserCom) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            delivery = get_delivery(Request(scope))
+            shown = {"state": delivery.readiness().state, "delivered": delivery.stats.delivered}
+            await JSONResponse(shown)(scope, receive, send)
+
+    # Whoever has not consented (a load balancer, say) sees it as well.
+    middleware = UserComMiddleware(app, usercom.config(), consent=lambda connection: False)
+    assert b'"state":"inline"' in (await call(middleware)).body
+    async with lifespan(middleware) as state:
+        assert b'"state":"sending"' in (await call(middleware, state=dict(state))).body
+    with pytest.raises(RuntimeError, match="UserComMiddleware"):
+        get_delivery({"type": "http"})
+
+
+# Whose delivery it is.
+
+
+async def test_a_reset_ends_the_lane_of_the_old_key(usercom: UserCom) -> None:
+    """What is said with the old key after it is still said of the old visitor, and never of the new one."""
+    key = usercom.new_user()
+    async with UserComClient(usercom.config()) as client:
+        await client.send(Event("before"), key=key)
+        reset = await client.send(ResetAuth(), key=key)
+        await client.send(Event("after"), key=key)
+        assert await reset.delivered(5)
+    assert reset.key not in (None, key)
+    assert [(each.name, each.key) for each in usercom.store.events] == [("before", key), ("after", key)]
+
+
+async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: UserCom) -> None:
+    post = Post()
+    async with running(post) as runtime:
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:  # pragma: no cover  in the child
+            receipt = runtime.submit(said(1))
+            os.write(write, f"{receipt.status.value}: {receipt.reason}; {runtime.stats.turned_away}".encode())
+            os._exit(0)
+        os.waitpid(child, 0)  # noqa: ASYNC222
+        said_by_child = os.read(read, 1000).decode()
+        os.close(read)
+        os.close(write)
+    assert said_by_child.startswith("dropped: this process is a fork")
+    assert said_by_child.endswith("; 1")
+    assert post.sent == []
+
+
+def test_several_event_loops_serve_one_application(usercom: UserCom, anyio_backend: str) -> None:
+    """As a server with free-threaded workers does: one application object, a loop and a lifespan in each thread."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for kind in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{kind}.complete"})
+            return
+        await scope["state"]["usercom"].event("said", n=int(scope["query_string"]))
+        await PlainTextResponse("x")(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    key = usercom.new_user()
+
+    async def live(thread: int) -> None:
+        async with lifespan(middleware) as state:
+            for n in range(20):
+                headers = {"cookie": f"__ca__chat={key}"}
+                # Some servers give no state: then the loop tells which delivery it is.
+                given = dict(state) if n % 2 else {}
+                await call(middleware, headers=headers, state=given, query=str(thread * 100 + n))
+
+    threads = [threading.Thread(target=anyio.run, args=[live, n], kwargs={"backend": anyio_backend}) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(each.data["n"] for each in usercom.store.events) == [t * 100 + n for t in range(3) for n in range(20)]
+
+
+async def test_a_cancelled_request_has_said_what_it_has_said(usercom: UserCom) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await scope["state"]["usercom"].event("said")
+            scope["cancel"].cancel()
+            await anyio.sleep(5)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    headers = [(b"cookie", f"__ca__chat={usercom.new_user()}".encode())]
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        pytest.fail("nothing is sent")
+
+    async def cancelled(state: dict[str, Any]) -> None:
+        with anyio.CancelScope() as cancel:
+            scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "state": state, "cancel": cancel}
+            await middleware(scope, receive, send)
+
+    async with lifespan(middleware) as state:
+        await cancelled(dict(state))
+    assert len(usercom.store.events) == 1
+    await cancelled({})  # without a lifespan too: behind what would have been the response
+    assert len(usercom.store.events) == 2

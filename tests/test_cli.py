@@ -1,0 +1,129 @@
+"""`usercom-asgi outbox`: what waits and what died, from a terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from driver import until
+from posting import FAST, Post, said
+
+from usercom_asgi import Event, Refused, SqliteOutbox, Unavailable, UserComConfig
+from usercom_asgi.cli import main
+from usercom_asgi.delivery.retry import RetryPolicy
+from usercom_asgi.delivery.runtime import Runtime
+from usercom_asgi.envelope import Envelope
+
+CONFIG = UserComConfig(app="acme", api_key="ABC123", grace=0)
+
+
+async def deliver(path: Path, post: Post, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0) -> None:
+    runtime = Runtime(post.open, CONFIG, retry, outbox=SqliteOutbox(path, lease=1))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(runtime.run)
+        for each in envelopes:
+            await runtime.submit(each).stored(5)
+        await until(lambda: len(post.sent) >= sent)
+        await runtime.drain()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Two commands wait, and one has died."""
+    path = tmp_path / "usercom.db"
+    died = Post(Refused("POST /api/event/ answered 400", status=400, detail="bad name: Ann"))
+    anyio.run(deliver, path, died, Envelope(command=Event("odd", {"name": "Ann"}), lane="secretkey1", key="secretkey1"))
+    anyio.run(_leave_two, path)
+    return path
+
+
+async def _leave_two(path: Path) -> None:
+    down = Post(*[Unavailable("503")] * 10)
+    await deliver(path, down, said(1, "secretkey2"), said(2, "secretkey2"), retry=RetryPolicy(first=60))
+
+
+def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "waiting: 2 (visitors: 1" in shown
+    assert "dead letters: 1" in shown
+    assert "Event('odd', data={name})" in shown
+    assert "answered 400" in shown
+    assert shown.count("Event('said', data={n})") == 2
+    for secret in ("Ann", "secretkey"):
+        assert secret not in shown
+
+
+def test_values_are_shown_where_they_are_asked_for(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", str(path), "list", "--dead", "--values"]) == 0
+    shown = capsys.readouterr().out
+    assert "bad name: Ann" in shown
+    assert "secretkey1" in shown
+    assert "said" not in shown.replace('"said_at"', "")
+
+
+def test_json_is_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", str(path), "list", "--json", "--limit", "1"]) == 0
+    waiting, dead = map(json.loads, capsys.readouterr().out.splitlines())
+    assert waiting["command"] == "Event('said', data={n})"
+    assert (dead["status"], dead["reason"]) == (400, "refused: POST /api/event/ answered 400")
+    assert "body" not in dead
+
+
+def test_a_dead_letter_is_sent_again(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", str(path), "retry", "--all"]) == 0
+    assert "again: 1" in capsys.readouterr().out
+    post = Post()
+
+    async def run() -> None:
+        await deliver(path, post, sent=3)
+
+    anyio.run(run)
+    assert sorted(command.name for _, command, _ in post.sent) == ["odd", "said", "said"]
+    main(["outbox", str(path)])
+    assert "waiting: 0" in capsys.readouterr().out
+
+
+def test_retry_while_a_server_is_at_work(path: Path) -> None:
+    post = Post()
+
+    async def run() -> None:
+        runtime = Runtime(post.open, CONFIG, FAST, outbox=SqliteOutbox(path, lease=1))
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(runtime.run)
+            await until(lambda: len(post.sent) == 2)
+            assert await anyio.to_thread.run_sync(main, ["outbox", str(path), "retry", "1"]) == 0
+            await until(lambda: len(post.sent) == 3)
+            await runtime.drain()
+
+    anyio.run(run)
+    assert post.sent[-1][1].name == "odd"
+
+
+def test_purge(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", str(path), "purge", "waiting", "2", "77"]) == 1
+    assert "forgotten: 1" in capsys.readouterr().out
+    assert main(["outbox", str(path), "purge", "dead", "--all"]) == 0
+    main(["outbox", str(path)])
+    assert "waiting: 1 (visitors: 1" in (shown := capsys.readouterr().out)
+    assert "dead letters: 0" in shown
+
+
+def test_nothing_is_made_and_nothing_is_purged_by_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", str(tmp_path / "none.db")]) == 1
+    assert "no such file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    for arguments in (["purge", "dead"], ["retry"], ["purge", "dead", "--all", "3"], ["list", "--limit", "0"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["outbox", "x.db", *arguments])
+        assert stopped.value.code == 2
+
+
+def test_the_command_is_installed(path: Path) -> None:
+    script = Path(sys.executable).with_name("usercom-asgi")
+    done = subprocess.run([script, "outbox", str(path)], capture_output=True, text=True, check=True)
+    assert "waiting: 2" in done.stdout

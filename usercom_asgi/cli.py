@@ -1,0 +1,134 @@
+"""``usercom-asgi``: what is done from a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import OutboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .delivery.sqlite_admin import Row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code: 0, or 1 if it could not be done (2 is argparse's, for what it does not know)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except OutboxError as error:
+        print(f"usercom-asgi: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head`
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="usercom-asgi", description="User.com for ASGI applications.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    outbox = commands.add_parser("outbox", help="look at the file of a SqliteOutbox: what waits, and what died")
+    outbox.add_argument("path", type=Path, help="the file")
+    outbox.set_defaults(run=_list, dead=False, limit=20, values=False, json=False)
+    actions = outbox.add_subparsers(metavar="ACTION")
+
+    listing = actions.add_parser("list", help="what waits and what died (the default)")
+    listing.add_argument("--dead", action="store_true", help="the dead letters alone")
+    listing.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many of each (20)")
+    listing.add_argument("--values", action="store_true", help="with keys, values and answers: personal data")
+    listing.add_argument("--json", action="store_true", help="as lines of JSON")
+    listing.set_defaults(run=_list)
+
+    retry = actions.add_parser("retry", help="send dead letters again: those with these ids, or all")
+    _add_ids(retry)
+    retry.set_defaults(run=_retry)
+
+    purge = actions.add_parser("purge", help="forget dead letters, or what waits: those with these ids, or all")
+    purge.add_argument("what", choices=["dead", "waiting"])
+    _add_ids(purge)
+    purge.set_defaults(run=_purge)
+    return parser
+
+
+def _add_ids(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--all", action="store_true", help="all of them")
+    which.add_argument("ids", nargs="*", type=_count, default=[], metavar="ID", help="as the list shows them")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be a whole number of 1 or more")
+    return number
+
+
+def _list(options: argparse.Namespace) -> int:
+    from .delivery import sqlite_admin as admin
+
+    waiting = [] if options.dead else admin.waiting_rows(options.path, options.limit)
+    dead = admin.dead_rows(options.path, options.limit)
+    if options.json:
+        for row in (*waiting, *dead):
+            print(json.dumps(_as_json(row, values=options.values)))
+        return 0
+    found = admin.summary(options.path)
+    age = f", oldest: {_span(time.time() - found.oldest)}" if found.oldest else ""
+    print(f"waiting: {found.waiting} (visitors: {found.visitors}{age}); dead letters: {found.dead}; senders: {found.owners}")
+    for title, rows, total in (("waiting", waiting, found.waiting), ("dead letters", dead, found.dead)):
+        if rows:
+            print(f"\n{title}" + (f" ({len(rows)} of {total})" if total > len(rows) else ""))
+        for row in rows:
+            print(_line(row, values=options.values))
+    return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from .delivery import sqlite_admin as admin
+
+    many = admin.retry(options.path, None if options.all else options.ids)
+    print(f"to be sent again: {many}")
+    return _all_found(many, options)
+
+
+def _purge(options: argparse.Namespace) -> int:
+    from .delivery import sqlite_admin as admin
+
+    table = "dead" if options.what == "dead" else "commands"
+    many = admin.purge(options.path, table, None if options.all else options.ids)
+    print(f"forgotten: {many}")
+    return _all_found(many, options)
+
+
+def _all_found(many: int, options: argparse.Namespace) -> int:
+    if not options.all and many < len(set(options.ids)):
+        print("usercom-asgi: not all of these ids are there", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _line(row: Row, *, values: bool) -> str:
+    line = f"{row.id:>8}  {_span(time.time() - row.said_at):>6}  {row.visitor}  {row.body if values else row.what}"
+    if row.died_at is None:
+        return line
+    answer = f"\n{'':>18}{row.detail!r}" if values and row.detail else ""
+    return f"{line}\n{'':>18}{row.reason}{answer}"
+
+
+def _as_json(row: Row, *, values: bool) -> dict[str, Any]:
+    known: dict[str, Any] = {"id": row.id, "visitor": row.visitor, "said_at": row.said_at, "command": row.what}
+    if row.died_at is not None:
+        known |= {"died_at": row.died_at, "status": row.status, "reason": row.reason}
+    return {**known, "body": row.body, "detail": row.detail} if values else known
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
