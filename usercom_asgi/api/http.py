@@ -90,9 +90,9 @@ class Caller:
         parts: list[bytes] = []
         is_whole = False
         # Not contended, the pool does not leak a slot when this ends in the middle.
-        with anyio.move_on_after(self._whole):
+        with anyio.move_on_after(self._whole) as scope:
             response = await self._transport.handle_async_request(request)
-            is_whole = await _read_into(parts, response)
+            is_whole = await _read_into(parts, response, scope)
         if response is None or (wants_answer and response.is_success and not is_whole):
             return None
         # Decodes the body, should it be compressed though nobody has asked for that.
@@ -100,7 +100,7 @@ class Caller:
         return httpx.Response(response.status_code, headers=response.headers, content=b"".join(parts)) if needed else response
 
 
-async def _read_into(parts: list[bytes], response: httpx.Response) -> bool:
+async def _read_into(parts: list[bytes], response: httpx.Response, scope: anyio.CancelScope) -> bool:
     """Read an answer's body, so that its connection can be used again; False if that is not all of it.
 
     The status is the answer; of most commands nobody wants to know more, and a body that breaks off is no reason to say
@@ -112,7 +112,7 @@ async def _read_into(parts: list[bytes], response: httpx.Response) -> bool:
             parts.append(chunk)
             size += len(chunk)
             if size > _LONGEST_ANSWER:
-                return False
+                scope.cancel()  # and not a break: on trio, httpx's own generators want to be left by an exception
     except httpx.HTTPError:
         return False
     finally:
