@@ -11,7 +11,17 @@ from driver import Recorded, answers, body, call, html, http_scope, lifespan, st
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from usercom_asgi import Event, InvalidCommand, PageHit, Status, UserComConfig, UserComMiddleware, Visitor, get_visitor
+from usercom_asgi import (
+    Event,
+    InvalidCommand,
+    PageHit,
+    SqliteOutbox,
+    Status,
+    UserComConfig,
+    UserComMiddleware,
+    Visitor,
+    get_visitor,
+)
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 CIVCHAT = b'window.civchat = {"apiKey":"ABC123"}'
@@ -621,3 +631,20 @@ async def test_the_first_byte_of_a_page_that_trickles_does_not_wait() -> None:
         assert before[n] == b"".join(chunks[: n + 1])
     assert before[4] == before[5] == b"".join(chunks[:4]) + b"</p>"
     assert before[6].endswith(b"</body></html>")
+
+
+async def test_an_outbox_without_a_lifespan_is_said_to_be_of_no_use(
+    usercom: UserCom, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from usercom_asgi.hooks import warn_once
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await scope["state"]["usercom"].event("said")
+        await answers(start(), body(b"x"))(scope, receive, send)
+
+    warn_once.cache_clear()
+    middleware = UserComMiddleware(app, usercom.config(), outbox=SqliteOutbox(tmp_path / "x.db"))
+    for _ in range(2):
+        await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
+    assert len(usercom.store.events) == 2
+    assert caplog.text.count("the outbox is not used") == 1

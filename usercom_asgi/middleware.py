@@ -16,6 +16,7 @@ from .delivery.lifespan import run_lifespan
 from .delivery.runtime import Runtime
 from .errors import ConfigurationError
 from .flash import Flash
+from .hooks import warn_once
 from .login import IdentifyHook, Login
 from .outcomes import Listeners
 from .page.csp import Needs
@@ -131,6 +132,8 @@ class UserComMiddleware:
             await self.app(scope, receive, ending(send, visitor, self.config))
             return
         if runtime is None:
+            if self._outbox is not None:
+                warn_once("the outbox is not used: the server gives usercom-asgi no lifespan in which it could be open")
             at_once = scope["type"] == "websocket"  # which may stay open for hours
             async with InlineDelivery(
                 self._open_sender, self._inline_config, at_once=at_once, listeners=self._listeners

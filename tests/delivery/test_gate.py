@@ -40,9 +40,9 @@ class Down(Post):
 
     async def send(self, envelope: Envelope, key: str | None) -> Answer:
         self.asked.append(anyio.current_time())
-        if self.error is not None:
+        if (error := self.error) is not None:
             await anyio.sleep(self.delay)
-            raise self.error
+            raise error
         return await super().send(envelope, key)
 
 

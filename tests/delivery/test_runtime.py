@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from conftest import CONFIG
 from driver import until
@@ -218,3 +219,26 @@ async def test_who_comes_back_with_the_new_key_keeps_the_order() -> None:
         runtime.submit(said(2, "new", "new"))
         runtime.submit(said(3, "new", "new"))
     assert [command.data["n"] for _, command, _ in post.sent[1:]] == [1, 1, 2, 3]
+
+
+async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() -> None:
+    post = Post(*[Unavailable("503")] * 3)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with running(post, RetryPolicy(first=0.3, longest=0.3, deadline=100)) as runtime:
+        resets = [Envelope(command=ResetAuth(), lane=f"late{n}", said_at=time.time() - 1000) for n in range(300)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(others)
+            receipts = [runtime.submit(each) for each in resets]
+            turns = 0
+            await until(lambda: all(each.is_final for each in receipts))
+            tasks.cancel_scope.cancel()
+    assert {each.status for each in receipts} == {Status.DROPPED}
+    assert post.sent == []
+    assert turns > 300 / 8 / 2

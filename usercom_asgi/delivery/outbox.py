@@ -6,6 +6,8 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import anyio.lowlevel
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
@@ -130,7 +132,8 @@ class MemoryStore:
         self._dead.append(letter)
 
     async def written(self) -> None:
-        """There is nothing to write."""
+        """There is nothing to write; but many commands that have become too old at once must not hold up the event loop."""
+        await anyio.lowlevel.checkpoint()
 
     def dead(self) -> list[Outcome]:
         """See :meth:`Store.dead`."""

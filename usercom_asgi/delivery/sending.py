@@ -120,7 +120,8 @@ class Sending:
         return delay
 
     def _give_up(self, lane: Lane, waiting: Waiting, why: str) -> float:
-        # What would make a user is not to be repeated by anybody: it is no letter to be kept.
-        status = Status.DROPPED if self._retry.is_once(waiting) else Status.DEAD
+        # What would make a user is not to be repeated by anybody, and behind a response there is nobody who would keep it.
+        is_kept = self._retry.deadline > 0 and not self._retry.is_once(waiting)
+        status = Status.DEAD if is_kept else Status.DROPPED
         self._books.settle(lane, status, f"given up after {waiting.age:.0f} s: {why}")
         return 0.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from ..errors import OutboxError
@@ -93,6 +94,8 @@ class SqliteStore:
         """See :meth:`Store.written`."""
         if self._woken.is_set():
             await self._written.wait()
+        else:
+            await anyio.lowlevel.checkpoint()
 
     def dead(self) -> list[Outcome]:
         """They are in the file: ``usercom-asgi outbox PATH`` shows them."""
