@@ -12,7 +12,7 @@ HOLD = 64 * 1024
 #: So much before the end of a document is looked at tag by tag; if that is innocent it is the end, else all of it is read.
 _LOOK_BACK = 1024
 #: Where in a long document a snippet of its own is looked for: so far from its beginning, and from its end.
-_WHERE_SNIPPETS_ARE = 16 * 1024
+WHERE_SNIPPETS_ARE = 16 * 1024
 
 _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
 # What stands before "/widget.js" in a page that loads the widget by itself: by a tag, or by a script that makes one.
@@ -42,7 +42,7 @@ class Document:
     def of(cls, page: bytes) -> Document:
         """Look at a whole page; if it is long, at its two ends."""
         document = cls()
-        if len(page) <= 2 * _WHERE_SNIPPETS_ARE:
+        if len(page) <= 2 * WHERE_SNIPPETS_ARE:
             document._look(page)
         else:
             document.begins(page)
@@ -51,11 +51,11 @@ class Document:
 
     def begins(self, data: bytes) -> None:
         """Look at the beginning of a long document."""
-        self._look(data, 0, _WHERE_SNIPPETS_ARE)
+        self._look(data, 0, WHERE_SNIPPETS_ARE)
 
     def ends(self, data: bytes) -> None:
         """Look at the end of a long document."""
-        self._look(data, len(data) - _WHERE_SNIPPETS_ARE)
+        self._look(data, len(data) - WHERE_SNIPPETS_ARE)
 
     def _look(self, data: bytes, start: int = 0, end: int = sys.maxsize) -> None:
         if not self.has_body:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from .document import HOLD, LONGEST_REST, Document, find_place
+from .document import HOLD, LONGEST_REST, WHERE_SNIPPETS_ARE, Document, find_place
 from .markup import read
 
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
@@ -117,12 +117,23 @@ class Injector:
     def _forget(self) -> None:
         if self._remembers_all:
             self._remembers_all = False
-            self._document.begins(b"".join(self._remembered))
+            self._document.begins(self._beginning())
         if len(self._remembered[-1]) > 2 * HOLD:
             self._remembered = deque((self._remembered[-1][-HOLD:],))
             self._remembered_size = HOLD
         while self._remembered_size - len(self._remembered[0]) >= HOLD:
             self._remembered_size -= len(self._remembered.popleft())
+
+    def _beginning(self) -> bytes:
+        # Not all of it joined: of a stream in large chunks that would be a copy of one of them.
+        parts: list[bytes] = []
+        missing = WHERE_SNIPPETS_ARE
+        for part in self._remembered:
+            parts.append(part[:missing])
+            missing -= len(parts[-1])
+            if not missing:
+                break
+        return b"".join(parts)
 
     def _find_head(self, data: bytes) -> int:
         """Return where the head ends in this; -1 if it does not. After 64 KiB nobody expects it any more."""
