@@ -33,6 +33,10 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes]
     return [part for part in (page[:place], snippet, page[place:]) if part]
 
 
+# Of what is remembered: each is an object of its own.
+_MOST_PIECES = 512
+
+
 class Injector:
     """Takes a body in chunks of any size and gives it back with the snippet in it.
 
@@ -83,7 +87,8 @@ class Injector:
         """Give back what is held, with no more to come before something else."""
         held = b"".join(self.held)
         self.held, self._holds = [], False
-        self._remember(held)
+        self._remembered.append(held)
+        self._remembered_size += len(held)
         return held
 
     def _pass_on(self, data: bytes) -> list[bytes]:
@@ -101,20 +106,21 @@ class Injector:
         if cut >= 0:
             self.held, self._size = [data[cut:]], size - cut
             data = data[:cut]
-        if not data:
+            size = cut
+        if not size:
             return []
-        self._remember(data)
+        self._remembered.append(data)
+        self._remembered_size += size
+        if self._remembered_size > 2 * HOLD or len(self._remembered) > _MOST_PIECES:
+            self._forget()
         return [data]
 
-    def _remember(self, data: bytes) -> None:
-        self._remembered.append(data)
-        self._remembered_size += len(data)
-        if self._remembered_size > 2 * HOLD:
-            self._forget()
-        if len(self._remembered) > 512:  # each of them is an object of its own
-            self._remembered = deque((b"".join(self._remembered),))
-
     def _forget(self) -> None:
+        """Keep what is needed of what was remembered."""
+        if len(self._remembered) > _MOST_PIECES:
+            self._remembered = deque((b"".join(self._remembered),))
+        if self._remembered_size <= 2 * HOLD:
+            return
         if self._remembers_all:
             self._remembers_all = False
             self._document.begins(self._beginning())
