@@ -45,7 +45,10 @@ async def living(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
         await app({"type": "lifespan", "asgi": {}, "state": state}, receive, send)
 
     life = asyncio.create_task(live())
+    life.add_done_callback(lambda _: started.set())
     await started.wait()
+    if life.done():
+        life.result()  # raises what kept it from starting
     yield state
     stop.set()
     await life

@@ -88,7 +88,7 @@ def toolbar(app: ASGIApp) -> ASGIApp:
     from fastapi import FastAPI
 
     site = FastAPI(debug=True)
-    site.add_middleware(DebugToolbarMiddleware, panels=[], ALLOWED_HOSTS=None, show_toolbar_callback=None)
+    site.add_middleware(DebugToolbarMiddleware, DEFAULT_PANELS=[])
     site.add_route("/", _as_endpoint(app))
     return site
 
