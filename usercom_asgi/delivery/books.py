@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..outcomes import Outcome, tell
 from ..receipts import Receipt, Status
+from .lanes import Lane
 from .stats import Stats
 
 if TYPE_CHECKING:
     from ..envelope import Envelope
     from ..errors import Refused
     from ..outcomes import Listeners, OutcomeHook
-    from .lanes import Lane, Waiting
+    from .lanes import Waiting
     from .outbox import Store
 
 logger = logging.getLogger("usercom_asgi")
@@ -84,11 +85,23 @@ class Books:
         else:
             self.stats.adopted += 1
 
+    def bury(self, waiting: Waiting, reason: str) -> None:
+        """Put a command that is in no lane to the dead letters."""
+        lane = Lane(waiting.envelope.lane)
+        lane.waiting.append(waiting)
+        self.settle(lane, Status.DEAD, reason)
+
+    def hand_over(self, waiting: Waiting, reason: str) -> None:
+        """Let go of a command that another process has taken: what becomes of it will not be known here."""
+        self.leave(waiting)
+        for receipt in waiting.receipts:
+            receipt.hand_over(reason)
+
     def close(self, left: list[Waiting], reason: str) -> int:
         """Account for what is left at the end; return how much of it is lost."""
         lost = 0
         for waiting in left:
-            if waiting.rows and self.store.keeps(waiting):
+            if self.store.keeps(waiting):
                 self.leave(waiting)
                 continue
             lost += len(waiting.receipts)
