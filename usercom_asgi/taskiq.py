@@ -38,6 +38,7 @@ logger = logging.getLogger("usercom_asgi")
 TASK = "usercom_asgi:deliver"
 _KICKERS = 4
 _CALL = 3  # all phases of a call together may take so many times `timeout`
+_LONGEST_SHUTDOWN = 5.0
 
 
 class TaskiqOutbox:
@@ -86,7 +87,7 @@ class TaskiqOutbox:
             Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
             Kicker(self._kick),
             task_deadline=task_deadline,
-            nudge_every=idle,
+            nudge_every=idle / 3 if idle else None,
         )
 
         async def deliver(commands: list[dict[str, Any]]) -> None:
@@ -160,7 +161,7 @@ class TaskiqOutbox:
     async def _shut_down(self) -> None:
         if not self._is_ours():
             return
-        with anyio.move_on_after(LONGEST_KICK, shield=True):
+        with anyio.move_on_after(_LONGEST_SHUTDOWN, shield=True):
             try:
                 await self.broker.shutdown()
             except Exception as error:  # noqa: BLE001  every broker has errors of its own

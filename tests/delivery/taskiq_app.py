@@ -8,7 +8,7 @@ from taskiq_redis import RedisStreamBroker
 
 from usercom_asgi import TaskiqOutbox, UserComConfig
 
-TASK_DEADLINE = 1.0
+TASK_DEADLINE = 1.5
 QUEUE = "usercom"
 
 
@@ -19,5 +19,5 @@ def make(config: UserComConfig, redis_url: str) -> TaskiqOutbox:
 
 
 if "REDIS_URL" in os.environ:  # in a worker
-    outbox = make(UserComConfig.from_env(timeout=0.5, max_concurrency=2), os.environ["REDIS_URL"])
+    outbox = make(UserComConfig.from_env(timeout=0.5, max_concurrency=4), os.environ["REDIS_URL"])
     broker = outbox.broker

@@ -88,12 +88,12 @@ class Redis:
     @property
     def tasks(self) -> int:
         """How many tasks there ever were."""
-        return int(self.client.xlen(QUEUE))  # type: ignore[arg-type]
+        return int(self.client.xlen(QUEUE))
 
     @property
     def unfinished(self) -> int:
         """How many tasks workers have taken and not acknowledged."""
-        return int(self.client.xpending(QUEUE, "taskiq")["pending"])  # type: ignore[index]
+        return int(self.client.xpending(QUEUE, "taskiq")["pending"])
 
 
 @pytest.fixture
@@ -140,14 +140,14 @@ def settings(usercom: UserCom, **more: Any) -> UserComConfig:
     return usercom.config(**{"timeout": 0.5, "grace": 5.0, **more})
 
 
-def says(*, then: Callable[[], Any] | None = None, before: Callable[[], Any] | None = None) -> ASGIApp:
+def says(*, times: int = 3, then: Callable[[], Any] | None = None) -> ASGIApp:
     """An application whose every request says three events."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return
         n = int(scope["query_string"] or b"0")
-        for step in range(3):
+        for step in range(times):
             await get_visitor(scope).event("said", n=n, step=step)
         if then is not None:
             await then()
@@ -196,20 +196,21 @@ async def test_of_two_workers_one_is_killed_and_nothing_is_lost(server: Redis, u
     keys = [usercom.new_user() for _ in range(40)]
     usercom.faults.latency(0.01)
     config = settings(usercom)
-    app = UserComMiddleware(says(), config, outbox=make(config, server.url))
-    wanted = {(n, step) for n in range(400) for step in range(3)}
+    app = UserComMiddleware(says(times=1), config, outbox=make(config, server.url))
     with worker(server, usercom, tmp_path / "one.log") as one, worker(server, usercom, tmp_path / "two.log"):
         async with serving(app) as ask:
             for n in range(400):
                 await ask(n, key=keys[n % 40])
-            await until(lambda: len(usercom.store.events) > 200, 30)
+            await until(lambda: len(usercom.store.events) > 100, 30)
             kill(one)
-            assert len(usercom.store.events) < 1200, "all was delivered when the worker was killed: this test shows nothing"
+            held = server.unfinished
+            assert held > 0, "no worker had anything at hand when one was killed: this test shows nothing"
             # Nothing new is said: that the killed worker's tasks are claimed is ours to see to.
-            await until(lambda: arrived(usercom).keys() >= wanted, 60)
+            await until(lambda: len(arrived(usercom)) == 400, 60)
+            await until(lambda: server.unfinished == 0, 20)
     twice = sum(count > 1 for count in arrived(usercom).values())
-    logging.getLogger("usercom_asgi").info("1200 commands: 0 lost, %d twice", twice)
-    assert 0 < twice <= 400  # no more than what the killed worker had at hand
+    logging.getLogger("usercom_asgi").info("400 said, 400 delivered, %d of them twice; %d tasks", twice, server.tasks)
+    assert twice <= held
 
 
 async def test_redis_is_down_for_a_while(
@@ -223,7 +224,7 @@ async def test_redis_is_down_for_a_while(
         await until(lambda: server.tasks == 1)
         await anyio.to_thread.run_sync(server.stop)
         took = sorted([await ask(n, key=key) for n in range(1, 50)])
-        assert took[len(took) // 2] < 0.02  # the median: this machine may be busy
+        assert took[len(took) // 2] < 0.1  # the median: this machine may be busy
         await until(lambda: "the broker does not take tasks" in caplog.text)
         assert server.url.removeprefix("redis://") not in caplog.text
         await anyio.to_thread.run_sync(server.start)
@@ -377,6 +378,7 @@ async def test_a_websocket_hands_over_at_once(server: Redis, usercom: UserCom) -
     app = UserComMiddleware(talk, config, outbox=make(config, server.url))
     async with lifespan(app) as state, anyio.create_task_group() as tasks:
         scope = {**http_scope(headers={"cookie": f"{COOKIE}={key}"}, state=dict(state)), "type": "websocket"}
+        del scope["method"]
         tasks.start_soon(app, scope, receive, send)
         await is_said.wait()
         await until(lambda: server.tasks == 1)
@@ -445,7 +447,7 @@ def test_trio_is_refused_in_words(usercom: UserCom) -> None:
 
 def test_a_claim_must_outlast_the_longest_delivery(config: UserComConfig) -> None:
     least = TaskiqOutbox.claim_timeout(config)
-    assert least == 2 * (60 + 3 * 5 + 5) * 1000
+    assert least == 2 * (60 + 3 * 5 + 3) * 1000
     with pytest.raises(ConfigurationError, match=f"{least} ms or more"):
         TaskiqOutbox(RedisStreamBroker("redis://127.0.0.1:1", idle_timeout=least - 1), config)
     TaskiqOutbox(RedisStreamBroker("redis://127.0.0.1:1", idle_timeout=least), config)

@@ -59,6 +59,7 @@ class BrokerWorker:
         self._nudge_every = nudge_every
         self._runtime: Runtime | None = None
         self._host: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def start(self, *_: object) -> None:
@@ -68,17 +69,14 @@ class BrokerWorker:
             OutboxError: It cannot run.
 
         """
-        if self._host is not None:
-            return
-        self._stop = asyncio.Event()
-        runtime = Runtime(self._open_sender, self._config, outbox=_KeptByTheBroker(), listeners=self._listeners)
-        ready = asyncio.Event()
-        # The broker's startup and its shutdown are two calls, and no task group may span them.
-        self._host = asyncio.create_task(self._live(runtime, ready), name="usercom_asgi")
-        await ready.wait()
-        if not runtime.readiness().is_accepting:
+        if self._host is None:
+            self._ready, self._stop = asyncio.Event(), asyncio.Event()
+            runtime = Runtime(self._open_sender, self._config, outbox=_KeptByTheBroker(), listeners=self._listeners)
+            # The broker's startup and its shutdown are two calls, and no task group may span them.
+            self._runtime, self._host = runtime, asyncio.create_task(self._live(runtime), name="usercom_asgi")
+        await self._ready.wait()
+        if self._runtime is None or not self._runtime.readiness().is_accepting:
             raise OutboxError("the delivery to User.com cannot run in this worker")
-        self._runtime = runtime
 
     async def stop(self, *_: object) -> None:
         """Send what is under way, within the grace, and stop."""
@@ -87,7 +85,8 @@ class BrokerWorker:
         if host is not None:
             await host
 
-    async def _live(self, runtime: Runtime, ready: asyncio.Event) -> None:
+    async def _live(self, runtime: Runtime) -> None:
+        ready = self._ready
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(runtime.run)
@@ -101,16 +100,10 @@ class BrokerWorker:
 
     async def deliver(self, commands: list[dict[str, Any]]) -> None:
         """Send what one task holds, in order; the task itself, which the broker's worker runs."""
-        envelopes = list(_readable(commands))
+        envelopes = _readable(commands)
         if not envelopes:
             return
-        if self._runtime is None:
-            await self.start()
-        runtime = self._runtime
-        if runtime is None or not runtime.readiness().is_accepting:
-            # Not to be acknowledged: the process is about to end, and another one will be given it.
-            await anyio.sleep_forever()
-            return
+        runtime = await self._running()
         receipts = [runtime.submit(envelope) for envelope in envelopes]
         with anyio.move_on_after(self._task_deadline):
             for receipt in receipts:
@@ -121,6 +114,17 @@ class BrokerWorker:
         for receipt in receipts:
             # Merged with what another task holds, it is on its way back there; at a shutdown this never ends.
             await receipt.over()
+
+    async def _running(self) -> Runtime:
+        """Return the delivery of this process; never, if it is at its end."""
+        if self._runtime is None:  # the outbox was made after the worker's startup
+            await self.start()
+        runtime = self._runtime
+        if runtime is None or not runtime.readiness().is_accepting:
+            # What returns or raises is acknowledged. This is not to be: another process will be given it.
+            await anyio.sleep_forever()
+            raise AssertionError("unreachable")
+        return runtime
 
     async def _hand_back(self, runtime: Runtime, receipts: list[Receipt]) -> None:
         """Put what User.com could not take yet into a new task; what is too old goes to the dead letters."""

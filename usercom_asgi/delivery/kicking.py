@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 #: How long a broker may take to accept one task, in seconds.
-LONGEST_KICK = 5.0
+LONGEST_KICK = 3.0
 _RETRY = RetryPolicy(first=0.25, longest=2.0)
 _COMPLAINT_INTERVAL = 60.0
 # So many failures of one task, while others pass: then it is the task that the broker does not take.
