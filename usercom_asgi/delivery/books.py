@@ -33,6 +33,7 @@ class Books:
         self.waiting = 0
         self.store = store
         self._listeners = listeners
+        self._handed_over = 0
         self._complaints: dict[str, tuple[float, int]] = {}
 
     def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
@@ -94,6 +95,7 @@ class Books:
     def hand_over(self, waiting: Waiting, reason: str) -> None:
         """Let go of a command that another process has taken: what becomes of it will not be known here."""
         self.leave(waiting)
+        self._handed_over += len(waiting.receipts)
         for receipt in waiting.receipts:
             receipt.hand_over(reason)
 
@@ -120,7 +122,7 @@ class Books:
             logger.log(
                 logging.WARNING if stats.dropped or stats.dead else logging.INFO,
                 "delivered to User.com: %d, left in the outbox: %d, dropped: %d, dead letters: %d%s",
-                stats.delivered, self.store.kept, stats.dropped, stats.dead, failure and f" (the last failure: {failure})",
+                stats.delivered, self.store.kept + self._handed_over, stats.dropped, stats.dead, failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
     def _lose(self, waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> OutcomeHook | None:

@@ -131,7 +131,26 @@ class MemoryOutbox:
         yield MemoryStore(house, max_waiting)
 
 
-class MemoryStore:
+class Prompt:
+    """What a store that holds nothing back says of that."""
+
+    @property
+    def trouble(self) -> str:
+        """See :attr:`Store.trouble`."""
+        return ""
+
+    def request_ended(self, number: int) -> None:
+        """See :meth:`Store.request_ended`."""
+
+    def flush(self) -> None:
+        """See :meth:`Store.flush`."""
+
+    def oldest(self) -> float | None:
+        """See :meth:`Store.oldest`."""
+        return None
+
+
+class MemoryStore(Prompt):
     """See :class:`Store`."""
 
     kept = 0
@@ -145,21 +164,6 @@ class MemoryStore:
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`."""
         return f"{waiting} commands wait already (max_waiting)" if waiting >= self._max_waiting else None
-
-    def request_ended(self, number: int) -> None:
-        """Nothing gathers here."""
-
-    def flush(self) -> None:
-        """Nothing gathers here."""
-
-    @property
-    def trouble(self) -> str:
-        """Memory has none."""
-        return ""
-
-    def oldest(self) -> float | None:
-        """All is in the lanes."""
-        return None
 
     def settled(self, waiting: Waiting) -> None:
         """It was never anywhere else."""
