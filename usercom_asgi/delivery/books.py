@@ -122,7 +122,8 @@ class Books:
             logger.log(
                 logging.WARNING if stats.dropped or stats.dead else logging.INFO,
                 "delivered to User.com: %d, left in the outbox: %d, dropped: %d, dead letters: %d%s",
-                stats.delivered, self.store.kept + self._handed_over, stats.dropped, stats.dead, failure and f" (the last failure: {failure})",
+                stats.delivered, self.store.kept + self._handed_over, stats.dropped, stats.dead,
+                failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
     def _lose(self, waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> OutcomeHook | None:
