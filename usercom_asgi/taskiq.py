@@ -52,7 +52,7 @@ class TaskiqOutbox:
     The module that makes it is imported by web processes and workers alike; making it starts nothing.
 
     Args:
-        broker: Any taskiq broker that acknowledges tasks, such as ``RedisStreamBroker``.
+        broker: Any taskiq broker that acknowledges tasks, such as ``RedisStreamBroker`` of taskiq-redis 1.2 or newer.
         config: Where the workers deliver to; by default :meth:`UserComConfig.from_env`. The middleware's own, usually.
         task_deadline: Seconds after which what User.com could not take is put into a new task.
         starts_broker: Web processes start and stop the broker; False if the application does that itself.
