@@ -47,11 +47,12 @@ ALLOWED: dict[str, set[str]] = {
     "login": {"visitor"},  # for its type alone
     "resets": {"visitor"},
     "client": {"delivery", "api"},
+    "taskiq": {"client", "delivery"},
     "middleware": {"page", "delivery", "client", "login", "visitor", "handover", "resets", "responder", "state"},
     "state": {"visitor", "delivery"},  # the latter for its types alone
     "responder": {"page", "handover", "resets", "login", "visitor"},
     "cli": {"delivery"},
-    "__init__": {"client", "middleware", "visitor", "state", "delivery"},
+    "__init__": {"client", "middleware", "visitor", "state", "delivery", "taskiq"},
 }
 
 
@@ -112,6 +113,25 @@ def test_the_public_names_are_there_and_no_others() -> None:
     for name in lazy:
         assert getattr(usercom_asgi, name).__name__ == name
     assert sorted(usercom_asgi.__all__) == usercom_asgi.__all__
+
+
+def test_what_needs_an_extra_is_imported_when_asked_for() -> None:
+    code = (
+        "import sys, usercom_asgi\n"
+        "from usercom_asgi import *\n"
+        "assert not hasattr(usercom_asgi, 'NoSuchThing')\n"
+        "assert 'taskiq' not in sys.modules and 'usercom_asgi.taskiq' not in sys.modules\n"
+        "from usercom_asgi import TaskiqOutbox\n"
+        "assert 'taskiq' in sys.modules and TaskiqOutbox.__module__ == 'usercom_asgi.taskiq'\n"
+        "assert 'taskiq_redis' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def test_without_its_extra_it_says_what_to_install() -> None:
+    code = "import sys\nsys.modules['taskiq'] = None\nfrom usercom_asgi import *\nfrom usercom_asgi import TaskiqOutbox\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "ImportError: TaskiqOutbox needs taskiq: pip install 'usercom-asgi[taskiq]'"
 
 
 def test_an_import_starts_nothing_and_does_not_load_the_http_client() -> None:

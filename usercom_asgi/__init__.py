@@ -19,9 +19,10 @@ from .widget import WidgetState
 
 if TYPE_CHECKING:
     from .delivery.sqlite import SqliteOutbox
+    from .taskiq import TaskiqOutbox as TaskiqOutbox
 
 # Loaded when they are asked for: most applications need neither them nor what they bring along.
-_LAZY = {"SqliteOutbox": "usercom_asgi.delivery.sqlite"}
+_LAZY = {"SqliteOutbox": "usercom_asgi.delivery.sqlite", "TaskiqOutbox": "usercom_asgi.taskiq"}
 
 
 def __getattr__(name: str) -> Any:
@@ -30,6 +31,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+# TaskiqOutbox is public and not in here: it needs an extra, and `import *` must work without.
 __all__ = [
     "Command",
     "ConfigurationError",

@@ -33,7 +33,8 @@ class Envelope:
     ``lane`` names the visitor for the purpose of order. ``key`` is the visitor's user key; None means the key that the lane
     learns from an earlier answer. ``identity`` is who the visitor is known to be, with which a key can be asked for.
     ``may_create`` says
-    that a hit of nobody known may make a new user. ``said_at`` is in seconds since the epoch.
+    that a hit of nobody known may make a new user. ``said_at`` is in seconds since the epoch. ``request`` numbers the request
+    that says it, which will say when it has ended; None where nothing is to be waited for.
     """
 
     command: Command
@@ -43,6 +44,7 @@ class Envelope:
     page: PageContext = field(default_factory=PageContext)
     may_create: bool = False
     said_at: float = field(default_factory=time.time)
+    request: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"<Envelope {self.command!r}>"

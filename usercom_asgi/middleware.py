@@ -159,11 +159,15 @@ class UserComMiddleware:
             await self.app(scope, receive, send)
             return
         responder = Responder(send, scope, visitor, delivery, login, self)
-        await self.app(scope, receive, responder.send)
-        if responder.page is not None and not responder.page.is_done:
-            await responder.finish(responder.page)
-        if login is not None:
-            login.release()
+        try:
+            await self.app(scope, receive, responder.send)
+            if responder.page is not None and not responder.page.is_done:
+                await responder.finish(responder.page)
+            if login is not None:
+                login.release()
+        finally:
+            if visitor.request_number is not None:
+                delivery.request_ended(visitor.request_number)
 
     def _login(self, scope: Scope) -> Login | None:
         if self._identify is None or self._companion is None:

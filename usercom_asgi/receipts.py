@@ -25,10 +25,11 @@ class Receipt:
     """Tells what became of a command.
 
     ``status`` is known at once and may change until :attr:`is_final`; ``reason`` is a sentence where it was skipped or
-    dropped; ``key`` is the user key that User.com answered with, a secret of the visitor's.
+    dropped; ``key`` is the user key that User.com answered with, a secret of the visitor's. Where a broker carries what was
+    said it stays ``accepted``, with the ``reason`` that it was handed over: another process delivers it.
     """
 
-    __slots__ = ("__weakref__", "_changed", "key", "on_wait", "reason", "status", "storing")
+    __slots__ = ("__weakref__", "_changed", "is_handed_over", "key", "on_wait", "reason", "status", "storing")
 
     def __init__(self, status: Status = Status.ACCEPTED, reason: str = "", key: str | None = None) -> None:
         self.status = status
@@ -38,6 +39,8 @@ class Receipt:
         self.on_wait: Callable[[], None] | None = None
         #: Set once it is on disk, where it is to be: the awaited helper waits for this.
         self.storing: anyio.Event | None = None
+        #: Another process delivers it: the outcome will not be known here.
+        self.is_handed_over = False
         self._changed: anyio.Event | None = None
 
     def __repr__(self) -> str:
@@ -57,9 +60,13 @@ class Receipt:
         if self.on_wait is not None and not self.is_final:
             self.on_wait()
         with anyio.move_on_after(timeout):
-            while not self.is_final:
-                await self._next()
+            await self.over()
         return self.status is Status.DELIVERED
+
+    async def over(self) -> None:
+        """Wait until nothing more will be known here: the outcome is there, or another process will see to it."""
+        while not (self.is_final or self.is_handed_over):
+            await self._next()
 
     async def tried(self, within: float) -> None:
         """Wait at most ``within`` seconds for the outcome, or for a try that failed."""
@@ -83,6 +90,12 @@ class Receipt:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+    def hand_over(self, reason: str) -> None:
+        """Write down that another process delivers it; called by the delivery."""
+        if not self.is_final:
+            self.is_handed_over, self.reason = True, reason
+            self.wake()
 
     def settle(self, status: Status, reason: str = "", key: str | None = None) -> None:
         """Write down the outcome, once; called by the delivery."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import count
 from typing import TYPE_CHECKING
 
 from .browser import BrowserChannel, size
@@ -35,6 +36,9 @@ _NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's fi
 _LEFT = "the widget that runs in the page does it"
 _FULL = "too much waits for the page, and after a reset that the page makes nothing else can carry it"
 
+# The requests of this process that have said something.
+_REQUESTS = count(1)
+
 
 class Succession(Connection, Person):
     """Who the visitor of a request is for User.com, from its first line to its last."""
@@ -51,6 +55,8 @@ class Succession(Connection, Person):
     is_left_to_page = False
     _hits: tuple[Receipt, ...] = ()
     _is_disowned = False
+    #: The number of a request that has said something, and must tell the delivery when it has ended.
+    request_number: int | None = None
     _browser: BrowserChannel | None = None
 
     def __init__(
@@ -236,6 +242,11 @@ class Succession(Connection, Person):
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
         who = self.names()
         lane = self._lane or lane_of(key, who)
+        if self.request_number is None and not self.is_websocket:  # which may stay open for hours
+            self.request_number = next(_REQUESTS)
         return self._delivery.submit(
-            Envelope(command=command, lane=lane, key=key, identity=who, page=self.page(), may_create=may_create)
-        )
+            Envelope(
+                command=command, lane=lane, key=key, identity=who, page=self.page(), may_create=may_create,
+                request=self.request_number,
+            )
+        )  # fmt: skip

@@ -15,7 +15,7 @@ from conftest import CONFIG
 from driver import until
 from posting import FAST, Post, numbers, said
 
-from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable, UserComConfig
+from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable, Update, UserComConfig
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.envelope import Answer, Envelope
@@ -242,3 +242,50 @@ async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() 
     assert {each.status for each in receipts} == {Status.DROPPED}
     assert post.sent == []
     assert turns > 300 / 8 / 2
+
+
+async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
+    post = Post(Answer("new"), delay=0.05)
+    async with running(post, max_concurrency=1) as runtime:
+        known = {"user_id": "7"}
+        envelopes = [Envelope(command=Event("said", {"n": n}), lane="a", identity=known) for n in range(4)]
+        receipts = [runtime.submit(each) for each in [*envelopes, said(9, "b")]]
+        await anyio.sleep(0.02)  # the first one is in flight
+        withdrawn = await runtime.withdraw(receipts[:4])
+        assert receipts[0].status is Status.DELIVERED
+        assert [each.receipts for each in withdrawn] == [[each] for each in receipts[1:4]]
+        assert {each.envelope.key for each in withdrawn} == {"new"}
+        for each in withdrawn[:2]:
+            runtime.hand_over(each, "elsewhere")
+        runtime.bury(withdrawn[2], "too old")
+        assert not await receipts[1].delivered(10)
+        assert await receipts[4].delivered()
+    assert numbers(post, "a") == [0]
+    assert [each.status for each in receipts[1:4]] == [Status.ACCEPTED, Status.ACCEPTED, Status.DEAD]
+    assert receipts[1].reason == "elsewhere"
+    stats = runtime.stats
+    assert (stats.accepted, stats.delivered, stats.left, stats.dead, stats.waiting) == (5, 2, 2, 1, 0)
+
+
+async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> None:
+    post = Post(*[Unavailable("429", status=429, retry_after=60.0)] * 10)
+    async with running(post, grace=0.1) as runtime:
+        receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(20)]
+        await until(lambda: not runtime.reachable)
+        assert len(await runtime.withdraw(receipts)) == 20
+        assert await runtime.withdraw(receipts) == []
+        again = runtime.submit(said(0, "lane0"))
+        assert len(await runtime.withdraw([again])) == 1
+
+
+async def test_an_update_that_has_merged_comes_along() -> None:
+    post = Post(*[Unavailable("503")] * 100)
+    async with running(post, RetryPolicy(first=5.0), grace=0.1) as runtime:
+        first, second = (
+            runtime.submit(Envelope(command=Update({name: 1}), lane="a", key="key")) for name in ("plan_a", "plan_b")
+        )
+        await until(lambda: runtime.stats.retried)
+        (withdrawn,) = await runtime.withdraw([second])
+        runtime.hand_over(withdrawn, "elsewhere")
+    assert first.is_handed_over
+    assert second.is_handed_over

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..outcomes import Outcome, tell
 from ..receipts import Receipt, Status
+from .lanes import Lane
 from .stats import Stats
 
 if TYPE_CHECKING:
     from ..envelope import Envelope
     from ..errors import Refused
     from ..outcomes import Listeners, OutcomeHook
-    from .lanes import Lane, Waiting
+    from .lanes import Waiting
     from .outbox import Store
 
 logger = logging.getLogger("usercom_asgi")
@@ -32,6 +33,7 @@ class Books:
         self.waiting = 0
         self.store = store
         self._listeners = listeners
+        self._handed_over = 0
         self._complaints: dict[str, tuple[float, int]] = {}
 
     def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
@@ -84,11 +86,24 @@ class Books:
         else:
             self.stats.adopted += 1
 
+    def bury(self, waiting: Waiting, reason: str) -> None:
+        """Put a command that is in no lane to the dead letters."""
+        lane = Lane(waiting.envelope.lane)
+        lane.waiting.append(waiting)
+        self.settle(lane, Status.DEAD, reason)
+
+    def hand_over(self, waiting: Waiting, reason: str) -> None:
+        """Let go of a command that another process has taken: what becomes of it will not be known here."""
+        self.leave(waiting)
+        self._handed_over += len(waiting.receipts)
+        for receipt in waiting.receipts:
+            receipt.hand_over(reason)
+
     def close(self, left: list[Waiting], reason: str) -> int:
         """Account for what is left at the end; return how much of it is lost."""
         lost = 0
         for waiting in left:
-            if waiting.rows and self.store.keeps(waiting):
+            if self.store.keeps(waiting):
                 self.leave(waiting)
                 continue
             lost += len(waiting.receipts)
@@ -107,7 +122,8 @@ class Books:
             logger.log(
                 logging.WARNING if stats.dropped or stats.dead else logging.INFO,
                 "delivered to User.com: %d, left in the outbox: %d, dropped: %d, dead letters: %d%s",
-                stats.delivered, self.store.kept, stats.dropped, stats.dead, failure and f" (the last failure: {failure})",
+                stats.delivered, self.store.kept + self._handed_over, stats.dropped, stats.dead,
+                failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
     def _lose(self, waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> OutcomeHook | None:

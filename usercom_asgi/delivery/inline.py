@@ -90,6 +90,9 @@ class InlineDelivery:
             self._run()
         return receipt
 
+    def request_ended(self, number: int) -> None:
+        """It ends with the request by itself."""
+
     def remember(self, name: str, reset: Reset) -> None:
         """Nothing outlives the request here."""
 

@@ -14,8 +14,13 @@ import anyio
 from ..commands import Update
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
     from ..envelope import Envelope
     from ..receipts import Receipt
+
+# Seconds between two looks at whether what is in flight has come to its end.
+_LOOK = 0.01
 
 
 class Waiting:
@@ -55,7 +60,7 @@ class Waiting:
 class Lane:
     """One visitor's commands, oldest first. At most one of them is being sent at any time."""
 
-    __slots__ = ("id", "is_taken", "key", "waiting")
+    __slots__ = ("id", "in_flight", "is_taken", "key", "waiting")
 
     def __init__(self, lane_id: str) -> None:
         self.id = lane_id
@@ -64,6 +69,8 @@ class Lane:
         self.key: str | None = None
         #: A worker has it, and may be sending the first of what waits.
         self.is_taken = False
+        #: What User.com is being told just now: the first of what waits, or None.
+        self.in_flight: Waiting | None = None
 
 
 class Lanes:
@@ -154,6 +161,39 @@ class Lanes:
                 await self._rearranged.wait()
             while self._parked and self._parked[0][0] <= anyio.current_time():
                 self._make_ready(heapq.heappop(self._parked)[2])
+
+    async def withdraw(self, receipts: Sequence[Receipt]) -> list[Waiting]:
+        """Take out what has one of these receipts, in their order, each with the key that was learned.
+
+        What is in flight is waited for. Updates that have merged with one of these come along.
+        """
+        order = {receipt: n for n, receipt in enumerate(receipts)}
+        taken, is_flying = self._take_out(order)
+        while is_flying:  # what comes of it is known to the worker alone, so this looks now and then
+            await anyio.sleep(_LOOK)
+            more, is_flying = self._take_out(order)
+            taken += more
+        for lane, waiting in taken:
+            waiting.envelope = replace(waiting.envelope, key=lane.key or waiting.envelope.key)
+        found = [waiting for _, waiting in taken]
+        return sorted(found, key=lambda waiting: min(order.get(each, len(order)) for each in waiting.receipts))
+
+    def _take_out(self, receipts: Container[Receipt]) -> tuple[list[tuple[Lane, Waiting]], bool]:
+        """Take out what is not in flight; tell also whether anything is."""
+        taken: list[tuple[Lane, Waiting]] = []
+        is_flying = False
+        for lane in self._lanes.values():
+            kept: deque[Waiting] = deque()
+            for waiting in lane.waiting:
+                if not any(receipt in receipts for receipt in waiting.receipts):
+                    kept.append(waiting)
+                elif waiting is lane.in_flight:
+                    kept.append(waiting)
+                    is_flying = True
+                else:
+                    taken.append((lane, waiting))
+            lane.waiting = kept  # empty or not, the lane stays where it is: whoever takes it next will see
+        return taken, is_flying
 
     def has_work_before(self, moment: float) -> bool:
         """Tell whether anything is being sent, or could be, before a moment on the clock of the event loop."""

@@ -42,6 +42,14 @@ class House(Protocol):
         """A command was put into the store and stays there: there is no room, or it is another process's."""
         ...
 
+    def hand_over(self, waiting: Waiting, reason: str) -> None:
+        """Another process has it, and what becomes of it will not be known here."""
+        ...
+
+    def bury(self, waiting: Waiting, reason: str) -> None:
+        """A command that is in no lane goes to the dead letters."""
+        ...
+
 
 class Store(Protocol):
     """An open outbox. Nothing in it waits, but for what runs in its own tasks."""
@@ -52,6 +60,23 @@ class Store(Protocol):
 
     def put(self, waiting: Waiting) -> None:
         """Take what was accepted. When it is safe it is given to :meth:`House.admit`."""
+        ...
+
+    def request_ended(self, number: int) -> None:
+        """The request that has said what bears this number says no more."""
+        ...
+
+    def flush(self) -> None:
+        """The end is near: what has gathered goes on its way."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing gets out of it now; empty while all is well."""
+        ...
+
+    def oldest(self) -> float | None:
+        """Return when the oldest of what is not in the lanes was said."""
         ...
 
     def settled(self, waiting: Waiting) -> None:
@@ -106,7 +131,26 @@ class MemoryOutbox:
         yield MemoryStore(house, max_waiting)
 
 
-class MemoryStore:
+class Prompt:
+    """What a store that holds nothing back says of that."""
+
+    @property
+    def trouble(self) -> str:
+        """See :attr:`Store.trouble`."""
+        return ""
+
+    def request_ended(self, number: int) -> None:
+        """See :meth:`Store.request_ended`."""
+
+    def flush(self) -> None:
+        """See :meth:`Store.flush`."""
+
+    def oldest(self) -> float | None:
+        """See :meth:`Store.oldest`."""
+        return None
+
+
+class MemoryStore(Prompt):
     """See :class:`Store`."""
 
     kept = 0

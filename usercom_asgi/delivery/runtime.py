@@ -91,7 +91,7 @@ class Runtime:
     @property
     def stats(self) -> Stats:
         """What was done so far, and what waits now."""
-        oldest = self._lanes.oldest()
+        oldest = min(filter(None, (self._lanes.oldest(), self._books.store.oldest())), default=None)
         age = max(0.0, time.time() - oldest) if oldest is not None else 0.0
         return replace(self._books.stats, waiting=self.waiting, oldest_age=age)
 
@@ -105,14 +105,17 @@ class Runtime:
         gate, stats = self._gate, self.stats
         resumes_in = max(0.0, gate.opens_at - anyio.current_time())
         state = "sending" if gate.is_open else "locked" if gate.is_locked else "paused" if resumes_in else "failing"
+        trouble = self._books.store.trouble
         if not self.has_started.is_set():
             state = "starting"
+        elif trouble and gate.is_open:
+            state = "failing"
         is_closed = self._closed or self._stopped.is_set()
         is_accepting = not is_closed and self._books.store.refuses(self.waiting) is None
         return Readiness(
             state="closed" if is_closed else state,
             is_accepting=is_accepting,
-            reason="" if gate.is_open else gate.reason,
+            reason=trouble if gate.is_open else gate.reason,
             resumes_in=resumes_in,
             waiting=stats.waiting,
             oldest_age=stats.oldest_age,
@@ -135,6 +138,14 @@ class Runtime:
         if os.getpid() != self._pid:
             return "this process is a fork of the one that delivers: start the delivery after the fork"
         return "the application is shutting down" if self._closed else None
+
+    def request_ended(self, number: int) -> None:
+        """What this request has said is complete; see :attr:`Envelope.request`."""
+        self._books.store.request_ended(number)
+
+    async def withdraw(self, receipts: Sequence[Receipt]) -> list[Waiting]:
+        """Take back what is not delivered of these, to :meth:`hand_over` or to :meth:`bury`; see :meth:`Lanes.withdraw`."""
+        return await self._lanes.withdraw(receipts)
 
     async def settle(self, receipt: Receipt, within: float) -> None:
         """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down."""
@@ -190,6 +201,7 @@ class Runtime:
         self._closed = True
         with anyio.CancelScope(shield=True):
             if self.has_started.is_set():
+                self._books.store.flush()
                 with anyio.move_on_after(self._config.grace) as scope:
                     self._gate.hurry()
                     self._lanes.unpark()
@@ -204,6 +216,8 @@ class Runtime:
             self._books.say_goodbye("" if self._gate.is_open else self._gate.reason)
 
     def _has_hope(self, deadline: float) -> bool:
+        if self._books.store.oldest() is not None:
+            return True  # what is outside of the lanes does not depend on User.com
         return self._gate.opens_at < deadline and self._lanes.has_work_before(deadline)
 
     def _close(self) -> None:
@@ -228,3 +242,11 @@ class Runtime:
     def leave(self, waiting: Waiting) -> None:
         """Let go of a command that is safe in the outbox, and will come from there."""
         self._books.leave(waiting)
+
+    def hand_over(self, waiting: Waiting, reason: str) -> None:
+        """Let go of a command that another process has taken."""
+        self._books.hand_over(waiting, reason)
+
+    def bury(self, waiting: Waiting, reason: str) -> None:
+        """Put a command that is in no lane to the dead letters."""
+        self._books.bury(waiting, reason)

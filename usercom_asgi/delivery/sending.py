@@ -52,14 +52,20 @@ class Sending:
 
     async def _send_next(self, lane: Lane) -> float:
         """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
+        if not lane.waiting:
+            return 0.0  # withdrawn
         waiting = lane.waiting[0]
         if not self._is_over(waiting):
             await self._gate.enter()
+            if not lane.waiting or lane.waiting[0] is not waiting:  # withdrawn in the meantime
+                self._gate.left()
+                return 0.0
             if self._is_over(waiting):  # it may have waited there for long
                 self._gate.left()
         if self._is_over(waiting):
             return self._give_up(lane, waiting, "its time is over")
         waiting.tries += 1
+        lane.in_flight = waiting
         try:
             answer = await self._sender.send(waiting.envelope, lane.key or waiting.envelope.key)
         except Unavailable as error:
@@ -67,6 +73,8 @@ class Sending:
             return self._try_again_later(lane, waiting, error)
         except Refused as error:
             return self._refused(lane, waiting, error)
+        finally:
+            lane.in_flight = None
         if self._gate.passed():
             self._lanes.unpark()  # User.com is there again, for all
         self._delivered(lane, waiting, answer)

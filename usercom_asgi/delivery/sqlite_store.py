@@ -16,6 +16,7 @@ from ..errors import OutboxError
 from ..receipts import Receipt
 from ..wire import from_text, to_text
 from .lanes import Waiting
+from .outbox import Prompt
 from .sqlite_file import Burial, Done, Loaded, Put, SqliteFile, Work
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _POLL = 1.0
 _COMPLAINT_INTERVAL = 60.0
 
 
-class SqliteStore:
+class SqliteStore(Prompt):
     """See :class:`~usercom_asgi.delivery.outbox.Store`.
 
     What is to be written gathers while a transaction is under way, and goes with the next one: a burst costs a few commits.
