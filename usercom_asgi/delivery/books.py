@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..outcomes import Outcome, tell
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from ..envelope import Envelope
     from ..errors import Refused
     from ..outcomes import Listeners, OutcomeHook
-    from .lanes import Waiting
     from .outbox import Store
+    from .waiting import Waiting
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -32,7 +33,12 @@ class Books:
         #: How much is in memory, accepted and not settled.
         self.waiting = 0
         self.store = store
-        self._listeners = listeners
+        self._hooks = {
+            Status.DELIVERED: listeners.on_delivered,
+            Status.DROPPED: listeners.on_dropped,
+            Status.DEAD: listeners.on_dead,
+        }
+        self._is_telling = False
         self._handed_over = 0
         self._complaints: dict[str, tuple[float, int]] = {}
 
@@ -40,18 +46,27 @@ class Books:
         """The lane's first command has come to its end."""
         waiting = lane.waiting.popleft()
         many = len(waiting.receipts)
+        self._no_longer(waiting)
         if status is Status.DELIVERED:
             self.stats.delivered += many
-            hook, key = self._listeners.on_delivered, lane.key
+        elif status is Status.DEAD:
+            self.stats.dead += many
         else:
-            hook, key = self._lose(waiting, lane, status, reason, error), None
+            self.stats.dropped += many
         for receipt in waiting.receipts:
-            receipt.settle(status, reason, key)
+            receipt.settle(status, reason, lane.key if status is Status.DELIVERED else None)
+        if status is Status.DEAD:
+            # With the key that it would have been sent with: whoever sends it again knows nothing of the lane.
+            waiting.envelope = replace(waiting.envelope, key=lane.key or waiting.envelope.key)
+            self.store.bury(waiting, outcome_of(waiting, lane, status, reason, error))
         if waiting.rows:
             self.store.settled(waiting)
-        self._no_longer(waiting)
+        # What is somebody else's code comes last: an error in it costs nothing.
+        if status is not Status.DELIVERED:
+            self._complain_of(waiting, status, reason)
+        hook = self._hooks[status]
         if hook is not None:
-            tell(hook, outcome_of(waiting, lane, status, reason, error))
+            self._tell(hook, outcome_of(waiting, lane, status, reason, error))
 
     def progressed(self, lane: Lane) -> None:
         """A part of the lane's first command was delivered, or its visitor's key was learned."""
@@ -69,7 +84,7 @@ class Books:
         self.stats.turned_away += 1
         self.stats.dropped += 1
         self._complain("turned away", f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
-        if self._listeners.on_dropped is not None:
+        if self._hooks[Status.DROPPED] is not None:
             self._tell_dropped(envelope, reason)
         return Receipt(Status.DROPPED, reason)
 
@@ -109,7 +124,7 @@ class Books:
             lost += len(waiting.receipts)
             for receipt in waiting.receipts:
                 receipt.settle(Status.DROPPED, reason)
-            if self._listeners.on_dropped is not None:
+            if self._hooks[Status.DROPPED] is not None:
                 self._tell_dropped(waiting.envelope, reason)
             self._no_longer(waiting)
         self.stats.dropped += lost
@@ -126,16 +141,12 @@ class Books:
                 failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
-    def _lose(self, waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> OutcomeHook | None:
+    def _complain_of(self, waiting: Waiting, status: Status, reason: str) -> None:
         what = f"{waiting.envelope.command!r}: {reason}"  # without error.detail, which may quote the values that it refuses
         if status is Status.DEAD:
-            self.stats.dead += len(waiting.receipts)
-            self.store.bury(waiting, outcome_of(waiting, lane, status, reason, error))
             self._complain("dead", f"to the dead letters: {what}")
-            return self._listeners.on_dead
-        self.stats.dropped += len(waiting.receipts)
-        self._complain("lost", f"not delivered to User.com: {what}")
-        return self._listeners.on_dropped
+        else:
+            self._complain("lost", f"not delivered to User.com: {what}")
 
     def _no_longer(self, waiting: Waiting) -> None:
         self.waiting -= len(waiting.receipts)
@@ -144,7 +155,16 @@ class Books:
         outcome = Outcome(
             command=envelope.command, status=Status.DROPPED, said_at=envelope.said_at, reason=reason, key=envelope.key
         )
-        tell(self._listeners.on_dropped, outcome)
+        self._tell(self._hooks[Status.DROPPED], outcome)
+
+    def _tell(self, hook: OutcomeHook | None, outcome: Outcome) -> None:
+        if self._is_telling:
+            return  # a hook has said something that was turned away: it is counted, and told no more
+        self._is_telling = True
+        try:
+            tell(hook, outcome)
+        finally:
+            self._is_telling = False
 
     def _complain(self, kind: str, text: str) -> None:
         now = time.monotonic()

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ..receipts import Receipt
     from .kicking import Kicker
-    from .lanes import Waiting
     from .outbox import House
+    from .waiting import Waiting
 
 logger = logging.getLogger("usercom_asgi")
 

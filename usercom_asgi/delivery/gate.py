@@ -29,7 +29,8 @@ _LOCKS = frozenset({401, 403})
 class Gate:
     """Lets calls pass, at most ``requests_per_second`` of them; closed, or open for one, while User.com does not serve.
 
-    After each :meth:`enter` exactly one of :meth:`passed`, :meth:`failed`, :meth:`refused` and :meth:`left` is due.
+    After each :meth:`enter` exactly one of :meth:`passed`, :meth:`failed`, :meth:`refused` and :meth:`left` is due, and is told
+    what that has returned: only a probe can say that a pause was too short, not a call that was under way when it began.
     """
 
     def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None) -> None:
@@ -61,8 +62,8 @@ class Gate:
         """When the next call may be made, on the clock of the event loop; in the past while nothing is in its way."""
         return self._closed_until
 
-    async def enter(self) -> None:
-        """Wait until a call may be made."""
+    async def enter(self) -> bool:
+        """Wait until a call may be made; true if it is a probe."""
         while True:
             until = max(self._closed_until, self._next_slot)
             now = anyio.current_time() if until or self._is_probing else 0.0
@@ -76,6 +77,7 @@ class Gate:
         self._has_probe = self._is_probing
         if self._interval:
             self._next_slot = max(anyio.current_time(), self._next_slot) + self._interval
+        return self._has_probe
 
     def passed(self) -> bool:
         """A call was answered; true if User.com is there again after it was not."""
@@ -85,28 +87,31 @@ class Gate:
             return False
         if self.is_locked:
             logger.warning("User.com takes our key again: sending goes on")
-        self._is_probing = self.is_locked = False
+        self._is_probing = self._has_probe = self.is_locked = False
         self._pauses = 0
         self._open_at(0.0)
         return True
 
-    def failed(self, error: Unavailable) -> None:
+    def failed(self, error: Unavailable, *, is_probe: bool) -> None:
         """User.com was not reached, or could not serve; what it says of when to come back is for all."""
         self._failures += 1
         self.reason = str(error)
-        is_asked = error.retry_after is not None or error.status == 429
-        if self._is_probing and not self._has_probe and not is_asked:
-            return  # it began before the pause, and says nothing new
-        if is_asked or self._is_probing or self._failures >= PROBE_AFTER:
+        named = self._retry.asked(error.retry_after)
+        if named:
+            self._named_until = max(self._named_until, anyio.current_time() + named)
+        if self._is_probing and not is_probe:
+            self._pause(named)
+            return
+        if is_probe or named or error.status == 429 or self._failures >= PROBE_AFTER:
             self._pauses += 1
-            named = self._retry.asked(error.retry_after)
-            if named:
-                self._named_until = max(self._named_until, anyio.current_time() + named)
             self._pause(max(min(self._retry.delay(self._pauses, None), LONGEST_PAUSE), named))
-        self.left()
+        self.left(is_probe=is_probe)
 
-    def refused(self, error: Refused) -> bool:
+    def refused(self, error: Refused, *, is_probe: bool) -> bool:
         """User.com has refused a command; true if that is about our key, and not about the command."""
+        if error.status is None:  # it was never sent: there is nothing that could be
+            self.left(is_probe=is_probe)
+            return False
         if error.status not in _LOCKS:
             self.passed()
             return False
@@ -114,22 +119,23 @@ class Gate:
         self.reason = str(error)
         # A 403 may be about one visitor's address alone; if the next one gets it too, it is about us.
         if self.is_locked or error.status == 401 or self._refusals > 1:
-            self._lock(error)
-        self.left()
+            self._lock(error, is_probe=is_probe)
+        self.left(is_probe=is_probe)
         return True
 
-    def left(self) -> None:
+    def left(self, *, is_probe: bool) -> None:
         """Give the place back without a call, or after one that told nothing."""
-        self._has_probe = False
-        self._wake()
+        if is_probe:
+            self._has_probe = False
+            self._wake()
 
     def hurry(self) -> None:
         """Have the next probe made at once, unless User.com has named a time itself or refuses our key."""
         if not self.is_locked:
             self._open_at(min(self._closed_until, self._named_until))
 
-    def _lock(self, error: Refused) -> None:
-        if self.is_locked and not self._has_probe:
+    def _lock(self, error: Refused, *, is_probe: bool) -> None:
+        if self.is_locked and not is_probe:
             return  # it was under way when the first one was refused
         if not self.is_locked:
             self.is_locked = True

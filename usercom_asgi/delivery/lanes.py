@@ -4,57 +4,20 @@ from __future__ import annotations
 
 import heapq
 import math
-import time
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
-from ..commands import Update
-
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from ..envelope import Envelope
     from ..receipts import Receipt
+    from .waiting import Waiting
 
 # Seconds between two looks at whether what is in flight has come to its end.
 _LOOK = 0.01
-
-
-class Waiting:
-    """An accepted envelope on its way, with its receipt and the tries so far."""
-
-    __slots__ = ("envelope", "receipts", "refusals", "rows", "seen_passes", "tries")
-
-    def __init__(self, envelope: Envelope, receipt: Receipt) -> None:
-        self.envelope = envelope
-        #: More than one where updates have merged.
-        self.receipts = [receipt]
-        #: Where it stands in the outbox, if that is one with rows; as many as there are receipts.
-        self.rows: list[int] = []
-        self.tries = 0
-        #: How often User.com has refused it as it refuses a key, while others passed.
-        self.refusals = 0
-        self.seen_passes = -1
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was said."""
-        return time.time() - self.envelope.said_at
-
-    def take_in(self, newer: Waiting) -> bool:
-        """Take a later update of the same visitor into this one; False if that cannot be."""
-        mine, other = self.envelope, newer.envelope
-        if type(mine.command) is not Update or type(other.command) is not Update:
-            return False
-        if mine.key != other.key or mine.identity != other.identity:
-            return False
-        self.envelope = replace(other, command=mine.command.followed_by(other.command))
-        self.receipts += newer.receipts
-        self.rows += newer.rows
-        return True
 
 
 class Lane:
@@ -139,6 +102,10 @@ class Lanes:
             del self._lanes[lane.id]
             self._forget_key(lane)
 
+    def take_apart(self, lane: Lane) -> None:
+        """Put what has merged into the lane's first command back in its place, each for itself."""
+        lane.waiting.extendleft(reversed(lane.waiting.popleft().apart()))
+
     def park(self, lane: Lane, delay: float) -> None:
         """Return a lane that is to be left alone for ``delay`` seconds."""
         lane.is_taken = False
@@ -195,11 +162,24 @@ class Lanes:
             lane.waiting = kept  # empty or not, the lane stays where it is: whoever takes it next will see
         return taken, is_flying
 
-    def has_work_before(self, moment: float) -> bool:
-        """Tell whether anything is being sent, or could be, before a moment on the clock of the event loop."""
+    def forget(self, lane_ids: Container[str]) -> list[Waiting]:
+        """Take out what waits in these lanes and is not in flight: it has become another process's."""
+        receipts = {
+            receipt: None
+            for lane in self._lanes.values()
+            for waiting in lane.waiting
+            if waiting.rows and waiting.envelope.lane in lane_ids
+            for receipt in waiting.receipts
+        }
+        return [waiting for _, waiting in self._take_out(receipts)[0]]
+
+    def has_work_before(self, moment: float, *, is_open: bool) -> bool:
+        """Tell whether anything is being sent, or could be before a moment if calls could be made then (``is_open``)."""
         if not self._lanes:
             return True  # what waits is on its way to here
-        return len(self._parked) < len(self._lanes) or any(due < moment for due, _, _ in self._parked)
+        if any(lane.in_flight for lane in self._lanes.values()):
+            return True
+        return is_open and (len(self._parked) < len(self._lanes) or any(due < moment for due, _, _ in self._parked))
 
     def oldest(self) -> float | None:
         """Return when the oldest of what waits was said."""

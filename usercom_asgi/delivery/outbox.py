@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 import anyio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Container, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from ..outcomes import Outcome
-    from .lanes import Waiting
+    from .waiting import Waiting
 
 #: Dead letters that memory keeps: the newest.
 _KEPT_DEAD = 1000
@@ -40,6 +40,10 @@ class House(Protocol):
 
     def leave(self, waiting: Waiting) -> None:
         """A command was put into the store and stays there: there is no room, or it is another process's."""
+        ...
+
+    def forget(self, lane_ids: Container[str]) -> list[Waiting]:
+        """Take out what is in memory of these lanes and not in flight, and return it: it is another process's."""
         ...
 
     def hand_over(self, waiting: Waiting, reason: str) -> None:

@@ -11,7 +11,7 @@ from ..envelope import RESET_DEADLINE
 
 if TYPE_CHECKING:
     from ..errors import Unavailable
-    from .lanes import Waiting
+    from .waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ from ..outcomes import Listeners
 from ..receipts import Receipt
 from .books import Books
 from .gate import Gate
-from .lanes import Lanes, Waiting
+from .lanes import Lanes
 from .outbox import MemoryOutbox, MemoryStore
 from .retry import RetryPolicy
 from .sending import Sending
 from .stats import Readiness, Stats
+from .waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -218,7 +219,7 @@ class Runtime:
     def _has_hope(self, deadline: float) -> bool:
         if self._books.store.oldest() is not None:
             return True  # what is outside of the lanes does not depend on User.com
-        return self._gate.opens_at < deadline and self._lanes.has_work_before(deadline)
+        return self._lanes.has_work_before(deadline, is_open=self._gate.opens_at < deadline)
 
     def _close(self) -> None:
         self._closed = True
@@ -242,6 +243,10 @@ class Runtime:
     def leave(self, waiting: Waiting) -> None:
         """Let go of a command that is safe in the outbox, and will come from there."""
         self._books.leave(waiting)
+
+    def forget(self, lane_ids: Container[str]) -> list[Waiting]:
+        """Take out what is another process's now."""
+        return self._lanes.forget(lane_ids)
 
     def hand_over(self, waiting: Waiting, reason: str) -> None:
         """Let go of a command that another process has taken."""

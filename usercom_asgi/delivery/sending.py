@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ..envelope import Answer, Sender
     from .books import Books
     from .gate import Gate
-    from .lanes import Lane, Lanes, Waiting
+    from .lanes import Lane, Lanes
     from .retry import RetryPolicy
+    from .waiting import Waiting
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -36,43 +37,45 @@ class Sending:
         """Send what the lanes hold, one command at a time; runs for ever."""
         while True:
             lane = await self._lanes.take()
-            delay = 0.0
+            waiting, delay = (lane.waiting[0] if lane.waiting else None), 0.0
             try:
-                delay = await self._send_next(lane)
+                if waiting is not None:
+                    delay = await self._send(lane, waiting)
             except Exception:
                 # A worker never dies: what we did not foresee costs this one command.
                 logger.exception("delivery to User.com met an error of its own; one command is lost")
-                self._gate.left()
-                self._books.settle(lane, Status.DROPPED, "an error in the delivery")
+                if lane.waiting and lane.waiting[0] is waiting:
+                    self._books.settle(lane, Status.DROPPED, "an error in the delivery")
             await self._books.store.written()
             if delay:
                 self._lanes.park(lane, delay)
             else:
                 self._lanes.give_back(lane)
 
-    async def _send_next(self, lane: Lane) -> float:
+    async def _send(self, lane: Lane, waiting: Waiting) -> float:
         """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
-        if not lane.waiting:
-            return 0.0  # withdrawn
-        waiting = lane.waiting[0]
-        if not self._is_over(waiting):
-            await self._gate.enter()
-            if not lane.waiting or lane.waiting[0] is not waiting:  # withdrawn in the meantime
-                self._gate.left()
-                return 0.0
-            if self._is_over(waiting):  # it may have waited there for long
-                self._gate.left()
         if self._is_over(waiting):
             return self._give_up(lane, waiting, "its time is over")
+        is_probe = await self._gate.enter()
+        try:
+            if not lane.waiting or lane.waiting[0] is not waiting:  # withdrawn in the meantime
+                return 0.0
+            if self._is_over(waiting):  # it may have waited there for long
+                return self._give_up(lane, waiting, "its time is over")
+            return await self._call(lane, waiting, is_probe=is_probe)
+        finally:
+            self._gate.left(is_probe=is_probe)
+
+    async def _call(self, lane: Lane, waiting: Waiting, *, is_probe: bool) -> float:
         waiting.tries += 1
         lane.in_flight = waiting
         try:
             answer = await self._sender.send(waiting.envelope, lane.key or waiting.envelope.key)
         except Unavailable as error:
-            self._gate.failed(error)
+            self._gate.failed(error, is_probe=is_probe)
             return self._try_again_later(lane, waiting, error)
         except Refused as error:
-            return self._refused(lane, waiting, error)
+            return self._refused(lane, waiting, error, is_probe=is_probe)
         finally:
             lane.in_flight = None
         if self._gate.passed():
@@ -87,7 +90,7 @@ class Sending:
         is_news = answer.key not in (None, lane.key, waiting.envelope.key)
         self._lanes.learn(lane, answer.key)
         if answer.then is None:
-            if is_news and len(lane.waiting) > 1:
+            if is_news:  # more of this visitor may wait where it is not seen from here
                 self._books.progressed(lane)
             self._books.settle(lane, Status.DELIVERED)
             return
@@ -95,13 +98,16 @@ class Sending:
         waiting.tries = 0
         self._books.progressed(lane)
 
-    def _refused(self, lane: Lane, waiting: Waiting, error: Refused) -> float:
-        is_ours = self._gate.refused(error)
+    def _refused(self, lane: Lane, waiting: Waiting, error: Refused, *, is_probe: bool) -> float:
+        is_ours = self._gate.refused(error, is_probe=is_probe)
         if is_ours and self._retry.is_once(waiting):
             self._books.settle(lane, Status.DROPPED, f"refused: {error}", error=error)  # the widget makes the user instead
             return 0.0
         if not is_ours or self._is_refused_alone(waiting):
             # User.com is there, and has an opinion.
+            if waiting.parts:
+                self._lanes.take_apart(lane)
+                return 0.0
             self._books.settle(lane, Status.DEAD, f"refused: {error}", error=error)
             return 0.0
         delay = self._retry.delay(waiting.tries, None)

@@ -16,11 +16,18 @@ from .sqlite_schema import connect, transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
-#: Commands of one lane that are taken into memory at once; and lanes.
-BATCH, LANES = 200, 100
+#: Commands of one lane that are taken into memory at once; lanes; and commands of all of them.
+BATCH, LANES, MOST_LOADED = 200, 100, 500
+#: Dead letters that are kept: the newest.
+MOST_DEAD = 100_000
+# Seconds for which a lease is seen to have run out before its lanes are taken over: a machine that slept, or a clock that
+# jumped, makes all leases look so for a moment.
+_CERTAINTY = 2.5
+# Milliseconds for which the end waits for another's transaction.
+_BUSY_AT_THE_END = 500
 
 
 @dataclass(slots=True)
@@ -80,6 +87,8 @@ class Done:
 
     puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
     loaded: list[Loaded] = field(default_factory=list[Loaded])
+    #: The lanes that are still ours, if our lease had run out; None if it had not.
+    still_ours: set[str] | None = None
 
 
 class SqliteFile:
@@ -88,7 +97,12 @@ class SqliteFile:
     def __init__(self, path: Path, lease: float) -> None:
         self.owner = uuid4().hex
         self._lease = lease
+        self._path = path
         self._connection = connect(path)
+        self._inode = path.stat().st_ino
+        self._is_new = True
+        #: Leases that were seen to have run out: how they were, and since when, on a clock that does not jump.
+        self._suspects: dict[str, tuple[float, float]] = {}
 
     def transact(self, work: Work) -> Done:
         """Do all of it, or nothing.
@@ -100,8 +114,7 @@ class SqliteFile:
         done = Done()
         now = time.time()
         with transaction(self._connection) as db:
-            renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
-            db.execute(renew, (self.owner, now + self._lease))
+            done.still_ours = self._renew(db, now)
             done.puts = [self._put(db, put) for put in work.puts]
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
@@ -123,15 +136,43 @@ class SqliteFile:
         [count] = self._connection.execute("SELECT count(*) FROM commands").fetchone()
         return int(count)
 
-    def close(self) -> None:
-        """Free all lanes at once: nobody has to wait for the end of our lease."""
+    def hurry(self) -> None:
+        """Wait for other processes no longer than a shutdown may."""
+        self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_AT_THE_END}")
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file is still where it was opened: what is written into a deleted one is gone."""
+        try:
+            return self._inode == self._path.stat().st_ino
+        except OSError:
+            return False
+
+    def abandon(self) -> int:
+        """Close it as it is: it cannot be written."""
+        self._connection.close()
+        return 0
+
+    def close(self) -> int:
+        """Free all lanes at once, so that nobody has to wait for the end of our lease; return how many commands are left."""
         try:
             with transaction(self._connection) as db:
                 db.execute("UPDATE lanes SET owner = NULL, more = 1 WHERE owner = ?", (self.owner,))
                 db.execute("DELETE FROM lanes WHERE owner IS NULL AND lane NOT IN (SELECT lane FROM commands)")
                 db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
+            return int(self._connection.execute("SELECT count(*) FROM commands").fetchone()[0])
         finally:
             self._connection.close()
+
+    def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
+        """Renew our lease; if it had run out, return which lanes nobody else has taken."""
+        found = db.execute("SELECT lease FROM owners WHERE owner = ?", (self.owner,)).fetchone()
+        renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
+        db.execute(renew, (self.owner, now + self._lease))
+        had_run_out = not self._is_new and (found is None or found[0] < now)
+        self._is_new = False
+        if not had_run_out:
+            return None
+        return {lane for [lane] in db.execute("SELECT lane FROM lanes WHERE owner = ?", (self.owner,)).fetchall()}
 
     def _put(self, db: sqlite3.Connection, put: Put) -> tuple[int, bool]:
         found = db.execute("SELECT owner, more FROM lanes WHERE lane = ?", (put.lane,)).fetchone()
@@ -162,7 +203,8 @@ class SqliteFile:
 
     def _adopt(self, db: sqlite3.Connection, room: int, now: float, loaded: list[Loaded]) -> None:
         """Take over lanes that nobody owns any more, the oldest first."""
-        db.execute("DELETE FROM owners WHERE lease < ?", (now,))
+        self._drop_the_dead(db, now)
+        room = min(room, MOST_LOADED)
         free = db.execute(
             "SELECT lane FROM lanes WHERE owner IS NULL OR owner NOT IN (SELECT owner FROM owners) ORDER BY id LIMIT ?",
             (LANES,),
@@ -172,10 +214,23 @@ class SqliteFile:
                 return
             room -= self._load(db, lane, room, loaded)
 
+    def _drop_the_dead(self, db: sqlite3.Connection, now: float) -> None:
+        """Forget the owners whose lease has run out, if they do not renew it after all."""
+        expired = dict(db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall())
+        seen, clock = self._suspects, time.monotonic()
+        self._suspects = {
+            owner: (lease, seen[owner][1] if seen.get(owner, (None,))[0] == lease else clock)
+            for owner, lease in expired.items()
+        }
+        dead = [(owner,) for owner, (_, since) in self._suspects.items() if clock - since >= _CERTAINTY]
+        db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 
-def bury(db: sqlite3.Connection, burials: Iterable[Burial], now: float) -> None:
+
+def bury(db: sqlite3.Connection, burials: Sequence[Burial], now: float) -> None:
     """Write down dead letters."""
     db.executemany(
         "INSERT INTO dead (lane, said_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [(each.lane, each.said_at, now, each.status, each.reason, each.detail, each.body) for each in burials],
     )
+    if burials:
+        db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))

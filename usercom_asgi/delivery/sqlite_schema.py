@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x75636F6D
 VERSION = 1
 # Seconds that one process waits for another's transaction; they take milliseconds.
-_BUSY = 5.0
+_BUSY = 2.0
 # Above this, reading all of the file at start would take seconds.
 _CHECKED_BELOW = 256 * 1024 * 1024
 _SCHEMA = """

@@ -12,12 +12,13 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from ..envelope import Envelope
 from ..errors import OutboxError
 from ..receipts import Receipt
 from ..wire import from_text, to_text
-from .lanes import Waiting
 from .outbox import Prompt
 from .sqlite_file import Burial, Done, Loaded, Put, SqliteFile, Work
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from ..outcomes import Outcome
@@ -48,6 +49,8 @@ class SqliteStore(Prompt):
         self._puts: list[Waiting] = []
         self._work = Work()
         self._in_memory: dict[str, int] = {}  # commands of each lane of ours
+        self._held = 0  # of all lanes
+        self._is_ending = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
         self._rows = 0  # on disk, roughly
         self._next_poll = 0.0
@@ -55,10 +58,10 @@ class SqliteStore(Prompt):
         self._woken = anyio.Event()
         self._written = anyio.Event()  # what gathers now
 
-    def refuses(self, waiting: int) -> str | None:  # noqa: ARG002  what is in memory is not the bound here
-        """See :meth:`Store.refuses`."""
-        if len(self._puts) >= self._max_waiting:
-            return f"{len(self._puts)} commands wait for the disk already (max_waiting)"
+    def refuses(self, waiting: int) -> str | None:
+        """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
+        if waiting - self._held + len(self._puts) >= self._max_waiting:
+            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
         return f"{self._rows} commands wait on disk already (max_rows)" if self._rows >= self._max_rows else None
 
     def put(self, waiting: Waiting) -> None:
@@ -91,6 +94,10 @@ class SqliteStore(Prompt):
         )
         self._woken.set()
 
+    def flush(self) -> None:
+        """See :meth:`Store.flush`."""
+        self._is_ending = True
+
     async def written(self) -> None:
         """See :meth:`Store.written`."""
         if self._woken.is_set():
@@ -122,9 +129,11 @@ class SqliteStore(Prompt):
 
     async def close(self) -> None:
         """Write what is left, and let other processes have our lanes."""
-        await self._write(is_last=True)
+        self.flush()
+        is_written = await self._write(is_last=True)
         try:
-            await anyio.to_thread.run_sync(self._file.close, limiter=self._limiter)
+            end = self._file.close if is_written else self._file.abandon
+            self._rows = await anyio.to_thread.run_sync(end, limiter=self._limiter)
         except sqlite3.Error as error:
             self._complain(error, 0)
 
@@ -132,16 +141,18 @@ class SqliteStore(Prompt):
         """Do what has gathered in one transaction; False if the file cannot be written now."""
         puts, self._puts = self._puts, []
         work, self._work = self._work, Work()
+        # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
+        work.released = [lane for lane in dict.fromkeys(work.released) if lane not in self._in_memory]
         written, self._written = self._written, anyio.Event()
-        now = anyio.current_time()
+        now, before = anyio.current_time(), self._rows
         work.room = 0 if is_last else self._house.room
         work.adopts = now >= self._next_poll and not is_last
-        done, rows = Done(), self._rows
+        done, rows, envelopes = Done(), before, list[Envelope | OutboxError]()
         try:
             # Not to be abandoned: what was written must be known to be.
             with anyio.CancelScope(shield=True):
-                done, rows = await anyio.to_thread.run_sync(self._transact, work, puts, limiter=self._limiter)
-        except sqlite3.Error as error:
+                done, rows, envelopes = await anyio.to_thread.run_sync(self._transact, work, puts, limiter=self._limiter)
+        except Exception as error:  # noqa: BLE001  also one of ours: what was accepted goes on, whatever it is
             self._next_poll = now + _POLL
             self._fail(puts, work, error)
             return False
@@ -150,46 +161,62 @@ class SqliteStore(Prompt):
         if work.adopts:
             # Where there was more than one look could take, the next one comes at once.
             self._next_poll = now if done.loaded and self._house.room > 0 else now + _POLL
-        self._rows = rows
-        self._apply(puts, done)
+        self._rows += rows - before
+        if done.still_ours is not None:
+            self._let_go(done.still_ours)
+        self._apply(puts, done, envelopes)
         return True
 
-    def _transact(self, work: Work, puts: list[Waiting]) -> tuple[Done, int]:
+    def _transact(self, work: Work, puts: list[Waiting]) -> tuple[Done, int, list[Envelope | OutboxError]]:
         """In the worker thread: nothing of this is the event loop's work."""
+        if self._is_ending:
+            self._file.hurry()
+        if work.adopts and not self._file.is_in_place():
+            raise OSError("it was moved or deleted while it is in use")
         may_load = work.room >= 0
         work.puts = [Put(each.envelope.lane, each.envelope.said_at, to_text(each.envelope), may_load) for each in puts]
+        rows = self._rows
         done = self._file.transact(work)
-        return done, self._file.count(self._max_rows) if work.adopts else self._rows
+        return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each.body) for each in done.loaded]
 
-    def _apply(self, puts: list[Waiting], done: Done) -> None:
+    def _apply(self, puts: list[Waiting], done: Done, envelopes: list[Envelope | OutboxError]) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
             waiting.rows = [row]
             self._tell_stored(waiting)
             if is_loaded:
                 self._house.admit(waiting)
             else:
-                self._receipts[row] = waiting.receipts[0]
-                self._hold(waiting.envelope.lane, -1)
-                self._house.leave(waiting)
-        for each in done.loaded:
-            self._take(each)
+                self._stays(waiting)
+        for loaded, envelope in zip(done.loaded, envelopes, strict=True):
+            self._take(loaded, envelope)
 
-    def _take(self, loaded: Loaded) -> None:
+    def _let_go(self, still_ours: set[str]) -> None:
+        """We stood still for longer than our lease, and what we had in memory is others' now: they send it."""
+        lost = {lane for lane in self._in_memory if lane not in still_ours}
+        for waiting in self._house.forget(lost):
+            self._stays(waiting)
+
+    def _stays(self, waiting: Waiting) -> None:
+        """It is on disk, and not ours to send."""
+        self._hold(waiting.envelope.lane, -len(waiting.rows))
+        self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
+        self._house.leave(waiting)
+
+    def _take(self, loaded: Loaded, envelope: Envelope | OutboxError) -> None:
         """Take into memory what was on disk."""
+        if isinstance(envelope, OutboxError):
+            logger.error("%s: %s; it goes to the dead letters", self._name, envelope)
+            self._work.burials.append(Burial(loaded.lane, time.time(), loaded.body, None, str(envelope), ""))
+            self._work.done.append(loaded.row)
+            self._hold(loaded.lane, 0)
+            return
         self._hold(loaded.lane, 1)
         receipt = self._receipts.pop(loaded.row, None)
-        try:
-            waiting = Waiting(from_text(loaded.body), receipt or Receipt())
-        except OutboxError as error:
-            logger.error("%s: %s; it goes to the dead letters", self._name, error)  # noqa: TRY400
-            self._work.burials.append(Burial(loaded.lane, time.time(), loaded.body, None, str(error), ""))
-            self._work.done.append(loaded.row)
-            self._hold(loaded.lane, -1)
-            return
+        waiting = Waiting(envelope, receipt or Receipt())
         waiting.rows = [loaded.row]
         self._house.adopt(waiting, loaded.key, is_own=receipt is not None)
 
-    def _fail(self, puts: list[Waiting], work: Work, error: sqlite3.Error) -> None:
+    def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
         """Nothing was written: what was accepted goes on in memory, and what has come of the rest is written later."""
         self._complain(error, len(puts))
         for waiting in puts:
@@ -204,6 +231,7 @@ class SqliteStore(Prompt):
 
     def _hold(self, lane: str, change: int) -> None:
         """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
+        self._held += change
         count = self._in_memory.get(lane, 0) + change
         if count > 0:
             self._in_memory[lane] = count
@@ -218,8 +246,15 @@ class SqliteStore(Prompt):
                 receipt.storing.set()
                 receipt.storing = None
 
-    def _complain(self, error: sqlite3.Error, puts: int) -> None:
+    def _complain(self, error: Exception, puts: int) -> None:
         now = time.monotonic()
         if not self._last_complaint or now - self._last_complaint > _COMPLAINT_INTERVAL:
             self._last_complaint = now
             logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
+
+
+def _envelope(body: str) -> Envelope | OutboxError:
+    try:
+        return from_text(body)
+    except OutboxError as error:
+        return error
