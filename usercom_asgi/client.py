@@ -11,6 +11,7 @@ from .attributes import clean_attributes
 from .commands import ResetAuth
 from .config import UserComConfig
 from .context import PageContext
+from .delivery.lifespan import run_until_drained
 from .delivery.runtime import Runtime
 from .envelope import LONGEST_COMMIT, Envelope, lane_of
 from .errors import InvalidCommand
@@ -78,7 +79,7 @@ class UserComClient:
         runtime = Runtime(lambda: open_sender(self.config), self.config, outbox=self._outbox, listeners=self._listeners)
         async with AsyncExitStack() as stack:  # cancelled while it enters, it leaves as well
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            await tasks.start(runtime.run)
+            await tasks.start(run_until_drained, runtime)
             self._runtime, self._entered = runtime, stack.pop_all()
         return self
 

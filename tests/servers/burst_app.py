@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from usercom_asgi import SqliteOutbox, UserComMiddleware, get_visitor
+from usercom_asgi import SqliteOutbox, UserComConfig, UserComMiddleware, get_visitor
 
 
 async def say(request: Request) -> HTMLResponse:
@@ -19,5 +19,6 @@ async def say(request: Request) -> HTMLResponse:
 
 
 outbox = SqliteOutbox(os.environ["OUTBOX"], lease=2) if "OUTBOX" in os.environ else None
-# Configured from the environment, as in a deployment.
-app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware, outbox=outbox)])
+# Configured from the environment, as in a deployment; but machines that run tests may be slow.
+config = UserComConfig.from_env(grace=20)
+app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware, config=config, outbox=outbox)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
 
     from ..config import UserComConfig
 
+logger = logging.getLogger("usercom_asgi")
+
 #: Worth another try. All known clients of User.com retry 429 and 5xx; 408 and 425 mean the same (RFC 9110, RFC 8470).
 RETRIED_STATUSES = frozenset({408, 425, 429})
 _DETAIL = 500
+_PRINTABLE = frozenset(range(0x20, 0x7F))
 _AS_WIDGET = (b"X-Requested-With", b"XMLHttpRequest")
 
 
 # All phases of one call together may take so many times what each of them may: an answer that comes in drips is none.
 _WHOLE = 3
 _LONGEST_ANSWER = 4 * 1024 * 1024
+_LONGEST_COMPRESSED = 64 * 1024
 
 
 @asynccontextmanager
@@ -82,8 +87,9 @@ class Caller:
 
     async def _exchange(self, path: str, content: bytes, user_agent: str, *, wants_answer: bool) -> httpx.Response | None:
         headers = [*self._headers, (b"Content-Length", b"%d" % len(content))]
-        if user_agent:
-            headers.append((b"User-Agent", user_agent.encode("ascii", "ignore")))
+        # What no header can hold is left out here as well: a client's page comes from the application.
+        if agent := bytes(byte for byte in user_agent.encode("ascii", "ignore") if byte in _PRINTABLE).strip():
+            headers.append((b"User-Agent", agent))
         url = self._urls.get(path) or self._urls.setdefault(path, httpx.URL(self._origin + path))
         request = httpx.Request("POST", url, headers=headers, content=content, extensions=self._extensions)
         response: httpx.Response | None = None
@@ -95,9 +101,22 @@ class Caller:
             is_whole = await _read_into(parts, response, scope)
         if response is None or (wants_answer and response.is_success and not is_whole):
             return None
-        # Decodes the body, should it be compressed though nobody has asked for that.
-        needed = wants_answer or not response.is_success
-        return httpx.Response(response.status_code, headers=response.headers, content=b"".join(parts)) if needed else response
+        if not response.is_success or wants_answer:
+            return _with_body(response, b"".join(parts))
+        return response
+
+
+def _with_body(response: httpx.Response, body: bytes) -> httpx.Response:
+    """Return an answer with its body; one that is compressed, which nobody has asked for, only if it is short and sound."""
+    headers = [pair for pair in response.headers.raw if pair[0].lower() != b"content-encoding"]
+    if len(headers) == len(response.headers.raw):
+        return httpx.Response(response.status_code, headers=headers, content=body)
+    try:
+        if len(body) <= _LONGEST_COMPRESSED:
+            return httpx.Response(response.status_code, headers=response.headers.raw, content=body)
+    except httpx.DecodingError:
+        pass
+    return httpx.Response(response.status_code, headers=headers)  # the status is what counts
 
 
 async def _read_into(parts: list[bytes], response: httpx.Response, scope: anyio.CancelScope) -> bool:
@@ -137,8 +156,18 @@ def _proxy_for(origin: str) -> httpx.Proxy | None:
     """Return the proxy that the environment names for this origin: what every HTTP client does."""
     parts = urlsplit(origin)
     proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return httpx.Proxy(proxy) if proxy and not proxy_bypass(parts.netloc) else None
+    proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    try:
+        found = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+    except (ValueError, httpx.InvalidURL):
+        found = None
+    if found is None or found.url.scheme not in ("http", "https"):  # socks would want one more library
+        # Without the address, which may hold a password.
+        logger.error("the environment's proxy for %s is none that can be used: User.com is called directly", parts.scheme)
+        return None
+    return found
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -14,7 +14,7 @@ import anyio
 from ..errors import OutboxError
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
+    from anyio.abc import TaskGroup, TaskStatus
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .runtime import Runtime
@@ -42,6 +42,12 @@ async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send,
             tasks.cancel_scope.cancel()
     if error is not None:
         raise error
+
+
+async def run_until_drained(runtime: Runtime, *, task_status: TaskStatus[None]) -> None:
+    """Run a delivery whose end is its drain, and no cancellation: what was said is still delivered, within the grace."""
+    with anyio.CancelScope(shield=True):
+        await runtime.run(task_status=task_status)
 
 
 class _Conversation:
@@ -89,7 +95,7 @@ class _Conversation:
 
     async def _start(self) -> None:
         try:
-            await self._tasks.start(self._runtime.run)
+            await self._tasks.start(run_until_drained, self._runtime)
         except OutboxError as error:
             # Configured to be an error at start, and the server should show what is wrong in one clear line.
             self._has_failed = True

@@ -69,6 +69,7 @@ class Runtime:
         self._remembered: dict[str, Reset] = {}
         self._pid = os.getpid()
         self._closed = False
+        self._why_closed = "the application is shutting down"
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
         #: Set once :meth:`run` is at work.
@@ -138,7 +139,7 @@ class Runtime:
     def _why_not(self) -> str | None:
         if os.getpid() != self._pid:
             return "this process is a fork of the one that delivers: start the delivery after the fork"
-        return "the application is shutting down" if self._closed else None
+        return self._why_closed if self._closed else None
 
     def request_ended(self, number: int) -> None:
         """What this request has said is complete; see :attr:`Envelope.request`."""
@@ -187,6 +188,7 @@ class Runtime:
             raise
         except Exception:
             # The application goes on without us: what is said is dropped and counted.
+            self._why_closed = "the delivery cannot run, see the log"
             logger.exception("the delivery to User.com cannot run")
         finally:
             self._close()
