@@ -294,6 +294,18 @@ async def test_what_was_never_sent_does_not_open_a_lock() -> None:
     assert gate.passes == 0
 
 
+async def test_a_reset_goes_before_a_backlog() -> None:
+    """A response waits for its answer; and ten seconds later it would not be ours any more."""
+    post = Post(delay=0.01)
+    async with running(post, max_concurrency=1, grace=10) as runtime:
+        for n in range(100):
+            runtime.submit(said(n, f"lane{n}"))
+        await until(lambda: len(post.sent) > 2)
+        reset = runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True))
+        assert await reset.delivered(5)
+        assert len(post.sent) < 20
+
+
 async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> None:
     class Mixed(Post):
         async def send(self, envelope: Envelope, key: str | None) -> Answer:

@@ -59,7 +59,8 @@ class Lanes:
         lane = self._lanes.get(lane_id) or self._by_key.get(lane_id)
         if lane is None:
             lane = self._lanes[lane_id] = Lane(lane_id)
-            self._make_ready(lane)
+            # A response waits for a reset's answer, and after ten seconds the reset is not ours any more.
+            self._make_ready(lane, is_urgent=waiting.makes_a_user)
         elif len(lane.waiting) > lane.is_taken and lane.waiting[-1].take_in(waiting):
             return
         if key is not None:
@@ -78,8 +79,11 @@ class Lanes:
         if lane.key is not None and self._by_key.get(lane.key) is lane:
             del self._by_key[lane.key]
 
-    def _make_ready(self, lane: Lane) -> None:
-        self._ready.append(lane)
+    def _make_ready(self, lane: Lane, *, is_urgent: bool = False) -> None:
+        if is_urgent:
+            self._ready.appendleft(lane)
+        else:
+            self._ready.append(lane)
         if self._sleepers:
             self._sleepers.pop().set()
 

@@ -100,7 +100,7 @@ class Sending:
 
     def _refused(self, lane: Lane, waiting: Waiting, error: Refused, *, is_probe: bool) -> float:
         is_ours = self._gate.refused(error, is_probe=is_probe)
-        if is_ours and self._retry.is_once(waiting):
+        if is_ours and waiting.makes_a_user:
             self._books.settle(lane, Status.DROPPED, f"refused: {error}", error=error)  # the widget makes the user instead
             return 0.0
         if not is_ours or self._is_refused_alone(waiting):
@@ -135,7 +135,7 @@ class Sending:
 
     def _give_up(self, lane: Lane, waiting: Waiting, why: str) -> float:
         # What would make a user is not to be repeated by anybody, and behind a response there is nobody who would keep it.
-        is_kept = self._retry.deadline > 0 and not self._retry.is_once(waiting)
+        is_kept = self._retry.deadline > 0 and not waiting.makes_a_user
         status = Status.DEAD if is_kept else Status.DROPPED
         self._books.settle(lane, status, f"given up after {waiting.age:.0f} s: {why}")
         return 0.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..commands import Update
+from ..commands import ResetAuth, Update
 
 if TYPE_CHECKING:
     from ..envelope import Envelope
@@ -42,6 +42,11 @@ class Waiting:
     def age(self) -> float:
         """Seconds since it was said."""
         return time.time() - self.envelope.said_at
+
+    @property
+    def makes_a_user(self) -> bool:
+        """True if User.com makes a new user for it: repeated, it would make a second one."""
+        return self.envelope.may_create or isinstance(self.envelope.command, ResetAuth)
 
     def take_in(self, newer: Waiting) -> bool:
         """Take a later update of the same visitor into this one; False if that cannot be."""
