@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import time
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -18,8 +19,7 @@ import httpx
 from ..errors import Refused, Unavailable
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from ..config import UserComConfig
 
@@ -28,6 +28,8 @@ logger = logging.getLogger("usercom_asgi")
 #: Worth another try. All known clients of User.com retry 429 and 5xx; 408 and 425 mean the same (RFC 9110, RFC 8470).
 RETRIED_STATUSES = frozenset({408, 425, 429})
 _DETAIL = 500
+# A transport for one call at a time. Nobody waits for a place in it, so its own timeout for that is off.
+_ONE = httpx.Limits(max_connections=1, keepalive_expiry=30)
 _PRINTABLE = frozenset(range(0x20, 0x7F))
 _AS_WIDGET = (b"X-Requested-With", b"XMLHttpRequest")
 
@@ -40,30 +42,45 @@ _LONGEST_COMPRESSED = 64 * 1024
 
 @asynccontextmanager
 async def open_caller(config: UserComConfig) -> AsyncGenerator[Caller]:
-    """Open connections in a pool that cannot be the bottleneck.
+    """Open what calls User.com; its connections are made when they are needed, and closed at the end."""
+    tls = _tls() if config.origin.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    proxy = _proxy_for(config.origin)
 
-    httpx leaks pool slots when a request is cancelled while others wait for a slot, so nobody ever waits for one: the limit
-    is above the number of workers, and the pool's own timeout is off.
-    """
-    limits = httpx.Limits(max_connections=config.max_concurrency * 2 + 2, keepalive_expiry=30)
-    verify = _tls() if config.origin.startswith("https:") else False
-    # The transport, not the client around it: no cookies that would go from one visitor's call to the next one's, no redirects
-    # (which would lose the body), no log line a call; and a quarter of the CPU time less.
-    async with httpx.AsyncHTTPTransport(limits=limits, verify=verify, proxy=_proxy_for(config.origin)) as transport:
-        yield Caller(transport, config.origin, config.timeout)
+    def connect() -> httpx.AsyncBaseTransport:
+        return httpx.AsyncHTTPTransport(limits=_ONE, verify=tls, proxy=proxy)
+
+    caller = Caller(connect, config.origin, config.timeout)
+    try:
+        yield caller
+    finally:
+        with anyio.CancelScope(shield=True):
+            await caller.aclose()
 
 
 class Caller:
-    """Sends JSON to User.com."""
+    """Sends JSON to User.com, over as many connections as there are calls at a time.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, origin: str, timeout: float) -> None:
-        self._transport = transport
+    Each connection is a transport of httpx's with room for one, and not a place in a client's pool: that one looks at all its
+    connections at every call (with 32 of them it takes three times the CPU time of 8), and loses places when calls are cut off
+    (asgi-checklist, fact 6). And no client around it: no cookies that would go from one visitor's call to the next one's, no
+    redirects (which would lose the body), no log line a call.
+    """
+
+    def __init__(self, connect: Callable[[], httpx.AsyncBaseTransport], origin: str, timeout: float) -> None:
+        self._connect = connect
+        #: Connections that are not in use, the last used last.
+        self._idle: list[httpx.AsyncBaseTransport] = []
         self._origin = origin
         self._whole = _WHOLE * timeout
         self._extensions = {"timeout": httpx.Timeout(timeout, pool=None).as_dict()}
         self._urls: dict[str, httpx.URL] = {}
         host = urlsplit(origin).netloc.encode("ascii")
         self._headers = [(b"Host", host), (b"Accept", b"*/*"), (b"Content-Type", b"application/json"), _AS_WIDGET]
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        while self._idle:
+            await self._idle.pop().aclose()
 
     async def post(self, path: str, body: object, user_agent: str = "", *, wants_answer: bool = False) -> httpx.Response:
         """Send JSON; return the answer if it is a success, with its body if that is wanted.
@@ -95,10 +112,17 @@ class Caller:
         response: httpx.Response | None = None
         parts: list[bytes] = []
         is_whole = False
-        # Not contended, the pool does not leak a slot when this ends in the middle.
-        with anyio.move_on_after(self._whole) as scope:
-            response = await self._transport.handle_async_request(request)
-            is_whole = await _read_into(parts, response, scope)
+        transport = self._idle.pop() if self._idle else self._connect()
+        try:
+            with anyio.move_on_after(self._whole) as scope:
+                response = await transport.handle_async_request(request)
+                is_whole = await _read_into(parts, response, scope)
+        finally:
+            if is_whole:
+                self._idle.append(transport)
+            else:  # what was cut off is not used again
+                with anyio.CancelScope(shield=True):
+                    await transport.aclose()
         if response is None or (wants_answer and response.is_success and not is_whole):
             return None
         if not response.is_success or wants_answer:
