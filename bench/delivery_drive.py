@@ -1,7 +1,7 @@
 """Measures one sender, in this process: `python -m bench.delivery_drive enqueue|drain SENDER URL COUNT`; prints JSON.
 
-*Enqueue* is what a handler is held for a call, while the delivery goes on behind it. *Drain* says everything at once, tells so,
-waits for a line on its standard input, and tells what it took until then.
+*Enqueue* is what a handler is held for a call, while the delivery goes on behind it. *Drain* says everything at once, waits for a
+line on its standard input, and tells what it took until then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from bench.fault_drive import BURST, told
+from bench.fault_drive import BURST, WARMING_UP, told
 from bench.lag import Lag
 from bench.senders import SENDERS, UserCom
 
@@ -119,19 +119,24 @@ async def sayer(name: str, url: str) -> AsyncGenerator[Callable[[int], Any]]:
 
 async def drain(name: str, url: str, count: int) -> None:
     async with sayer(name, url) as say:
-        await _say(say, -BURST)
-        await asyncio.sleep(0.5)
+        for n in range(-BURST, 0):
+            await _say(say, n)
+        await asyncio.sleep(WARMING_UP)
         lag = Lag()
         began, cpu = time.perf_counter(), time.process_time()
-        for n in range(count):
-            await _say(say, n)
-            if n % BURST == BURST - 1:
-                await asyncio.sleep(0)
-        print(json.dumps({"said": time.perf_counter() - began}), flush=True)
+        saying = asyncio.create_task(_say_all(say, count))
+        print(json.dumps({"at": "saying"}), flush=True)
         await told()
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
-        print(json.dumps({"took": took, "cpu": cpu, "lag": lag.told()}), flush=True)
+        print(json.dumps({"took": took, "cpu": cpu, "lag": lag.told(), "has_said": saying.done()}), flush=True)
         await told()  # and is killed: how a flush behaves is another table's
+
+
+async def _say_all(say: Callable[[int], Any], count: int) -> None:
+    for n in range(count):
+        await _say(say, n)
+        if n % BURST == BURST - 1:
+            await asyncio.sleep(0)
 
 
 async def _say(say: Callable[[int], Any], n: int) -> None:
