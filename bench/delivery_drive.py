@@ -1,7 +1,7 @@
 """Measures one sender, in this process: `python -m bench.delivery_drive enqueue|drain SENDER URL COUNT`; prints JSON.
 
-*Enqueue* is what a handler is held for a call, while the delivery goes on behind it. *Drain* says everything at once, waits for a
-line on its standard input, and tells what it took until then.
+*Enqueue* is what a handler is held for a call, while the delivery goes on behind it. *Drain* says everything at once, waits for
+a line on its standard input, and tells what it took until then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from bench.fault_drive import BURST, WARMING_UP, told
+from bench.fault_drive import BURST, told, warm_up
 from bench.lag import Lag
 from bench.senders import SENDERS, UserCom
 
@@ -65,7 +65,11 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
     async with UserComClient(UserComConfig(base_url=url, api_key="ABC123")) as client:
         delivery = client.delivery
         assert delivery
-        envelopes = [Envelope(command=Event("said", {"n": n}), lane=f"k{n % VISITORS}", key=f"k{n % VISITORS}") for n in range(count)]
+        await timed(lambda n: delivery.submit(Envelope(command=Event("said", {"n": -1}), lane=f"k{n}", key=f"k{n}")), BURST)
+        await warm_up()
+        envelopes = [
+            Envelope(command=Event("said", {"n": n}), lane=f"k{n % VISITORS}", key=f"k{n % VISITORS}") for n in range(count)
+        ]
         found["Runtime.submit(envelope)"] = await timed(lambda n: delivery.submit(envelopes[n]), count)
         await idle(client)
         headers = [
@@ -92,13 +96,14 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
 
 
 async def idle(client: Any) -> None:
-    while client.delivery.waiting:
+    while client.delivery.waiting:  # noqa: ASYNC110  a program that watches
         await asyncio.sleep(0.01)
 
 
 async def enqueue_peer(sender: Sender, count: int) -> dict[str, dict[str, float]]:
     async with sender:
         await timed(sender.say, BURST)
+        await warm_up()
         return {sender.name: await timed(sender.say, count)}
 
 
@@ -121,7 +126,7 @@ async def drain(name: str, url: str, count: int) -> None:
     async with sayer(name, url) as say:
         for n in range(-BURST, 0):
             await _say(say, n)
-        await asyncio.sleep(WARMING_UP)
+        await warm_up()
         lag = Lag()
         began, cpu = time.perf_counter(), time.process_time()
         saying = asyncio.create_task(_say_all(say, count))

@@ -1,13 +1,14 @@
 """Says events by one sender from inside a running event loop: `python -m bench.fault_drive SENDER URL COUNT [fork]`.
 
 It prints lines of JSON, and goes on when it is told to by a line on its standard input: *ready*, (say), *said*, (flush),
-*flushing*, *done*. With `fork` the sender is made in this process, and used in its fork. Some events with numbers below zero are
-said before *ready*: what happens once in the life of a process is told apart.
+*flushing*, *done*. With `fork` the sender is made in this process, and used in its fork. Some events with numbers below zero
+are said before *ready*: what happens once in the life of a process is told apart.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -59,6 +60,16 @@ async def say_all(sender: Sender, numbers: range) -> Worst:
     return longest
 
 
+async def warm_up() -> None:
+    """Let the first events be delivered, and have the garbage collector leave alone what was imported and made until then.
+
+    A look through all of that takes it tens of milliseconds, with whoever happens to be measured.
+    """
+    await asyncio.sleep(WARMING_UP)
+    gc.collect()
+    gc.freeze()
+
+
 def tell(**said: Any) -> None:
     print(json.dumps(said), flush=True)
 
@@ -71,7 +82,7 @@ async def drive(sender: Sender, count: int) -> None:
     lag = Lag()
     async with sender:
         first = await say_all(sender, range(-BURST, 0))
-        await asyncio.sleep(WARMING_UP)
+        await warm_up()
         tell(at="ready", first=first.wall)
         await told()
         lag.reset()

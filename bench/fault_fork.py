@@ -33,7 +33,7 @@ async def main(url: str) -> None:
             os.write(writing, json.dumps(await say(client, EACH)).encode())
             os._exit(0)
         os.close(writing)
-        os.waitpid(child, 0)
+        os.waitpid(child, 0)  # noqa: ASYNC222  nothing else is to happen meanwhile
         with os.fdopen(reading) as pipe:
             told = json.loads(pipe.read())
         assert client.delivery

@@ -1,16 +1,17 @@
-"""The rows of `make faults` that are ours alone: a server that is stopped, a process that is killed, a fork of one that runs."""
+"""The rows of `make faults` that are ours alone: a server is stopped, a process is killed, or forks while it delivers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import httpx
 
 import usercom_asgi
 from bench.lag import Worst
-from bench.processes import Talker, sink, talking
+from bench.processes import SinkControl, Talker, sink, talking
 from bench.rows import Row
 from bench.senders import VISITORS
 
@@ -73,16 +74,15 @@ async def server(to: str, port: int, **environ: str) -> AsyncGenerator[Talker]:
     own = {"USERCOM_BASE_URL": to, "USERCOM_API_KEY": "ABC123", **environ}
     command = ["-m", "uvicorn", "bench.fault_app:app", "--port", str(port), "--log-level", "critical", "--no-access-log"]
     async with talking(*command, environ={**os.environ, **own}) as process:
-        await _until_listening(port, process)
+        await _until_listening(port)
         yield process
 
 
-async def _until_listening(port: int, process: Talker) -> None:
+async def _until_listening(port: int) -> None:
     for _ in range(600):
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            assert process.process.returncode is None, "the server has ended"
             await asyncio.sleep(0.05)
             continue
         writer.close()
@@ -137,9 +137,8 @@ async def kill_sqlite() -> Row:
         path = str(Path(folder, "outbox.db"))
         async with sink() as to:
             await to.misbehave(latency=LATENCY)
-            async with server(to.url, port, FAULT_SQLITE=path) as process:
-                async with load.running():
-                    process.process.kill()
+            async with server(to.url, port, FAULT_SQLITE=path) as process, load.running():
+                process.process.kill()
             accepted = len(load.accepted)
             arrived = (await to.totals())["done"]
             again = time.perf_counter()
@@ -149,15 +148,16 @@ async def kill_sqlite() -> Row:
                 process.process.send_signal(signal.SIGTERM)
                 await asyncio.wait_for(process.process.wait(), 30)
             came = await to.all()
-    note = f"{accepted} accepted, {max(0, accepted - arrived)} of them had not arrived at the kill; all had {took:.1f} s after it"
+    note = (
+        f"{accepted} accepted, {max(0, accepted - arrived)} of them had not arrived at the kill; all had {took:.1f} s after it"
+    )
     return _row(name, load, came, note=note)
 
 
-async def _until_all(load: Load, to: Any) -> None:
+async def _until_all(load: Load, to: SinkControl, within: float = 30) -> None:
     wanted = {str(n) for n in load.accepted}
-    for _ in range(300):
-        if wanted <= (await to.all())["done"].keys():
-            return
+    end = time.perf_counter() + within
+    while not wanted <= (await to.all())["done"].keys() and time.perf_counter() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
 
 
@@ -173,11 +173,44 @@ async def fork_of_a_running() -> Row:
     )
 
 
+async def kill_taskiq() -> Row:
+    """The web process goes on; its worker is killed, and another one is started."""
+    name = "usercom_asgi, TaskiqOutbox"
+    redis = shutil.which("redis-server")
+    if not (hasattr(usercom_asgi, "TaskiqOutbox") and redis and find_spec("taskiq_redis")):
+        return Row(name, note="left out: it takes a version with TaskiqOutbox, taskiq-redis, and a redis-server")
+    port, redis_port = _free_port(), _free_port()
+    load = Load(port)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        to = await stack.enter_async_context(sink())
+        await to.misbehave(latency=LATENCY)
+        options = ["--port", str(redis_port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--loglevel", "warning"]
+        await stack.enter_async_context(talking(*options, program=redis))
+        await _until_listening(redis_port)
+        url = f"redis://127.0.0.1:{redis_port}"
+        environ = {**os.environ, "USERCOM_BASE_URL": to.url, "USERCOM_API_KEY": "ABC123", "FAULT_TASKIQ": url}
+        worker = ["-m", "taskiq", "worker", "--workers", "1", "--log-level", "CRITICAL", "bench.fault_app:broker"]
+        process = await stack.enter_async_context(server(to.url, port, FAULT_TASKIQ=url))
+        async with talking(*worker, environ=environ), load.running():
+            await to.has(ACCEPTED // 4, 30)
+        accepted, arrived = len(load.accepted), (await to.totals())["done"]
+        again = time.perf_counter()
+        async with talking(*worker, environ=environ):
+            await _until_all(load, to, 90)
+            took = time.perf_counter() - again
+        process.process.send_signal(signal.SIGTERM)
+        told = await process.hear(30)
+        came = await to.all()
+    note = (
+        f"{accepted} accepted, {max(0, accepted - arrived)} of them had not arrived at the kill; all had {took:.1f} s after it"
+    )
+    return _row(name, load, came, lag=told["lag"], note=note)
+
+
 OWN: dict[str, Callable[[], Awaitable[Row]]] = {
     "fork of a process that runs": fork_of_a_running,
     "SIGTERM under load": sigterm,
     "kill -9 with SQLite": kill_sqlite,
+    "kill -9 of a taskiq worker": kill_taskiq,
 }
-
-if __name__ == "__main__":
-    print(asyncio.run(OWN[sys.argv[1]]()))

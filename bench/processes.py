@@ -46,10 +46,12 @@ class Talker:
 
 
 @asynccontextmanager
-async def talking(*arguments: str, environ: Mapping[str, str] | None = None) -> AsyncGenerator[Talker]:
-    """Run `python ARGUMENTS` for as long as the block."""
+async def talking(
+    *arguments: str, environ: Mapping[str, str] | None = None, program: str = sys.executable
+) -> AsyncGenerator[Talker]:
+    """Run `python ARGUMENTS`, or another program, for as long as the block."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=environ, limit=1 << 24,
+        program, *arguments, env=environ, limit=1 << 24,
         start_new_session=True, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

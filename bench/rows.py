@@ -29,7 +29,8 @@ class Row:
 
 
 HEAD = [
-    "", "delivered", "lost", "sent twice", "requests", "longest request (of it CPU)", "longest loop lag (of it CPU)", "flush", "",
+    "", "delivered", "lost", "sent twice", "requests", "longest request (of it CPU)", "longest loop lag (of it CPU)",
+    "flush", "",
 ]  # fmt: skip
 
 

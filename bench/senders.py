@@ -26,6 +26,8 @@ class Sender:
     """Made before there is an event loop, entered in it; leaving it is the flush."""
 
     name: ClassVar[str]
+    #: Of ours, the configuration.
+    settings: ClassVar[dict[str, Any]] = {}
     #: Can be made in one process and used in its fork.
     outlives_fork: ClassVar[bool] = True
 
@@ -67,7 +69,6 @@ class UserCom(Sender):
     """Ours, whole: the middleware with all that it does to a request."""
 
     name = "usercom_asgi"
-    settings: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, url: str) -> None:
         from usercom_asgi import UserComConfig, UserComMiddleware, get_delivery, get_visitor
@@ -111,7 +112,7 @@ class PostHog(Sender):
     name = "posthog"
 
     def __init__(self, url: str) -> None:
-        from posthog import Posthog  # type: ignore[import-not-found]
+        from posthog import Posthog
 
         super().__init__(url)
         self._client: Any = Posthog("phc_bench", host=url)
@@ -125,7 +126,7 @@ class PostHogAsync(Sender):
     name = "posthog, async"
 
     def __init__(self, url: str) -> None:
-        from posthog.async_client import AsyncPosthog  # type: ignore[import-not-found]
+        from posthog.async_client import AsyncPosthog
 
         super().__init__(url)
         self._client: Any = AsyncPosthog("phc_bench", host=url)
@@ -141,7 +142,7 @@ class Segment(Sender):
     name = "segment"
 
     def __init__(self, url: str) -> None:
-        from segment.analytics.client import Client  # type: ignore[import-not-found]
+        from segment.analytics.client import Client
 
         super().__init__(url)
         self._client: Any = Client("bench", host=url)
@@ -155,12 +156,7 @@ class Snowplow(Sender):
     name = "snowplow, AsyncEmitter"
 
     def __init__(self, url: str) -> None:
-        from snowplow_tracker import (  # type: ignore[import-not-found]
-            AsyncEmitter,
-            SelfDescribing,
-            SelfDescribingJson,
-            Tracker,
-        )
+        from snowplow_tracker import AsyncEmitter, SelfDescribing, SelfDescribingJson, Tracker
 
         super().__init__(url)
         self._emitter: Any = AsyncEmitter(url)
@@ -183,8 +179,8 @@ class Sentry(Sender):
             self._open()
 
     def _open(self) -> None:
-        import sentry_sdk  # type: ignore[import-not-found]
-        from sentry_sdk.integrations.asyncio import AsyncioIntegration  # type: ignore[import-not-found]
+        import sentry_sdk
+        from sentry_sdk.integrations.asyncio import AsyncioIntegration
 
         experiments: dict[str, Any] = {"transport_compression_algo": "gzip"}
         if self.is_async:

@@ -3,8 +3,8 @@
 `python -m bench.sink` prints its port as a line of JSON, and then answers each line of JSON on its standard input with one:
 `{"plan": {...}}` makes it misbehave so from now on, `{"tell": "totals"}` and `{"tell": "all"}` ask what has come.
 
-An event says its number as `"n": 17`, somewhere in JSON, or in JSON inside of JSON: in a body as it is, or gzipped; in Segment's,
-PostHog's and Snowplow's batches, in the lines of Sentry's envelopes, and in what our widget API sends.
+An event says its number as `"n": 17`, somewhere in JSON, or in JSON inside of JSON: in a body as it is, or gzipped; in
+Segment's, PostHog's and Snowplow's batches, in the lines of Sentry's envelopes, and in what our widget API sends.
 """
 
 from __future__ import annotations

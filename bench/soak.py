@@ -1,8 +1,8 @@
 """`make soak`: an hour of traffic in two minutes, and whether memory stays flat.
 
-A Starlette shop inside the middleware is visited by many browsers, which keep their cookies: they look at pages, put things into
-carts, buy, log in and log out, leave for good, and new ones come. User.com (bench/sink.py, in a process of its own) is there,
-slow, gone, too busy, failing, and there again. After each tenth memory is measured: Python's own (tracemalloc), and the
+A Starlette shop inside the middleware is visited by many browsers, which keep their cookies: they look at pages, put things
+into carts, buy, log in and log out, leave for good, and new ones come. User.com (bench/sink.py, in a process of its own) is
+there, slow, gone, too busy, failing, and there again. After each tenth memory is measured: Python's own (tracemalloc), and the
 process's. It ends with 1 if memory grows in the second half by more than 5 % and 2 MB, between two moments at which nothing
 waits; or if what was accepted is not what was delivered, dropped, buried, or waits.
 
@@ -83,7 +83,7 @@ async def drive(shop: Shop, browsers: Browsers, seconds: float, a_second: float)
 async def settled(shop: Shop, within: float) -> None:
     """Wait until nothing waits any more."""
     end = time.perf_counter() + within
-    while shop.stats.waiting and time.perf_counter() < end:
+    while shop.stats.waiting and time.perf_counter() < end:  # noqa: ASYNC110  a program that watches
         await asyncio.sleep(0.05)
 
 
@@ -99,7 +99,9 @@ async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:
     missing = 0
     async with living(shop.app) as shop.state:
         await drive(shop, browsers, min(5.0, seconds / 10), a_second)  # what is loaded once, is
-        print("| tenth | User.com is | requests | longest | accepted | delivered | dropped | dead | waiting | Python | process |")
+        print(
+            "| tenth | User.com is | requests | longest | accepted | delivered | dropped | dead | waiting | Python | process |"
+        )
         print("|---:|---|" + "---:|" * 9)
         for tenth, (words, plan) in enumerate(WEATHER, 1):
             if "down" in plan:

@@ -72,9 +72,7 @@ class Shop:
         ]  # fmt: skip
         #: Why commands were given up, and how many.
         self.losses: Counter[str] = Counter()
-        self.app = UserComMiddleware(
-            Starlette(routes=routes), config, identify=who, on_dropped=self._lose, on_dead=self._lose
-        )
+        self.app = UserComMiddleware(Starlette(routes=routes), config, identify=who, on_dropped=self._lose, on_dead=self._lose)
 
     def _lose(self, outcome: Outcome) -> None:
         # Ages and counts are cut off, so that what is kept here stays small.
