@@ -14,10 +14,10 @@ import pytest
 
 pytest.importorskip("bench.sink", reason="the benchmarks are not in the source distribution")
 
-from bench import faults, soak  # noqa: E402
-from bench.processes import SinkControl, sink  # noqa: E402
-from bench.senders import UserCom  # noqa: E402
-from bench.sink import numbers_in  # noqa: E402
+from bench import faults, soak
+from bench.processes import SinkControl, sink
+from bench.senders import UserCom
+from bench.sink import numbers_in
 
 
 @pytest.fixture
