@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,7 @@ FAULTS: dict[str, Fault] = {
     "no fault": Fault(10),
     "503 three times": Fault(10, {"status": 503, "times": 3}),
     "429 with Retry-After: 2": Fault(10, {"status": 429, "retry_after": "2", "seconds": 2}, remark="to all in the first 2 s"),
-    "401": Fault(5, {"status": 401}, remark="always; nothing can be delivered"),
+    "401": Fault(3, {"status": 401}, remark="always; nothing can be delivered"),
     "connection dropped after send": Fault(
         10, {"drop": True, "times": 3}, remark="three times; what was dropped does not count as delivered"
     ),
@@ -80,9 +81,11 @@ async def run(name: str, fault: Fault) -> Row:
 
 
 async def _measure(name: str, fault: Fault, driver: Talker, to: SinkControl) -> Row:
+    began = time.monotonic()
     await driver.say("say")
     said = await driver.hear()
-    await to.has(0 if name == BASELINE else COUNT, within=fault.lives)
+    has_all = await to.has(0 if name == BASELINE else COUNT, within=fault.lives)
+    arrived = time.monotonic() - began if has_all else None
     await driver.say("flush")
     told = await driver.hear()
     flush: float | None = None
@@ -98,6 +101,7 @@ async def _measure(name: str, fault: Fault, driver: Talker, to: SinkControl) -> 
         lost=0 if name == BASELINE else COUNT - len(came["done"]),
         twice=sum(times > 1 for times in came["read"].values()),
         requests=came["requests"],
+        arrived=arrived,
         request=said["request"],
         lag=told["lag"],
         flush="never" if flush is None else f"{flush:.2f} s",

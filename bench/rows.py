@@ -15,6 +15,8 @@ class Row:
     #: Events that were read more than once by somebody who did not refuse them.
     twice: int = 0
     requests: int = 0
+    #: Seconds until all had arrived; None if they had not when the process was shut down.
+    arrived: float | None = None
     #: The longest request, and the longest lag of the event loop: in seconds on the clock, and in those of CPU time.
     request: list[float] | None = None
     lag: list[float] | None = None
@@ -23,14 +25,15 @@ class Row:
 
     def cells(self) -> list[str]:
         if self.delivered is None:
-            return [self.name, *["–"] * 7, self.note]
+            return [self.name, *["–"] * 8, self.note]
         counts = [f"{count:,}" for count in (self.delivered, self.lost, self.twice, self.requests)]
-        return [self.name, *counts, _ms(self.request), _ms(self.lag), self.flush or "–", self.note]
+        arrived = "–" if self.arrived is None else f"{self.arrived:.1f} s"
+        return [self.name, *counts, arrived, _ms(self.request), _ms(self.lag), self.flush or "–", self.note]
 
 
 HEAD = [
-    "", "delivered", "lost", "sent twice", "requests", "longest request (of it CPU)", "longest loop lag (of it CPU)",
-    "flush", "",
+    "", "delivered", "lost", "sent twice", "requests", "all had arrived after", "longest request (of it CPU)",
+    "longest loop lag (of it CPU)", "flush", "",
 ]  # fmt: skip
 
 
