@@ -148,10 +148,8 @@ async def kill_sqlite() -> Row:
                 process.process.send_signal(signal.SIGTERM)
                 await asyncio.wait_for(process.process.wait(), 30)
             came = await to.all()
-    note = (
-        f"{accepted} accepted, {max(0, accepted - arrived)} of them had not arrived at the kill; all had {took:.1f} s after it"
-    )
-    return _row(name, load, came, note=note)
+    note = f"{accepted} accepted, {max(0, accepted - arrived)} of them had not arrived at the kill; seconds are since then"
+    return _row(name, load, came, arrived=took, note=note)
 
 
 async def _until_all(load: Load, to: SinkControl, within: float = 30) -> None:
@@ -202,10 +200,8 @@ async def kill_taskiq() -> Row:
         process.process.send_signal(signal.SIGTERM)
         told = await process.hear(30)
         came = await to.all()
-    note = (
-        f"{accepted} accepted, {max(0, accepted - arrived)} of them had not arrived at the kill; all had {took:.1f} s after it"
-    )
-    return _row(name, load, came, lag=told["lag"], note=note)
+    note = f"{accepted} accepted, {max(0, accepted - arrived)} of them had not arrived at the kill; seconds are since then"
+    return _row(name, load, came, arrived=took, lag=told["lag"], note=note)
 
 
 OWN: dict[str, Callable[[], Awaitable[Row]]] = {
