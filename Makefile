@@ -2,6 +2,9 @@
 #
 #   make demo                     the shop beside a local User.com: two addresses to open
 #   make test                     every check: ruff, mypy, pyright, pytest
+#   make bench                    what a request, a page and a delivery cost, beside others
+#   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
+#   make soak                     an hour of traffic in two minutes, and whether memory stays flat
 #   make demo PYTHON=python3.13   which Python to make .venv with
 
 PYTHON ?= python3
@@ -15,7 +18,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench faults soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -32,6 +35,13 @@ lint: $(VENV)/dev.installed
 bench: $(VENV)/bench.installed
 	$(RUN) -m bench
 	$(RUN) -m bench.pages
+	$(RUN) -m bench.delivery
+
+faults: $(VENV)/bench.installed
+	$(RUN) -m bench.faults
+
+soak: $(VENV)/dev.installed
+	$(RUN) -m bench.soak
 
 clean:
 	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis

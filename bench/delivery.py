@@ -1,0 +1,85 @@
+"""`make bench`, its third part: what a call costs a handler, and what 5,000 events cost the process that delivers them.
+
+Ours beside its peers, each in a process of its own; they send to bench/sink.py, in another one. The peers are in the
+dependency group `bench`; those that are not there are left out. PostHog, Segment and Snowplow send many events in a request,
+which User.com has no call for: what it costs to deliver is compared with those who, like us, make one request an event.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+
+from bench.processes import Gone, sink, talking
+
+ENQUEUED, DRAINED = 2_000, 5_000
+LATENCY = 0.02
+#: Who takes longer is stopped there, and measured by what he has done until then.
+LONGEST = 60.0
+
+CALLED = ("usercom_asgi", "snowplow, AsyncEmitter", "segment", "posthog", "posthog, async", "sentry, thread", "sentry, async")
+DRAINING = (
+    "usercom_asgi",
+    "usercom_asgi, max_concurrency=32",
+    "sentry, thread",
+    "sentry, async",
+    "a task per event, httpx",
+    "says nothing",
+)
+
+
+async def enqueue(name: str, count: int) -> dict[str, dict[str, float]]:
+    async with sink() as to, talking("-m", "bench.delivery_drive", "enqueue", name, to.url, str(count)) as driver:
+        found: dict[str, dict[str, float]] = await driver.hear(LONGEST)
+        return found
+
+
+async def drain(name: str, count: int) -> dict[str, Any]:
+    async with sink() as to:
+        await to.misbehave(latency=LATENCY)
+        async with talking("-m", "bench.delivery_drive", "drain", name, to.url, str(count)) as driver:
+            await driver.hear()
+            await to.has(0 if name == "says nothing" else count, LONGEST)
+            done = (await to.totals())["done"]
+            return {"done": done, **await driver.ask("tell")}
+
+
+async def print_enqueue(count: int) -> None:
+    print(f"\n### Microseconds a call, of {count:,}, 10 every 5 ms\n\n| | median | p99 |\n|---|---:|---:|")
+    for name in CALLED:
+        try:
+            for what, spans in (await enqueue(name, count)).items():
+                print(f"| {what} | {spans['median']:,.1f} | {spans['p99']:,.0f} |", flush=True)
+        except (Gone, TimeoutError) as error:
+            print(f"| {name} | – | left out: {error} |")
+
+
+async def print_drain(count: int) -> None:
+    print(f"\n### {count:,} events, one request each, {LATENCY * 1e3:.0f} ms a request\n")
+    print("| | delivered | a second | CPU µs an event | 99.9 % of loop lags below | worst | of it CPU |")
+    print("|---|" + "---:|" * 6)
+    for name in DRAINING:
+        try:
+            found = await drain(name, count)
+        except (Gone, TimeoutError) as error:
+            print(f"| {name} | – | – | – | – | – | left out: {error} |")
+            continue
+        done, lags = found["done"], [f"{lag * 1e3:,.1f} ms" for lag in (found["lag"][2], *found["lag"][:2])]
+        each = f"{found['cpu'] / done * 1e6:,.0f}" if done else "–"
+        rate = f"{done / found['took']:,.0f}"
+        print(f"| {name} | {done:,} | {rate} | {each} | {' | '.join(lags)} |", flush=True)
+
+
+async def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.delivery")
+    parser.add_argument("--events", type=int, default=DRAINED, help="how many are drained")
+    asked = parser.parse_args(arguments)
+    print(f"\nPython {sys.version.split()[0]}")
+    await print_enqueue(min(ENQUEUED, asked.events))
+    await print_drain(asked.events)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

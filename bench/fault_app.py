@@ -1,0 +1,73 @@
+"""A small application for a server in a process of its own: `GET /17` says event number 17, and answers 200 if it is accepted.
+
+Configured from the environment, as in a deployment; `FAULT_SQLITE` and `FAULT_TASKIQ` name an outbox. At the end of the
+lifespan it prints a line of JSON: the statistics, and the longest loop lag.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+import usercom_asgi
+from bench.lag import Lag
+from usercom_asgi import Status, UserComConfig, UserComMiddleware, get_delivery, get_visitor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.types import Message, Receive, Scope, Send
+
+seen: dict[str, Any] = {}
+
+
+async def say(request: Request) -> Response:
+    if "delivery" not in seen:
+        seen["lag"].reset()  # what a start imports is not what requests wait for
+    seen["delivery"] = get_delivery(request)
+    receipt = await get_visitor(request).event("said", n=int(request.path_params["n"]))
+    return Response(status_code=200 if receipt.status in (Status.ACCEPTED, Status.DELIVERED) else 503)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    seen["lag"] = Lag()
+    yield
+
+
+def outbox() -> Any:
+    # By their names, since a version without them is to be measured as well.
+    if path := os.environ.get("FAULT_SQLITE"):
+        return getattr(usercom_asgi, "SqliteOutbox")(path)  # noqa: B009
+    if url := os.environ.get("FAULT_TASKIQ"):
+        stream: Any = import_module("taskiq_redis").RedisStreamBroker
+        made = getattr(usercom_asgi, "TaskiqOutbox")  # noqa: B009
+        config, deadline = UserComConfig.from_env(timeout=0.5), 1.5  # short, so that a dead worker's tasks are soon another's
+        idle = made.claim_timeout(config, deadline)
+        return made(stream(url, idle_timeout=idle, xread_block=200), config, task_deadline=deadline)
+    return None
+
+
+box = outbox()
+#: What `taskiq worker bench.fault_app:broker` looks for.
+broker = getattr(box, "broker", None)
+site = UserComMiddleware(Starlette(routes=[Route("/{n:int}", say)], lifespan=lifespan), outbox=box)
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def told(message: Message) -> None:
+        if message["type"] == "lifespan.shutdown.complete" and "delivery" in seen:
+            stats = seen["delivery"].stats
+            kinds = ("accepted", "adopted", "delivered", "dropped", "dead", "left", "waiting")
+            print(json.dumps({"lag": seen["lag"].told(), **{kind: getattr(stats, kind) for kind in kinds}}), flush=True)
+        await send(message)
+
+    await site(scope, receive, told if scope["type"] == "lifespan" else send)

@@ -1,0 +1,139 @@
+"""The benchmarks' own tools: the sink counts and misbehaves as told, and a row comes out of it. Without the peers."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+pytest.importorskip("bench.sink", reason="the benchmarks are not in the source distribution")
+
+from bench import faults, soak
+from bench.processes import SinkControl, sink
+from bench.rows import HEAD
+from bench.senders import UserCom
+from bench.sink import numbers_in
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The programs are asyncio's."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def asking(**plan: object) -> AsyncIterator[tuple[SinkControl, httpx.AsyncClient]]:
+    async with sink() as to, httpx.AsyncClient(base_url=to.url, trust_env=False, timeout=5) as client:
+        await to.misbehave(**plan)
+        yield to, client
+
+
+@pytest.mark.parametrize(
+    ("body", "numbers"),
+    [
+        ({"event": "said", "user_key": "k1", "data": json.dumps({"n": 7})}, [7]),
+        ({"batch": [{"properties": {"n": 1}}, {"properties": {"n": 2}}, {"properties": {"n": 2}}]}, [1, 2, 2]),
+        ({"data": [{"e": "ue", "ue_pr": json.dumps({"data": {"schema": "iglu:x", "data": {"n": 3}}})}]}, [3]),
+        ({"n": "7", "data": "{not JSON", "other": True}, []),
+        ({"n": True}, []),
+        ({"n": -1}, []),
+    ],
+    ids=["ours", "segment and posthog", "snowplow", "none", "a bool", "below zero"],
+)
+def test_numbers_are_found(body: object, numbers: list[int]) -> None:
+    assert list(numbers_in(json.dumps(body).encode())) == numbers
+
+
+def test_numbers_are_found_in_an_envelope() -> None:
+    lines = [{"event_id": "x"}, {"type": "event", "length": 20}, {"message": "said", "extra": {"n": 5}}]
+    assert list(numbers_in(b"\n".join(json.dumps(line).encode() for line in lines))) == [5]
+
+
+async def test_what_arrives_is_counted() -> None:
+    async with asking() as (to, client):
+        await client.post("/api/event/", json={"data": '{"n": 1}'})
+        await client.post("/batch/", content=gzip.compress(b'{"n": 2}'), headers={"content-encoding": "gzip"})
+        await client.post("/batch/", json={"n": 2})
+        answer = await client.post("/api/v2/user-chatping/", json={"userKey": "abc"})
+        came = await to.all()
+    assert answer.json() == {"user": {"key": "abc"}}
+    assert (came["requests"], came["refused"], came["read"], came["done"]) == (4, 0, {"1": 1, "2": 2}, {"1": 1, "2": 2})
+
+
+async def test_it_refuses_so_many_times() -> None:
+    async with asking(status=429, retry_after="2", times=2) as (to, client):
+        answers = [await client.post("/", json={"n": n}) for n in range(3)]
+        came = await to.all()
+    assert [each.status_code for each in answers] == [429, 429, 200]
+    assert answers[0].headers["retry-after"] == "2"
+    assert (came["refused"], came["read"]) == (2, {"2": 1})
+
+
+async def test_it_refuses_for_so_long() -> None:
+    async with asking(status=503, seconds=0.2) as (_, client):
+        assert (await client.post("/")).status_code == 503
+        await asyncio.sleep(0.25)
+        assert (await client.post("/")).status_code == 200
+
+
+async def test_it_hangs_up() -> None:
+    async with asking(drop=True, times=1) as (to, client):
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post("/", json={"n": 1})
+        await client.post("/", json={"n": 1})
+        came = await to.all()
+    assert (came["read"], came["done"]) == ({"1": 2}, {"1": 1})
+
+
+async def test_it_is_slow() -> None:
+    async with asking(latency=0.2, drip=0.002) as (_, client):
+        began = time.perf_counter()
+        assert (await client.post("/", json={})).json() == {"status": 1}
+        assert time.perf_counter() - began > 0.3
+
+
+async def test_it_does_not_listen() -> None:
+    async with asking() as (to, client):
+        await client.post("/", json={"n": 1})
+        await to.misbehave(down=0.5)
+        with pytest.raises(httpx.TransportError):
+            await client.post("/", json={"n": 2})
+        await asyncio.sleep(1)
+        await client.post("/", json={"n": 3})
+        assert (await to.all())["done"] == {"1": 1, "3": 1}
+
+
+async def test_a_row_of_ours() -> None:
+    row = await faults.run(UserCom.name, faults.FAULTS["503 three times"])
+    assert (row.delivered, row.lost, row.twice) == (faults.COUNT, 0, 0)
+    assert row.requests > faults.COUNT
+    assert row.request
+    assert row.lag
+    assert "250 delivered" in row.note or "260 delivered" in row.note
+    assert row.arrived
+    assert len(row.cells()) == len(HEAD)
+
+
+def memory(python: int) -> soak.Memory:
+    made = object.__new__(soak.Memory)
+    made.python = made.process = python
+    return made
+
+
+@pytest.mark.parametrize(
+    ("samples", "flat"),
+    [
+        ({5: 20_000_000, 10: 21_000_000}, True),
+        ({5: 20_000_000, 10: 23_000_000}, False),
+        ({5: 100_000_000, 10: 104_000_000}, True),
+        ({3: 20_000_000}, False),
+    ],
+)
+def test_growth_is_found(samples: dict[int, int], flat: bool) -> None:
+    assert soak.is_flat({tenth: memory(size) for tenth, size in samples.items()}) is flat
