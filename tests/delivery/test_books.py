@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -249,6 +253,34 @@ async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: User
     assert said_by_child.startswith("dropped: this process is a fork")
     assert said_by_child.endswith("; 1")
     assert post.sent == []
+
+
+def test_a_middleware_that_was_made_before_a_fork_delivers_in_the_child(usercom: UserCom) -> None:
+    """As `gunicorn --preload` does: imported and made in the master, served in its children."""
+    code = (
+        "import os, sys, anyio\n"
+        "from driver import call, lifespan\n"
+        "from usercom_asgi import UserComConfig, UserComMiddleware\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'http':\n"
+        "        await scope['state']['usercom'].event('said', n=os.getpid())\n"
+        "        await send({'type': 'http.response.start', 'status': 204, 'headers': []})\n"
+        "        await send({'type': 'http.response.body'})\n"
+        "middleware = UserComMiddleware(app, UserComConfig(base_url=sys.argv[1], api_key='ABC123'))\n"
+        "async def live():\n"
+        "    async with lifespan(middleware) as state:\n"
+        "        for _ in range(5):\n"
+        "            await call(middleware, headers={'cookie': '__ca__chat=' + sys.argv[2]}, state=dict(state))\n"
+        "for _ in range(2):\n"
+        "    if not os.fork():\n"
+        "        anyio.run(live)\n"
+        "        os._exit(0)\n"
+        "print(sorted(os.wait()[1] for _ in range(2)))\n"
+    )
+    command = [sys.executable, "-c", code, usercom.url, usercom.new_user()]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[0, 0]\n", done.stderr
+    assert sorted(Counter(each.data["n"] for each in usercom.store.events).values()) == [5, 5]
 
 
 def test_several_event_loops_serve_one_application(usercom: UserCom, anyio_backend: str) -> None:

@@ -364,6 +364,14 @@ async def test_no_such_folder(tmp_path: Path) -> None:
     assert "no such file or folder" in str(raised.value.exceptions[0])
 
 
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="there is no /sys, where nobody may make files")
+async def test_a_place_that_nobody_may_write_to() -> None:
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with running(Post(), Path("/sys/usercom.db")):
+            pass
+    assert "cannot be written by this process" in str(raised.value.exceptions[0])
+
+
 async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
     async with running(down(), path, RetryPolicy(first=60), grace=0) as runtime:
         await stored(*(runtime.submit(said(n, "x" * 200)) for n in range(300)))
