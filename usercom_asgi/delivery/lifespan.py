@@ -46,8 +46,21 @@ async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send,
 
 async def run_until_drained(runtime: Runtime, *, task_status: TaskStatus[None]) -> None:
     """Run a delivery whose end is its drain, and no cancellation: what was said is still delivered, within the grace."""
-    with anyio.CancelScope(shield=True):
-        await runtime.run(task_status=task_status)
+    with anyio.CancelScope() as scope:
+        await runtime.run(task_status=_Shielding(scope, task_status))
+
+
+class _Shielding:
+    """Shields a scope from the moment on at which its task has started: before that it may be cancelled."""
+
+    def __init__(self, scope: anyio.CancelScope, task_status: TaskStatus[None]) -> None:
+        self._scope = scope
+        self._task_status = task_status
+
+    def started(self, value: None = None) -> None:
+        """See anyio's ``TaskStatus``."""
+        self._scope.shield = True
+        self._task_status.started(value)
 
 
 class _Conversation:
