@@ -11,7 +11,6 @@ from .attributes import clean_attributes
 from .commands import ResetAuth
 from .config import UserComConfig
 from .context import PageContext
-from .delivery.lifespan import run_until_drained
 from .delivery.runtime import Runtime
 from .envelope import LONGEST_COMMIT, Envelope, lane_of
 from .errors import InvalidCommand
@@ -79,8 +78,7 @@ class UserComClient:
         runtime = Runtime(lambda: open_sender(self.config), self.config, outbox=self._outbox, listeners=self._listeners)
         async with AsyncExitStack() as stack:  # cancelled while it enters, it leaves as well
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.push_async_callback(runtime.drain)  # without it, the delivery does not end
-            await tasks.start(run_until_drained, runtime)
+            await tasks.start(runtime.run)
             self._runtime, self._entered = runtime, stack.pop_all()
         return self
 
@@ -90,6 +88,7 @@ class UserComClient:
         runtime, entered = self._runtime, self._entered
         self._runtime = self._entered = None
         if runtime is not None and entered is not None:
+            await runtime.drain()
             await entered.aclose()  # without the block's error, which the group would wrap
 
     @property

@@ -397,18 +397,6 @@ async def test_a_hook_that_speaks_when_too_much_is_said_is_not_told_of_itself() 
         assert runtime.stats.turned_away == 2
 
 
-async def test_a_client_whose_block_is_cancelled_delivers_all_the_same(usercom: UserCom) -> None:
-    key = usercom.new_user()
-    usercom.faults.latency(0.05)
-    with anyio.CancelScope() as scope:
-        async with UserComClient(usercom.config()) as client:
-            for n in range(5):
-                await client.send(Event("said", {"n": n}), key=key)
-            scope.cancel()
-            await anyio.sleep(5)
-    assert len(usercom.store.events) == 5
-
-
 # The wire.
 
 

@@ -14,7 +14,7 @@ import anyio
 from ..errors import OutboxError
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup, TaskStatus
+    from anyio.abc import TaskGroup
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .runtime import Runtime
@@ -42,25 +42,6 @@ async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send,
             tasks.cancel_scope.cancel()
     if error is not None:
         raise error
-
-
-async def run_until_drained(runtime: Runtime, *, task_status: TaskStatus[None]) -> None:
-    """Run a delivery whose end is its drain, and no cancellation: what was said is still delivered, within the grace."""
-    with anyio.CancelScope() as scope:
-        await runtime.run(task_status=_Shielding(scope, task_status))
-
-
-class _Shielding:
-    """Shields a scope from the moment on at which its task has started: before that it may be cancelled."""
-
-    def __init__(self, scope: anyio.CancelScope, task_status: TaskStatus[None]) -> None:
-        self._scope = scope
-        self._task_status = task_status
-
-    def started(self, value: None = None) -> None:
-        """See anyio's ``TaskStatus``."""
-        self._scope.shield = True
-        self._task_status.started(value)
 
 
 class _Conversation:
@@ -108,7 +89,7 @@ class _Conversation:
 
     async def _start(self) -> None:
         try:
-            await self._tasks.start(run_until_drained, self._runtime)
+            await self._tasks.start(self._runtime.run)
         except OutboxError as error:
             # Configured to be an error at start, and the server should show what is wrong in one clear line.
             self._has_failed = True
