@@ -19,7 +19,7 @@ import httpx
 from ..errors import Refused, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from ..config import UserComConfig
 
@@ -55,6 +55,21 @@ async def open_caller(config: UserComConfig) -> AsyncGenerator[Caller]:
     finally:
         with anyio.CancelScope(shield=True):
             await caller.aclose()
+
+
+class _Content(httpx.AsyncByteStream):
+    """A request's body in one piece. Not httpx's own, a generator, of which trio complains where a call is cut off in it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._parts = [content]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            raise StopAsyncIteration
+        return self._parts.pop()
 
 
 class Caller:
@@ -108,7 +123,7 @@ class Caller:
         if agent := bytes(byte for byte in user_agent.encode("ascii", "ignore") if byte in _PRINTABLE).strip():
             headers.append((b"User-Agent", agent))
         url = self._urls.get(path) or self._urls.setdefault(path, httpx.URL(self._origin + path))
-        request = httpx.Request("POST", url, headers=headers, content=content, extensions=self._extensions)
+        request = httpx.Request("POST", url, headers=headers, stream=_Content(content), extensions=self._extensions)
         response: httpx.Response | None = None
         parts: list[bytes] = []
         is_whole = False
