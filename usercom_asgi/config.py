@@ -123,6 +123,11 @@ class UserComConfig:
         _check_number("max_waiting", self.max_waiting, least=1, whole=True)
         _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
 
+    @property
+    def longest_call(self) -> float:
+        """Seconds that one call may take in all its phases together: an answer that comes in drips is none."""
+        return 3 * self.timeout
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> UserComConfig:
         """Read ``USERCOM_APP``, ``USERCOM_API_KEY``, ``USERCOM_REST_TOKEN``, ``USERCOM_SECRET_KEYS`` and the like.

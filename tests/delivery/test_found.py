@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import httpx
+import httpcore
 import pytest
 from conftest import CONFIG, UserCom
 from driver import until
@@ -33,7 +33,8 @@ from usercom_asgi import (
     UserComClient,
     UserComConfig,
 )
-from usercom_asgi.api.http import _proxy_for, _with_body, open_caller
+from usercom_asgi.api.connections import proxy_for
+from usercom_asgi.api.http import _with_body, open_caller
 from usercom_asgi.cli import main
 from usercom_asgi.context import PageContext
 from usercom_asgi.delivery import sqlite_file
@@ -404,7 +405,7 @@ async def test_a_hook_that_speaks_when_too_much_is_said_is_not_told_of_itself() 
 def test_a_proxy_without_a_scheme_is_one(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", value)
     monkeypatch.delenv("no_proxy", raising=False)
-    proxy = _proxy_for("https://acme.user.com")
+    proxy = proxy_for("https://acme.user.com")
     assert proxy is not None
     assert str(proxy.url) == "http://proxy.corp:3128"
 
@@ -429,11 +430,11 @@ async def test_a_client_s_page_may_name_any_browser(agent: str, usercom: UserCom
 
 
 def test_an_answer_that_is_compressed_without_having_been_asked_for() -> None:
-    headers = {"content-encoding": "gzip"}
+    headers = [("Content-Encoding", "gzip")]
     sound = gzip.compress(b'{"a": 1}')
-    assert _with_body(httpx.Response(200, headers=headers, stream=None), sound).json() == {"a": 1}
+    assert _with_body(httpcore.Response(200, headers=headers), sound).json() == {"a": 1}
     for body in (b"\x1f\x8bnonsense", gzip.compress(os.urandom(70_000))):
-        answer = _with_body(httpx.Response(400, headers=headers, stream=None), body)
+        answer = _with_body(httpcore.Response(400, headers=headers), body)
         assert (answer.status_code, answer.content) == (400, b"")
 
 

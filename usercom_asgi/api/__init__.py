@@ -1,1 +1,1 @@
-"""Speaks User.com's HTTP; the only code that imports httpx."""
+"""Speaks User.com's HTTP; the only code that imports httpx and httpcore."""

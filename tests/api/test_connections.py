@@ -1,0 +1,161 @@
+"""The connections to User.com: TLS, proxies, and those that have ended while nobody used them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import ByteStream, Listener, SocketAttribute
+from anyio.streams.tls import TLSListener
+from serving import certificate
+
+from usercom_asgi import Unavailable, UserComConfig
+from usercom_asgi.api.connections import tls_context
+from usercom_asgi.api.http import open_caller
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n" + b'{"a": 1}'
+
+
+async def read_head(stream: ByteStream) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await stream.receive()
+    return data
+
+
+class Server:
+    """Answers on a loopback socket; ``heads`` is what it was asked, ``connections`` how often somebody came."""
+
+    def __init__(self, *, answers: int = 1000) -> None:
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self._answers = answers
+
+    async def serve(self, stream: ByteStream) -> None:
+        self.connections += 1
+        try:
+            async with stream:
+                for _ in range(self._answers):
+                    self.heads.append(await read_head(stream))
+                    await stream.send(ANSWER)
+        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError):
+            pass
+
+    async def tunnel(self, stream: ByteStream) -> None:
+        """Be a proxy: connect to whom they ask for, and pass everything on."""
+        self.connections += 1
+        head = await read_head(stream)
+        self.heads.append(head)
+        host, _, port = head.split()[1].decode().partition(":")
+        other = await anyio.connect_tcp(host, int(port))
+        await stream.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        async with stream, other, anyio.create_task_group() as tasks:
+            tasks.start_soon(_pass_on, stream, other, tasks.cancel_scope)
+            tasks.start_soon(_pass_on, other, stream, tasks.cancel_scope)
+
+
+async def _pass_on(source: ByteStream, target: ByteStream, scope: anyio.CancelScope) -> None:
+    try:
+        async for data in source:
+            await target.send(data)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        pass
+    scope.cancel()
+
+
+@asynccontextmanager
+async def listening(serve: Callable[[ByteStream], Awaitable[None]], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve connections so; yields the port."""
+    tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = tcp.extra(SocketAttribute.local_port)
+    listener: Listener[Any] = TLSListener(tcp, tls, standard_compatible=False) if tls else tcp
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        yield port
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
+    """What a server needs whose certificate this process trusts."""
+    cert_file, key_file = certificate(tmp_path, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+    monkeypatch.setenv("SSL_CERT_FILE", cert_file)
+    tls_context.cache_clear()
+    yield context
+    tls_context.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def config(origin: str) -> UserComConfig:
+    return UserComConfig(base_url=origin, api_key="ABC123", timeout=5)
+
+
+async def testtls_context(tls: ssl.SSLContext) -> None:
+    server = Server()
+    async with listening(server.serve, tls) as port, open_caller(config(f"https://localhost:{port}")) as caller:
+        for _ in range(3):
+            assert (await caller.post("/x", {}, wants_answer=True)).json() == {"a": 1}
+    assert server.connections == 1
+    assert b"\r\nHost: localhost:%d\r\n" % port in server.heads[0]
+
+
+async def test_a_certificate_that_nobody_trusts(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    server = Server()
+    async with listening(server.serve, tls) as port, open_caller(config(f"https://localhost:{port}")) as caller:
+        with pytest.raises(Unavailable) as raised:
+            await caller.post("/x", {})
+        assert raised.value.untouched
+    assert server.heads == []
+
+
+async def testtls_context_through_a_proxy(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, proxy = Server(), Server()
+    async with listening(server.serve, tls) as port, listening(proxy.tunnel) as proxy_port:
+        monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{proxy_port}")
+        async with open_caller(config(f"https://localhost:{port}")) as caller:
+            for _ in range(3):
+                assert (await caller.post("/x", {}, wants_answer=True)).json() == {"a": 1}
+    assert len(server.heads) == 3
+    assert proxy.connections == 1
+    assert proxy.heads[0].startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % port)
+    assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.heads[0]
+    assert all(b"secret" not in head.lower() for head in server.heads)
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
+    """It would cost a command that is sent once, a reset, its one try."""
+    server = Server(answers=1)
+    async with listening(server.serve) as port, open_caller(config(f"http://127.0.0.1:{port}")) as caller:
+        for _ in range(5):
+            assert (await caller.post("/x", {})).status_code == 200
+            await anyio.sleep(0.1)
+    assert server.connections == 5
+
+
+async def test_ipv6() -> None:
+    server = Server()
+    try:
+        tcp = await anyio.create_tcp_listener(local_host="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = tcp.extra(SocketAttribute.local_port)
+    async with tcp, anyio.create_task_group() as tasks:
+        tasks.start_soon(tcp.serve, server.serve)
+        async with open_caller(config(f"http://[::1]:{port}")) as caller:
+            assert (await caller.post("/x", {})).status_code == 200
+        tasks.cancel_scope.cancel()
+    assert b"\r\nHost: [::1]:%d\r\n" % port in server.heads[0]
