@@ -1,4 +1,8 @@
-"""Measures one variant, in this process and without a server: `python -m bench.page_drive VARIANT`; prints JSON."""
+"""Measures one variant, in this process and without a server.
+
+`python -m bench.page_drive VARIANT` prints JSON; `python -m bench.page_drive VARIANT CASE N` asks for one page N times, to have
+the instructions counted.
+"""
 
 from __future__ import annotations
 
@@ -114,5 +118,16 @@ async def measure(wrap: Any) -> dict[str, Any]:
     return found
 
 
+async def repeat(wrap: Any, case: str, count: int) -> None:
+    app = wrap(application(CASES[case][0]))
+    async with living(app) as state:
+        for _ in range(count):
+            await ask(app, state)
+
+
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(measure(VARIANTS[sys.argv[1]]))))
+    wrap = VARIANTS[sys.argv[1]]
+    if len(sys.argv) > 2:
+        asyncio.run(repeat(wrap, sys.argv[2], int(sys.argv[3])))
+    else:
+        print(json.dumps(asyncio.run(measure(wrap))))

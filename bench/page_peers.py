@@ -1,6 +1,6 @@
 """What injects into pages, and what it is compared with: each around one raw ASGI application.
 
-The peers are in the dependency group `bench`, which the type checkers do without: hence the ignored imports.
+The peers are in the dependency group `bench`; to the type checkers they are all `Any`, installed or not.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def usercom(app: ASGIApp) -> ASGIApp:
 
 
 def newrelic(app: ASGIApp) -> ASGIApp:
-    from newrelic.api.asgi_application import ASGIBrowserMiddleware  # type: ignore[import-not-found]
+    from newrelic.api.asgi_application import ASGIBrowserMiddleware
 
     class Settings:
         class browser_monitoring:  # noqa: N801  New Relic's name
@@ -76,15 +76,16 @@ def newrelic(app: ASGIApp) -> ASGIApp:
 
 def shiny(app: ASGIApp) -> ASGIApp:
     os.environ["SHINY_AUTORELOAD_PORT"] = "9"
-    from shiny._autoreload import InjectAutoreloadMiddleware  # type: ignore[import-not-found]
+    from shiny._autoreload import InjectAutoreloadMiddleware
 
     made: Any = InjectAutoreloadMiddleware(app)
     made.script = SNIPPET + b"</head>"
-    return made  # type: ignore[no-any-return]
+    wrapped: ASGIApp = made
+    return wrapped
 
 
 def toolbar(app: ASGIApp) -> ASGIApp:
-    from debug_toolbar.middleware import DebugToolbarMiddleware  # type: ignore[import-not-found]
+    from debug_toolbar.middleware import DebugToolbarMiddleware
     from fastapi import FastAPI
 
     site = FastAPI(debug=True)

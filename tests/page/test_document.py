@@ -152,6 +152,7 @@ def test_of_any_markup(page: bytes) -> None:
 )
 def test_chunks_do_not_matter(page: bytes, cuts: list[int], in_head: bool) -> None:
     assume(not (in_head and b"<body>" in page and b"/widget.js" in page))  # what comes after the head is not known there
+    assume(b"</Body>" not in page)  # in a stream, this one is not looked for: see the test of odd letters
     edges = [0, *sorted(min(cut, len(page)) for cut in cuts), len(page)]
     assert streamed([page[a:b] for a, b in pairwise(edges)], in_head=in_head) == spliced(page, in_head=in_head)
 

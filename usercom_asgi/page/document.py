@@ -22,11 +22,10 @@ _LONGEST_ADDRESS = 256
 _CLEAN_TAILS = frozenset({b"</html>", b""})
 _ENDS_OF_NAME = frozenset({b"\t", b"\n", b"\f", b"\r", b" ", b"/", b">"})
 _CLOSE_LENGTH = len(b"</body>")
-#: Of a tag that is not finished at a chunk's end or at the document's so much is held back.
-LONGEST_REST = 1024
+_CLOSE_BEGUN = b"</body"
 FRAGMENT = "the body is a fragment, without <html>, <body> or </body>"
 FRAMES = "the body is a frameset, which shows no scripts"
-OPEN = "the document ends inside of a comment, a script or the like"
+OPEN = "the document ends inside of a tag, a comment, a script or the like"
 OWN = "the page brings the widget by itself"
 
 
@@ -106,8 +105,8 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
     if clean >= held and not is_whole:
         return clean, None
     end = begin + markup.end - (2 if data.endswith(b"</", begin, begin + markup.end) else 0)  # text, until more follows
-    rest = data[end:]
-    if markup.is_open or len(rest) > LONGEST_REST or b">" in rest or end < held:
+    # Of a tag that is not finished only this one is held back, so this one alone may have the snippet before it.
+    if markup.is_open or end < held or not _CLOSE_BEGUN.startswith(data[end:].lower()):
         return -1, OPEN
     return end, None
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from .document import HOLD, LONGEST_REST, WHERE_SNIPPETS_ARE, Document, find_place
+from .document import HOLD, WHERE_SNIPPETS_ARE, Document, find_place
 from .markup import read
 
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
+# What is looked for may have begun with these.
+_BEGINNINGS = frozenset(name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1))
+_LONGEST_BEGINNING = len(b"</body")
 # Above this, sending three pieces costs less than joining them.
 _JOIN_BELOW = 64 * 1024
 
@@ -35,6 +38,17 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes]
 
 # Of what is remembered: each is an object of its own.
 _MOST_PIECES = 512
+
+
+def _may_hold_close(data: bytes) -> bool:
+    # Nobody writes it in other letters; in a stream it would not be seen, and the snippet stands behind it (and works).
+    return data.rfind(b"</body", -HOLD) >= 0 or (data.rfind(b"Y", -HOLD) >= 0 and data.rfind(b"</BODY", -HOLD) >= 0)
+
+
+def _begun(data: bytes) -> int:
+    """Return how many bytes at the end may be the beginning of what is looked for."""
+    start = data.rfind(b"<", -_LONGEST_BEGINNING)
+    return len(data) - start if start >= 0 and data[start:].lower() in _BEGINNINGS else 0
 
 
 class Injector:
@@ -91,29 +105,38 @@ class Injector:
         self._remembered_size += len(held)
         return held
 
+    def lets_pass(self, chunk: bytes) -> bool:
+        """Tell whether a chunk in the middle of a body may go out as it is, and remember it if so.
+
+        Most may: nothing is held of what came before them, and there is nothing in them that is looked for.
+        """
+        if self.held or not self._is_past_head or not chunk or _may_hold_close(chunk) or _begun(chunk):
+            return False
+        self._remember(chunk)
+        return True
+
     def _pass_on(self, data: bytes) -> list[bytes]:
         size, cut = len(data), -1
-        # Nobody writes it in other letters; in a stream it would not be seen, and the snippet stands behind it (and works).
-        if data.rfind(b"</body", -HOLD) >= 0 or (data.rfind(b"Y", -HOLD) >= 0 and data.rfind(b"</BODY", -HOLD) >= 0):
+        if _may_hold_close(data):
             # Once too much is held, half of it goes: or a hostile page would have all of it searched again for every byte.
             found = _CLOSE.search(data, max(0, size - (HOLD // 2 if self._holds else HOLD)))
             cut = found.start() if found else -1
         self._holds = cut >= 0
-        if cut < 0:
-            # A tag that is not finished may become what is looked for with the next chunk.
-            closed = data.rfind(b">", -LONGEST_REST)
-            cut = data.find(b"<", closed) if closed >= 0 else data.find(b"<", -LONGEST_REST)
+        if cut < 0 and (begun := _begun(data)):
+            cut = size - begun
         if cut >= 0:
             self.held, self._size = [data[cut:]], size - cut
             data = data[:cut]
-            size = cut
-        if not size:
+        if not data:
             return []
+        self._remember(data)
+        return [data]
+
+    def _remember(self, data: bytes) -> None:
         self._remembered.append(data)
-        self._remembered_size += size
+        self._remembered_size += len(data)
         if self._remembered_size > 2 * HOLD or len(self._remembered) > _MOST_PIECES:
             self._forget()
-        return [data]
 
     def _forget(self) -> None:
         """Keep what is needed of what was remembered."""

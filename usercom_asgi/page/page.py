@@ -71,12 +71,11 @@ class Page:
         try:
             if self._streams and injector is not None and message.get("more_body", False):
                 # The middle of a stream: as little as can be.
-                body = message.get("body", b"")
-                parts = injector.feed(body if type(body) is bytes else bytes(body), last=False)
+                body = _bytes(message)
+                if injector.lets_pass(body):
+                    return [message]
+                parts = injector.feed(body, last=False)
                 self.is_done = injector.is_done
-                if len(parts) == 1:
-                    part = parts[0]
-                    return [message if part is body else {"type": "http.response.body", "body": part, "more_body": True}]
                 return _bodies(parts, more=True)
             return self._take(message)
         except CodingError as error:
