@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..outcomes import Outcome, tell
 from ..receipts import Receipt, Status
+from .complaints import Rarely
 from .lanes import Lane
 from .stats import Stats
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from .waiting import Waiting
 
 logger = logging.getLogger("usercom_asgi")
-
-# One line a minute of each kind, however much is lost: a full queue must not fill the disk as well.
-_COMPLAINT_INTERVAL = 60.0
 
 
 class Books:
@@ -40,7 +37,7 @@ class Books:
         }
         self._is_telling = False
         self._handed_over = 0
-        self._complaints: dict[str, tuple[float, int]] = {}
+        self._complaints = Rarely()
 
     def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
         """The lane's first command has come to its end."""
@@ -167,13 +164,9 @@ class Books:
             self._is_telling = False
 
     def _complain(self, kind: str, text: str) -> None:
-        now = time.monotonic()
-        last, unsaid = self._complaints.get(kind, (now - 2 * _COMPLAINT_INTERVAL, 0))
-        if now - last <= _COMPLAINT_INTERVAL:
-            self._complaints[kind] = last, unsaid + 1
-            return
-        self._complaints[kind] = now, 0
-        logger.warning("%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else "")
+        unsaid = self._complaints.due(kind)
+        if unsaid is not None:
+            logger.warning("%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else "")
 
 
 def outcome_of(waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> Outcome:

@@ -16,6 +16,7 @@ from ..envelope import Envelope
 from ..errors import OutboxError
 from ..receipts import Receipt
 from ..wire import from_text, to_text
+from .complaints import Rarely
 from .outbox import Prompt
 from .sqlite_file import Burial, Done, Loaded, Put, SqliteFile, Work
 from .waiting import Waiting
@@ -28,7 +29,6 @@ logger = logging.getLogger("usercom_asgi")
 
 # Seconds between two looks at what nobody owns: what another process has left, or did not have room for.
 _POLL = 1.0
-_COMPLAINT_INTERVAL = 60.0
 
 
 class SqliteStore(Prompt):
@@ -54,7 +54,7 @@ class SqliteStore(Prompt):
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
         self._rows = 0  # on disk, roughly
         self._next_poll = 0.0
-        self._last_complaint = 0.0
+        self._complaints = Rarely()
         self._woken = anyio.Event()
         self._written = anyio.Event()  # what gathers now
 
@@ -247,9 +247,7 @@ class SqliteStore(Prompt):
                 receipt.storing = None
 
     def _complain(self, error: Exception, puts: int) -> None:
-        now = time.monotonic()
-        if not self._last_complaint or now - self._last_complaint > _COMPLAINT_INTERVAL:
-            self._last_complaint = now
+        if self._complaints.due("the file") is not None:
             logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
 
 
