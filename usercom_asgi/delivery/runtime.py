@@ -81,6 +81,15 @@ class Runtime:
         return self._gate.is_open
 
     @property
+    def is_accepting(self) -> bool:
+        """False while what is said is dropped."""
+        return not self._is_over and self._books.store.refuses(self.waiting) is None
+
+    @property
+    def _is_over(self) -> bool:
+        return self._closed or self._stopped.is_set()
+
+    @property
     def room(self) -> int:
         """How many commands may still come into memory."""
         return self._config.max_waiting - self._books.waiting
@@ -112,11 +121,9 @@ class Runtime:
             state = "starting"
         elif trouble and gate.is_open:
             state = "failing"
-        is_closed = self._closed or self._stopped.is_set()
-        is_accepting = not is_closed and self._books.store.refuses(self.waiting) is None
         return Readiness(
-            state="closed" if is_closed else state,
-            is_accepting=is_accepting,
+            state="closed" if self._is_over else state,
+            is_accepting=self.is_accepting,
             reason=trouble if gate.is_open else gate.reason,
             resumes_in=resumes_in,
             waiting=stats.waiting,
