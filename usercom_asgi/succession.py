@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .browser import BrowserChannel, size
 from .commands import PageHit, ResetAuth
 from .connection import Connection
-from .envelope import LONGEST_COMMIT, RESET_DEADLINE, Envelope, lane_of
+from .envelope import RESET_DEADLINE, Envelope, lane_of
 from .errors import InvalidCommand
 from .flash import COOKIE as FLASH
 from .identity import COOKIE, ResetMarker, digest, is_user_key
@@ -222,8 +222,7 @@ class Succession(Connection, Person):
     async def _tell(self, command: Command) -> Receipt:
         """Say it; where accepted means written to disk, it is when this returns."""
         receipt = self._say(command)
-        if receipt.storing is not None:
-            await receipt.stored(LONGEST_COMMIT)
+        await receipt.stored()
         return receipt
 
     def _say(self, command: Command) -> Receipt:
