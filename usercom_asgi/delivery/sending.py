@@ -100,15 +100,17 @@ class Sending:
 
     def _refused(self, lane: Lane, waiting: Waiting, error: Refused, *, is_probe: bool) -> float:
         is_ours = self._gate.refused(error, is_probe=is_probe)
+        # Without a status there was no answer: the sender itself has found nothing that could be sent.
+        reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
         if is_ours and waiting.makes_a_user:
-            self._books.settle(lane, Status.DROPPED, f"refused: {error}", error=error)  # the widget makes the user instead
+            self._books.settle(lane, Status.DROPPED, reason, error=error)  # the widget makes the user instead
             return 0.0
         if not is_ours or self._is_refused_alone(waiting):
             # User.com is there, and has an opinion.
             if waiting.parts:
                 self._lanes.take_apart(lane)
                 return 0.0
-            self._books.settle(lane, Status.DEAD, f"refused: {error}", error=error)
+            self._books.settle(lane, Status.DEAD, reason, error=error)
             return 0.0
         delay = self._retry.delay(waiting.tries, None)
         if self._retry.expired(waiting, delay):
