@@ -66,7 +66,7 @@ class SqliteStore(Prompt):
 
     def put(self, waiting: Waiting) -> None:
         """See :meth:`Store.put`."""
-        waiting.receipts[0].storing = anyio.Event()
+        waiting.receipt.storing = anyio.Event()
         self._puts.append(waiting)
         self._rows += 1
         self._hold(waiting.envelope.lane, 1)
@@ -181,7 +181,7 @@ class SqliteStore(Prompt):
 
     def _apply(self, puts: list[Waiting], done: Done, envelopes: list[Envelope | OutboxError]) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
-            waiting.rows = [row]
+            waiting.row = row
             self._tell_stored(waiting)
             if is_loaded:
                 self._house.admit(waiting)
@@ -213,7 +213,7 @@ class SqliteStore(Prompt):
         self._hold(loaded.lane, 1)
         receipt = self._receipts.pop(loaded.row, None)
         waiting = Waiting(envelope, receipt or Receipt())
-        waiting.rows = [loaded.row]
+        waiting.row = loaded.row
         self._house.adopt(waiting, loaded.key, is_own=receipt is not None)
 
     def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
