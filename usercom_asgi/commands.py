@@ -15,6 +15,9 @@ from typing import TypeAlias, cast
 from .attributes import Json, clean_attributes, clean_data, clean_id, clean_text
 from .errors import InvalidCommand
 
+# One for all commands that say no more than their name: thousands of them may wait.
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
 
 class EventType(StrEnum):
     """What can happen to a product: the closed list of ``userengage('product_event', ...)``."""
@@ -202,7 +205,7 @@ def _mapping(field_name: str, value: object) -> Mapping[str, object]:
 
 
 def _frozen(values: dict[str, Json]) -> Mapping[str, object]:
-    return MappingProxyType(values)
+    return MappingProxyType(values) if values else _NOTHING
 
 
 def _names(values: Mapping[str, object]) -> str:
