@@ -17,8 +17,8 @@ from ..errors import OutboxError
 from ..receipts import Receipt
 from ..wire import from_text, to_text
 from .complaints import Rarely
-from .outbox import Prompt
 from .sqlite_file import Burial, Done, Loaded, Put, SqliteFile, Work
+from .sqlite_gathering import Gathering
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ logger = logging.getLogger("usercom_asgi")
 _POLL = 1.0
 
 
-class SqliteStore(Prompt):
+class SqliteStore(Gathering):
     """See :class:`~usercom_asgi.delivery.outbox.Store`.
 
     What is to be written gathers while a transaction is under way, and goes with the next one: a burst costs a few commits.
@@ -40,59 +40,16 @@ class SqliteStore(Prompt):
     def __init__(
         self, file: SqliteFile, house: House, limiter: anyio.CapacityLimiter, *, max_waiting: int, max_rows: int, name: str
     ) -> None:
+        super().__init__(max_waiting, max_rows)
         self._file = file
         self._house = house
-        self._max_waiting = max_waiting
-        self._max_rows = max_rows
         self._name = name
         self._limiter = limiter
-        self._puts: list[Waiting] = []
-        self._work = Work()
-        self._in_memory: dict[str, int] = {}  # commands of each lane of ours
-        self._held = 0  # of all lanes
         self._is_ending = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
-        self._rows = 0  # on disk, roughly
         self._next_poll = 0.0
         self._complaints = Rarely()
-        self._woken = anyio.Event()
         self._written = anyio.Event()  # what gathers now
-
-    def refuses(self, waiting: int) -> str | None:
-        """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
-        if waiting - self._held + len(self._puts) >= self._max_waiting:
-            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
-        return f"{self._rows} commands wait on disk already (max_rows)" if self._rows >= self._max_rows else None
-
-    def put(self, waiting: Waiting) -> None:
-        """See :meth:`Store.put`."""
-        waiting.receipt.storing = anyio.Event()
-        self._puts.append(waiting)
-        self._rows += 1
-        self._hold(waiting.envelope.lane, 1)
-        self._woken.set()
-
-    def settled(self, waiting: Waiting) -> None:
-        """See :meth:`Store.settled`."""
-        self._work.done += waiting.rows
-        self._rows -= len(waiting.rows)
-        self._hold(waiting.envelope.lane, -len(waiting.rows))
-        self._woken.set()
-
-    def progressed(self, waiting: Waiting, key: str | None) -> None:
-        """See :meth:`Store.progressed`."""
-        self._work.changed.append((to_text(waiting.envelope), waiting.rows[0]))
-        if key is not None:
-            self._work.keys.append((key, waiting.envelope.lane))
-        self._woken.set()
-
-    def bury(self, waiting: Waiting, letter: Outcome) -> None:
-        """See :meth:`Store.bury`."""
-        envelope = waiting.envelope
-        self._work.burials.append(
-            Burial(envelope.lane, letter.said_at, to_text(envelope), letter.http_status, letter.reason, letter.detail)
-        )
-        self._woken.set()
 
     def flush(self) -> None:
         """See :meth:`Store.flush`."""
@@ -108,15 +65,6 @@ class SqliteStore(Prompt):
     def dead(self) -> list[Outcome]:
         """They are in the file: ``usercom-asgi outbox PATH`` shows them."""
         return []
-
-    @property
-    def kept(self) -> int:
-        """See :attr:`Store.kept`."""
-        return max(0, self._rows)
-
-    def keeps(self, waiting: Waiting) -> bool:
-        """Tell whether it is in the file."""
-        return bool(waiting.rows)
 
     async def keep_writing(self) -> None:
         """Write what gathers, renew the lease, and look for what nobody owns; runs for ever."""
@@ -228,17 +176,6 @@ class SqliteStore(Prompt):
         work.puts = []
         for name in ("done", "burials", "changed", "keys", "released"):
             getattr(work, name).extend(getattr(later, name))
-
-    def _hold(self, lane: str, change: int) -> None:
-        """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
-        self._held += change
-        count = self._in_memory.get(lane, 0) + change
-        if count > 0:
-            self._in_memory[lane] = count
-        else:
-            self._in_memory.pop(lane, None)
-            self._work.released.append(lane)
-            self._woken.set()
 
     def _tell_stored(self, waiting: Waiting) -> None:
         for receipt in waiting.receipts:
