@@ -28,6 +28,7 @@ BASE = {
     "consent",
     "companion",
     "person",
+    "keys",
     "widget",
     "browser",
     "flash",
