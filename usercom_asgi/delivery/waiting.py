@@ -42,7 +42,7 @@ class Waiting:
     @property
     def receipts(self) -> list[Receipt]:
         """All whose outcome this is: more than one where updates have merged."""
-        return [part.receipt for part in self.parts] or [self.receipt]
+        return [part.receipt for part in self.parts] if self.parts else [self.receipt]
 
     @property
     def rows(self) -> list[int]:
