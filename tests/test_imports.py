@@ -17,6 +17,7 @@ PACKAGE = Path(usercom_asgi.__file__).parent
 BASE = {
     "errors",
     "config",
+    "origin",
     "attributes",
     "commands",
     "receipts",
@@ -27,6 +28,7 @@ BASE = {
     "consent",
     "companion",
     "person",
+    "keys",
     "widget",
     "browser",
     "flash",

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .delivery import sqlite_admin as admin
 from .errors import OutboxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from .delivery.sqlite_admin import Row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,8 +68,6 @@ def _count(text: str) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from .delivery import sqlite_admin as admin
-
     waiting = [] if options.dead else admin.waiting_rows(options.path, options.limit)
     dead = admin.dead_rows(options.path, options.limit)
     if options.json:
@@ -89,16 +86,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _retry(options: argparse.Namespace) -> int:
-    from .delivery import sqlite_admin as admin
-
     many = admin.retry(options.path, None if options.all else options.ids)
     print(f"to be sent again: {many}")
     return _all_found(many, options)
 
 
 def _purge(options: argparse.Namespace) -> int:
-    from .delivery import sqlite_admin as admin
-
     table = "dead" if options.what == "dead" else "commands"
     many = admin.purge(options.path, table, None if options.all else options.ids)
     print(f"forgotten: {many}")
@@ -112,7 +105,7 @@ def _all_found(many: int, options: argparse.Namespace) -> int:
     return 0
 
 
-def _line(row: Row, *, values: bool) -> str:
+def _line(row: admin.Row, *, values: bool) -> str:
     line = f"{row.id:>8}  {_span(time.time() - row.said_at):>6}  {row.visitor}  {row.body if values else row.what}"
     if row.died_at is None:
         return line
@@ -120,7 +113,7 @@ def _line(row: Row, *, values: bool) -> str:
     return f"{line}\n{'':>18}{row.reason}{answer}"
 
 
-def _as_json(row: Row, *, values: bool) -> dict[str, Any]:
+def _as_json(row: admin.Row, *, values: bool) -> dict[str, Any]:
     known: dict[str, Any] = {"id": row.id, "visitor": row.visitor, "said_at": row.said_at, "command": row.what}
     if row.died_at is not None:
         known |= {"died_at": row.died_at, "status": row.status, "reason": row.reason}

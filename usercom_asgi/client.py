@@ -12,7 +12,7 @@ from .commands import ResetAuth
 from .config import UserComConfig
 from .context import PageContext
 from .delivery.runtime import Runtime
-from .envelope import LONGEST_COMMIT, Envelope, lane_of
+from .envelope import Envelope, lane_of
 from .errors import InvalidCommand
 from .identity import is_user_key, new_lane
 from .outcomes import Listeners
@@ -127,6 +127,5 @@ class UserComClient:
         lane = new_lane() if isinstance(command, ResetAuth) else lane_of(key, named)
         envelope = Envelope(command=command, lane=lane, key=key, identity=named, page=page or PageContext())
         receipt = self._runtime.submit(envelope)
-        if receipt.storing is not None:
-            await receipt.stored(LONGEST_COMMIT)
+        await receipt.stored()
         return receipt

@@ -15,6 +15,9 @@ from typing import TypeAlias, cast
 from .attributes import Json, clean_attributes, clean_data, clean_id, clean_text
 from .errors import InvalidCommand
 
+# One for all commands that say no more than their name: thousands of them may wait.
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
 
 class EventType(StrEnum):
     """What can happen to a product: the closed list of ``userengage('product_event', ...)``."""
@@ -109,13 +112,8 @@ class ProductEvent:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Update:
-    """Attributes of the visitor, without a page view: ``userengage('client.update', {...})``.
-
-    Raises:
-        InvalidCommand: A name is reserved or a value cannot be sent.
-
-    """
+class _Attributes:
+    """What says attributes of a visitor, and nothing else."""
 
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
     cut: InitVar[bool] = field(default=False, kw_only=True)
@@ -123,14 +121,24 @@ class Update:
     def __post_init__(self, cut: bool) -> None:
         _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({_names(self.attributes)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Update(_Attributes):
+    """Attributes of the visitor, without a page view: ``userengage('client.update', {...})``.
+
+    Raises:
+        InvalidCommand: A name is reserved or a value cannot be sent.
+
+    """
+
     def followed_by(self, newer: Update) -> Update:
         """Return one update that does what this and then the newer one would."""
         merged = object.__new__(Update)  # both are clean already
         _set(merged, "attributes", MappingProxyType({**self.attributes, **newer.attributes}))
         return merged
-
-    def __repr__(self) -> str:
-        return f"Update({_names(self.attributes)})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -166,22 +174,13 @@ class PageHit:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ResetAuth:
+class ResetAuth(_Attributes):
     """The end of a visitor and the start of another, whose details ``attributes`` are: ``UE.resetAuth({...})``.
 
     Raises:
         InvalidCommand: A name is reserved or a value cannot be sent.
 
     """
-
-    attributes: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
-
-    def __post_init__(self, cut: bool) -> None:
-        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
-
-    def __repr__(self) -> str:
-        return f"ResetAuth({_names(self.attributes)})"
 
 
 Command: TypeAlias = PageHit | ResetAuth | Event | ProductEvent | Update
@@ -202,7 +201,7 @@ def _mapping(field_name: str, value: object) -> Mapping[str, object]:
 
 
 def _frozen(values: dict[str, Json]) -> Mapping[str, object]:
-    return MappingProxyType(values)
+    return MappingProxyType(values) if values else _NOTHING
 
 
 def _names(values: Mapping[str, object]) -> str:

@@ -6,20 +6,20 @@ import os
 import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
+from .origin import is_host, origin_of
 from .widget import check_callbacks, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
-_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.IGNORECASE)
 # Nowadays six letters and digits, in UserEngage's days 64 (usercom.md 1.3); the length is not documented.
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
+# All phases of a call together may take so many times what each of them may.
+_WHOLE_CALL = 3
 _CHOICES = {"anonymous": ("skip", "create"), "position": ("body", "head"), "csp": ("respect", "extend")}
 _ENVIRONMENT = {
     "app": "USERCOM_APP",
@@ -108,7 +108,7 @@ class UserComConfig:
     widget_url: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        origin = self._check_place()
+        origin = origin_of(app=self.app, host=self.host, base_url=self.base_url)
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "widget_url", f"{origin}/widget.js")
         self._check_keys()
@@ -125,8 +125,8 @@ class UserComConfig:
 
     @property
     def longest_call(self) -> float:
-        """Seconds that one call may take in all its phases together: an answer that comes in drips is none."""
-        return 3 * self.timeout
+        """Seconds that one call to User.com may take in all of its phases together: an answer that comes in drips is none."""
+        return _WHOLE_CALL * self.timeout
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> UserComConfig:
@@ -148,22 +148,6 @@ class UserComConfig:
             raise ConfigurationError(min(unknown), "no such setting")
         return cls(**values)
 
-    def _check_place(self) -> str:
-        given = [name for name in ("app", "host", "base_url") if getattr(self, name) is not None]
-        if not given:
-            raise ConfigurationError(
-                "app",
-                "missing; give the workspace's subdomain, such as app='acme' (or host, or base_url), "
-                "or take all settings from the environment: UserComConfig.from_env()",
-            )
-        if len(given) > 1:
-            raise ConfigurationError(given[1], f"give either {given[0]} or {given[1]}, not both")
-        if self.app is not None:
-            return f"https://{_subdomain(self.app)}.user.com"
-        if self.host is not None:
-            return f"https://{_hostname(self.host)}"
-        return _origin(self.base_url)
-
     def _check_keys(self) -> None:
         if not isinstance(self.api_key, str) or not _API_KEY.fullmatch(self.api_key):
             raise ConfigurationError(
@@ -178,11 +162,7 @@ class UserComConfig:
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
 
     def _check_widget(self) -> None:
-        for name, choices in (
-            ("anonymous", ("skip", "create")),
-            ("position", ("body", "head")),
-            ("csp", ("respect", "extend")),
-        ):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigurationError(name, f"must be {choices[0]!r} or {choices[1]!r}")
         try:
@@ -200,46 +180,9 @@ class UserComConfig:
         if domain is None:
             return
         bare = domain.removeprefix(".") if isinstance(domain, str) else ""
-        if not _HOST.fullmatch(bare):
+        if not is_host(bare):
             raise ConfigurationError("cookie_domain", "must be a bare domain, such as cookie_domain='example.com'")
         object.__setattr__(self, "cookie_domain", bare.lower())
-
-
-def _subdomain(app: str) -> str:
-    if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
-        return app.lower()
-    guess = re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None
-    hint = guess[1] if guess else "acme"
-    raise ConfigurationError("app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com")
-
-
-def _hostname(host: str) -> str:
-    if isinstance(host, str) and _HOST.fullmatch(host):
-        return host.lower()
-    raise ConfigurationError("host", "must be a host name without scheme and path, such as host='chat.example.com'")
-
-
-def _origin(base_url: str | None) -> str:
-    right = "must be an address without path and credentials, such as base_url='http://127.0.0.1:8900'"
-    try:
-        parts = urlsplit(base_url or "")
-        sound = _is_origin(parts)
-    except (ValueError, TypeError, AttributeError):
-        raise ConfigurationError("base_url", right) from None
-    if not sound:
-        raise ConfigurationError("base_url", right)
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def _is_origin(parts: SplitResult) -> bool:
-    return (
-        parts.scheme in ("http", "https")
-        and re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc, re.IGNORECASE) is not None
-        and bool(parts.hostname)
-        and (parts.port is None or parts.port > 0)
-        and parts.path in ("", "/")
-        and not (parts.query or parts.fragment)
-    )
 
 
 def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:

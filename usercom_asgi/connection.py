@@ -30,6 +30,7 @@ class Connection:
 
     _cookies: dict[str, str] | None = None
     _by_name: dict[bytes, bytes] | None = None
+    _page: PageContext | None = None
 
     def __init__(self, scope: Scope) -> None:
         self._headers = scope["headers"]
@@ -53,7 +54,9 @@ class Connection:
 
     def page(self) -> PageContext:
         """Return where this comes from, as User.com is told."""
-        return page_context(self._headers, self._method, self._scheme, self._server, self._path, self._query)
+        if self._page is None:
+            self._page = page_context(self._headers, self._method, self._scheme, self._server, self._path, self._query)
+        return self._page
 
     @property
     def marker(self) -> ResetMarker | None:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: How long a reset stays ours, in seconds: after it the widget makes the new visitor, and the delivery must not.
 RESET_DEADLINE = 10.0
-#: How long somebody waits for an outbox to write down what was accepted, in seconds: a disk that hangs is not waited for.
-LONGEST_COMMIT = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

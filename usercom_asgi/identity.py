@@ -113,16 +113,21 @@ def widget_domain(host: str) -> str | None:
     return ".".join(labels[-3 if long_ending else -2 :])
 
 
+def cookie_home(host: str, domain: str | None) -> str | None:
+    """Return the ``Domain`` of the visitor's cookie: the configured one, or where the widget would keep it."""
+    return domain or widget_domain(host)
+
+
 def set_key(key: str, *, host: str, secure: bool, domain: str | None) -> Iterator[bytes]:
     """Yield the ``Set-Cookie`` values that put the visitor's key where the widget would, and nowhere else."""
-    home = domain or widget_domain(host)
+    home = cookie_home(host, domain)
     yield from _expire_all(host, secure=secure, home=home, keep=True)
     yield set_cookie(COOKIE, key, max_age=MAX_AGE, domain=home, secure=secure)
 
 
 def expire_key(*, host: str, secure: bool, domain: str | None) -> Iterator[bytes]:
     """Yield the ``Set-Cookie`` values that end ``__ca__chat`` wherever it may live."""
-    yield from _expire_all(host, secure=secure, home=domain or widget_domain(host), keep=False)
+    yield from _expire_all(host, secure=secure, home=cookie_home(host, domain), keep=False)
 
 
 def set_marker(marker: ResetMarker, *, secure: bool) -> bytes:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# How long somebody waits for an outbox to write down what was accepted, in seconds: a disk that hangs is not waited for.
+_LONGEST_COMMIT = 5.0
+
+
 class Status(StrEnum):
     """How far what was said has come."""
 
@@ -74,7 +78,7 @@ class Receipt:
             with anyio.move_on_after(within):
                 await self._next()
 
-    async def stored(self, within: float) -> None:
+    async def stored(self, within: float = _LONGEST_COMMIT) -> None:
         """Wait at most ``within`` seconds until it is on disk, where that is what accepted means."""
         if self.storing is not None:
             with anyio.move_on_after(within):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from .envelope import RESET_DEADLINE
-from .identity import cookie_homes, expire_key, expire_marker, set_key, set_marker, widget_domain
+from .identity import cookie_home, cookie_homes, expire_key, expire_marker, set_key, set_marker
 from .receipts import Status
 
 if TYPE_CHECKING:
@@ -100,5 +100,5 @@ class _Place:
         return list(set_key(key, host=self.host, secure=self.secure, domain=self.domain))
 
     def homes(self) -> list[str | None]:
-        home = self.domain or widget_domain(self.host)
+        home = cookie_home(self.host, self.domain)
         return [home, *(each for each in cookie_homes(self.host, home) if each != home)]

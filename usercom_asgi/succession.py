@@ -1,4 +1,4 @@
-"""Whose key it is, and how one visitor ends and the next begins: :class:`Succession` (design.md, "Reset, precisely")."""
+"""How one visitor ends and the next begins, and what is said of either: :class:`Succession` (design.md, "Reset, precisely")."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from .browser import BrowserChannel, size
 from .commands import PageHit, ResetAuth
-from .connection import Connection
-from .envelope import LONGEST_COMMIT, RESET_DEADLINE, Envelope, lane_of
+from .envelope import RESET_DEADLINE, Envelope, lane_of
 from .errors import InvalidCommand
 from .flash import COOKIE as FLASH
-from .identity import COOKIE, ResetMarker, digest, is_user_key
+from .identity import ResetMarker, digest
+from .keys import KeyHolder
 from .person import Person
 from .receipts import Receipt, Status
 
@@ -40,21 +40,16 @@ _FULL = "too much waits for the page, and after a reset that the page makes noth
 _REQUESTS = count(1)
 
 
-class Succession(Connection, Person):
+class Succession(KeyHolder, Person):
     """Who the visitor of a request is for User.com, from its first line to its last."""
 
     # On the class, since most requests never touch them: a visitor is made for every one.
-    _lane: str | None = None
-    _reset: Reset | None = None
-    _has_recalled = False
     #: This request has asked for a reset.
     has_reset = False
     #: The response has begun.
     is_sealed = False
     #: This request has asked for a reset that is the widget's to make: it runs in the page that asks.
     is_left_to_page = False
-    _hits: tuple[Receipt, ...] = ()
-    _is_disowned = False
     #: The number of a request that has said something, and must tell the delivery when it has ended.
     request_number: int | None = None
     _browser: BrowserChannel | None = None
@@ -69,55 +64,16 @@ class Succession(Connection, Person):
         flash: Flash | None = None,
         has_consent: bool = True,
     ) -> None:
-        super().__init__(scope)
-        self._delivery = delivery
+        super().__init__(scope, delivery)
         self._config = config
         self._login = login
         self._flash = flash
         self._has_consent = has_consent
 
     @property
-    def key(self) -> str | None:
-        """The visitor's user key; None if there is none, or none yet.
-
-        Whoever holds it can open this visitor's chat: it is a secret, and never a proof of identity.
-        """
-        reset = self.reset
-        if reset is not None:
-            return reset[1].key
-        return self.named_key or (None if self._is_disowned else self._cookie_key)
-
-    @property
-    def named_key(self) -> str | None:
-        """The key that User.com has named in answer to a hit of this request, if it is another than the browser's."""
-        named = next((hit.key for hit in reversed(self._hits) if hit.key is not None), None)
-        return named if named != self._cookie_key else None
-
-    @property
-    def _cookie_key(self) -> str | None:
-        key, marker = self.read_cookie(COOKIE), self.marker
-        return key if is_user_key(key) and not (marker and marker.ended(key)) else None
-
-    @property
     def was_asked(self) -> bool:
         """True if somebody wanted to know or to change who this is, or has said something to the page."""
         return self.has_reset or self._cookies is not None or self._browser is not None
-
-    @property
-    def has_hit(self) -> bool:
-        """True if something was said whose answer may name another key than the browser's."""
-        return bool(self._hits)
-
-    @property
-    def reset(self) -> Reset | None:
-        """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
-        if self._reset is None and not self._has_recalled:
-            self._has_recalled = True
-            marker, key = self.marker, self.read_cookie(COOKIE)
-            if marker and (not is_user_key(key) or marker.ended(key)):
-                self._reset = self._delivery.recall(marker.token)
-                self._lane = marker.token if self._reset else None
-        return self._reset
 
     @property
     def browser(self) -> BrowserChannel:
@@ -222,8 +178,7 @@ class Succession(Connection, Person):
     async def _tell(self, command: Command) -> Receipt:
         """Say it; where accepted means written to disk, it is when this returns."""
         receipt = self._say(command)
-        if receipt.storing is not None:
-            await receipt.stored(LONGEST_COMMIT)
+        await receipt.stored()
         return receipt
 
     def _say(self, command: Command) -> Receipt:

@@ -37,7 +37,6 @@ logger = logging.getLogger("usercom_asgi")
 #: The task's name. Web processes and workers may be of different releases of the application: it never changes.
 TASK = "usercom_asgi:deliver"
 _KICKERS = 4
-_CALL = 3  # all phases of a call together may take so many times `timeout`
 _LONGEST_SHUTDOWN = 5.0
 
 
@@ -112,7 +111,7 @@ class TaskiqOutbox:
         """
         if not isinstance(task_deadline, (int, float)) or not 0 < task_deadline <= 3600:
             raise ConfigurationError("outbox", "task_deadline must be seconds, more than 0 and at most an hour")
-        return math.ceil(1000 * 2 * (task_deadline + _CALL * config.timeout + LONGEST_KICK))
+        return math.ceil(1000 * 2 * (task_deadline + config.longest_call + LONGEST_KICK))
 
     @asynccontextmanager
     async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[Store]:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..outcomes import Outcome, tell
 from ..receipts import Receipt, Status
+from .complaints import Rarely
 from .lanes import Lane
 from .stats import Stats
 
 if TYPE_CHECKING:
     from ..envelope import Envelope
     from ..errors import Refused
-    from ..outcomes import Listeners, OutcomeHook
+    from ..outcomes import Listeners
     from .outbox import Store
     from .waiting import Waiting
 
 logger = logging.getLogger("usercom_asgi")
-
-# One line a minute of each kind, however much is lost: a full queue must not fill the disk as well.
-_COMPLAINT_INTERVAL = 60.0
 
 
 class Books:
@@ -40,7 +37,7 @@ class Books:
         }
         self._is_telling = False
         self._handed_over = 0
-        self._complaints: dict[str, tuple[float, int]] = {}
+        self._complaints = Rarely()
 
     def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
         """The lane's first command has come to its end."""
@@ -58,15 +55,13 @@ class Books:
         if status is Status.DEAD:
             # With the key that it would have been sent with: whoever sends it again knows nothing of the lane.
             waiting.envelope = replace(waiting.envelope, key=lane.key or waiting.envelope.key)
-            self.store.bury(waiting, outcome_of(waiting, lane, status, reason, error))
+            self.store.bury(waiting, outcome_of(waiting.envelope, status, reason, key=lane.key, error=error))
         if waiting.rows:
             self.store.settled(waiting)
         # What is somebody else's code comes last: an error in it costs nothing.
         if status is not Status.DELIVERED:
             self._complain_of(waiting, status, reason)
-        hook = self._hooks[status]
-        if hook is not None:
-            self._tell(hook, outcome_of(waiting, lane, status, reason, error))
+        self._tell(waiting.envelope, status, reason, key=lane.key, error=error)
 
     def progressed(self, lane: Lane) -> None:
         """A part of the lane's first command was delivered, or its visitor's key was learned."""
@@ -84,8 +79,7 @@ class Books:
         self.stats.turned_away += 1
         self.stats.dropped += 1
         self._complain("turned away", f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
-        if self._hooks[Status.DROPPED] is not None:
-            self._tell_dropped(envelope, reason)
+        self._tell(envelope, Status.DROPPED, reason)
         return Receipt(Status.DROPPED, reason)
 
     def leave(self, waiting: Waiting) -> None:
@@ -124,8 +118,7 @@ class Books:
             lost += len(waiting.receipts)
             for receipt in waiting.receipts:
                 receipt.settle(Status.DROPPED, reason)
-            if self._hooks[Status.DROPPED] is not None:
-                self._tell_dropped(waiting.envelope, reason)
+            self._tell(waiting.envelope, Status.DROPPED, reason)
             self._no_longer(waiting)
         self.stats.dropped += lost
         return lost
@@ -151,34 +144,29 @@ class Books:
     def _no_longer(self, waiting: Waiting) -> None:
         self.waiting -= len(waiting.receipts)
 
-    def _tell_dropped(self, envelope: Envelope, reason: str) -> None:
-        outcome = Outcome(
-            command=envelope.command, status=Status.DROPPED, said_at=envelope.said_at, reason=reason, key=envelope.key
-        )
-        self._tell(self._hooks[Status.DROPPED], outcome)
-
-    def _tell(self, hook: OutcomeHook | None, outcome: Outcome) -> None:
-        if self._is_telling:
-            return  # a hook has said something that was turned away: it is counted, and told no more
+    def _tell(
+        self, envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: Refused | None = None
+    ) -> None:
+        hook = self._hooks[status]
+        # A hook that is being told may say something that is turned away: that is counted, and told no more.
+        if hook is None or self._is_telling:
+            return
         self._is_telling = True
         try:
-            tell(hook, outcome)
+            tell(hook, outcome_of(envelope, status, reason, key=key, error=error))
         finally:
             self._is_telling = False
 
     def _complain(self, kind: str, text: str) -> None:
-        now = time.monotonic()
-        last, unsaid = self._complaints.get(kind, (now - 2 * _COMPLAINT_INTERVAL, 0))
-        if now - last <= _COMPLAINT_INTERVAL:
-            self._complaints[kind] = last, unsaid + 1
-            return
-        self._complaints[kind] = now, 0
-        logger.warning("%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else "")
+        unsaid = self._complaints.due(kind)
+        if unsaid is not None:
+            logger.warning("%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else "")
 
 
-def outcome_of(waiting: Waiting, lane: Lane, status: Status, reason: str, error: Refused | None) -> Outcome:
-    """Return what hooks and dead letters are told."""
-    envelope = waiting.envelope
+def outcome_of(
+    envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: Refused | None = None
+) -> Outcome:
+    """Return what hooks and dead letters are told; ``key`` is what the visitor's lane has learned."""
     return Outcome(
         command=envelope.command,
         status=status,
@@ -186,5 +174,5 @@ def outcome_of(waiting: Waiting, lane: Lane, status: Status, reason: str, error:
         reason=reason,
         http_status=error.status if error else None,
         detail=error.detail if error else "",
-        key=lane.key or envelope.key,
+        key=key or envelope.key,
     )

@@ -70,13 +70,13 @@ class BrokerStore(MemoryStore):
         if number is None:
             self._make_ready([waiting])
             return
-        waiting.receipts[0].on_wait = self._ender(number)
+        waiting.receipt.on_wait = self._ender(number)
         group = self._gathered.setdefault(number, [])
         group.append(waiting)
         self._gathers.set()
 
     def _is_direct(self, waiting: Waiting) -> bool:
-        envelope, receipt = waiting.envelope, waiting.receipts[0]
+        envelope, receipt = waiting.envelope, waiting.receipt
         before = self._resets.get(envelope.lane)
         is_behind = before is not None and not before.is_final
         is_nobody_s = envelope.key is None and not envelope.identity

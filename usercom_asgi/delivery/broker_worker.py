@@ -75,7 +75,7 @@ class BrokerWorker:
             # The broker's startup and its shutdown are two calls, and no task group may span them.
             self._runtime, self._host = runtime, asyncio.create_task(self._live(runtime), name="usercom_asgi")
         await self._ready.wait()
-        if self._runtime is None or not self._runtime.readiness().is_accepting:
+        if self._runtime is None or not self._runtime.is_accepting:
             raise OutboxError("the delivery to User.com cannot run in this worker")
 
     async def stop(self, *_: object) -> None:
@@ -120,7 +120,7 @@ class BrokerWorker:
         if self._runtime is None:  # the outbox was made after the worker's startup
             await self.start()
         runtime = self._runtime
-        if runtime is None or not runtime.readiness().is_accepting:
+        if runtime is None or not runtime.is_accepting:
             # What returns or raises is acknowledged. This is not to be: another process will be given it.
             await anyio.sleep_forever()
             raise AssertionError("unreachable")

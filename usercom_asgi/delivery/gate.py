@@ -29,8 +29,9 @@ _LOCKS = frozenset({401, 403})
 class Gate:
     """Lets calls pass, at most ``requests_per_second`` of them; closed, or open for one, while User.com does not serve.
 
-    After each :meth:`enter` exactly one of :meth:`passed`, :meth:`failed`, :meth:`refused` and :meth:`left` is due, and is told
-    what that has returned: only a probe can say that a pause was too short, not a call that was under way when it began.
+    After each :meth:`enter` a :meth:`left` is due, and before it, if a call was made, one of :meth:`passed`, :meth:`failed` and
+    :meth:`refused`: the next probe must not come in before it is known what came of the last one. They are told what ``enter``
+    has returned: only a probe can say that a pause was too short, not a call that was under way when it began.
     """
 
     def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None) -> None:
@@ -105,12 +106,10 @@ class Gate:
         if is_probe or named or error.status == 429 or self._failures >= PROBE_AFTER:
             self._pauses += 1
             self._pause(max(min(self._retry.delay(self._pauses, None), LONGEST_PAUSE), named))
-        self.left(is_probe=is_probe)
 
     def refused(self, error: Refused, *, is_probe: bool) -> bool:
         """User.com has refused a command; true if that is about our key, and not about the command."""
         if error.status is None:  # it was never sent: there is nothing that could be
-            self.left(is_probe=is_probe)
             return False
         if error.status not in _LOCKS:
             self.passed()
@@ -120,11 +119,10 @@ class Gate:
         # A 403 may be about one visitor's address alone; if the next one gets it too, it is about us.
         if self.is_locked or error.status == 401 or self._refusals > 1:
             self._lock(error, is_probe=is_probe)
-        self.left(is_probe=is_probe)
         return True
 
     def left(self, *, is_probe: bool) -> None:
-        """Give the place back without a call, or after one that told nothing."""
+        """Give the place back: a probe's is the next one's."""
         if is_probe:
             self._has_probe = False
             self._wake()

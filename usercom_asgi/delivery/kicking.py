@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from ..wire import pack
+from .complaints import Rarely
 from .retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ logger = logging.getLogger("usercom_asgi")
 #: How long a broker may take to accept one task, in seconds.
 LONGEST_KICK = 3.0
 _RETRY = RetryPolicy(first=0.25, longest=2.0)
-_COMPLAINT_INTERVAL = 60.0
 # So many failures of one task, while others pass: then it is the task that the broker does not take.
 _MOST_FAILURES = 8
 
@@ -33,7 +32,7 @@ class Kicker:
     def __init__(self, kick: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
         self._kick = kick
         self._passes = 0
-        self._last_complaint = 0.0
+        self._complaints = Rarely()
         #: Why the last one was not taken; empty if it was.
         self.trouble = ""
 
@@ -66,9 +65,7 @@ class Kicker:
         """Say that the broker does not serve; once a minute."""
         # The type tells enough, and the text might quote the broker's address with its password.
         self.trouble = f"the broker does not take tasks ({type(error.__cause__ or error).__name__})"
-        now = time.monotonic()
-        if not self._last_complaint or now - self._last_complaint > _COMPLAINT_INTERVAL:
-            self._last_complaint = now
+        if self._complaints.due("the broker") is not None:
             logger.error("%s: what is said to User.com waits here until it does", self.trouble)
 
 

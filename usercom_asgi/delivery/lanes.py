@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from ..receipts import Receipt
     from .waiting import Waiting
@@ -139,24 +139,28 @@ class Lanes:
         What is in flight is waited for. Updates that have merged with one of these come along.
         """
         order = {receipt: n for n, receipt in enumerate(receipts)}
-        taken, is_flying = self._take_out(order)
+
+        def is_wanted(waiting: Waiting) -> bool:
+            return any(receipt in order for receipt in waiting.receipts)
+
+        taken, is_flying = self._take_out(is_wanted)
         while is_flying:  # what comes of it is known to the worker alone, so this looks now and then
             await anyio.sleep(_LOOK)
-            more, is_flying = self._take_out(order)
+            more, is_flying = self._take_out(is_wanted)
             taken += more
         for lane, waiting in taken:
             waiting.envelope = replace(waiting.envelope, key=lane.key or waiting.envelope.key)
         found = [waiting for _, waiting in taken]
         return sorted(found, key=lambda waiting: min(order.get(each, len(order)) for each in waiting.receipts))
 
-    def _take_out(self, receipts: Container[Receipt]) -> tuple[list[tuple[Lane, Waiting]], bool]:
+    def _take_out(self, is_wanted: Callable[[Waiting], bool]) -> tuple[list[tuple[Lane, Waiting]], bool]:
         """Take out what is not in flight; tell also whether anything is."""
         taken: list[tuple[Lane, Waiting]] = []
         is_flying = False
         for lane in self._lanes.values():
             kept: deque[Waiting] = deque()
             for waiting in lane.waiting:
-                if not any(receipt in receipts for receipt in waiting.receipts):
+                if not is_wanted(waiting):
                     kept.append(waiting)
                 elif waiting is lane.in_flight:
                     kept.append(waiting)
@@ -168,14 +172,8 @@ class Lanes:
 
     def forget(self, lane_ids: Container[str]) -> list[Waiting]:
         """Take out what waits in these lanes and is not in flight: it has become another process's."""
-        receipts = {
-            receipt: None
-            for lane in self._lanes.values()
-            for waiting in lane.waiting
-            if waiting.rows and waiting.envelope.lane in lane_ids
-            for receipt in waiting.receipts
-        }
-        return [waiting for _, waiting in self._take_out(receipts)[0]]
+        taken, _ = self._take_out(lambda waiting: bool(waiting.rows) and waiting.envelope.lane in lane_ids)
+        return [waiting for _, waiting in taken]
 
     def has_work_before(self, moment: float, *, is_open: bool) -> bool:
         """Tell whether anything is being sent, or could be before a moment if calls could be made then (``is_open``)."""

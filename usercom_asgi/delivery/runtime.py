@@ -13,17 +13,16 @@ import anyio
 from ..errors import OutboxError
 from ..outcomes import Listeners
 from ..receipts import Receipt
-from .books import Books
 from .gate import Gate
-from .lanes import Lanes
-from .outbox import MemoryOutbox, MemoryStore
+from .holdings import Holdings
+from .outbox import MemoryOutbox
 from .retry import RetryPolicy
 from .sending import Sending
 from .stats import Readiness, Stats
 from .waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
 
     from anyio.abc import TaskStatus
 
@@ -40,7 +39,7 @@ _REMEMBERED = 10_000
 _LOOK = 0.01
 
 
-class Runtime:
+class Runtime(Holdings):
     """Accepts envelopes at once and sends them in the background.
 
     ``max_waiting`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
@@ -57,15 +56,13 @@ class Runtime:
         listeners: Listeners | None = None,
         until: str = "",
     ) -> None:
+        super().__init__(listeners or Listeners(), config.max_waiting)
         self._open_sender = open_sender
         self._config = config
         self._retry = retry or RetryPolicy(deadline=config.deadline)
         self._outbox = outbox or MemoryOutbox()
         self._until = until
-        self._lanes = Lanes()
         self._gate = Gate(self._retry, config.requests_per_second)
-        # Until the outbox is open, and that is before the first request, memory is all there is.
-        self._books = Books(listeners or Listeners(), MemoryStore(self, config.max_waiting))
         self._remembered: dict[str, Reset] = {}
         self._pid = os.getpid()
         self._closed = False
@@ -81,14 +78,13 @@ class Runtime:
         return self._gate.is_open
 
     @property
-    def room(self) -> int:
-        """How many commands may still come into memory."""
-        return self._config.max_waiting - self._books.waiting
+    def is_accepting(self) -> bool:
+        """False while what is said is dropped."""
+        return not self._is_over and self._books.store.refuses(self.waiting) is None
 
     @property
-    def waiting(self) -> int:
-        """How many commands are in memory, accepted and not settled."""
-        return self._books.waiting
+    def _is_over(self) -> bool:
+        return self._closed or self._stopped.is_set()
 
     @property
     def stats(self) -> Stats:
@@ -112,11 +108,9 @@ class Runtime:
             state = "starting"
         elif trouble and gate.is_open:
             state = "failing"
-        is_closed = self._closed or self._stopped.is_set()
-        is_accepting = not is_closed and self._books.store.refuses(self.waiting) is None
         return Readiness(
-            state="closed" if is_closed else state,
-            is_accepting=is_accepting,
+            state="closed" if self._is_over else state,
+            is_accepting=self.is_accepting,
             reason=trouble if gate.is_open else gate.reason,
             resumes_in=resumes_in,
             waiting=stats.waiting,
@@ -144,10 +138,6 @@ class Runtime:
     def request_ended(self, number: int) -> None:
         """What this request has said is complete; see :attr:`Envelope.request`."""
         self._books.store.request_ended(number)
-
-    async def withdraw(self, receipts: Sequence[Receipt]) -> list[Waiting]:
-        """Take back what is not delivered of these, to :meth:`hand_over` or to :meth:`bury`; see :meth:`Lanes.withdraw`."""
-        return await self._lanes.withdraw(receipts)
 
     async def settle(self, receipt: Receipt, within: float) -> None:
         """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down."""
@@ -230,30 +220,3 @@ class Runtime:
         if lost and self._until:
             why = self._gate.reason or "there was no time left"
             logger.warning("not delivered to User.com before %s: %d commands (%s)", until, lost, why)
-
-    # What the store asks for: `House`.
-
-    def admit(self, waiting: Waiting) -> None:
-        """Take a command that was accepted, and is safe."""
-        self._lanes.add(waiting)
-
-    def adopt(self, waiting: Waiting, key: str | None, *, is_own: bool) -> None:
-        """Take a command that was left in the outbox, by this process or another one, or in another life."""
-        self._books.adopt(is_own=is_own)
-        self._lanes.add(waiting, key)
-
-    def leave(self, waiting: Waiting) -> None:
-        """Let go of a command that is safe in the outbox, and will come from there."""
-        self._books.leave(waiting)
-
-    def forget(self, lane_ids: Container[str]) -> list[Waiting]:
-        """Take out what is another process's now."""
-        return self._lanes.forget(lane_ids)
-
-    def hand_over(self, waiting: Waiting, reason: str) -> None:
-        """Let go of a command that another process has taken."""
-        self._books.hand_over(waiting, reason)
-
-    def bury(self, waiting: Waiting, reason: str) -> None:
-        """Put a command that is in no lane to the dead letters."""
-        self._books.bury(waiting, reason)

@@ -11,6 +11,7 @@ from ..receipts import Status
 
 if TYPE_CHECKING:
     from ..envelope import Answer, Sender
+    from ..errors import DeliveryError
     from .books import Books
     from .gate import Gate
     from .lanes import Lane, Lanes
@@ -72,8 +73,7 @@ class Sending:
         try:
             answer = await self._sender.send(waiting.envelope, lane.key or waiting.envelope.key)
         except Unavailable as error:
-            self._gate.failed(error, is_probe=is_probe)
-            return self._try_again_later(lane, waiting, error)
+            return self._unavailable(lane, waiting, error, is_probe=is_probe)
         except Refused as error:
             return self._refused(lane, waiting, error, is_probe=is_probe)
         finally:
@@ -100,21 +100,19 @@ class Sending:
 
     def _refused(self, lane: Lane, waiting: Waiting, error: Refused, *, is_probe: bool) -> float:
         is_ours = self._gate.refused(error, is_probe=is_probe)
+        # Without a status there was no answer: the sender itself has found nothing that could be sent.
+        reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
         if is_ours and waiting.makes_a_user:
-            self._books.settle(lane, Status.DROPPED, f"refused: {error}", error=error)  # the widget makes the user instead
+            self._books.settle(lane, Status.DROPPED, reason, error=error)  # the widget makes the user instead
             return 0.0
         if not is_ours or self._is_refused_alone(waiting):
             # User.com is there, and has an opinion.
             if waiting.parts:
                 self._lanes.take_apart(lane)
                 return 0.0
-            self._books.settle(lane, Status.DEAD, f"refused: {error}", error=error)
+            self._books.settle(lane, Status.DEAD, reason, error=error)
             return 0.0
-        delay = self._retry.delay(waiting.tries, None)
-        if self._retry.expired(waiting, delay):
-            return self._give_up(lane, waiting, str(error))
-        self._books.retried(waiting)
-        return delay
+        return self._try_again(lane, waiting, self._retry.delay(waiting.tries, None), error)
 
     def _is_refused_alone(self, waiting: Waiting) -> bool:
         """Tell whether the others' commands pass, and only this one is refused as if by our key."""
@@ -124,10 +122,13 @@ class Sending:
         waiting.seen_passes = passes
         return waiting.refusals >= _MOST_REFUSALS
 
-    def _try_again_later(self, lane: Lane, waiting: Waiting, error: Unavailable) -> float:
-        delay = self._retry.delay(waiting.tries, error.retry_after)
+    def _unavailable(self, lane: Lane, waiting: Waiting, error: Unavailable, *, is_probe: bool) -> float:
+        self._gate.failed(error, is_probe=is_probe)
         if not self._retry.may_repeat(waiting, error):
             return self._give_up(lane, waiting, f"{error}; it may have been carried out")
+        return self._try_again(lane, waiting, self._retry.delay(waiting.tries, error.retry_after), error)
+
+    def _try_again(self, lane: Lane, waiting: Waiting, delay: float, error: DeliveryError) -> float:
         if self._retry.expired(waiting, delay):
             return self._give_up(lane, waiting, str(error))
         self._books.retried(waiting)

@@ -56,20 +56,17 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         OutboxError: It cannot be used; the text says why, and what to do.
 
     """
-    connection: sqlite3.Connection | None = None
     try:
         # What is made here holds names and keys: for nobody else's eyes.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
         connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-        _prepare_patiently(connection, path)
+        try:
+            _prepare_patiently(connection, path)
+        except BaseException:
+            connection.close()
+            raise
     except (OSError, sqlite3.Error) as error:
-        if connection is not None:
-            connection.close()
         raise OutboxError(f"{path}: {_explained(error)}") from error
-    except OutboxError:
-        if connection is not None:
-            connection.close()
-        raise
     return connection
 
 

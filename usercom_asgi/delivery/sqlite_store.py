@@ -16,8 +16,9 @@ from ..envelope import Envelope
 from ..errors import OutboxError
 from ..receipts import Receipt
 from ..wire import from_text, to_text
-from .outbox import Prompt
+from .complaints import Rarely
 from .sqlite_file import Burial, Done, Loaded, Put, SqliteFile, Work
+from .sqlite_gathering import Gathering
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ logger = logging.getLogger("usercom_asgi")
 
 # Seconds between two looks at what nobody owns: what another process has left, or did not have room for.
 _POLL = 1.0
-_COMPLAINT_INTERVAL = 60.0
 
 
-class SqliteStore(Prompt):
+class SqliteStore(Gathering):
     """See :class:`~usercom_asgi.delivery.outbox.Store`.
 
     What is to be written gathers while a transaction is under way, and goes with the next one: a burst costs a few commits.
@@ -40,59 +40,16 @@ class SqliteStore(Prompt):
     def __init__(
         self, file: SqliteFile, house: House, limiter: anyio.CapacityLimiter, *, max_waiting: int, max_rows: int, name: str
     ) -> None:
+        super().__init__(max_waiting, max_rows)
         self._file = file
         self._house = house
-        self._max_waiting = max_waiting
-        self._max_rows = max_rows
         self._name = name
         self._limiter = limiter
-        self._puts: list[Waiting] = []
-        self._work = Work()
-        self._in_memory: dict[str, int] = {}  # commands of each lane of ours
-        self._held = 0  # of all lanes
         self._is_ending = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
-        self._rows = 0  # on disk, roughly
         self._next_poll = 0.0
-        self._last_complaint = 0.0
-        self._woken = anyio.Event()
+        self._complaints = Rarely()
         self._written = anyio.Event()  # what gathers now
-
-    def refuses(self, waiting: int) -> str | None:
-        """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
-        if waiting - self._held + len(self._puts) >= self._max_waiting:
-            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
-        return f"{self._rows} commands wait on disk already (max_rows)" if self._rows >= self._max_rows else None
-
-    def put(self, waiting: Waiting) -> None:
-        """See :meth:`Store.put`."""
-        waiting.receipts[0].storing = anyio.Event()
-        self._puts.append(waiting)
-        self._rows += 1
-        self._hold(waiting.envelope.lane, 1)
-        self._woken.set()
-
-    def settled(self, waiting: Waiting) -> None:
-        """See :meth:`Store.settled`."""
-        self._work.done += waiting.rows
-        self._rows -= len(waiting.rows)
-        self._hold(waiting.envelope.lane, -len(waiting.rows))
-        self._woken.set()
-
-    def progressed(self, waiting: Waiting, key: str | None) -> None:
-        """See :meth:`Store.progressed`."""
-        self._work.changed.append((to_text(waiting.envelope), waiting.rows[0]))
-        if key is not None:
-            self._work.keys.append((key, waiting.envelope.lane))
-        self._woken.set()
-
-    def bury(self, waiting: Waiting, letter: Outcome) -> None:
-        """See :meth:`Store.bury`."""
-        envelope = waiting.envelope
-        self._work.burials.append(
-            Burial(envelope.lane, letter.said_at, to_text(envelope), letter.http_status, letter.reason, letter.detail)
-        )
-        self._woken.set()
 
     def flush(self) -> None:
         """See :meth:`Store.flush`."""
@@ -108,15 +65,6 @@ class SqliteStore(Prompt):
     def dead(self) -> list[Outcome]:
         """They are in the file: ``usercom-asgi outbox PATH`` shows them."""
         return []
-
-    @property
-    def kept(self) -> int:
-        """See :attr:`Store.kept`."""
-        return max(0, self._rows)
-
-    def keeps(self, waiting: Waiting) -> bool:
-        """Tell whether it is in the file."""
-        return bool(waiting.rows)
 
     async def keep_writing(self) -> None:
         """Write what gathers, renew the lease, and look for what nobody owns; runs for ever."""
@@ -181,7 +129,7 @@ class SqliteStore(Prompt):
 
     def _apply(self, puts: list[Waiting], done: Done, envelopes: list[Envelope | OutboxError]) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
-            waiting.rows = [row]
+            waiting.row = row
             self._tell_stored(waiting)
             if is_loaded:
                 self._house.admit(waiting)
@@ -213,7 +161,7 @@ class SqliteStore(Prompt):
         self._hold(loaded.lane, 1)
         receipt = self._receipts.pop(loaded.row, None)
         waiting = Waiting(envelope, receipt or Receipt())
-        waiting.rows = [loaded.row]
+        waiting.row = loaded.row
         self._house.adopt(waiting, loaded.key, is_own=receipt is not None)
 
     def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
@@ -229,17 +177,6 @@ class SqliteStore(Prompt):
         for name in ("done", "burials", "changed", "keys", "released"):
             getattr(work, name).extend(getattr(later, name))
 
-    def _hold(self, lane: str, change: int) -> None:
-        """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
-        self._held += change
-        count = self._in_memory.get(lane, 0) + change
-        if count > 0:
-            self._in_memory[lane] = count
-        else:
-            self._in_memory.pop(lane, None)
-            self._work.released.append(lane)
-            self._woken.set()
-
     def _tell_stored(self, waiting: Waiting) -> None:
         for receipt in waiting.receipts:
             if receipt.storing is not None:
@@ -247,9 +184,7 @@ class SqliteStore(Prompt):
                 receipt.storing = None
 
     def _complain(self, error: Exception, puts: int) -> None:
-        now = time.monotonic()
-        if not self._last_complaint or now - self._last_complaint > _COMPLAINT_INTERVAL:
-            self._last_complaint = now
+        if self._complaints.due("the file") is not None:
             logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
 
 

@@ -21,14 +21,15 @@ _MOST_MERGED = 100
 class Waiting:
     """An accepted envelope on its way, with its receipt and the tries so far."""
 
-    __slots__ = ("envelope", "is_single", "parts", "receipts", "refusals", "rows", "seen_passes", "tries")
+    # Thousands of these may wait, and each object that they hold is one more for every full garbage collection.
+    __slots__ = ("envelope", "is_single", "parts", "receipt", "refusals", "row", "seen_passes", "tries")
 
     def __init__(self, envelope: Envelope, receipt: Receipt) -> None:
         self.envelope = envelope
-        #: More than one where updates have merged.
-        self.receipts = [receipt]
-        #: Where it stands in the outbox, if that is one with rows; as many as there are receipts.
-        self.rows: list[int] = []
+        #: Its own; see also :attr:`receipts`.
+        self.receipt = receipt
+        #: Where it stands itself in the outbox, if that is one with rows; see also :attr:`rows`.
+        self.row: int | None = None
         #: The updates that have merged into this one, itself included, as they were said.
         self.parts: tuple[Waiting, ...] = ()
         #: It has been part of one that was refused.
@@ -37,6 +38,16 @@ class Waiting:
         #: How often User.com has refused it as it refuses a key, while others passed.
         self.refusals = 0
         self.seen_passes = -1
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """All whose outcome this is: more than one where updates have merged."""
+        return [part.receipt for part in self.parts] if self.parts else [self.receipt]
+
+    @property
+    def rows(self) -> list[int]:
+        """Where all of it stands in the outbox: as many as there are receipts, or none."""
+        return [part.row for part in self.parts or (self,) if part.row is not None]
 
     @property
     def age(self) -> float:
@@ -55,14 +66,14 @@ class Waiting:
             return False
         if mine.lane != other.lane or mine.key != other.key or mine.identity != other.identity:
             return False
-        if self.is_single or newer.is_single or len(self.receipts) >= _MOST_MERGED:
+        if self.is_single or newer.is_single or len(self.parts) >= _MOST_MERGED:
             return False
+        if (self.row is None) != (newer.row is None):
+            return False  # what is on disk may become another process's, and must not take along what is in memory only
         if other.said_at - mine.said_at > _MERGED_WITHIN or _shares_objects(mine.command, other.command):
             return False
         self.parts = (*(self.parts or (self._copy(),)), newer)
         self.envelope = replace(mine, command=mine.command.followed_by(other.command), page=other.page)
-        self.receipts += newer.receipts
-        self.rows += newer.rows
         return True
 
     def apart(self) -> tuple[Waiting, ...]:
@@ -72,8 +83,8 @@ class Waiting:
         return self.parts
 
     def _copy(self) -> Waiting:
-        copy = Waiting(self.envelope, self.receipts[0])
-        copy.rows = list(self.rows)
+        copy = Waiting(self.envelope, self.receipt)
+        copy.row = self.row
         return copy
 
 

@@ -1,0 +1,71 @@
+"""Which user key is the visitor's: the browser's, or one that User.com has named since: :class:`KeyHolder`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .connection import Connection
+from .identity import COOKIE, is_user_key
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from .envelope import Delivery
+    from .identity import Reset
+    from .receipts import Receipt
+
+
+class KeyHolder(Connection):
+    """The visitor of a request, as far as the key goes."""
+
+    # On the class, since most requests never touch them: a visitor is made for every one.
+    # Set where what is said waits for the key that a reset brings.
+    _lane: str | None = None
+    _reset: Reset | None = None
+    _has_recalled = False
+    # What this request has said whose answer names a key.
+    _hits: tuple[Receipt, ...] = ()
+    # The browser's key is somebody else's.
+    _is_disowned = False
+
+    def __init__(self, scope: Scope, delivery: Delivery) -> None:
+        super().__init__(scope)
+        self._delivery = delivery
+
+    @property
+    def key(self) -> str | None:
+        """The visitor's user key; None if there is none, or none yet.
+
+        Whoever holds it can open this visitor's chat: it is a secret, and never a proof of identity.
+        """
+        reset = self.reset
+        if reset is not None:
+            return reset[1].key
+        return self.named_key or (None if self._is_disowned else self._cookie_key)
+
+    @property
+    def named_key(self) -> str | None:
+        """The key that User.com has named in answer to a hit of this request, if it is another than the browser's."""
+        named = next((hit.key for hit in reversed(self._hits) if hit.key is not None), None)
+        return named if named != self._cookie_key else None
+
+    @property
+    def _cookie_key(self) -> str | None:
+        key, marker = self.read_cookie(COOKIE), self.marker
+        return key if is_user_key(key) and not (marker and marker.ended(key)) else None
+
+    @property
+    def has_hit(self) -> bool:
+        """True if something was said whose answer may name another key than the browser's."""
+        return bool(self._hits)
+
+    @property
+    def reset(self) -> Reset | None:
+        """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
+        if self._reset is None and not self._has_recalled:
+            self._has_recalled = True
+            marker, key = self.marker, self.read_cookie(COOKIE)
+            if marker and (not is_user_key(key) or marker.ended(key)):
+                self._reset = self._delivery.recall(marker.token)
+                self._lane = marker.token if self._reset else None
+        return self._reset
