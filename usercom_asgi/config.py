@@ -85,7 +85,7 @@ class UserComConfig:
     secret_keys: tuple[str, ...] = field(default=(), repr=False)
     cookie_domain: str | None = None
     reset_wait: float = 0.25
-    timeout: float = 5.0
+    timeout: float = 10.0
     grace: float = 5.0
     inline_deadline: float = 2.0
     max_waiting: int = 10_000
