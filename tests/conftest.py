@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 from chromium import chromium
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve
+
+# Hypothesis bounds an example to 0.2 s, and a machine that runs tests may stand still for longer.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
