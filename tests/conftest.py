@@ -7,6 +7,7 @@ import pytest
 from chromium import chromium
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
+from serving import forget
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve
@@ -57,10 +58,7 @@ def _served() -> Iterator[UserCom]:
 def usercom(_served: UserCom) -> Iterator[UserCom]:
     _served.store.clear()
     yield _served
-    # What hangs is given up. Not by `clear()`, which has it go on: into the next test.
-    _served.faults.stop()
-    with _served.faults._lock:
-        _served.faults._faults.clear()
+    forget(_served.faults)
 
 
 @pytest.fixture(scope="module")

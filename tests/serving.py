@@ -13,6 +13,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from usercom_asgi.sandbox import Faults
+
 
 @contextlib.contextmanager
 def serve_app(app: ASGIApp) -> Iterator[int]:
@@ -40,6 +42,13 @@ def eventually(condition: Callable[..., object], within: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def forget(faults: Faults) -> None:
+    """Have no faults any more, and give up what hangs: by `clear()` that would go on, into the next test."""
+    faults.stop()
+    with faults._lock:
+        faults._faults.clear()
 
 
 def free_port() -> int:

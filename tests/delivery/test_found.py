@@ -90,7 +90,8 @@ async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -
     assert balanced(runtime)
 
 
-async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path) -> None:
+async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.sqlite_store._POLL", 0.1)  # it pauses that long after each failure
     post = Post(*[Unavailable("503")] * 1000)
     async with running(
         post,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from serving import forget
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
 
@@ -29,7 +30,7 @@ def running() -> Iterator[RunningSandbox]:
 def sandbox(running: RunningSandbox) -> Sandbox:
     """The module's sandbox, as new."""
     sandbox = running.sandbox
-    sandbox.faults.clear()
+    forget(sandbox.faults)
     sandbox.store.clear()
     sandbox.unified_identification = sandbox.authorize_by_email = False
     return sandbox
