@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from chromium import chromium
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
+from serving import forget
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve
+
+# Hypothesis bounds an example to 0.2 s, and a machine that runs tests may stand still for longer.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -28,13 +33,16 @@ class UserCom:
         self.url = url
 
     def config(self, **settings: Any) -> UserComConfig:
-        return UserComConfig(**{"base_url": self.url, "api_key": "ABC123", **settings})
+        # A machine that runs tests may be slow: where these are not what is tested, there is plenty.
+        patience = {"grace": 30, "inline_deadline": 30}
+        return UserComConfig(**{"base_url": self.url, "api_key": "ABC123", **patience, **settings})
 
     def new_user(self) -> str:
         """Have a visitor, as a first ping of the widget would make one."""
         import httpx
 
-        answer = httpx.post(f"{self.url}/api/v2/user-chatping/", json={"apiKey": "ABC123", "url": "http://shop.example.com/"})
+        said = {"apiKey": "ABC123", "url": "http://shop.example.com/"}
+        answer = httpx.post(f"{self.url}/api/v2/user-chatping/", json=said, timeout=30)
         self.store.hits.clear()
         return str(answer.json()["user"]["key"])
 
@@ -49,12 +57,8 @@ def _served() -> Iterator[UserCom]:
 @pytest.fixture
 def usercom(_served: UserCom) -> Iterator[UserCom]:
     _served.store.clear()
-    _served.faults.clear()
     yield _served
-    if _served.faults.describe():
-        _served.faults.stop()  # what hangs is given up, or it would go on into the next test
-        time.sleep(0.1)
-    _served.faults.clear()
+    forget(_served.faults)
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,45 @@
-"""What the tests of the delivery send with: a sender of their own."""
+"""What the tests of the delivery send with: a sender of their own, and a delivery around it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 
-from usercom_asgi import Event
+from usercom_asgi import Event, SqliteOutbox, UserComConfig
 from usercom_asgi.delivery.retry import RetryPolicy
+from usercom_asgi.delivery.runtime import Runtime
+from usercom_asgi.delivery.sqlite_store import SqliteStore
 from usercom_asgi.envelope import Answer, Envelope
+from usercom_asgi.outcomes import Listeners
 
 FAST = RetryPolicy(first=0.01, longest=0.02)
 
 
 class Post:
-    """A sender that remembers, and fails as it is told."""
+    """A sender that remembers, and fails as it is told.
 
-    def __init__(self, *outcomes: Exception | Answer, delay: float = 0.0) -> None:
+    While it is ``holding`` calls begin and do not end: a test sees what is under way for as long as it wants to, and not for
+    some milliseconds that a slow machine steps over.
+    """
+
+    def __init__(self, *outcomes: Exception | Answer, delay: float = 0.0, holding: bool = False) -> None:
         self.sent: list[tuple[str, Any, str | None]] = []
         self.outcomes = list(outcomes)
         self.delay = delay
         self.now = 0
         self.most = 0
         self.closed = False
+        self._released = anyio.Event()
+        if not holding:
+            self.release()
+
+    def release(self) -> None:
+        """Let calls end, those that are held and those that come."""
+        self._released.set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Post]:
@@ -35,6 +50,7 @@ class Post:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
+            await self._released.wait()
             await anyio.sleep(self.delay)
             outcome = self.outcomes.pop(0) if self.outcomes else Answer(key)
             self.sent.append((envelope.lane, envelope.command, key))
@@ -43,6 +59,34 @@ class Post:
             return outcome
         finally:
             self.now -= 1
+
+
+@asynccontextmanager
+async def running(
+    post: Post,
+    outbox: SqliteOutbox | Path | None = None,
+    *,
+    retry: RetryPolicy = FAST,
+    listeners: Listeners | None = None,
+    **settings: Any,
+) -> AsyncIterator[Runtime]:
+    """Run a delivery around the block, drained at its end. A path is a file whose lease is as short as can be."""
+    # A machine that runs tests may be slow: where the grace is not what is tested, there is plenty.
+    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", "grace": 30, **settings})
+    outbox = SqliteOutbox(outbox, lease=1) if isinstance(outbox, Path) else outbox
+    runtime = Runtime(post.open, config, retry, outbox=outbox, listeners=listeners)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(runtime.run)
+        yield runtime
+        await runtime.drain()
+    assert post.closed
+
+
+def store_of(runtime: Runtime) -> SqliteStore:
+    """The store of a delivery with a file; the protocol that the delivery knows hides it."""
+    store = runtime._books.store
+    assert isinstance(store, SqliteStore)
+    return store
 
 
 def said(n: int, lane: str = "a", key: str | None = "key") -> Envelope:

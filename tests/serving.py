@@ -7,11 +7,13 @@ import datetime
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from usercom_asgi.sandbox import Faults
 
 
 @contextlib.contextmanager
@@ -29,18 +31,24 @@ def serve_app(app: ASGIApp) -> Iterator[int]:
         yield listener.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
 
 
-def eventually(condition: object, within: float = 10.0) -> None:
+def eventually(condition: Callable[..., object], within: float = 30.0) -> None:
     """Wait for something that another thread or process does."""
-    assert callable(condition)
     end = time.monotonic() + within
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def forget(faults: Faults) -> None:
+    """Have no faults any more, and give up what hangs: by `clear()` that would go on, into the next test."""
+    faults.stop()
+    with faults._lock:
+        faults._faults.clear()
 
 
 def free_port() -> int:

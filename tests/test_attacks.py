@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 from conftest import UserCom
-from driver import answers, body, call, html, http_scope, lifespan, start, until
+from driver import Recorded, answers, body, call, call_until, html, http_scope, lifespan, start, until
 from serving import serve_app
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -163,6 +164,7 @@ async def test_a_reset_that_hangs_until_the_timeout_is_made_once(usercom: UserCo
     )
     async with lifespan(middleware) as state:
         await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
+        await until(lambda: usercom.store.users)
         await anyio.sleep(1.5)
     assert len(usercom.store.users) == 1
 
@@ -172,9 +174,13 @@ async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) 
         await visitor.reset_auth()
         await visitor.event("after")
 
-    usercom.faults.latency(0.3)
-    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=0))
-    got = await call(middleware, headers={"cookie": "__ca__chat=abc123"})
+    usercom.faults.latency(60)
+    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=0, timeout=60))
+    got = Recorded({})
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(call, middleware, headers={"cookie": "__ca__chat=abc123"}, record=got))
+        await until(lambda: got.messages and not got.messages[-1].get("more_body", True))  # the response is out
+        usercom.faults.clear()
     assert b"widget.js" not in got.body
     [new] = usercom.store.users
     assert [each.key for each in usercom.store.events] == [new]
@@ -311,7 +317,7 @@ async def test_two_thousand_events_of_one_request_do_not_stop_the_loop(usercom: 
             await visitor.event("x", n=n)
 
     middleware = UserComMiddleware(handler(said), usercom.config(inline_deadline=0))
-    with anyio.fail_after(3):
+    with anyio.fail_after(30):
         await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
 
 
@@ -391,16 +397,20 @@ async def test_a_client_that_is_cancelled_while_it_enters_can_enter_again(userco
 
 
 async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: UserCom) -> None:
-    usercom.faults.latency(0.2)
+    usercom.faults.latency(60)
+    receipts: list[Any] = []
+
+    async def said(visitor: Any) -> None:
+        receipts.append(await visitor.page_hit())
+
     page = html(PAGE, headers={"cache-control": "public, max-age=600"})
-    middleware = UserComMiddleware(
-        handler(lambda visitor: visitor.page_hit(), page), usercom.config(anonymous="create", reset_wait=0)
-    )
+    middleware = UserComMiddleware(handler(said, page), usercom.config(anonymous="create", reset_wait=0, timeout=60))
     async with lifespan(middleware) as state:
         first = await call(middleware, state=dict(state))
         assert (first.body, first.header("cache-control"), first.header("vary")) == (PAGE, "private, max-age=600", "Cookie")
         [marker] = first.set_cookies("__ca__reset")
-        await anyio.sleep(0.5)
+        usercom.faults.clear()
+        assert await receipts[0].delivered(20)
         second = await call(middleware, headers={"cookie": marker.split(";")[0]}, state=dict(state))
     [key] = usercom.store.users
     assert [line for line in second.set_cookies("__ca__chat") if f"={key};" in line]
@@ -420,10 +430,11 @@ async def test_a_request_that_is_cancelled_delivers_what_it_has_accepted(usercom
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await get_visitor(scope).event("x")
+        has_said.set()
         await anyio.sleep_forever()
 
-    with anyio.move_on_after(0.1):
-        await call(UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    has_said = anyio.Event()
+    await call_until(has_said, UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
     assert [each.key for each in usercom.store.events] == [key]
 
 
@@ -534,4 +545,4 @@ async def test_empty_messages_before_a_page_are_not_kept_without_end() -> None:
     got = await call(UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123")))
     got.assert_legal()
     assert b"widget.js" in got.body
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < 15

@@ -179,20 +179,20 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
     """Whether User.com is slow to begin or slow to answer: one call of ours makes one user, and the widget makes none."""
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
-    usercom.faults.latency(1.5, before=slow_before)
-    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_wait=0.05))
+    usercom.faults.latency(60, before=slow_before)
+    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_wait=0.05, timeout=60))
     async with lifespan(middleware) as state:
-        began = anyio.current_time()
-        await browser.get(middleware, "/logout", state=dict(state))
-        assert anyio.current_time() - began < 1.4
+        with anyio.fail_after(20):
+            await browser.get(middleware, "/logout", state=dict(state))
         assert "__ca__chat" not in browser.jar
+        if not slow_before:
+            await until(lambda: len(usercom.store.users) == 2)  # made, and nobody has told us
         page = await browser.get(middleware, state=dict(state))
         # The widget would make a second new user now: it stays out until the answer is there.
         assert page.body == PAGE
         assert "__ca__reset" in browser.jar
-        await until(lambda: usercom.store.events)
-        await until(lambda: len(usercom.store.users) == 2)
-        await anyio.sleep(1.8 if not slow_before else 0.2)
+        usercom.faults.clear()
+        await until(lambda: len(usercom.store.events) == 2)  # what was said after it goes with its key
         page = await browser.get(middleware, state=dict(state))
     _, new = usercom.store.users
     assert browser.jar == {"__ca__chat": new}
@@ -202,10 +202,17 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
 
 async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(usercom: UserCom) -> None:
     browser = Browser(__ca__chat=usercom.new_user())
-    usercom.faults.latency(1.0)
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.8))
-    async with lifespan(middleware) as state:
+    usercom.faults.latency(60)
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=2, timeout=60))
+
+    async def clear() -> None:
+        await anyio.sleep(0.2)
+        usercom.faults.clear()
+
+    async with lifespan(middleware) as state, anyio.create_task_group() as tasks:
         await browser.get(middleware, "/logout", state=dict(state))
+        assert "__ca__chat" not in browser.jar
+        tasks.start_soon(clear)
         page = await browser.get(middleware, state=dict(state))
     _, new = usercom.store.users
     assert forgets(page) == new
@@ -219,11 +226,12 @@ async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(userc
         await shop()(scope, receive, send)
 
     browser = Browser(__ca__chat=usercom.new_user())
-    usercom.faults.latency(0.3)
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=0))
+    usercom.faults.latency(60)
+    middleware = UserComMiddleware(app, usercom.config(reset_wait=0, timeout=60))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))
         await browser.get(middleware, "/say", state=dict(state))
+        usercom.faults.clear()
     _, new = usercom.store.users
     assert [each.key for each in usercom.store.events if each.name == "later"] == [new]
 
@@ -247,19 +255,18 @@ async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
         usercom.faults.status(500)
     else:
         getattr(usercom.faults, fault)()
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=0.6, timeout=0.2, grace=0.1))
+    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=60, timeout=0.2, grace=0.1))
     async with lifespan(middleware) as state:
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
         await browser.get(middleware, state=dict(state))
-        assert anyio.current_time() - began < 4  # a call alone takes up to 5 s by default
+        assert anyio.current_time() - began < 5  # a reset that has failed is not waited for
         assert "__ca__chat" not in browser.jar
         # Known to be down by now: nobody waits for it any more.
-        await anyio.sleep(1.2)
         browser = Browser(__ca__chat=old)
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
-        assert anyio.current_time() - began < 0.5
+        assert anyio.current_time() - began < 5
 
 
 async def test_a_reset_without_a_lifespan(usercom: UserCom) -> None:

@@ -135,7 +135,7 @@ def url(usercom: UserCom, request: pytest.FixtureRequest) -> Iterator[str]:
 
 def visit(page: Page, url: str) -> str:
     page.goto(url)
-    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
     return key_of(page)
 
 
@@ -153,7 +153,7 @@ SAID = [
 
 
 def assert_it_has_arrived(page: Page, usercom: UserCom) -> None:
-    page.wait_for_function("said.length >= 5", timeout=10_000)
+    page.wait_for_function("said.length >= 5", timeout=30_000)
     assert page.evaluate("said") == SAID
     assert page.locator(".panel").is_visible()
     eventually(lambda: len(usercom.store.events) == 2 and usercom.store.updates and usercom.store.product_events)
@@ -171,9 +171,9 @@ def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: UserCom
     page.click("#again")
     page.wait_for_load_state("load")
     page.go_back()
-    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
     page.reload()
-    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
     page.wait_for_timeout(300)
     assert [each.data["n"] for each in usercom.store.events] == [3, 2, 1]
 
@@ -191,7 +191,7 @@ def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(page: Page, url: s
 
 def test_destroy_takes_the_widget_out(page: Page, url: str) -> None:
     page.goto(f"{url}/destroy")
-    page.wait_for_function("document.readyState === 'complete' && !window.UE", timeout=10_000)
+    page.wait_for_function("document.readyState === 'complete' && !window.UE", timeout=30_000)
     assert page.locator("#__ue_widget_mount").count() == 0
 
 
@@ -229,7 +229,7 @@ def assert_the_next_one_is_here(page: Page, usercom: UserCom, old: str) -> None:
     assert page.evaluate("localStorage.getItem('__ca__chat')") is None
     # The next page is theirs, and makes nobody.
     page.goto(page.url.partition("?")[0])
-    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
     assert key_of(page) == new
     assert list(usercom.store.users) == [old, new]
 
@@ -259,7 +259,7 @@ def test_the_bridge_hears_it(page: Page, url: str, usercom: UserCom, asks: str) 
     usercom.store.events.clear()
     page.evaluate("said.length = 0")
     assert page.evaluate(asks, ["/hop/2", "POST"]) == 200
-    page.wait_for_function("said.length >= 2", timeout=10_000)
+    page.wait_for_function("said.length >= 2", timeout=30_000)
     assert page.evaluate("said") == [["event.hop", {"n": 2}], ["event.hop", {"n": 1}]]
 
 
@@ -283,7 +283,7 @@ def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(page: Page
     page.route("**/?slow", slow)
     page.evaluate("fetch('/logout?answer=json', {method: 'POST'}).then(function () { location.href = '/?slow' })")
     page.wait_for_url("**/?slow")
-    page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+    page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
     page.wait_for_timeout(500)
     assert list(usercom.store.users) == [old, key_of(page)]
 

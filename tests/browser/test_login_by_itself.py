@@ -73,7 +73,7 @@ def test_the_next_person_sees_nothing_of_the_last_one(browser: Browser, usercom:
             return found
 
         def ready() -> None:
-            page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+            page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
 
         page.goto(f"http://127.0.0.1:{port}/")
         ready()

@@ -149,7 +149,7 @@ def test_calls_before_the_widget_are_handed_over_in_order_and_once(page: Page, u
     usercom.faults.latency(0.3)
     with serve_app(app) as port:
         page.goto(f"http://127.0.0.1:{port}/")
-        page.wait_for_function("went.length === 2", timeout=10_000)
+        page.wait_for_function("went.length === 2", timeout=30_000)
         page.evaluate("userengage('event.early', {n: 4})")
         eventually(lambda: len(usercom.store.events) == 5)
         eventually(lambda: any(each.payload.get("plan") == "gold" for each in usercom.store.hits))
@@ -168,7 +168,7 @@ def test_a_widget_that_hangs_does_not_hold_up_the_page(page: Page, usercom: User
     usercom.faults.hang()
     with serve_app(UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())) as port:
         page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
-        page.wait_for_function("window.loaded === 1", timeout=5_000)
+        page.wait_for_function("window.loaded === 1", timeout=30_000)
         usercom.faults.stop()
 
 
@@ -239,6 +239,7 @@ def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(page: Pa
         before = views(usercom)
         page.evaluate(f"() => {{ {say} }}")
         expected = before + ([seen] if seen else [])
+        eventually(lambda expected=expected: views(usercom) == expected)
         page.wait_for_timeout(400)
         assert views(usercom) == expected, say
 
@@ -255,7 +256,7 @@ def test_a_page_that_is_swapped_is_seen_once(page: Page, site: str, usercom: Use
     for click, heading in (("#to2", "/leaf/2"), ("#to1", "/leaf/1"), ("#post", "/leaf/2")):
         before = views(usercom)
         page.click(click)
-        page.wait_for_function(f"document.querySelector('h1').textContent === '{heading}'", timeout=10_000)
+        page.wait_for_function(f"document.querySelector('h1').textContent === '{heading}'", timeout=30_000)
         expected = [*before, heading[-1]]
         eventually(lambda expected=expected: views(usercom) == expected)
         page.wait_for_timeout(250)

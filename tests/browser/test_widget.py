@@ -48,7 +48,7 @@ def test_state_and_callbacks(browser: Browser, usercom: UserCom) -> None:
 
         def visit(query: str = "") -> None:
             page.goto(f"http://127.0.0.1:{port}/{query}")
-            page.wait_for_function("window.UE && UE.isReady", timeout=10_000)
+            page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
 
         visit()
         assert page.locator(".greeting").is_hidden()

@@ -9,6 +9,9 @@ from taskiq_redis import RedisStreamBroker
 from usercom_asgi import TaskiqOutbox, UserComConfig
 
 TASK_DEADLINE = 1.5
+# Short, so that a killed worker's tasks are soon claimed; and User.com is to answer in time on a slow machine, too: a call that
+# was given up is made twice.
+TIMEOUT = 1.5
 QUEUE = "usercom"
 
 
@@ -19,5 +22,5 @@ def make(config: UserComConfig, redis_url: str) -> TaskiqOutbox:
 
 
 if "REDIS_URL" in os.environ:  # in a worker
-    outbox = make(UserComConfig.from_env(timeout=0.5, max_concurrency=4), os.environ["REDIS_URL"])
+    outbox = make(UserComConfig.from_env(timeout=TIMEOUT, max_concurrency=4), os.environ["REDIS_URL"])
     broker = outbox.broker

@@ -7,8 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from conftest import CONFIG, UserCom
 from driver import call, lifespan, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from posting import FAST, Post, said
+from posting import Post, running, said
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
@@ -31,26 +30,14 @@ from usercom_asgi import (
     Status,
     Update,
     UserComClient,
-    UserComConfig,
     UserComMiddleware,
     get_delivery,
 )
 from usercom_asgi.delivery.lanes import Lanes
-from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.delivery.waiting import Waiting
 from usercom_asgi.envelope import Envelope
 from usercom_asgi.outcomes import Listeners
 from usercom_asgi.receipts import Receipt
-
-
-@asynccontextmanager
-async def running(post: Post, listeners: Listeners | None = None, **settings: Any) -> AsyncIterator[Runtime]:
-    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})
-    runtime = Runtime(post.open, config, FAST, listeners=listeners)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(runtime.run)
-        yield runtime
-        await runtime.drain()
 
 
 def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
@@ -61,7 +48,7 @@ def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
 
 
 async def test_consecutive_updates_that_wait_become_one() -> None:
-    post = Post(delay=0.05)
+    post = Post(holding=True)
     async with running(post) as runtime:
         first = runtime.submit(update(plan="free", city="Oslo"))
         await until(lambda: post.now == 1)
@@ -69,7 +56,8 @@ async def test_consecutive_updates_that_wait_become_one() -> None:
         event = runtime.submit(said(1))
         last = runtime.submit(update(plan="none"))
         assert runtime.waiting == 6
-        assert all([await each.delivered(5) for each in (first, *later, event, last)])
+        post.release()
+        assert all([await each.delivered(20) for each in (first, *later, event, last)])
     assert [dict(command.attributes) if isinstance(command, Update) else "event" for _, command, _ in post.sent] == [
         {"plan": "free", "city": "Oslo"},
         {"plan": "silver", "score": 1},
@@ -80,11 +68,12 @@ async def test_consecutive_updates_that_wait_become_one() -> None:
 
 
 async def test_what_is_on_its_way_is_not_changed() -> None:
-    post = Post(delay=0.05)
+    post = Post(holding=True)
     async with running(post) as runtime:
         runtime.submit(update(plan="free"))
         await until(lambda: post.now == 1)
         runtime.submit(update(plan="gold"))
+        post.release()
     assert [command.attributes["plan"] for _, command, _ in post.sent] == ["free", "gold"]
 
 
@@ -134,7 +123,7 @@ async def test_hooks_are_told_of_every_outcome() -> None:
     told: list[Outcome] = []
     listeners = Listeners(on_delivered=told.append, on_dropped=told.append, on_dead=told.append)
     post = Post(Refused("answered 400", status=400, detail="the body"), delay=0.01)
-    async with running(post, listeners, max_waiting=2) as runtime:
+    async with running(post, listeners=listeners, max_waiting=2) as runtime:
         for n in range(3):
             runtime.submit(said(n))
     assert [(each.status, each.command.data["n"]) for each in told] == [  # type: ignore[union-attr]
@@ -155,7 +144,7 @@ async def test_hooks_are_told_of_every_outcome() -> None:
 async def test_a_detail_is_the_body_s_first_500_characters(usercom: UserCom) -> None:
     letters: list[Outcome] = []
     async with UserComClient(usercom.config(), on_dead=letters.append) as client:
-        assert not await (await client.send(Event("said"), key="unknownkey12")).delivered(5)
+        assert not await (await client.send(Event("said"), key="unknownkey12")).delivered(20)
     [letter] = letters
     assert letter.http_status == 404
     assert 0 < len(letter.detail) <= 500
@@ -168,7 +157,7 @@ async def test_a_hook_that_raises_changes_nothing(anyio_backend: str, caplog: py
     broken.__qualname__ = f"broken_on_{anyio_backend}"
 
     post = Post()
-    async with running(post, Listeners(on_delivered=broken)) as runtime:
+    async with running(post, listeners=Listeners(on_delivered=broken)) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(3)]
     assert {each.status for each in receipts} == {Status.DELIVERED}
     assert caplog.text.count(f"broken_on_{anyio_backend}, which is told of outcomes, raises ZeroDivisionError") == 1
@@ -232,7 +221,7 @@ async def test_a_reset_ends_the_lane_of_the_old_key(usercom: UserCom) -> None:
         await client.send(Event("before"), key=key)
         reset = await client.send(ResetAuth(), key=key)
         await client.send(Event("after"), key=key)
-        assert await reset.delivered(5)
+        assert await reset.delivered(20)
     assert reset.key not in (None, key)
     assert [(each.name, each.key) for each in usercom.store.events] == [("before", key), ("after", key)]
 
@@ -246,7 +235,7 @@ async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: User
             receipt = runtime.submit(said(1))
             os.write(write, f"{receipt.status.value}: {receipt.reason}; {runtime.stats.turned_away}".encode())
             os._exit(0)
-        os.waitpid(child, 0)  # noqa: ASYNC222
+        os.waitpid(child, 0)  # noqa: ASYNC222  nothing else is to happen meanwhile
         said_by_child = os.read(read, 1000).decode()
         os.close(read)
         os.close(write)

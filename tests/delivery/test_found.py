@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ import httpcore
 import pytest
 from conftest import CONFIG, UserCom
 from driver import until
-from posting import FAST, Post, said
+from posting import Post, running, said, store_of
 
 from usercom_asgi import (
     Event,
@@ -31,7 +32,6 @@ from usercom_asgi import (
     Unavailable,
     Update,
     UserComClient,
-    UserComConfig,
 )
 from usercom_asgi.api.connections import proxy_for
 from usercom_asgi.api.http import _with_body, open_caller
@@ -44,22 +44,6 @@ from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.envelope import Answer, Envelope
 from usercom_asgi.outcomes import Listeners
 from usercom_asgi.wire import to_text
-
-
-@asynccontextmanager
-async def running(
-    post: Post,
-    retry: RetryPolicy = FAST,
-    outbox: SqliteOutbox | None = None,
-    listeners: Listeners | None = None,
-    **settings: Any,
-) -> AsyncIterator[Runtime]:
-    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})
-    runtime = Runtime(post.open, config, retry, outbox=outbox, listeners=listeners)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(runtime.run)
-        yield runtime
-        await runtime.drain()
 
 
 def balanced(runtime: Runtime) -> bool:
@@ -77,11 +61,11 @@ def sent(post: Post) -> Counter[int]:
 
 async def test_a_visitor_who_speaks_as_the_last_word_is_noted_is_not_sent_twice(tmp_path: Path) -> None:
     post = Post()
-    async with running(post, outbox=SqliteOutbox(tmp_path / "x.db"), grace=20) as runtime:
+    async with running(post, SqliteOutbox(tmp_path / "x.db")) as runtime:
         for n in range(60):
             receipt = runtime.submit(said(n))
-            await receipt.stored(5)
-            assert await receipt.delivered(5)  # and the next one before the file knows
+            await receipt.stored(20)
+            assert await receipt.delivered(20)  # and the next one before the file knows
         for n in range(60, 160):
             runtime.submit(said(n, f"lane{n % 6}"))
             await anyio.lowlevel.checkpoint()
@@ -93,32 +77,37 @@ async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -
     """After a reset a visitor may be known by the reset's token and by the new key at the same moment."""
     path = tmp_path / "x.db"
     post = Post(Answer("K1"), delay=0.02)
-    async with running(post, outbox=SqliteOutbox(path, lease=1), grace=10) as runtime:
+    async with running(post, path) as runtime:
         reset = runtime.submit(Envelope(command=ResetAuth(), lane="token"))
-        assert await reset.delivered(5)
+        assert await reset.delivered(20)
         runtime.submit(said(1, "token", "K1"))
         runtime.submit(Envelope(command=Update({"a": 1}), lane="token", key="K1"))
         runtime.submit(Envelope(command=Update({"b": 2}), lane="K1", key="K1"))
         last = runtime.submit(said(2, "K1", "K1"))
-        assert await last.delivered(5)
+        assert await last.delivered(20)
         await until(lambda: runtime.waiting == 0)
-        await anyio.sleep(0.2)
-        assert runtime._books.store._in_memory == {}  # type: ignore[attr-defined]
+        await until(lambda: store_of(runtime)._in_memory == {})
     assert sent(post) == {1: 1, 2: 1}
     assert balanced(runtime)
 
 
-async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path) -> None:
+async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.sqlite_store._POLL", 0.1)  # it pauses that long after each failure
     post = Post(*[Unavailable("503")] * 1000)
     async with running(
-        post, RetryPolicy(first=60), SqliteOutbox(tmp_path / "x.db"), max_waiting=10, grace=0, max_concurrency=1
+        post,
+        SqliteOutbox(tmp_path / "x.db"),
+        retry=RetryPolicy(first=600),
+        max_waiting=10,
+        grace=0,
+        max_concurrency=1,
     ) as runtime:
-        connection = runtime._books.store._file._connection  # type: ignore[attr-defined]
+        connection = store_of(runtime)._file._connection
         connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
         long = Event("long", {"t": "x" * 250})
         for n in range(60):
             receipt = runtime.submit(Envelope(command=long, lane=f"lane{n}", key="k"))
-            await receipt.stored(5)
+            await receipt.stored(20)
         assert runtime.waiting <= 35  # what fits into the file's last pages, and ten more
         assert not runtime.readiness().is_accepting
         assert runtime.stats.turned_away > 20
@@ -126,31 +115,30 @@ async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path
     assert balanced(runtime)
 
 
-@pytest.mark.parametrize("robbed_for", [3.0])
 async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_others_send(
-    robbed_for: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A laptop that slept, a machine that was moved: what is in flight may go twice, and no more."""
     path = tmp_path / "x.db"
     sleeper, robber = Post(*[Unavailable("503")] * 10_000), Post()
-    outbox = SqliteOutbox(path, lease=1)
-    async with running(sleeper, RetryPolicy(first=60), outbox, max_concurrency=2, grace=0.2) as first:
+    is_awake = threading.Event()
+    async with running(sleeper, path, retry=RetryPolicy(first=600), max_concurrency=2, grace=0.2) as first:
         receipts = [first.submit(said(n, f"lane{n % 20}")) for n in range(100)]
         for each in receipts:
-            await each.stored(5)
+            await each.stored(20)
         # It stands still: its next write comes late.
-        file = first._books.store._file  # type: ignore[attr-defined]
+        file = store_of(first)._file
         transact = file.transact
 
         def slow(work: Any) -> Any:
-            time.sleep(robbed_for + 2.5)
-            file.transact = transact
+            is_awake.wait(60)
             return transact(work)
 
         monkeypatch.setattr(file, "transact", slow)
-        async with running(robber, outbox=SqliteOutbox(path, lease=1)) as second:
-            await until(lambda: sum(sent(robber).values()) >= 90, within=20)
-            await until(lambda: first.stats.left > 0, within=20)
+        async with running(robber, path) as second:
+            await until(lambda: sum(sent(robber).values()) >= 90, within=40)
+            is_awake.set()
+            await until(lambda: first.stats.left > 0)
             assert first.waiting <= 2
             assert balanced(first)
             assert balanced(second)
@@ -162,11 +150,11 @@ async def test_a_lease_that_only_looks_expired_is_left_alone(tmp_path: Path, mon
     path = tmp_path / "x.db"
     posts = [Post(*[Unavailable("503")] * 10_000) for _ in range(2)]
     async with (
-        running(posts[0], RetryPolicy(first=60), SqliteOutbox(path), grace=0) as first,
-        running(posts[1], RetryPolicy(first=60), SqliteOutbox(path), grace=0) as second,
+        running(posts[0], SqliteOutbox(path), retry=RetryPolicy(first=600), grace=0) as first,
+        running(posts[1], SqliteOutbox(path), retry=RetryPolicy(first=600), grace=0) as second,
     ):
         for n in range(20):
-            await (first, second)[n % 2].submit(said(n, f"lane{n}")).stored(5)
+            await (first, second)[n % 2].submit(said(n, f"lane{n}")).stored(20)
         real = time.time
         monkeypatch.setattr("usercom_asgi.delivery.sqlite_file.time.time", lambda: real() + 3600)
         await anyio.sleep(3.5)
@@ -180,57 +168,60 @@ async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked
     other = await anyio.to_thread.run_sync(lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False))
     post = Post()
     began = 0.0
-    async with running(post, outbox=SqliteOutbox(path), grace=1) as runtime:
-        await runtime.submit(said(1)).delivered(5)
+    async with running(post, SqliteOutbox(path), grace=1) as runtime:
+        await runtime.submit(said(1)).delivered(20)
         other.execute("BEGIN IMMEDIATE")
         runtime.submit(said(2))
         began = time.monotonic()
     took = time.monotonic() - began
     other.execute("ROLLBACK")
     other.close()
-    assert took < 1 + 2 + 0.5 + 1.5
+    assert took < 15  # and the lock would have lasted for ever
     assert balanced(runtime)
 
 
 async def test_a_learned_key_goes_with_what_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     post = Post(Answer("NEW"), Refused("answered 400", status=400))
-    async with running(post, outbox=SqliteOutbox(path, lease=1)) as runtime:
+    async with running(post, path) as runtime:
         runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True))
         died = runtime.submit(said(1, "token", None))
-        assert not await died.delivered(5)
+        assert not await died.delivered(20)
     assert await anyio.to_thread.run_sync(main, ["outbox", str(path), "retry", "--all"]) == 0
     again = Post()
-    async with running(again, outbox=SqliteOutbox(path, lease=1)):
+    async with running(again, path):
         await until(lambda: len(again.sent) == 1)
     assert again.sent[0][2] == "NEW"
 
 
 async def test_and_with_what_had_no_room_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    post = Post(Answer("NEW"), delay=0.3)
-    async with running(post, outbox=SqliteOutbox(path, lease=1), max_waiting=1, grace=10) as runtime:
-        await runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True)).stored(5)
+    post = Post(Answer("NEW"), holding=True)
+    async with running(post, path, max_waiting=1) as runtime:
+        await runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True)).stored(20)
         purchase = runtime.submit(said(1, "token", None))
-        assert await purchase.delivered(8)
+        await purchase.stored(20)
+        assert runtime.waiting == 1  # the purchase is on disk alone
+        post.release()
+        assert await purchase.delivered(20)
     assert post.sent[-1][2] == "NEW"
 
 
 async def test_what_cannot_be_written_as_json_costs_itself_alone(tmp_path: Path) -> None:
     post = Post()
-    async with running(post, outbox=SqliteOutbox(tmp_path / "x.db")) as runtime:
+    async with running(post, SqliteOutbox(tmp_path / "x.db")) as runtime:
         odd = PageContext(user_agent=b"x")  # type: ignore[arg-type]
         bad = Envelope(command=Event("e", {"n": 1}), lane="a", key="k", page=odd)
         receipts = [runtime.submit(bad), runtime.submit(said(2))]
-        assert await receipts[1].delivered(5)
-        assert await runtime.submit(said(3)).delivered(5)
+        assert await receipts[1].delivered(20)
+        assert await runtime.submit(said(3)).delivered(20)
     assert balanced(runtime)
 
 
-async def test_a_large_backlog_does_not_hold_up_the_loop(tmp_path: Path) -> None:
+async def test_a_large_backlog_does_not_hold_up_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.db"
     body = to_text(said(1, "LANE"))
-    async with running(Post(), outbox=SqliteOutbox(path)):
+    async with running(Post(), SqliteOutbox(path)):
         pass
     with sqlite3.connect(path) as db:
         rows = [(f"lane{n // 100}", 1e9, body.replace("LANE", f"lane{n // 100}")) for n in range(20_000)]
@@ -239,16 +230,16 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(tmp_path: Path) -> None
     db.close()
     loads: list[int] = []
     post = Post(*[Unavailable("503")] * 10_000)
-    async with running(post, RetryPolicy(first=60), SqliteOutbox(path), grace=0, max_waiting=5000) as runtime:
-        store = runtime._books.store
-        apply = store._apply  # type: ignore[attr-defined]
+    async with running(post, SqliteOutbox(path), retry=RetryPolicy(first=600), grace=0, max_waiting=5000) as runtime:
+        store = store_of(runtime)
+        apply = store._apply
 
         def counted(puts: Any, done: Any, envelopes: Any) -> None:
             loads.append(len(envelopes))
             apply(puts, done, envelopes)
 
-        store._apply = counted  # type: ignore[attr-defined]
-        await until(lambda: runtime.waiting >= 4900, within=20)
+        monkeypatch.setattr(store, "_apply", counted)
+        await until(lambda: runtime.waiting >= 4900, within=60)
         assert 0 < max(loads) <= sqlite_file.MOST_LOADED
         assert runtime.waiting <= 5000
 
@@ -257,7 +248,7 @@ async def test_the_last_line_tells_the_truth(tmp_path: Path, caplog: pytest.LogC
     caplog.set_level("INFO")
     path = tmp_path / "x.db"
     post = Post(Unavailable("503"), *[Answer(None)] * 100)
-    async with running(post, outbox=SqliteOutbox(path)) as runtime:
+    async with running(post, SqliteOutbox(path)) as runtime:
         for n in range(50):
             runtime.submit(said(n, f"lane{n}"))
         await until(lambda: runtime.waiting == 0)
@@ -268,11 +259,11 @@ async def test_the_last_line_tells_the_truth(tmp_path: Path, caplog: pytest.LogC
 async def test_a_file_that_was_deleted_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "x.db"
     post = Post()
-    async with running(post, outbox=SqliteOutbox(path)) as runtime:
+    async with running(post, SqliteOutbox(path)) as runtime:
         for each in tmp_path.iterdir():
             each.unlink()
         await until(lambda: "moved or deleted" in caplog.text)
-        assert await runtime.submit(said(1)).delivered(5)
+        assert await runtime.submit(said(1)).delivered(20)
 
 
 # The gate and the lanes.
@@ -298,13 +289,15 @@ async def test_what_was_never_sent_does_not_open_a_lock() -> None:
 async def test_a_reset_goes_before_a_backlog() -> None:
     """A response waits for its answer; and ten seconds later it would not be ours any more."""
     post = Post(delay=0.01)
-    async with running(post, max_concurrency=1, grace=10) as runtime:
+    async with running(post, max_concurrency=1) as runtime:
         for n in range(100):
             runtime.submit(said(n, f"lane{n}"))
         await until(lambda: len(post.sent) > 2)
+        before = len(post.sent)
         reset = runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True))
-        assert await reset.delivered(5)
-        assert len(post.sent) < 20
+        assert await reset.delivered(20)
+    assert before < 90
+    assert [lane for lane, _, _ in post.sent].index("token") <= before + 1  # one was on its way
 
 
 async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> None:
@@ -314,12 +307,19 @@ async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> 
                 raise Unavailable("429", status=429, retry_after=60)
             return await super().send(envelope, key)
 
-    post = Mixed(delay=0.4)
-    async with running(post, grace=5) as runtime:
+    post = Mixed(holding=True)
+
+    async def release(runtime: Runtime) -> None:
+        await until(lambda: runtime.readiness().state == "closed")
+        await anyio.sleep(0.4)  # while it looks whether there is any hope left
+        post.release()
+
+    async with anyio.create_task_group() as tasks, running(post) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(7)]
         await until(lambda: post.now == 7)
         runtime.submit(said(9, "limited"))
         await until(lambda: runtime.readiness().state == "paused")
+        tasks.start_soon(release, runtime)
     assert {each.status for each in receipts} == {Status.DELIVERED}
     assert runtime.stats.dropped == 1
 
@@ -332,36 +332,38 @@ async def test_one_bad_value_costs_its_own_update() -> None:
                 raise Refused("answered 400", status=400)
             return answer
 
-    post = Picky(delay=0.02)
+    post = Picky(holding=True)
     async with running(post) as runtime:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
         receipts = [
             runtime.submit(Envelope(command=Update(each), lane="a", key="key")) for each in ({"a": 1}, {"bad": 1}, {"b": 2})
         ]
-        assert [await each.delivered(5) for each in receipts] == [True, False, True]
+        post.release()
+        assert [await each.delivered(20) for each in receipts] == [True, False, True]
     assert runtime.stats.dead == 1
     assert balanced(runtime)
 
 
 async def test_objects_of_one_name_are_not_merged_by_guess() -> None:
-    post = Post(delay=0.02)
+    post = Post(holding=True)
     async with running(post) as runtime:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
         for company in ({"name": "Acme"}, {"size": 5}):
             runtime.submit(Envelope(command=Update({"company": company}), lane="a", key="key"))
+        post.release()
     assert [dict(command.attributes["company"]) for _, command, _ in post.sent[1:]] == [{"name": "Acme"}, {"size": 5}]
 
 
 async def test_a_merged_update_is_as_old_as_its_first() -> None:
     post = Post(*[Unavailable("503")] * 1000)
-    async with running(post, RetryPolicy(first=0.05, longest=0.05, deadline=0.5), max_concurrency=1) as runtime:
+    async with running(post, retry=RetryPolicy(first=0.05, longest=0.05, deadline=0.5), max_concurrency=1) as runtime:
         first = runtime.submit(Envelope(command=Update({"a": 0}), lane="a", key="key"))
-        for n in range(20):
-            runtime.submit(Envelope(command=Update({"a": n}), lane="a", key="key"))
-            await anyio.sleep(0.05)
-        await until(lambda: first.is_final, within=2)
+        with anyio.fail_after(20):
+            while not first.is_final:  # if each of these made it young again, it would never be
+                runtime.submit(Envelope(command=Update({"a": 1}), lane="a", key="key"))
+                await anyio.sleep(0.05)
     assert first.status is Status.DEAD
 
 
@@ -377,7 +379,7 @@ async def test_an_error_in_the_accounts_costs_nobody_else(monkeypatch: pytest.Mo
 
         monkeypatch.setattr(books, "_complain", broken)
         receipts = [runtime.submit(said(n)) for n in range(3)]
-        assert [await each.delivered(5) for each in receipts] == [False, True, True]
+        assert [await each.delivered(20) for each in receipts] == [False, True, True]
     assert balanced(runtime)
 
 
@@ -388,7 +390,7 @@ async def test_a_hook_that_speaks_when_too_much_is_said_is_not_told_of_itself() 
         told.append(outcome)
         runtimes[0].submit(said(99))
 
-    post = Post(delay=0.2)
+    post = Post()
     runtimes: list[Runtime] = []
     async with running(post, listeners=Listeners(on_dropped=again), max_waiting=1) as runtime:
         runtimes.append(runtime)
@@ -426,7 +428,7 @@ async def test_a_proxy_that_cannot_be_used_stops_nothing(
 async def test_a_client_s_page_may_name_any_browser(agent: str, usercom: UserCom) -> None:
     async with UserComClient(usercom.config()) as client:
         receipt = await client.send(Event("said"), key=usercom.new_user(), page=PageContext(user_agent=agent))
-        assert await receipt.delivered(5)
+        assert await receipt.delivered(20)
 
 
 def test_an_answer_that_is_compressed_without_having_been_asked_for() -> None:

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 import pytest
 from conftest import UserCom
 from driver import until
-from posting import FAST, Post, numbers, said
+from posting import Post, numbers, running, said
 
-from usercom_asgi import Event, Refused, ResetAuth, Status, Unavailable, UserComClient, UserComConfig
+from usercom_asgi import Event, Refused, ResetAuth, Status, Unavailable, UserComClient
 from usercom_asgi.delivery.gate import PROBE_AFTER
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.envelope import Answer, Envelope
-
-
-@asynccontextmanager
-async def running(post: Post, retry: RetryPolicy = FAST, **settings: Any) -> AsyncIterator[Runtime]:
-    runtime = Runtime(post.open, UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings}), retry)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(runtime.run)
-        yield runtime
-        await runtime.drain()
 
 
 class Down(Post):
@@ -48,19 +35,20 @@ class Down(Post):
 
 async def test_one_retry_after_pauses_all(usercom: UserCom) -> None:
     keys = [usercom.new_user() for _ in range(6)]
-    usercom.faults.status(429, headers={"Retry-After": "1"}, times=1)
-    async with UserComClient(usercom.config(grace=10)) as client:
+    usercom.faults.status(429, headers={"Retry-After": "3"}, times=1)
+    async with UserComClient(usercom.config()) as client:
         await client.send(Event("first"), key=keys[0])
         await until(lambda: client.delivery is not None and client.delivery.stats.retried == 1)
-        began = time.monotonic()
         assert client.delivery is not None
         assert client.delivery.readiness().state == "paused"
-        assert 0.5 < client.delivery.readiness().resumes_in <= 1
+        left = client.delivery.readiness().resumes_in
+        end = time.monotonic() + left
+        assert 0.5 < left <= 3
         for key in keys[1:]:
             await client.send(Event("then"), key=key)
         await anyio.sleep(0.6)
         assert usercom.store.events == []
-    assert time.monotonic() - began > 0.9
+    assert time.monotonic() > end - 0.1
     assert len(usercom.store.events) == 6
 
 
@@ -71,27 +59,27 @@ async def test_a_retry_after_may_be_a_date() -> None:
 
     from usercom_asgi.api.http import _retry_after
 
-    date = formatdate(time.time() + 30, usegmt=True)
-    assert 28 < (_retry_after(httpx.Response(429, headers={"Retry-After": date})) or 0) <= 30
+    date = formatdate(time.time() + 300, usegmt=True)
+    assert 280 < (_retry_after(httpx.Response(429, headers={"Retry-After": date})) or 0) <= 300
     assert _retry_after(httpx.Response(429, headers={"Retry-After": "soon"})) is None
 
 
 async def test_after_repeated_failure_one_asks_for_all() -> None:
     post = Down(Unavailable("ConnectError"), delay=0.005)
-    async with running(post, RetryPolicy(first=0.2, longest=0.2), grace=10) as runtime:
+    async with running(post, retry=RetryPolicy(first=0.2, longest=0.2)) as runtime:
+        began = time.monotonic()
         for n in range(200):
             runtime.submit(said(n, f"lane{n % 50}"))
         await anyio.sleep(1.5)
         tried = len(post.asked)
         # The workers that were under way when it was noticed, and then one every 0.1 to 0.2 seconds.
-        assert PROBE_AFTER <= tried <= 8 + PROBE_AFTER + 16
+        assert PROBE_AFTER <= tried <= 8 + PROBE_AFTER + 1 + (time.monotonic() - began) / 0.1
         assert runtime.readiness().state in ("paused", "failing")
         assert not runtime.reachable
         post.error = None
         post.delay = 0.0
-        began = time.monotonic()
-        await until(lambda: len(post.sent) == 200)
-        assert time.monotonic() - began < 2  # and then for all at once: nobody waits for a back-off of their own
+        # And then for all at once: nobody waits for a back-off of their own. One by one they would take half a minute.
+        await until(lambda: len(post.sent) == 200, within=10)
         assert runtime.reachable
     for lane in range(50):
         assert numbers(post, f"lane{lane}") == list(range(lane, 200, 50))
@@ -114,15 +102,17 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
     monkeypatch.setattr("usercom_asgi.delivery.gate.LOCKED_FIRST", 0.4)
     keys = [usercom.new_user() for _ in range(20)]
     usercom.faults.status(status)
-    async with UserComClient(usercom.config(grace=10)) as client:
+    began = time.monotonic()
+    async with UserComClient(usercom.config()) as client:
         receipts = [await client.send(Event("said", {"n": n}), key=keys[n % 20]) for n in range(100)]
         assert client.delivery is not None
         await until(lambda: client.delivery is not None and client.delivery.readiness().state == "locked")
         await anyio.sleep(0.3)
         rejected = client.delivery.stats.retried
-        assert rejected <= 8 + 1  # those that were under way, and no hammering after that
+        # Those that were under way, and no hammering after that: 0.4 s, and then twice as long each time.
+        assert rejected <= 8 + 1 + (time.monotonic() - began) / 0.4
         usercom.faults.clear()
-        assert all([await each.delivered(10) for each in receipts])
+        assert all([await each.delivered(20) for each in receipts])
         assert client.delivery.readiness().state == "sending"
     assert len(usercom.store.events) == 100
     [loud] = [each for each in caplog.records if each.levelno == logging.ERROR]
@@ -137,17 +127,20 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
     class Picky(Post):
         async def send(self, envelope: Envelope, key: str | None) -> Answer:
             if envelope.lane == "evil":
+                before = len(self.sent)
+                await until(lambda: len(self.sent) > before)  # while somebody else's pass, that is
                 raise Refused("POST /api/event/ answered 403", status=403)
             return await super().send(envelope, key)
 
-    post = Picky(delay=0.002)
-    async with running(post, grace=10) as runtime:
+    post, others = Picky(delay=0.002), 0
+    async with running(post) as runtime:
         evil = runtime.submit(said(0, "evil"))
-        for n in range(100):
-            runtime.submit(said(n, f"lane{n % 4}"))
-            await anyio.sleep(0.002)
-        await until(lambda: evil.is_final)
-        await until(lambda: len(post.sent) == 100)
+        with anyio.fail_after(20):
+            while not evil.is_final:
+                runtime.submit(said(others, f"lane{others % 4}"))
+                others += 1
+                await anyio.sleep(0.002)
+        await until(lambda: len(post.sent) == others)
     assert evil.status is Status.DEAD
     assert runtime.stats.dead == 1
 
@@ -156,25 +149,28 @@ async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None
     post = Down(Refused("answered 401", status=401))
     async with running(post, grace=0.1) as runtime:
         receipt = runtime.submit(Envelope(command=ResetAuth(), lane="reset", may_create=True))
-        assert not await receipt.delivered(2)
+        assert not await receipt.delivered(20)
         assert receipt.status is Status.DROPPED
 
 
-async def test_a_drain_does_not_wait_for_what_cannot_be(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_drain_does_not_wait_for_what_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.gate.LOCKED_FIRST", 600.0)
     for error in (Unavailable("429", status=429, retry_after=600), Refused("401", status=401)):
         post = Down(error)
         began = time.monotonic()
-        async with running(post, grace=5) as runtime:
+        async with running(post, grace=60) as runtime:
             runtime.submit(said(1))
             await until(lambda post=post: len(post.asked) > 0)  # type: ignore[misc]
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20
         assert runtime.stats.dropped == 1
     assert "the last failure: 429" in caplog.text
 
 
 async def test_a_drain_tries_once_more_what_was_put_off() -> None:
     post = Down(Unavailable("503"))
-    async with running(post, RetryPolicy(first=30), grace=5) as runtime:
+    async with running(post, retry=RetryPolicy(first=600), grace=30) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(10)]
         await until(lambda: len(post.asked) >= PROBE_AFTER)
         post.error = None
@@ -184,17 +180,17 @@ async def test_a_drain_tries_once_more_what_was_put_off() -> None:
 async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixture) -> None:
     post = Down(Unavailable("503"), delay=0.05)
     began = time.monotonic()
-    async with running(post, RetryPolicy(first=0.05, longest=0.1), grace=0.6) as runtime:
+    async with running(post, retry=RetryPolicy(first=0.05, longest=0.1), grace=0.6) as runtime:
         for n in range(30):
             runtime.submit(said(n, f"lane{n}"))
-    assert 0.5 < time.monotonic() - began < 2
+    assert 0.5 < time.monotonic() - began < 10
     assert runtime.stats.dropped == 30
     [line] = [each.message for each in caplog.records if each.message.startswith("delivered to")]
     assert "dropped: 30" in line
 
 
 async def test_readiness_and_stats() -> None:
-    post = Post(delay=0.3)
+    post = Post(holding=True)
     async with running(post, max_waiting=2) as runtime:
         assert runtime.readiness().state == "sending"
         assert runtime.readiness().is_accepting
@@ -204,8 +200,9 @@ async def test_readiness_and_stats() -> None:
         ready, stats = runtime.readiness(), runtime.stats
         assert not ready.is_accepting
         assert (stats.accepted, stats.turned_away, stats.dropped, stats.waiting) == (2, 1, 1, 2)
-        assert 0.04 < stats.oldest_age < 5
+        assert 0.04 < stats.oldest_age < 20
         assert ready.oldest_age > 0.04
+        post.release()
     assert runtime.readiness().state == "closed"
     stats = runtime.stats
     assert stats.accepted + stats.turned_away == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting

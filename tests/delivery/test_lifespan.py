@@ -99,7 +99,7 @@ async def run_until_it_ends(app: ASGIApp) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await app({"type": "lifespan", "asgi": {}, "state": {}}, receive, send)
     return sent
 
@@ -148,7 +148,7 @@ async def test_a_drain_is_bounded_and_says_what_was_lost(usercom: UserCom, caplo
         await (speaks if scope["type"] == "lifespan" else app)(scope, receive, send)
 
     middleware = UserComMiddleware(whole, usercom.config(grace=0.3))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with lifespan(middleware) as state:
             for _ in range(5):
                 await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 from driver import until
-from posting import FAST, Post, numbers, said
+from posting import Post, numbers, running, said, store_of
 
 from usercom_asgi import (
     ConfigurationError,
@@ -29,23 +29,10 @@ from usercom_asgi import (
     Status,
     Unavailable,
     Update,
-    UserComConfig,
 )
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.envelope import Answer, Envelope
-
-
-@asynccontextmanager
-async def running(
-    post: Post, path: Path, retry: RetryPolicy = FAST, outbox: SqliteOutbox | None = None, **settings: Any
-) -> AsyncIterator[Runtime]:
-    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})
-    runtime = Runtime(post.open, config, retry, outbox=outbox or SqliteOutbox(path, lease=1))
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(runtime.run)
-        yield runtime
-        await runtime.drain()
 
 
 @asynccontextmanager
@@ -72,7 +59,7 @@ def down() -> Post:
 
 async def stored(*receipts: Receipt) -> None:
     for receipt in receipts:
-        await receipt.stored(5)
+        await receipt.stored(20)
         assert receipt.storing is None
 
 
@@ -82,7 +69,7 @@ async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: P
         receipts = [runtime.submit(said(n, f"lane{n % 3}")) for n in range(12)]
         await stored(*receipts)
         assert rows(path) + len(post.sent) >= 12
-        assert [await each.delivered(5) for each in receipts] == [True] * 12
+        assert [await each.delivered(20) for each in receipts] == [True] * 12
     for lane in range(3):
         assert numbers(post, f"lane{lane}") == list(range(lane, 12, 3))
     assert (rows(path), rows(path, "lanes"), rows(path, "owners")) == (0, 0, 0)
@@ -92,7 +79,7 @@ async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: P
 
 async def test_what_is_left_is_delivered_by_the_next_one_in_order(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with running(down(), path, RetryPolicy(first=60), grace=0.1) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), grace=0.1) as runtime:
         receipts = [runtime.submit(said(n, "abcde"[n % 5])) for n in range(50)]
         await stored(*receipts)
     assert "left in the outbox: 50" in caplog.text
@@ -112,7 +99,7 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
     commits = 0
     post = Post()
     async with running(post, path, max_waiting=2000) as runtime:
-        file = runtime._books.store._file  # type: ignore[attr-defined]
+        file = store_of(runtime)._file
         transact = file.transact
 
         def counted(work: Any) -> Any:
@@ -127,7 +114,7 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
 
         async def say(n: int) -> None:
             receipts.append(runtime.submit(said(n, f"lane{n}")))
-            await receipts[-1].stored(10)
+            await receipts[-1].stored(20)
 
         async def tick() -> None:
             nonlocal longest
@@ -145,7 +132,7 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
             tasks.cancel_scope.cancel()
         await until(lambda: len(post.sent) == 1000, within=30)
     assert inserted < 50
-    assert longest < 1  # others go on meanwhile
+    assert longest < 5  # others go on meanwhile
 
 
 async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_order(path: Path) -> None:
@@ -159,10 +146,11 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
             sent.append((envelope.lane, int(str(envelope.command.data["n"]))))
             return answer
 
-    async with several(*(running(Shared(delay=0.002), path) for _ in range(3))) as runtimes:
+    # The leases are long ones: who stands still for longer than a lease may send twice what was in flight.
+    async with several(*(running(Shared(delay=0.002), SqliteOutbox(path)) for _ in range(3))) as runtimes:
         for n in range(150):
-            await runtimes[n % 3].submit(said(n, "abcd"[n % 4])).stored(5)
-        await until(lambda: len(sent) >= 150, within=20)
+            await runtimes[n % 3].submit(said(n, "abcd"[n % 4])).stored(20)
+        await until(lambda: len(sent) >= 150, within=60)
     assert sorted(n for _, n in sent) == list(range(150))
     for lane in "abcd":
         numbers_sent = [n for each, n in sent if each == lane]
@@ -171,7 +159,7 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
 
 
 async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: Path) -> None:
-    async with running(down(), path, RetryPolicy(first=60), grace=0) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
         await stored(*(runtime.submit(said(n)) for n in range(5)))
         # As `kill -9` leaves it: an owner that will not come back, and a lease that runs.
         with sqlite3.connect(path) as db:
@@ -186,20 +174,20 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
     async with running(post, path):
         await anyio.sleep(0.7)
         assert post.sent == []
-        await until(lambda: len(post.sent) == 5, within=10)
+        await until(lambda: len(post.sent) == 5, within=30)
     assert numbers(post, "a") == [0, 1, 2, 3, 4]
 
 
 async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
     post = down()
-    async with running(post, path, RetryPolicy(first=60), max_waiting=10, grace=0) as runtime:
+    async with running(post, path, retry=RetryPolicy(first=600), max_waiting=10, grace=0) as runtime:
         for n in range(60):
-            await runtime.submit(said(n, f"lane{n % 30}")).stored(5)
+            await runtime.submit(said(n, f"lane{n % 30}")).stored(20)
         assert runtime.waiting <= 11
         assert rows(path) == 60
     post = Post()
     async with running(post, path, max_waiting=10) as runtime:
-        await until(lambda: len(post.sent) == 60, within=20)
+        await until(lambda: len(post.sent) == 60, within=60)
         assert runtime.waiting <= 10
     for lane in range(30):
         assert numbers(post, f"lane{lane}") == [lane, lane + 30]
@@ -211,15 +199,14 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
         receipts = []
         for n in range(20):
             receipts.append(runtime.submit(said(n, f"lane{n}")))
-            await receipts[-1].stored(5)
-        assert [await each.delivered(10) for each in receipts] == [True] * 20
+            await receipts[-1].stored(20)
+        assert [await each.delivered(20) for each in receipts] == [True] * 20
     stats = runtime.stats
     assert (stats.accepted, stats.adopted, stats.delivered, stats.left) == (20, 0, 20, 0)
 
 
 async def test_the_file_has_a_bound(path: Path) -> None:
-    outbox = SqliteOutbox(path, max_rows=5)
-    async with running(down(), path, RetryPolicy(first=60), outbox, grace=0) as runtime:
+    async with running(down(), SqliteOutbox(path, max_rows=5), retry=RetryPolicy(first=600), grace=0) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(8)]
     assert [each.status for each in receipts] == [Status.ACCEPTED] * 5 + [Status.DROPPED] * 3
     assert "max_rows" in receipts[-1].reason
@@ -229,8 +216,8 @@ async def test_the_file_has_a_bound(path: Path) -> None:
 async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> None:
     async with running(Post(Refused("answered 400", status=400, detail="no such event")), path) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(2)]
-        assert not await receipts[0].delivered(5)
-        assert await receipts[1].delivered(5)
+        assert not await receipts[0].delivered(20)
+        assert await receipts[1].delivered(20)
     assert receipts[0].status is Status.DEAD
     with sqlite3.connect(path) as db:
         [letter] = db.execute("SELECT lane, status, reason, detail, body FROM dead").fetchall()
@@ -243,8 +230,8 @@ async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> Non
 async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Path) -> None:
     with_event = PageHit(event=Event("with", {"n": 1}))
     post = Post(Answer("named", then=with_event.event), *[Unavailable("503")] * 1000)
-    async with running(post, path, RetryPolicy(first=60), grace=0) as runtime:
-        await runtime.submit(Envelope(command=with_event, lane="a", key="key")).stored(5)
+    async with running(post, path, retry=RetryPolicy(first=600), grace=0) as runtime:
+        await runtime.submit(Envelope(command=with_event, lane="a", key="key")).stored(20)
         await stored(runtime.submit(said(2)))
         await until(lambda: len(post.sent) == 2)
     post = Post()
@@ -255,21 +242,23 @@ async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Pa
 
 
 async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
-    post = Post(delay=0.05)
+    post = Post(holding=True)
     async with running(post, path) as runtime:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
         receipts = [runtime.submit(Envelope(command=Update({f"a{n}": n, "x": n}), lane="a", key="key")) for n in range(5)]
-        assert all([await each.delivered(5) for each in receipts])
+        await stored(*receipts)
+        post.release()
+        assert all([await each.delivered(20) for each in receipts])
     assert [command.attributes for _, command, _ in post.sent[1:]] == [{**{f"a{n}": n for n in range(5)}, "x": 4}]
     assert rows(path) == 0
     assert runtime.stats.delivered == 6
 
 
 async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None:
-    async with running(down(), path, RetryPolicy(first=60), grace=0) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
         old = Envelope(command=ResetAuth(), lane="reset", may_create=True)
-        await runtime.submit(old).stored(5)
+        await runtime.submit(old).stored(20)
     with sqlite3.connect(path) as db:
         for row, body in db.execute("SELECT id, body FROM commands").fetchall():
             db.execute("UPDATE commands SET body = ? WHERE id = ?", (body.replace('"said_at":', '"said_at":0.0'), row))
@@ -281,7 +270,7 @@ async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None
 
 
 async def test_a_row_that_is_no_command_goes_to_the_dead_letters(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with running(down(), path, RetryPolicy(first=60), grace=0) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
         await stored(*(runtime.submit(said(n)) for n in range(3)))
     with sqlite3.connect(path) as db:
         db.execute("UPDATE commands SET body = 'nonsense' WHERE id = 2")
@@ -350,8 +339,8 @@ async def test_an_unusable_file_is_a_clear_error_at_start(make: Any, path: Path)
 async def test_or_a_fall_back_to_memory_with_a_loud_line(make: Any, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make(path)
     post = Post()
-    async with running(post, path, outbox=SqliteOutbox(path, on_error="memory")) as runtime:
-        assert await runtime.submit(said(1)).delivered(5)
+    async with running(post, SqliteOutbox(path, on_error="memory")) as runtime:
+        assert await runtime.submit(said(1)).delivered(20)
     [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert UNUSABLE[make] in line.message
     assert "memory instead" in line.message
@@ -373,7 +362,7 @@ async def test_a_place_that_nobody_may_write_to() -> None:
 
 
 async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
-    async with running(down(), path, RetryPolicy(first=60), grace=0) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
         await stored(*(runtime.submit(said(n, "x" * 200)) for n in range(300)))
     data = bytearray(path.read_bytes())
     for page in range(4, len(data) // 4096 - 1):
@@ -389,14 +378,14 @@ async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(path: Path
     """A real one: SQLite is allowed no more pages, and says "database or disk is full"."""
     post = Post()
     async with running(post, path) as runtime:
-        connection = runtime._books.store._file._connection  # type: ignore[attr-defined]
+        connection = store_of(runtime)._file._connection
         [pages] = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         receipts = [
             runtime.submit(Envelope(command=Event("long", {"n": n, "t": "x" * 200}), lane="a", key="k")) for n in range(60)
         ]
         await stored(*receipts)
-        assert [await each.delivered(5) for each in receipts] == [True] * 60
+        assert [await each.delivered(20) for each in receipts] == [True] * 60
         connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
     assert numbers(post, "a") == list(range(60))
     assert len([each for each in caplog.records if "cannot be written" in each.message]) == 1

@@ -20,9 +20,9 @@ import anyio
 import pytest
 import redis
 from conftest import UserCom
-from delivery.taskiq_app import QUEUE, make
+from delivery.taskiq_app import QUEUE, TIMEOUT, make
 from driver import body as end
-from driver import call, http_scope, lifespan, start, until
+from driver import call, call_until, http_scope, lifespan, start, until
 from serving import eventually, free_port
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from taskiq import InMemoryBroker
@@ -76,7 +76,7 @@ class Redis:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def _answers(self) -> bool:
@@ -122,7 +122,7 @@ def worker(server: Redis, usercom: UserCom, log: Path) -> Iterator[subprocess.Po
             cwd=HERE, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        eventually(lambda: b"Listening started" in log.read_bytes() or process.poll() is not None, within=40)
+        eventually(lambda: b"Listening started" in log.read_bytes() or process.poll() is not None, within=120)
         assert process.poll() is None, log.read_text()
         yield process
     finally:
@@ -133,11 +133,11 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     """`kill -9`, for the manager and its worker."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
 
 
 def settings(usercom: UserCom, **more: Any) -> UserComConfig:
-    return usercom.config(**{"timeout": 0.5, "grace": 5.0, **more})
+    return usercom.config(**{"timeout": TIMEOUT, **more})
 
 
 def says(*, times: int = 3, then: Callable[[], Any] | None = None) -> ASGIApp:
@@ -183,7 +183,7 @@ async def test_what_one_request_says_is_one_task_and_keeps_its_order(server: Red
             for n in range(20):
                 await ask(n, key=key)
         assert server.tasks == 20
-        await until(lambda: len(usercom.store.events) == 60, 20)
+        await until(lambda: len(usercom.store.events) == 60, 60)
         await until(lambda: server.unfinished == 0)
     events = list(usercom.store.events)
     for n in range(20):
@@ -201,13 +201,13 @@ async def test_of_two_workers_one_is_killed_and_nothing_is_lost(server: Redis, u
         async with serving(app) as ask:
             for n in range(400):
                 await ask(n, key=keys[n % 40])
-            await until(lambda: len(usercom.store.events) > 100, 30)
+            await until(lambda: len(usercom.store.events) > 100, 60)
             kill(one)
             held = server.unfinished
             assert held > 0, "no worker had anything at hand when one was killed: this test shows nothing"
             # Nothing new is said: that the killed worker's tasks are claimed is ours to see to.
-            await until(lambda: len(arrived(usercom)) == 400, 60)
-            await until(lambda: server.unfinished == 0, 20)
+            await until(lambda: len(arrived(usercom)) == 400, 120)
+            await until(lambda: server.unfinished == 0, 60)
     twice = sum(count > 1 for count in arrived(usercom).values())
     logging.getLogger("usercom_asgi").info("400 said, 400 delivered, %d of them twice; %d tasks", twice, server.tasks)
     assert twice <= held
@@ -224,14 +224,14 @@ async def test_redis_is_down_for_a_while(
         await until(lambda: server.tasks == 1)
         await anyio.to_thread.run_sync(server.stop)
         took = sorted([await ask(n, key=key) for n in range(1, 50)])
-        assert took[len(took) // 2] < 0.1  # the median: this machine may be busy
+        assert took[len(took) // 2] < 1  # the median: this machine may be busy; a try to hand over takes up to 3 s
         await until(lambda: "the broker does not take tasks" in caplog.text)
         assert server.url.removeprefix("redis://") not in caplog.text
         await anyio.to_thread.run_sync(server.start)
-        await until(lambda: server.tasks == 50, 20)
+        await until(lambda: server.tasks == 50)
         assert "the broker is there again" in caplog.text
     with worker(server, usercom, tmp_path / "worker.log"):
-        await until(lambda: len(arrived(usercom)) == 150, 30)
+        await until(lambda: len(arrived(usercom)) == 150, 60)
 
 
 async def test_the_application_starts_without_redis(server: Redis, usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
@@ -249,7 +249,7 @@ async def test_the_application_starts_without_redis(server: Redis, usercom: User
         await until(lambda: "the broker does not take tasks" in caplog.text)
         await ask(1, key=usercom.new_user())
         await anyio.to_thread.run_sync(server.start)
-        await until(lambda: server.tasks == 1, 20)
+        await until(lambda: server.tasks == 1)
     assert seen[0].is_accepting
     assert seen[0].state == "failing"
     assert "broker" in seen[0].reason
@@ -274,11 +274,11 @@ async def test_user_com_is_down_for_longer_than_a_task_may_last(server: Redis, u
         async with serving(app) as ask:
             for n in range(5):
                 await ask(n, key=keys[n])
-        await until(lambda: server.tasks >= 15, 30)  # each was handed back twice, on average
+        await until(lambda: server.tasks >= 15, 60)  # each was handed back twice, on average
         assert usercom.store.events == []
         usercom.faults.clear()
-        await until(lambda: len(arrived(usercom)) == 15, 40)
-        await until(lambda: server.unfinished == 0, 20)
+        await until(lambda: len(arrived(usercom)) == 15, 60)
+        await until(lambda: server.unfinished == 0)
     events = list(usercom.store.events)
     for n in range(5):
         assert [each.data["step"] for each in events if each.data["n"] == n] == [0, 1, 2]
@@ -286,7 +286,7 @@ async def test_user_com_is_down_for_longer_than_a_task_may_last(server: Redis, u
 
 async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: UserCom) -> None:
     key = usercom.new_user()
-    config = settings(usercom, reset_wait=3.0)
+    config = settings(usercom, reset_wait=20)
     receipts: list[Any] = []
 
     async def logout(scope: Scope, receive: Receive, send: Send) -> None:
@@ -306,15 +306,15 @@ async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: UserCo
         assert new_key is not None
         assert new_key != key
         assert any(new_key in each for each in answer.set_cookies(COOKIE))
-        assert await receipts[2].delivered()
+        assert await receipts[2].delivered(20)
         await until(lambda: server.tasks == 1)
     assert [each.name for each in usercom.store.events] == ["after"]
     before = receipts[0]
     assert before.status is Status.ACCEPTED
     assert "broker" in before.reason
     began = time.monotonic()
-    assert not await before.delivered()  # at once: nobody here will ever know
-    assert time.monotonic() - began < 1
+    assert not await before.delivered(60)  # at once: nobody here will ever know
+    assert time.monotonic() - began < 20
 
 
 async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(server: Redis, usercom: UserCom) -> None:
@@ -329,10 +329,15 @@ async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(serv
         with pytest.raises(ZeroDivisionError):
             await ask(1, key=key)
         await until(lambda: server.tasks == 1)
-    hanging = UserComMiddleware(says(then=anyio.sleep_forever), config, outbox=make(config, server.url))
-    async with serving(hanging) as ask:
-        with anyio.move_on_after(0.1):
-            await ask(2, key=key)
+    has_said = anyio.Event()
+
+    async def hang() -> None:
+        has_said.set()
+        await anyio.sleep_forever()
+
+    hanging = UserComMiddleware(says(then=hang), config, outbox=make(config, server.url))
+    async with lifespan(hanging) as state:
+        await call_until(has_said, hanging, headers={"cookie": f"{COOKIE}={key}"}, query="2", state=dict(state))
         await until(lambda: server.tasks == 2)
 
 
@@ -344,7 +349,7 @@ async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(se
         if scope["type"] == "lifespan":
             return
         receipt = await get_visitor(scope).event("said")
-        assert not await receipt.delivered()
+        assert not await receipt.delivered(20)
         assert receipt.is_handed_over
         assert server.tasks == 1
         await send(start(status=204))
@@ -423,7 +428,7 @@ async def test_what_is_handed_back_keeps_what_was_merged_and_learned(usercom: Us
             await client.send(Update({f"plan_{n}": n}), key=key)
             await anyio.sleep(0.1)
         usercom.faults.clear()
-        await until(lambda: sum(len(each.command.attributes) for each in told if isinstance(each.command, Update)) >= 6, 20)
+        await until(lambda: sum(len(each.command.attributes) for each in told if isinstance(each.command, Update)) >= 6)
     assert {name for each in told if isinstance(each.command, Update) for name in each.command.attributes} == {
         f"plan_{n}" for n in range(6)
     }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Iterator
 
-PATIENCE = 30.0  # for a machine that is busy with something else
+PATIENCE = 120.0  # for a machine that is busy with something else
 
 
 @dataclass

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Any]
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 
 
 def addresses(demo: Any) -> tuple[str, str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from serving import forget
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
@@ -30,7 +30,7 @@ def running() -> Iterator[RunningSandbox]:
 def sandbox(running: RunningSandbox) -> Sandbox:
     """The module's sandbox, as new."""
     sandbox = running.sandbox
-    sandbox.faults.clear()
+    forget(sandbox.faults)
     sandbox.store.clear()
     sandbox.unified_identification = sandbox.authorize_by_email = False
     return sandbox
@@ -55,7 +55,7 @@ class Api:
 
 @pytest.fixture(scope="module")
 def http(running: RunningSandbox) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running.url, timeout=5) as client:
+    with httpx.Client(base_url=running.url, timeout=30) as client:
         yield client
 
 
@@ -107,7 +107,7 @@ def site(web_site: Site) -> Site:
 @pytest.fixture(scope="module")
 def window(browser: Browser) -> Iterator[Page]:
     with contextlib.closing(browser.new_context(viewport={"width": 1280, "height": 720})) as context:
-        context.set_default_timeout(5_000)
+        context.set_default_timeout(30_000)
         yield context.new_page()
 
 
@@ -186,11 +186,3 @@ def visit(page: Page, site: Site, running: RunningSandbox, sandbox: Sandbox) -> 
     yield visit
     visit.leave()
     assert visit.errors == []
-
-
-def eventually(condition: Callable[[], object], seconds: float = 5) -> None:
-    """Wait for something that another thread does."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)

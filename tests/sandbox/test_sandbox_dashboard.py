@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sandbox.conftest import eventually
+from serving import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

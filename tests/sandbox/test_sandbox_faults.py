@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from serving import eventually
 
 from usercom_asgi.sandbox import Sandbox, serve
 
@@ -72,14 +73,15 @@ def test_latency_before_and_after(api: Api, sandbox: Sandbox) -> None:
     for before, processed in ((True, 0), (False, 1)):
         sandbox.store.clear()
         sandbox.faults.clear()
-        sandbox.faults.latency(0.3, before=before)
+        sandbox.faults.latency(1.5, before=before)
         with ThreadPoolExecutor() as pool:
             began = time.monotonic()
             waiting = pool.submit(api.http.post, PING, json=BODY)
-            time.sleep(0.12)
-            assert len(sandbox.store.hits) == processed
+            time.sleep(0.2)
+            eventually(lambda processed=processed: len(sandbox.store.hits) == processed)
+            assert not waiting.done()
             assert waiting.result().status_code == 200
-            assert time.monotonic() - began >= 0.29
+            assert time.monotonic() - began >= 1.49
         assert len(sandbox.store.hits) == 1
 
 
@@ -95,7 +97,7 @@ def test_hang_never_processes_for_a_client_that_went(api: Api, sandbox: Sandbox)
     sandbox.faults.hang()
     with pytest.raises(httpx.ReadTimeout):
         api.http.post(PING, json=BODY, timeout=0.15)
-    time.sleep(0.1)
+    time.sleep(1)  # it notices that the client went only by looking
     sandbox.faults.clear()
     assert api.http.post(PING, json=BODY).status_code == 200
     assert len(sandbox.store.hits) == 1
@@ -134,11 +136,11 @@ def test_stops_while_requests_hang() -> None:
     with ThreadPoolExecutor() as pool:
         with serve(sandbox) as server:
             sandbox.faults.hang()
-            hanging = [pool.submit(httpx.post, server.url + PING, json=BODY, timeout=5) for _ in range(3)]
+            hanging = [pool.submit(httpx.post, server.url + PING, json=BODY, timeout=60) for _ in range(3)]
             while len(sandbox.store.faulted) < 3:
                 time.sleep(0.01)
             began = time.monotonic()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
         for request in hanging:
             request.exception()
     assert not sandbox.store.hits

@@ -77,7 +77,7 @@ def test_alone() -> None:
             assert state["settings"] == {"unified_identification": False, "authorize_by_email": True}
         finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(5) in (0, -signal.SIGINT)
+        assert process.wait(60) in (0, -signal.SIGINT)
 
 
 def test_names_the_extra_when_uvicorn_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from sandbox.conftest import eventually
+from serving import eventually
 
 from usercom_asgi.sandbox import Sandbox, serve
 

@@ -20,5 +20,5 @@ async def say(request: Request) -> HTMLResponse:
 
 outbox = SqliteOutbox(os.environ["OUTBOX"], lease=2) if "OUTBOX" in os.environ else None
 # Configured from the environment, as in a deployment; but machines that run tests may be slow.
-config = UserComConfig.from_env(grace=20)
+config = UserComConfig.from_env(grace=20, inline_deadline=20)
 app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware, config=config, outbox=outbox)])

@@ -29,10 +29,10 @@ def start(command: Sequence[str], usercom: UserCom, port: int, **environ: str) -
 
 
 def wait_for(process: subprocess.Popen[bytes], url: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while True:
         try:
-            httpx.get(f"{url}/nothing", timeout=2)
+            httpx.get(f"{url}/nothing", timeout=20)
         except httpx.TransportError:
             assert process.poll() is None, process.stdout and process.stdout.read().decode()
             assert time.monotonic() < end
