@@ -35,8 +35,8 @@ async def served(serve: Serve, *, whole: float | None = None, **settings: Any) -
         tasks.start_soon(listener.serve, handle)
         config = UserComConfig(base_url=f"http://127.0.0.1:{port}", api_key="ABC123", **{"timeout": 5, **settings})
         async with open_caller(config) as caller:
-            assert caller._whole == 3 * config.timeout
-            caller._whole = whole or caller._whole
+            assert caller._longest == 3 * config.timeout
+            caller._longest = whole or caller._longest
             yield caller
         tasks.cancel_scope.cancel()
 
@@ -197,7 +197,7 @@ async def test_a_slot_is_not_lost_with_a_call_that_was_cut_off(monkeypatch: pyte
             await stream.send(HEAD % 2 + b"{}")
 
     async with served(serve, timeout=5, max_concurrency=4) as caller:
-        monkeypatch.setattr(caller, "_whole", 0.9)
+        monkeypatch.setattr(caller, "_longest", 0.9)
         for _ in range(3):
             async with anyio.create_task_group() as tasks:
                 for _ in range(4):
