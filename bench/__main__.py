@@ -1,48 +1,29 @@
 """`make bench`: what a request costs, bare and inside different middleware, in one run.
 
-Instructions are counted with callgrind, where valgrind is there: (count at 700 requests - count at 200) / 500. They
-repeat to the instruction, whatever else the machine is doing. Microseconds do not: read them as ratios within the run.
+Instructions are counted with callgrind, where valgrind is there. Microseconds are the machine's of the moment: read them as
+ratios within the run.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from bench.apps import CASES, VARIANTS
+from bench.counting import can_count, instructions, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FEW, MANY = 200, 700
 ROUNDS = 5
-ENVIRON = {**os.environ, "PYTHONHASHSEED": "0"}
-
-
-def run(variant: str, case: str, count: int, *before: str) -> subprocess.CompletedProcess[str]:
-    command = [*before, sys.executable, "-m", "bench.drive", variant, case, str(count)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRON)
-
-
-def instructions(variant: str, case: str) -> float:
-    def collected(count: int) -> int:
-        done = run(variant, case, count, "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
-        found = re.search(r"Collected : (\d+)", done.stderr)
-        assert found, done.stderr
-        return int(found[1])
-
-    return (collected(MANY) - collected(FEW)) / (MANY - FEW)
 
 
 def microseconds(variant: str, case: str) -> float:
     count = 3000
-    return float(run(variant, case, count).stdout) / count * 1e6
+    return float(run("bench.drive", variant, case, str(count)).stdout) / count * 1e6
 
 
 def table(title: str, cells: dict[tuple[str, str], float]) -> Iterable[str]:
@@ -62,11 +43,13 @@ def main() -> None:
         for pair in pairs:
             times[pair].append(microseconds(*pair))
     print("\n".join(table("Microseconds a request (median of 5)", {k: statistics.median(v) for k, v in times.items()})))
-    if not shutil.which("valgrind"):
+    if not can_count():
         print("\nNo instruction counts: valgrind is not installed.")
         return
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        counts = dict(zip(pairs, pool.map(lambda pair: instructions(*pair), pairs), strict=True))
+        counts = dict(
+            zip(pairs, pool.map(lambda pair: instructions("bench.drive", *pair, few=200, many=700), pairs), strict=True)
+        )
     print("\n".join(table("Instructions a request (callgrind)", counts)))
 
 

@@ -33,6 +33,9 @@ def injector(app: ASGIApp) -> ASGIApp:
         async def inject(message: Message) -> None:
             nonlocal page
             if page is not None:
+                if page.lets_pass(message):
+                    await send(message)
+                    return
                 for each in page.feed(message):
                     await send(each)
             elif message["type"] == "http.response.start":

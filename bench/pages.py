@@ -7,12 +7,18 @@ counts. The peers are in the dependency group `bench`; those that are not there 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+from bench.counting import can_count, instructions
 from bench.page_peers import VARIANTS
 
 ROUNDS = 3
+#: Those whose instructions are counted, and at which counts of requests: the peers take minutes to import, counted.
+COUNTED = ("bare", "usercom_asgi, the injector", "usercom_asgi, the whole middleware")
+COUNTS = {"4 KB": (50, 250), "60 KB of head in 256-byte chunks": (5, 25)}
 
 
 def run(variant: str) -> dict[str, list[float]] | None:
@@ -39,6 +45,21 @@ def shown(name: str, value: float, bare: float, injected: object) -> str:
     return text if injected else f"{text} (not injected)"
 
 
+def count() -> None:
+    pairs = [(variant, case) for variant in COUNTED for case in COUNTS]
+
+    def counted(pair: tuple[str, str]) -> float:
+        few, many = COUNTS[pair[1]]
+        return instructions("bench.page_drive", *pair, few=few, many=many)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        found = dict(zip(pairs, pool.map(counted, pairs), strict=True))
+    print("\nThousands of instructions a page, in all (callgrind)\n")
+    print("| | " + " | ".join(COUNTS) + " |\n|---|" + "---:|" * len(COUNTS))
+    for variant in COUNTED:
+        print(f"| {variant} | " + " | ".join(f"{found[variant, case] / 1e3:,.0f}" for case in COUNTS) + " |")
+
+
 def main() -> None:
     best: dict[str, dict[str, list[float]]] = {}
     wanted = list(VARIANTS)
@@ -58,6 +79,8 @@ def main() -> None:
     for variant, row in best.items():
         if variant != "bare":
             print(f"| {variant} | " + " | ".join(shown(n, v, bare[n][0], injected) for n, (v, injected) in row.items()) + " |")
+    if can_count():
+        count()
 
 
 if __name__ == "__main__":

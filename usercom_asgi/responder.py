@@ -67,6 +67,9 @@ class Responder:
     async def send(self, message: Message) -> None:
         """Take a message of the application's."""
         if self.page is not None:
+            if self.page.lets_pass(message):
+                await self._send(message)
+                return
             for each in self.page.feed(message):
                 await self._send(each)
         elif self._started or message["type"] != "http.response.start":

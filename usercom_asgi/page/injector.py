@@ -110,9 +110,16 @@ class Injector:
 
         Most may: nothing is held of what came before them, and there is nothing in them that is looked for.
         """
-        if self.held or not self._is_past_head or not chunk or _may_hold_close(chunk) or _begun(chunk):
+        # Written out, and not in terms of the functions below: a stream of tiny chunks pays for every call.
+        if self.held or not self._is_past_head or (chunk.find(b"</") >= 0 and _may_hold_close(chunk)):
             return False
-        self._remember(chunk)
+        begun = chunk.rfind(b"<", -_LONGEST_BEGINNING)
+        if begun >= 0 and chunk[begun:].lower() in _BEGINNINGS:
+            return False
+        self._remembered.append(chunk)
+        self._remembered_size += len(chunk)
+        if self._remembered_size > 2 * HOLD or len(self._remembered) > _MOST_PIECES:
+            self._forget()
         return True
 
     def _pass_on(self, data: bytes) -> list[bytes]:

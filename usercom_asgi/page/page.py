@@ -20,6 +20,7 @@ logger = logging.getLogger("usercom_asgi")
 
 # Messages that may come before the start is sent: more of them, and it goes without them.
 _MOST_TAKEN = 32
+_NOTHING: Sequence[bytes] = ()
 
 
 class Page:
@@ -49,8 +50,8 @@ class Page:
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
-    #: The start has gone out, and the body passes through the injector as it is.
-    _streams = False
+    #: The same, once the start has gone out and the body passes through it as it is.
+    _stream: Injector | None = None
 
     def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
         self._start: Message | None = start
@@ -60,23 +61,29 @@ class Page:
         #: What was taken while the start is held, as it came.
         self._taken: list[Message] = []
 
+    def lets_pass(self, message: Message) -> bool:
+        """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
+        try:
+            return (
+                (stream := self._stream) is not None
+                and message["type"] == "http.response.body"
+                and message.get("more_body") is True
+                and type(body := message.get("body")) is bytes
+                and stream.lets_pass(body)
+            )
+        except Exception:
+            logger.exception("the widget was left out of a page: an error in usercom-asgi")
+            self.release()
+            return True
+
     def feed(self, message: Message) -> list[Message]:
         """Take the application's next message; return the messages to send now."""
         if self.is_done:
             return [message]
-        if message["type"] != "http.response.body":
-            return self._stranger(message)
-        injector = self._injector
-        held = () if injector is None else injector.held
+        held = _NOTHING if self._injector is None else self._injector.held
         try:
-            if self._streams and injector is not None and message.get("more_body", False):
-                # The middle of a stream: as little as can be.
-                body = _bytes(message)
-                if injector.lets_pass(body):
-                    return [message]
-                parts = injector.feed(body, last=False)
-                self.is_done = injector.is_done
-                return _bodies(parts, more=True)
+            if message["type"] != "http.response.body":
+                return self._stranger(message)
             return self._take(message)
         except CodingError as error:
             how = "passes as it came" if self._start is not None else "goes on as it came, in the middle"
@@ -87,7 +94,7 @@ class Page:
 
     def release(self, kept: Sequence[bytes] | None = None) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
-        self.is_done = True
+        self.is_done, self._stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
             return [with_cookies(start, self.other_cookies), *self._taken]
@@ -147,8 +154,8 @@ class Page:
                 return []
             bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
             self._start, self._taken = None, []
-        self._streams = self.coding is None
-        self.is_done = injector.is_done and self.coding is None
+        if self.coding is None:
+            self._stream, self.is_done = injector, injector.is_done
         return bodies
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
