@@ -11,7 +11,7 @@ import httpx
 import pytest
 from serving import eventually
 
-from usercom_asgi.sandbox import Sandbox, serve
+from usercom_asgi.sandbox import Faults, Sandbox, serve
 
 if TYPE_CHECKING:
     from sandbox.conftest import Api
@@ -145,3 +145,16 @@ def test_stops_while_requests_hang() -> None:
             request.exception()
     assert not sandbox.store.hits
     assert set(threading.enumerate()) <= threads
+
+
+async def test_a_request_that_was_given_up_is_not_processed_by_who_comes_next() -> None:
+    faults = Faults()
+
+    class Asked:
+        async def is_disconnected(self) -> bool:
+            # Between two looks the server stops, and the next test clears.
+            faults.stop()
+            faults.clear()
+            return False
+
+    assert not await faults.wait(Asked(), 5)  # type: ignore[arg-type]  all of a request that is asked for

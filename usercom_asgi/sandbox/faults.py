@@ -129,7 +129,7 @@ class Faults:
             if self._stopped != stopped or await request.is_disconnected():
                 return False
             await anyio.sleep(min(left, _POLL))
-        return True
+        return self._stopped == stopped  # also if both were said between two looks
 
     def _add(self, fault: Fault) -> None:
         with self._lock:
