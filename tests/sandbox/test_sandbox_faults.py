@@ -157,4 +157,4 @@ async def test_a_request_that_was_given_up_is_not_processed_by_who_comes_next() 
             faults.clear()
             return False
 
-    assert not await faults.wait(Asked(), 5)  # type: ignore[arg-type]  all of a request that is asked for
+    assert not await faults.wait(Asked(), 5)  # type: ignore[arg-type]  # all of a request that is asked for
