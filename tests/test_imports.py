@@ -117,6 +117,15 @@ def test_the_public_names_are_there_and_no_others() -> None:
     assert sorted(usercom_asgi.__all__) == usercom_asgi.__all__
 
 
+def test_what_is_loaded_when_asked_for_is_seen_before() -> None:
+    code = (
+        "import sys, usercom_asgi\n"
+        "assert {*usercom_asgi.__all__, 'TaskiqOutbox'} <= set(dir(usercom_asgi))\n"
+        "assert 'sqlite3' not in sys.modules and 'taskiq' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
 def test_what_needs_an_extra_is_imported_when_asked_for() -> None:
     code = (
         "import sys, usercom_asgi\n"
