@@ -95,7 +95,7 @@ class UserComMiddleware:
         self.config = config or (client.config if client else UserComConfig.from_env())
         if identify is not None and not self.config.secret_keys:
             raise ConfigurationError(
-                "secret_keys", "identify needs a key to sign with, such as secret_keys=('<32 characters>',)"
+                "secret_keys", "identify needs a key to sign with, such as secret_keys=('<16 characters or more>',)"
             )
         self._identify = identify
         self._companion = Companion(self.config.secret_keys, self.config.cookie_domain) if identify else None
