@@ -15,7 +15,17 @@ from driver import call, until
 from posting import FAST, Post, said
 from starlette.types import Receive, Scope, Send
 
-from usercom_asgi import Event, Refused, SqliteOutbox, Unavailable, UserComClient, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi import (
+    Event,
+    Refused,
+    ResetAuth,
+    SqliteOutbox,
+    Unavailable,
+    UserComClient,
+    UserComConfig,
+    UserComMiddleware,
+    get_visitor,
+)
 from usercom_asgi.delivery.gate import PROBE_AFTER
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
@@ -155,3 +165,16 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
     last = caplog.records[-1]
     assert last.levelno == (logging.INFO if is_kept else logging.WARNING)
     assert f"left in the outbox: {int(is_kept)}, dropped: {int(not is_kept)}" in last.message
+
+
+async def test_the_last_line_says_how_many_of_the_dropped_are_resets(caplog: pytest.LogCaptureFixture) -> None:
+    retry = RetryPolicy(first=60)
+    async with running(Moody(Unavailable("ConnectError", untouched=True)), retry, grace=0.1) as runtime:
+        settled = runtime.submit(Envelope(command=ResetAuth(), lane="r1", may_create=True))
+        await until(lambda: settled.is_final)  # the next try would come too late
+        runtime.submit(said(1))
+    assert "dropped: 2 (resets: 1), dead letters: 0" in caplog.messages[-1]
+    caplog.clear()
+    async with running(Post(delay=60), grace=0.1) as runtime:
+        runtime.submit(Envelope(command=ResetAuth(), lane="r1", may_create=True))
+    assert "dropped: 1 (resets: 1), dead letters: 0" in caplog.messages[-1]
