@@ -293,8 +293,9 @@ async def test_the_bridge_hears_in_a_header() -> None:
 
 async def test_without_a_secret_key_the_first_use_says_so() -> None:
     visitor = Visitor({"type": "http", "method": "GET", "path": "/", "headers": []}, NoDelivery(), CONFIG)
-    with pytest.raises(ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with"):
+    with pytest.raises(ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with") as raised:
         visitor.browser.open()
+    assert "secret_keys=('<16 characters or more>',), with the bridge as well" in str(raised.value)
 
 
 async def test_too_much_is_refused_at_the_call_and_loses_nothing() -> None:
@@ -751,3 +752,15 @@ async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_in
         said = in_page(await visit.go("/", asks, state=dict(state)))
     assert said == [["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}], ["userengage", "event.after", {}]]
     assert not usercom.store.hits
+
+
+async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: UserCom) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth(plan="free")
+
+    app = site(leaves, JSON, config=usercom.config(bridge=True))
+    async with lifespan(app) as state:
+        got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", BRIDGE, state=dict(state))
+    [reset] = json.loads(got.header("usercom-commands") or "")
+    assert reset[1:] == ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}]
+    assert not usercom.store.hits, "the widget makes the one new visitor"

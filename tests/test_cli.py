@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,25 @@ def test_the_command_is_installed(path: Path) -> None:
     script = Path(sys.executable).with_name("usercom-asgi")
     done = subprocess.run([script, "outbox", str(path)], capture_output=True, text=True, check=True)
     assert "waiting: 2" in done.stdout
+
+
+def test_the_options_of_the_list_need_no_list(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--dead", "--values", "--limit", "1"]
+    shown: set[str] = set()
+    for arguments in (["list", *options], options, [*options[:2], "list", *options[2:]]):
+        assert main(["outbox", str(path), *arguments]) == 0
+        shown.add(re.sub(r"oldest: .*?\)", "", capsys.readouterr().out))
+    [one] = shown
+    assert "secretkey1" in one
+    assert main(["outbox", "--json", str(path)]) == 0
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [2, 3, 1]
+
+
+@pytest.mark.parametrize("action", [["purge", "dead", "--all"], ["retry", "--all"]])
+def test_a_limit_of_what_has_none_is_refused(action: list[str], path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["outbox", str(path), "--limit", "20", *action])
+    assert stopped.value.code == 2
+    assert "--limit is for the list alone" in capsys.readouterr().err
+    main(["outbox", str(path)])
+    assert "dead letters: 1" in capsys.readouterr().out

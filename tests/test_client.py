@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from conftest import CONFIG, UserCom
+from driver import call, html
 
 from usercom_asgi import (
+    ConfigurationError,
     Event,
     InvalidCommand,
     PageHit,
@@ -13,7 +17,9 @@ from usercom_asgi import (
     Status,
     Update,
     UserComClient,
+    UserComMiddleware,
 )
+from usercom_asgi.hooks import warn_once
 
 
 async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
@@ -82,3 +88,25 @@ async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: UserCo
     async with UserComClient(usercom.config(grace=0.2)) as client:
         receipt = await client.send(Event("x"), key="abc123")
     assert receipt.status is Status.DROPPED
+
+
+def test_a_middleware_beside_a_client_has_the_client_s_config() -> None:
+    client = UserComClient(CONFIG)
+    page = html(b"<html><body></body></html>")
+    assert UserComMiddleware(page, client=client).config is CONFIG
+    assert UserComMiddleware(page, replace(CONFIG), client=client).config == CONFIG
+    with pytest.raises(ConfigurationError, match="another config than the one given beside it: give the UserComClient alone"):
+        UserComMiddleware(page, replace(CONFIG, api_key="OTHER1"), client=client)
+
+
+async def test_a_client_that_nobody_has_entered_is_missed_aloud(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    middleware = UserComMiddleware(html(b"<html><body></body></html>"), client=UserComClient(usercom.config()))
+    for _ in range(2):
+        assert b"widget.js" in (await call(middleware)).body
+    [line] = caplog.messages
+    assert "nobody has entered the UserComClient (async with client)" in line
+    caplog.clear()
+    async with UserComClient(usercom.config()) as client:
+        await call(UserComMiddleware(html(b"<html><body></body></html>"), client=client))
+    assert caplog.messages == []

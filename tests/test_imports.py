@@ -117,6 +117,15 @@ def test_the_public_names_are_there_and_no_others() -> None:
     assert sorted(usercom_asgi.__all__) == usercom_asgi.__all__
 
 
+def test_what_is_loaded_when_asked_for_is_seen_before() -> None:
+    code = (
+        "import sys, usercom_asgi\n"
+        "assert {*usercom_asgi.__all__, 'TaskiqOutbox'} <= set(dir(usercom_asgi))\n"
+        "assert 'sqlite3' not in sys.modules and 'taskiq' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
 def test_what_needs_an_extra_is_imported_when_asked_for() -> None:
     code = (
         "import sys, usercom_asgi\n"
@@ -133,7 +142,8 @@ def test_what_needs_an_extra_is_imported_when_asked_for() -> None:
 def test_without_its_extra_it_says_what_to_install() -> None:
     code = "import sys\nsys.modules['taskiq'] = None\nfrom usercom_asgi import *\nfrom usercom_asgi import TaskiqOutbox\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1] == "ImportError: TaskiqOutbox needs taskiq: pip install 'usercom-asgi[taskiq]'"
+    last = done.stderr.splitlines()[-1]
+    assert last == "ImportError: TaskiqOutbox needs taskiq: install the extra taskiq, e.g. pip install '.[taskiq]' in a clone"
 
 
 def test_an_import_starts_nothing_and_does_not_load_the_http_client() -> None:

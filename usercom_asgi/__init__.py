@@ -31,6 +31,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
 # TaskiqOutbox is public and not in here: it needs an extra, and `import *` must work without.
 __all__ = [
     "Command",

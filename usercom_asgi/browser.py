@@ -144,8 +144,8 @@ class BrowserChannel:
         if not self._can_travel:
             raise ConfigurationError(
                 "secret_keys",
-                "visitor.browser needs a key to sign with, such as secret_keys=('<32 characters>',): what it says may have "
-                "to travel to the next page in a cookie",
+                "visitor.browser needs a key to sign with, such as secret_keys=('<16 characters or more>',), with the "
+                "bridge as well: what it says may have to travel to the next page in a cookie",
             )
         if self.is_sealed:
             raise InvalidCommand("browser", "the response has begun, so nothing can be said to its page any more")

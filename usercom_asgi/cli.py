@@ -15,10 +15,17 @@ from .errors import OutboxError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: The options of the list, and what they are if nobody says anything else.
+_OF_LIST: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0, or 1 if it could not be done (2 is argparse's, for what it does not know)."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name in _OF_LIST if options.run is not _list else ():
+        if name in options:  # whoever says `--limit 3 purge` must not lose all
+            parser.error(f"--{name} is for the list alone")
     try:
         return int(options.run(options))
     except OutboxError as error:
@@ -33,14 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     outbox = commands.add_parser("outbox", help="look at the file of a SqliteOutbox: what waits, and what died")
     outbox.add_argument("path", type=Path, help="the file")
-    outbox.set_defaults(run=_list, dead=False, limit=20, values=False, json=False)
+    _add_list_options(outbox)
+    outbox.set_defaults(run=_list)
     actions = outbox.add_subparsers(metavar="ACTION")
 
     listing = actions.add_parser("list", help="what waits and what died (the default)")
-    listing.add_argument("--dead", action="store_true", help="the dead letters alone")
-    listing.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many of each (20)")
-    listing.add_argument("--values", action="store_true", help="with keys, values and answers: personal data")
-    listing.add_argument("--json", action="store_true", help="as lines of JSON")
+    _add_list_options(listing)
     listing.set_defaults(run=_list)
 
     retry = actions.add_parser("retry", help="send dead letters again: those with these ids, or all")
@@ -52,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_ids(purge)
     purge.set_defaults(run=_purge)
     return parser
+
+
+def _add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the list takes, with the word `list` or without; a default would overwrite what was said before the word."""
+    unset = argparse.SUPPRESS
+    parser.add_argument("--dead", action="store_true", default=unset, help="the dead letters alone")
+    parser.add_argument("--limit", type=_count, default=unset, metavar="N", help="at most so many of each (20)")
+    parser.add_argument("--values", action="store_true", default=unset, help="with keys, values and answers: personal data")
+    parser.add_argument("--json", action="store_true", default=unset, help="as lines of JSON")
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +82,7 @@ def _count(text: str) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    options = argparse.Namespace(**{**_OF_LIST, **vars(options)})
     waiting = [] if options.dead else admin.waiting_rows(options.path, options.limit)
     dead = admin.dead_rows(options.path, options.limit)
     if options.json:

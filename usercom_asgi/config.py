@@ -44,7 +44,8 @@ class UserComConfig:
         base_url: Where the API and ``widget.js`` are, scheme included: for the sandbox and for tests.
         api_key: The public app key of the workspace (Settings > Workspace Settings > API & Integrations).
         rest_token: The secret key of the public REST API, if one is to be used.
-        secret_keys: What cookies of ours are signed with, oldest first; the last one signs, all verify.
+        secret_keys: What cookies of ours are signed with, oldest first; the last one signs, all verify. Each has 16 characters
+            or more.
         cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie; by default where the widget itself would put it.
         reset_wait: Seconds that a response may wait for a new visitor's key after ``reset_auth()``; 0 for never.
         timeout: Seconds that one call to User.com may take in each of its phases (connect, write, read).
@@ -69,7 +70,8 @@ class UserComConfig:
             ``extend`` adds the fewest sources, and a nonce if need be.
         cut_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
         bridge: Have the page's script stay in touch with handlers that are asked by ``fetch`` or ``XMLHttpRequest``: what they
-            say by ``visitor.browser`` runs at once, and ``reset_auth()`` ends the visitor in the widget that is running.
+            say by ``visitor.browser`` (with ``secret_keys``) runs at once, and ``reset_auth()`` ends the visitor in the widget
+            that is running.
         honour_gpc: Take ``Sec-GPC: 1`` for a refusal of consent.
 
     Raises:
@@ -187,7 +189,9 @@ class UserComConfig:
 
 def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
     if isinstance(keys, str):
-        raise ConfigurationError("secret_keys", "must be a sequence of keys, oldest first, such as secret_keys=('...',)")
+        raise ConfigurationError(
+            "secret_keys", "must be a sequence of keys, oldest first, such as secret_keys=('<16 characters or more>',)"
+        )
     keys = tuple(keys)
     if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
         raise ConfigurationError("secret_keys", "every key must be a string of 16 characters or more")

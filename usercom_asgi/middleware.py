@@ -49,7 +49,8 @@ class UserComMiddleware:
 
     Args:
         app: The ASGI application.
-        config: By default the client's, or :meth:`UserComConfig.from_env`.
+        config: By default the client's, which is the only one that may stand beside a client, or
+            :meth:`UserComConfig.from_env`.
         identify: Given the connection, returns (or is awaited for) who is logged in, or None. Asked at most once a request, and
             only when somebody needs to know. With it, login and logout are noticed by themselves; needs ``secret_keys``.
         consent: Given the connection, says (or is awaited to say) whether this visitor may be tracked. If not, there is no
@@ -88,10 +89,13 @@ class UserComMiddleware:
         self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
         if client is not None and (outbox is not None or self._listeners != Listeners()):
             raise ConfigurationError("client", "has an outbox and hooks of its own: give them to the UserComClient")
+        if client is not None and config is not None and config != client.config:
+            # Pages of one workspace and deliveries to another: whichever counted, half of it would be wrong.
+            raise ConfigurationError("client", "has another config than the one given beside it: give the UserComClient alone")
         self.config = config or (client.config if client else UserComConfig.from_env())
         if identify is not None and not self.config.secret_keys:
             raise ConfigurationError(
-                "secret_keys", "identify needs a key to sign with, such as secret_keys=('<32 characters>',)"
+                "secret_keys", "identify needs a key to sign with, such as secret_keys=('<16 characters or more>',)"
             )
         self._identify = identify
         self._companion = Companion(self.config.secret_keys, self.config.cookie_domain) if identify else None
@@ -132,6 +136,8 @@ class UserComMiddleware:
             await self.app(scope, receive, ending(send, visitor, self.config))
             return
         if runtime is None:
+            if self._client is not None:
+                warn_once("nobody has entered the UserComClient (async with client): its outbox and hooks are not used")
             if self._outbox is not None:
                 warn_once("the outbox is not used: the server gives usercom-asgi no lifespan in which it could be open")
             at_once = scope["type"] == "websocket"  # which may stay open for hours

@@ -24,7 +24,7 @@ from .outcomes import Listeners
 try:
     from taskiq import AsyncBroker, TaskiqEvents
 except ModuleNotFoundError as error:
-    raise ImportError("TaskiqOutbox needs taskiq: pip install 'usercom-asgi[taskiq]'") from error
+    raise ImportError("TaskiqOutbox needs taskiq: install the extra taskiq, e.g. pip install '.[taskiq]' in a clone") from error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

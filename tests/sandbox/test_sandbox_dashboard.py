@@ -81,7 +81,7 @@ def test_keeps_what_did_not_change(dashboard: Page, api: Api) -> None:
 def test_buttons(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
     for label, badge in (
         ("answers 500", "User.com answers 500"),
-        ("is slow (3 s)", "User.com 3 s before"),
+        ("is slow (3 s)", "User.com answers after 3 s"),
         ("hangs", "User.com hangs"),
         ("drops answers", "User.com drops the answer"),
         ("is fine", "User.com is fine"),
@@ -104,3 +104,21 @@ def test_fits_its_window(dashboard: Page, api: Api, width: int) -> None:
     dashboard.set_viewport_size({"width": width, "height": 800})
     dashboard.locator("li").wait_for()
     assert dashboard.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_an_address_of_the_demo_is_not_cut_off(dashboard: Page, api: Api) -> None:
+    api.ping(user_id="alice", email="alice@example.com", name="Alice Kowalska")
+    dashboard.set_viewport_size({"width": 1280, "height": 800})
+    address = dashboard.locator("td[data-label=Email] span", has_text="alice@example.com")
+    address.wait_for()
+    assert address.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+
+
+def test_a_slow_answer_reads_as_one_in_the_timeline(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
+    sandbox.faults.latency(0.1)
+    sandbox.faults.latency(0.2, before=False, times=1)
+    api.ping()
+    api.ping()
+    dashboard.locator("li .fault").nth(1).wait_for()
+    shown = [each.inner_text() for each in dashboard.locator("li:has(.fault) .what").all()]
+    assert shown == ["answers after 0.1 s", "acts at once, answers after 0.2 s"]

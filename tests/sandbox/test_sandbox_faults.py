@@ -128,7 +128,11 @@ def test_described_in_words(sandbox: Sandbox) -> None:
     sandbox.faults.status(500, times=2)
     sandbox.faults.latency(0.5, before=False, only="event")
     sandbox.faults.hang(sender="widget")
-    assert sandbox.faults.describe() == ["answers 500, 2 more", "0.5 s after, event", "hangs, widget only"]
+    assert sandbox.faults.describe() == [
+        "answers 500, 2 more",
+        "acts at once, answers after 0.5 s, event",
+        "hangs, widget only",
+    ]
 
 
 def test_stops_while_requests_hang() -> None:

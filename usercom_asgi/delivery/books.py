@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..commands import ResetAuth
 from ..outcomes import Outcome, tell
 from ..receipts import Receipt, Status
 from .complaints import Rarely
@@ -37,6 +38,7 @@ class Books:
         }
         self._is_telling = False
         self._handed_over = 0
+        self._dropped_resets = 0
         self._complaints = Rarely()
 
     def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
@@ -49,7 +51,7 @@ class Books:
         elif status is Status.DEAD:
             self.stats.dead += many
         else:
-            self.stats.dropped += many
+            self._count_dropped(waiting.envelope, many)
         for receipt in waiting.receipts:
             receipt.settle(status, reason, lane.key if status is Status.DELIVERED else None)
         if status is Status.DEAD:
@@ -77,7 +79,7 @@ class Books:
     def turn_away(self, envelope: Envelope, reason: str) -> Receipt:
         """Drop a command at the call."""
         self.stats.turned_away += 1
-        self.stats.dropped += 1
+        self._count_dropped(envelope, 1)
         self._complain("turned away", f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
         self._tell(envelope, Status.DROPPED, reason)
         return Receipt(Status.DROPPED, reason)
@@ -116,21 +118,23 @@ class Books:
                 self.leave(waiting)
                 continue
             lost += len(waiting.receipts)
+            self._count_dropped(waiting.envelope, len(waiting.receipts))
             for receipt in waiting.receipts:
                 receipt.settle(Status.DROPPED, reason)
             self._tell(waiting.envelope, Status.DROPPED, reason)
             self._no_longer(waiting)
-        self.stats.dropped += lost
         return lost
 
     def say_goodbye(self, failure: str) -> None:
         """Say in one line what became of everything."""
         stats = self.stats
         if stats.accepted or stats.adopted or stats.dropped:
+            # What these would have done the widget does, later: less is lost than it looks.
+            resets = f" (resets: {self._dropped_resets})" if self._dropped_resets else ""
             logger.log(
                 logging.WARNING if stats.dropped or stats.dead else logging.INFO,
-                "delivered to User.com: %d, left in the outbox: %d, dropped: %d, dead letters: %d%s",
-                stats.delivered, self.store.kept + self._handed_over, stats.dropped, stats.dead,
+                "delivered to User.com: %d, left in the outbox: %d, dropped: %d%s, dead letters: %d%s",
+                stats.delivered, self.store.kept + self._handed_over, stats.dropped, resets, stats.dead,
                 failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
@@ -140,6 +144,11 @@ class Books:
             self._complain("dead", f"to the dead letters: {what}")
         else:
             self._complain("lost", f"not delivered to User.com: {what}")
+
+    def _count_dropped(self, envelope: Envelope, many: int) -> None:
+        self.stats.dropped += many
+        if isinstance(envelope.command, ResetAuth):
+            self._dropped_resets += many
 
     def _no_longer(self, waiting: Waiting) -> None:
         self.waiting -= len(waiting.receipts)

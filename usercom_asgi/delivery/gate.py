@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .outage import Outage
+
 if TYPE_CHECKING:
     from ..errors import Refused, Unavailable
     from .retry import RetryPolicy
@@ -34,8 +36,9 @@ class Gate:
     has returned: only a probe can say that a pause was too short, not a call that was under way when it began.
     """
 
-    def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None) -> None:
+    def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None, outage: Outage | None = None) -> None:
         self._retry = retry
+        self._outage = outage or Outage()
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._next_slot = 0.0
         self._closed_until = 0.0
@@ -84,6 +87,7 @@ class Gate:
         """A call was answered; true if User.com is there again after it was not."""
         self.passes += 1
         self._failures = self._refusals = 0
+        self._outage.passed()
         if not self._is_probing:
             return False
         if self.is_locked:
@@ -97,6 +101,8 @@ class Gate:
         """User.com was not reached, or could not serve; what it says of when to come back is for all."""
         self._failures += 1
         self.reason = str(error)
+        if not self.is_locked:
+            self._outage.failed(self.reason, self._failures, is_certain=self._failures >= PROBE_AFTER)
         named = self._retry.asked(error.retry_after)
         if named:
             self._named_until = max(self._named_until, anyio.current_time() + named)
@@ -123,6 +129,7 @@ class Gate:
 
     def left(self, *, is_probe: bool) -> None:
         """Give the place back: a probe's is the next one's."""
+        self._outage.tell()
         if is_probe:
             self._has_probe = False
             self._wake()
@@ -138,6 +145,7 @@ class Gate:
         if not self.is_locked:
             self.is_locked = True
             self._pauses = 0
+            self._outage.answered()
             logger.error(
                 "%s: User.com refuses our key, and nothing is sent to it any more. Is api_key right, and the site among the"
                 " workspace's domains? What is said waits, and is tried again every few minutes.",

@@ -15,6 +15,7 @@ from ..outcomes import Listeners
 from ..receipts import Receipt
 from .gate import Gate
 from .holdings import Holdings
+from .outage import Outage
 from .outbox import MemoryOutbox
 from .retry import RetryPolicy
 from .sending import Sending
@@ -62,7 +63,9 @@ class Runtime(Holdings):
         self._retry = retry or RetryPolicy(deadline=config.deadline)
         self._outbox = outbox or MemoryOutbox()
         self._until = until
-        self._gate = Gate(self._retry, config.requests_per_second)
+        # Behind a response nothing is tried again: each request says itself what it has lost.
+        outage = Outage(None if until else lambda: max(self.waiting, self._books.store.kept))
+        self._gate = Gate(self._retry, config.requests_per_second, outage)
         self._remembered: dict[str, Reset] = {}
         self._pid = os.getpid()
         self._closed = False

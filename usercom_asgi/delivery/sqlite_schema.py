@@ -66,7 +66,10 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
             connection.close()
             raise
     except (OSError, sqlite3.Error) as error:
-        raise OutboxError(f"{path}: {_explained(error)}") from error
+        # Who only wants to look at a file has mistyped its name, and would find nothing in a new folder.
+        is_homeless = create and isinstance(error, FileNotFoundError) and not path.parent.exists()
+        what = f"the folder {path.parent} is missing; make it first" if is_homeless else _explained(error)
+        raise OutboxError(f"{path}: {what}") from error
     return connection
 
 

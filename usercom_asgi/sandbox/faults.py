@@ -41,7 +41,7 @@ class Fault:
     def __str__(self) -> str:
         what = {
             "status": f"answers {self.code}",
-            "latency": f"{self.seconds:g} s {'before' if self.before else 'after'}",
+            "latency": f"{'' if self.before else 'acts at once, '}answers after {self.seconds:g} s",
             "hang": "hangs",
             "drop": "drops the answer",
         }[self.kind]

@@ -84,7 +84,8 @@ def _make_server(sandbox: Sandbox, ssl_certfile: str | None = None, ssl_keyfile:
         from usercom_asgi.sandbox.uvicorn_server import make_server
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"The sandbox is served by uvicorn; {error.name} is missing: pip install 'usercom-asgi[sandbox]'",
+            f"The sandbox is served by uvicorn; {error.name} is missing: install the extra sandbox,"
+            " e.g. pip install '.[sandbox]' in a clone",
             name=error.name,
         ) from error
     return make_server(sandbox.app, ssl_certfile, ssl_keyfile)

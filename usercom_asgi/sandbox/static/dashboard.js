@@ -149,7 +149,7 @@
 
   /* ---- the rest ---- */
 
-  const SIGNS = { status: "answers 500", latency: "3 s ", hang: "hangs", drop: "drops" };
+  const SIGNS = { status: "answers 500", latency: "after 3 s", hang: "hangs", drop: "drops" };
 
   function render(state) {
     const bad = state.faults.length > 0;
