@@ -130,7 +130,7 @@ _KINDS: dict[bytes, Callable[[], Coding]] = {
 }
 
 
-_EXTRA = "install usercom-asgi[encodings], or put the compressing middleware outside of UserComMiddleware"
+_EXTRA = "install the extra encodings, or put the compressing middleware outside of UserComMiddleware"
 #: What to do where a coding cannot be undone.
 HOW_TO_RECODE: dict[bytes, str] = {b"br": _EXTRA, b"zstd": _EXTRA}
 
