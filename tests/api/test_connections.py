@@ -107,7 +107,7 @@ async def testtls_context(tls: ssl.SSLContext) -> None:
     server = Server()
     async with listening(server.serve, tls) as port, open_caller(config(f"https://localhost:{port}")) as caller:
         for _ in range(3):
-            assert (await caller.post("/x", {}, wants_answer=True)).json() == {"a": 1}
+            assert (await caller.ask("/x", {})).json() == {"a": 1}
     assert server.connections == 1
     assert b"\r\nHost: localhost:%d\r\n" % port in server.heads[0]
 
@@ -128,7 +128,7 @@ async def testtls_context_through_a_proxy(tls: ssl.SSLContext, monkeypatch: pyte
         monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{proxy_port}")
         async with open_caller(config(f"https://localhost:{port}")) as caller:
             for _ in range(3):
-                assert (await caller.post("/x", {}, wants_answer=True)).json() == {"a": 1}
+                assert (await caller.ask("/x", {})).json() == {"a": 1}
     assert len(server.heads) == 3
     assert proxy.connections == 1
     assert proxy.heads[0].startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % port)
@@ -141,7 +141,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
     server = Server(answers=1)
     async with listening(server.serve) as port, open_caller(config(f"http://127.0.0.1:{port}")) as caller:
         for _ in range(5):
-            assert (await caller.post("/x", {})).status_code == 200
+            await caller.post("/x", {})
             await anyio.sleep(0.1)
     assert server.connections == 5
 
@@ -156,6 +156,6 @@ async def test_ipv6() -> None:
     async with tcp, anyio.create_task_group() as tasks:
         tasks.start_soon(tcp.serve, server.serve)
         async with open_caller(config(f"http://[::1]:{port}")) as caller:
-            assert (await caller.post("/x", {})).status_code == 200
+            await caller.post("/x", {})
         tasks.cancel_scope.cancel()
     assert b"\r\nHost: [::1]:%d\r\n" % port in server.heads[0]

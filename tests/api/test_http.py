@@ -98,9 +98,9 @@ async def assert_only_the_body_is_missed(serve: Serve, *, wants_answer: bool) ->
     async with served(serve, whole=1.5) as caller:
         if wants_answer:
             with pytest.raises(Unavailable):
-                await caller.post("/x", {}, wants_answer=True)
+                await caller.ask("/x", {})
         else:
-            assert (await caller.post("/x", {})).status_code == 200
+            await caller.post("/x", {})
 
 
 async def test_a_connection_that_is_dropped_after_the_request_may_have_been_carried_out() -> None:
@@ -132,9 +132,9 @@ async def test_an_answer_without_end_is_not_read_into_memory() -> None:
             sent += 100_000
 
     async with served(serve, timeout=5) as caller:
-        assert (await caller.post("/x", {})).status_code == 200
+        await caller.post("/x", {})
         with pytest.raises(Unavailable):
-            await caller.post("/x", {}, wants_answer=True)
+            await caller.ask("/x", {})
     assert sent < 40_000_000
 
 
@@ -153,7 +153,7 @@ async def test_a_compressed_answer_and_a_cookie(monkeypatch: pytest.MonkeyPatch)
 
     async with served(serve) as caller:
         for _ in range(2):
-            assert (await caller.post("/x", {}, wants_answer=True)).json() == {"a": 1}
+            assert (await caller.ask("/x", {})).json() == {"a": 1}
     assert all(b"sessionid" not in head for head in heads)
 
 
@@ -205,7 +205,7 @@ async def test_a_slot_is_not_lost_with_a_call_that_was_cut_off(monkeypatch: pyte
         monkeypatch.undo()
         is_slow = False
         for _ in range(20):
-            assert (await caller.post("/x", {})).status_code == 200
+            await caller.post("/x", {})
 
 
 async def _fails(caller: Caller) -> None:
@@ -221,11 +221,11 @@ async def test_the_environment_s_proxy_is_used(monkeypatch: pytest.MonkeyPatch) 
         await stream.send(HEAD % 2 + b"{}")
 
     async with served(serve) as proxy:
-        monkeypatch.setenv("http_proxy", proxy._origin)
+        monkeypatch.setenv("http_proxy", f"http://{proxy._route.authority}")
         monkeypatch.delenv("no_proxy", raising=False)
         config = UserComConfig(base_url="http://usercom.example.com", api_key="ABC123", timeout=5)
         async with open_caller(config) as caller:
-            assert (await caller.post("/x", {})).status_code == 200
+            await caller.post("/x", {})
         monkeypatch.setenv("no_proxy", "example.com")
         async with open_caller(config) as caller:
             with pytest.raises(Unavailable):

@@ -15,7 +15,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import httpcore
 import pytest
 from conftest import CONFIG, UserCom
 from driver import until
@@ -34,6 +33,7 @@ from usercom_asgi import (
     UserComClient,
 )
 from usercom_asgi.api.connections import proxy_for
+from usercom_asgi.api.exchange import Reply
 from usercom_asgi.api.http import _with_body, open_caller
 from usercom_asgi.cli import main
 from usercom_asgi.context import PageContext
@@ -432,11 +432,11 @@ async def test_a_client_s_page_may_name_any_browser(agent: str, usercom: UserCom
 
 
 def test_an_answer_that_is_compressed_without_having_been_asked_for() -> None:
-    headers = [("Content-Encoding", "gzip")]
+    headers = [(b"content-encoding", b"gzip")]
     sound = gzip.compress(b'{"a": 1}')
-    assert _with_body(httpcore.Response(200, headers=headers), sound).json() == {"a": 1}
+    assert _with_body(Reply(200, headers, [sound], is_whole=True)).json() == {"a": 1}
     for body in (b"\x1f\x8bnonsense", gzip.compress(os.urandom(70_000))):
-        answer = _with_body(httpcore.Response(400, headers=headers), body)
+        answer = _with_body(Reply(400, headers, [body], is_whole=True))
         assert (answer.status_code, answer.content) == (400, b"")
 
 

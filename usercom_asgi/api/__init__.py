@@ -1,1 +1,1 @@
-"""Speaks User.com's HTTP; the only code that imports httpx and httpcore."""
+"""Speaks User.com's HTTP; the only code that imports httpx and h11."""

@@ -107,7 +107,7 @@ class WidgetApi:
             body["userKey"] = key
         if create_new_gu:
             body["create_new_gu"] = True
-        response = await self._caller.post(PING, body, page.user_agent, wants_answer=True)
+        response = await self._caller.ask(PING, body, page.user_agent)
         return _user_key(response)
 
     async def _event(
