@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -103,7 +104,7 @@ def config(origin: str) -> UserComConfig:
     return UserComConfig(base_url=origin, api_key="ABC123", timeout=5)
 
 
-async def testtls_context(tls: ssl.SSLContext) -> None:
+async def test_tls(tls: ssl.SSLContext) -> None:
     server = Server()
     async with listening(server.serve, tls) as port, open_caller(config(f"https://localhost:{port}")) as caller:
         for _ in range(3):
@@ -122,7 +123,7 @@ async def test_a_certificate_that_nobody_trusts(tls: ssl.SSLContext, monkeypatch
     assert server.heads == []
 
 
-async def testtls_context_through_a_proxy(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls_through_a_proxy(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
     server, proxy = Server(), Server()
     async with listening(server.serve, tls) as port, listening(proxy.tunnel) as proxy_port:
         monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{proxy_port}")
@@ -134,6 +135,54 @@ async def testtls_context_through_a_proxy(tls: ssl.SSLContext, monkeypatch: pyte
     assert proxy.heads[0].startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % port)
     assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.heads[0]
     assert all(b"secret" not in head.lower() for head in server.heads)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_is_spoken_to_by_tls(tls: ssl.SSLContext, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For http it is asked itself; for https it connects, and there is TLS within TLS."""
+    server, proxy = Server(), Server()
+    serve = proxy.tunnel if scheme == "https" else proxy.serve
+    async with listening(server.serve, tls) as port, listening(serve, tls) as proxy_port:
+        monkeypatch.setenv(f"{scheme}_proxy", f"https://me:secret@localhost:{proxy_port}")
+        async with open_caller(config(f"{scheme}://localhost:{port}")) as caller:
+            for _ in range(2):
+                assert (await caller.ask("/x", {})).json() == {"a": 1}
+    assert proxy.connections == 1
+    assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.heads[0]
+    if scheme == "http":
+        assert proxy.heads[0].startswith(b"POST http://localhost:%d/x HTTP/1.1\r\n" % port)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", b"", b"what?\r\n\r\n"])
+async def test_a_proxy_that_does_not_connect_us(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def serve(stream: ByteStream) -> None:
+        async with stream:
+            await read_head(stream)
+            if answer:
+                await stream.send(answer)
+
+    async with listening(serve) as port:
+        monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{port}")
+        async with open_caller(config("https://acme.user.com")) as caller:
+            with pytest.raises(Unavailable) as raised:
+                await caller.post("/x", {})
+    assert raised.value.untouched
+    assert ("the proxy answered 407" in str(raised.value)) is (b"407" in answer)
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_server_that_never_shakes_hands() -> None:
+    async def serve(stream: ByteStream) -> None:
+        async with stream:
+            await anyio.sleep(30)
+
+    settings = UserComConfig(base_url="https://localhost:1", api_key="ABC123", timeout=0.5)
+    async with listening(serve) as port:
+        origin = f"https://localhost:{port}"
+        async with open_caller(dataclasses.replace(settings, base_url=origin)) as caller:
+            with pytest.raises(Unavailable, match=r"no connection within 0\.5 s") as raised:
+                await caller.post("/x", {})
+    assert raised.value.untouched
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:

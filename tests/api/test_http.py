@@ -169,6 +169,101 @@ async def test_a_redirect_is_not_followed() -> None:
         assert raised.value.status == 302
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_kept"),
+    [
+        (HEAD % 8 + b'{"a": 1}', True),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n8\r\n" + b'{"a": 1}' + b"\r\n0\r\n\r\n", True),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + HEAD % 8 + b'{"a": 1}', True),
+        (OK + b"Connection: close\r\nContent-Length: 8\r\n\r\n" + b'{"a": 1}', False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 8\r\n\r\n" + b'{"a": 1}', False),
+        (HEAD % 8 + b'{"a": 1}' + b"HTTP/1.1 200 OK", False),  # more than was asked for: whose would it be?
+    ],
+)
+async def test_answers_of_all_shapes(answer: bytes, *, is_kept: bool) -> None:
+    connections = 0
+
+    async def serve(stream: SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await request(stream)
+            await stream.send(answer)
+
+    async with served(serve) as caller:
+        for _ in range(3):
+            assert (await caller.ask("/x", {})).json() == {"a": 1}
+        await caller.post("/x", {})
+    assert connections == (1 if is_kept else 4)
+
+
+async def test_an_answer_that_ends_with_its_connection() -> None:
+    async def serve(stream: SocketStream) -> None:
+        await request(stream)
+        await stream.send(OK + b'\r\n{"a": 1}')
+
+    async with served(serve) as caller:
+        for _ in range(2):
+            assert (await caller.ask("/x", {})).json() == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\x16\x03\x01 this is not HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        OK + b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n",
+        OK[:9],
+    ],
+)
+async def test_what_is_no_answer(answer: bytes) -> None:
+    async def serve(stream: SocketStream) -> None:
+        await request(stream)
+        await stream.send(answer)
+
+    async with served(serve) as caller:
+        for _ in range(2):
+            with pytest.raises(Unavailable) as raised:
+                await caller.post("/x", {})
+            assert not raised.value.untouched
+
+
+async def test_a_no_that_comes_before_the_request_has_gone() -> None:
+    """What takes no large body answers at its head, and lets the rest run through."""
+
+    async def serve(stream: SocketStream) -> None:
+        await stream.receive()
+        await stream.send(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!")
+        async for _ in stream:
+            pass
+
+    async with served(serve) as caller:
+        with pytest.raises(Refused) as raised:
+            await caller.post("/x", {"much": "x" * 8_000_000})
+        assert raised.value.status == 413
+
+
+async def test_a_phase_is_bounded_by_the_timeout() -> None:
+    """Nothing comes after the head: that is one phase, and not the whole of three."""
+
+    async def serve(stream: SocketStream) -> None:
+        await request(stream)
+        await anyio.sleep(0.3)
+        await stream.send(b"HTTP/1.1 200 OK\r\n")
+        await anyio.sleep(30)
+
+    async with served(serve, timeout=0.5) as caller:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match=r"no whole answer within 0\.5 s"):
+            await caller.post("/x", {})
+        assert time.monotonic() - began < 20
+
+
 async def test_connections_are_used_again() -> None:
     connections = 0
 

@@ -59,7 +59,7 @@ class Caller:
         self._idle: list[Connection] = []
         self._timeout = timeout
         self._longest = longest
-        self._headers = [*route.headers, (b"Content-Type", b"application/json"), _AS_WIDGET]
+        self._headers = [*route.headers, (b"Accept", b"*/*"), (b"Content-Type", b"application/json"), _AS_WIDGET]
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -115,12 +115,12 @@ class Caller:
                 await connection.exchange(request, content, reply, limit.progress)
         except _FAILED as error:
             if not reply.status:
-                raise _unavailable(path, _kind(error), connection) from error
+                raise _unavailable(path, f": {_kind(error)}", connection) from error
         finally:
             if connection is not None:
                 await self._put_back(connection, reply)
         if not reply.status:
-            raise _unavailable(path, f"no whole answer within {limit.bound:g} s", connection)
+            raise _unavailable(path, f" within {limit.bound:g} s", connection)
         return reply
 
     async def _connected(self) -> Connection:
@@ -140,10 +140,10 @@ class Caller:
             await connection.aclose()
 
 
-def _unavailable(path: str, problem: str, connection: Connection | None) -> Unavailable:
+def _unavailable(path: str, why: str, connection: Connection | None) -> Unavailable:
     if connection is None:
-        return Unavailable(f"POST {path}: no connection ({problem})", untouched=True)
-    return Unavailable(f"POST {path}: {problem}")
+        return Unavailable(f"POST {path}: no connection{why}", untouched=True)
+    return Unavailable(f"POST {path}: no whole answer{why}")
 
 
 def _kind(error: BaseException) -> str:
