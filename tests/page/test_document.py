@@ -47,8 +47,8 @@ def shape(node: Any) -> Any:
 
 
 def spliced(page: bytes, *, in_head: bool = False) -> bytes | None:
-    parts = inject(page, ADDED, in_head=in_head)
-    return None if isinstance(parts, str) else b"".join(parts)
+    made = inject(page, ADDED, in_head=in_head)
+    return None if isinstance(made, str) else made if isinstance(made, bytes) else b"".join(made)
 
 
 def streamed(chunks: list[bytes], *, in_head: bool = False) -> bytes | None:

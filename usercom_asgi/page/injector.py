@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from typing import TYPE_CHECKING
 
 from .document import HOLD, WHERE_SNIPPETS_ARE, Document, find_place
 from .markup import read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CLOSE = re.compile(rb"</[bB][oO][dD][yY][\t\n\f\r />]")
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
 # What is looked for may have begun with these.
 _BEGINNINGS = frozenset(name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1))
 _LONGEST_BEGINNING = len(b"</body")
-# Above this, sending three pieces costs less than joining them.
+# Above this, sending several pieces costs less than joining them.
 _JOIN_BELOW = 64 * 1024
+# So much of a long page is copied at a time: a copy that goes to where the last one was is still in the processor's cache.
+_PIECE = 256 * 1024
 
 
-def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes] | str:
+class Splice:
+    """A long page with the snippet in it: its pieces in order, each made when it is asked for.
+
+    So a page of 100 MB is not in memory twice.
+    """
+
+    __slots__ = ("_page", "_place", "_snippet")
+
+    def __init__(self, page: bytes, place: int, snippet: bytes) -> None:
+        self._page = page
+        self._place = place
+        self._snippet = snippet
+
+    def __len__(self) -> int:
+        return len(self._page) + len(self._snippet)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces(0, self._place)
+        yield self._snippet
+        yield from self._pieces(self._place, len(self._page))
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        for at in range(start, end, _PIECE):
+            yield self._page[at : min(at + _PIECE, end)]
+
+
+def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> bytes | Splice | str:
     """Return a whole page with the snippet in it, in one piece or more; or why not."""
     document = Document.of(page)
     reason = document.why_not()
@@ -32,8 +64,8 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> list[bytes]
     if reason is not None:
         return reason
     if len(page) < _JOIN_BELOW:
-        return [b"".join((memoryview(page)[:place], snippet, page[place:]))]
-    return [part for part in (page[:place], snippet, page[place:]) if part]
+        return b"".join((memoryview(page)[:place], snippet, page[place:]))
+    return Splice(page, place, snippet)
 
 
 # Of what is remembered: each is an object of its own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from .codings import CodingError
@@ -10,11 +11,12 @@ from .headers import for_changed_body, for_person, never_stored, values, with_co
 from .injector import Injector, inject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from starlette.types import Message
 
     from .codings import Coding
+    from .injector import Splice
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -76,7 +78,7 @@ class Page:
             self.release()
             return True
 
-    def feed(self, message: Message) -> list[Message]:
+    def feed(self, message: Message) -> Iterable[Message]:
         """Take the application's next message; return the messages to send now."""
         if self.is_done:
             return [message]
@@ -113,7 +115,7 @@ class Page:
         held = self._encoded([self._injector.flush()], last=False)
         return [*_bodies(held, more=True), message]
 
-    def _take(self, message: Message) -> list[Message]:
+    def _take(self, message: Message) -> Iterable[Message]:
         more = message.get("more_body", False)
         chunk = _bytes(message)
         is_whole = self._injector is None and (not more or self._is_complete(chunk))
@@ -123,21 +125,22 @@ class Page:
             return self._whole(message, chunk, more=more)
         return self._part(message, chunk, more=more)
 
-    def _whole(self, message: Message, page: bytes, *, more: bool) -> list[Message]:
+    def _whole(self, message: Message, page: bytes, *, more: bool) -> Iterable[Message]:
         """Take a body that is one message."""
         is_bare_head = self._method == "HEAD" and not page  # some frameworks answer it with the page, some with nothing
-        parts = [b""] if is_bare_head else inject(page, self._snippet, in_head=self._in_head)
+        made = b"" if is_bare_head else inject(page, self._snippet, in_head=self._in_head)
         start = self._start
-        if start is None or isinstance(parts, str):
-            logger.debug("no widget: %s", parts)
+        if start is None or isinstance(made, str):
+            logger.debug("no widget: %s", made)
             return [*self.release(), message]
         if self.coding is not None and not is_bare_head:
-            parts = [self.coding.encode(b"".join(parts), last=True)]
-        length = None if is_bare_head else len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        messages = [self._page_start(start, length, has_snippet=not is_bare_head), *_bodies(parts, more=more)]
+            made = self.coding.encode(made if isinstance(made, bytes) else b"".join(made), last=True)
+        start = self._page_start(start, None if is_bare_head else len(made), has_snippet=not is_bare_head)
         # Written down last: if anything above has failed, the start is still to be sent.
         self._start, self.is_done = None, True
-        return messages
+        if isinstance(made, bytes):
+            return [start, {"type": "http.response.body", "body": made, "more_body": more}]
+        return chain((start,), _pieces(made, more=more))
 
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
         """Take a part of a body."""
@@ -191,3 +194,11 @@ def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
         parts = [b""]
     last = len(parts)
     return [{"type": "http.response.body", "body": part, "more_body": more or n < last} for n, part in enumerate(parts, 1)]
+
+
+def _pieces(made: Splice, *, more: bool) -> Iterator[Message]:
+    """Yield the body messages of a long page; each is made when the one before it has been sent."""
+    left = len(made)
+    for part in made:
+        left -= len(part)
+        yield {"type": "http.response.body", "body": part, "more_body": more or left > 0}
