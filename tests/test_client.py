@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import CONFIG, UserCom
@@ -110,3 +112,18 @@ async def test_a_client_that_nobody_has_entered_is_missed_aloud(usercom: UserCom
     async with UserComClient(usercom.config()) as client:
         await call(UserComMiddleware(html(b"<html><body></body></html>"), client=client))
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("outbox", ["var/outbox.db", Path("var/outbox.db"), object()])
+def test_what_is_no_outbox_is_refused_at_once(outbox: Any) -> None:
+    """An application that starts, and drops all that is said, is found out too late."""
+    for make in (UserComClient, lambda *args, **more: UserComMiddleware(html(b""), *args, **more)):
+        with pytest.raises(ConfigurationError, match=r"outbox: must be an outbox, such as SqliteOutbox\('var/outbox.db'\)"):
+            make(CONFIG, outbox=outbox)
+
+
+def test_what_is_no_config_is_refused_at_once() -> None:
+    settings: Any = {"app": "acme", "api_key": "ABC123"}
+    for make in (UserComClient, lambda given: UserComMiddleware(html(b""), given)):
+        with pytest.raises(ConfigurationError, match=r"config: must be a UserComConfig.* \(got dict\)"):
+            make(settings)

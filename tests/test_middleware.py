@@ -22,6 +22,7 @@ from usercom_asgi import (
     Visitor,
     get_visitor,
 )
+from usercom_asgi.delivery.runtime import Runtime
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 CIVCHAT = b'window.civchat = {"apiKey":"ABC123"}'
@@ -317,7 +318,8 @@ async def test_what_is_said_arrives_in_order(usercom: UserCom) -> None:
     assert usercom.store.rejected == []
 
 
-async def test_a_hit_of_nobody_is_skipped_with_the_reason(usercom: UserCom) -> None:
+async def test_a_hit_of_nobody_is_skipped_with_the_reason(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "usercom_asgi")
     receipts: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -328,6 +330,9 @@ async def test_a_hit_of_nobody_is_skipped_with_the_reason(usercom: UserCom) -> N
     middleware = UserComMiddleware(app, usercom.config())
     async with lifespan(middleware) as state:
         await call(middleware, state=dict(state))
+        [runtime] = [each for each in state.values() if isinstance(each, Runtime)]
+        assert (runtime.stats.skipped, runtime.stats.accepted) == (2, 0)
+    assert "skipped: Event('x', data={}): the visitor has no user key yet" in caplog.text
     assert [each.status for each in receipts] == [Status.SKIPPED] * 2
     assert "no user key" in receipts[0].reason
     assert not await receipts[0].delivered()

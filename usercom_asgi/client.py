@@ -11,6 +11,7 @@ from .attributes import clean_attributes
 from .commands import ResetAuth
 from .config import UserComConfig
 from .context import PageContext
+from .delivery.outbox import checked
 from .delivery.runtime import Runtime
 from .envelope import Envelope, lane_of
 from .errors import InvalidCommand
@@ -66,8 +67,8 @@ class UserComClient:
         on_dropped: OutcomeHook | None = None,
         on_dead: OutcomeHook | None = None,
     ) -> None:
-        self.config = config or UserComConfig.from_env()
-        self._outbox = outbox
+        self.config = UserComConfig.checked(config)
+        self._outbox = checked(outbox)
         self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
         self._runtime: Runtime | None = None
         self._entered: AsyncExitStack | None = None

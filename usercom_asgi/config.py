@@ -131,6 +131,17 @@ class UserComConfig:
         return _WHOLE_CALL * self.timeout
 
     @classmethod
+    def checked(cls, config: object) -> UserComConfig:
+        """Return a configuration that was given, or :meth:`from_env` if none was; raises if it is something else."""
+        if config is None:
+            return cls.from_env()
+        if not isinstance(config, cls):
+            raise ConfigurationError(
+                "config", f"must be a UserComConfig, such as UserComConfig(**values) (got {type(config).__name__})"
+            )
+        return config
+
+    @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> UserComConfig:
         """Read ``USERCOM_APP``, ``USERCOM_API_KEY``, ``USERCOM_REST_TOKEN``, ``USERCOM_SECRET_KEYS`` and the like.
 

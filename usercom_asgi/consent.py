@@ -6,15 +6,17 @@ import logging
 from typing import TYPE_CHECKING
 
 from .hooks import ask
-from .receipts import Receipt, Status
+from .outcomes import skipped
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from .commands import Command
     from .config import UserComConfig
     from .envelope import Envelope
     from .hooks import ConsentHook
     from .identity import Reset
+    from .receipts import Receipt
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -35,9 +37,13 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
 class NoDelivery:
     """Takes everything, and sends nothing: the helpers return all the same."""
 
-    def submit(self, envelope: Envelope) -> Receipt:  # noqa: ARG002  the runtime's signature
+    def submit(self, envelope: Envelope) -> Receipt:
         """Skip it."""
-        return Receipt(Status.SKIPPED, "the visitor has not consented")
+        return self.skip(envelope.command, "the visitor has not consented")
+
+    def skip(self, command: Command, reason: str) -> Receipt:
+        """See :class:`~usercom_asgi.envelope.Delivery`."""
+        return skipped(command, reason)
 
     def remember(self, name: str, reset: Reset) -> None:
         """Forget it."""

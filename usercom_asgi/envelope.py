@@ -94,6 +94,10 @@ class Delivery(Protocol):
         """Accept an envelope at once, or drop it."""
         ...
 
+    def skip(self, command: Command, reason: str) -> Receipt:
+        """Take note of a command of which there is nothing to send."""
+        ...
+
     def remember(self, name: str, reset: Reset) -> None:
         """Keep a reset for a request that comes later."""
         ...

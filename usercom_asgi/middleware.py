@@ -13,6 +13,7 @@ from .config import UserComConfig
 from .consent import NoDelivery, has_consent
 from .delivery.inline import InlineDelivery, NoRuntime
 from .delivery.lifespan import run_lifespan
+from .delivery.outbox import checked
 from .delivery.runtime import Runtime
 from .errors import ConfigurationError
 from .flash import Flash
@@ -85,14 +86,14 @@ class UserComMiddleware:
         client: UserComClient | None = None,
     ) -> None:
         self.app = app
-        self._outbox = outbox
+        self._outbox = checked(outbox)
         self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
         if client is not None and (outbox is not None or self._listeners != Listeners()):
             raise ConfigurationError("client", "has an outbox and hooks of its own: give them to the UserComClient")
         if client is not None and config is not None and config != client.config:
             # Pages of one workspace and deliveries to another: whichever counted, half of it would be wrong.
             raise ConfigurationError("client", "has another config than the one given beside it: give the UserComClient alone")
-        self.config = config or (client.config if client else UserComConfig.from_env())
+        self.config = UserComConfig.checked(config or (client.config if client else None))
         if identify is not None and not self.config.secret_keys:
             raise ConfigurationError(
                 "secret_keys", "identify needs a key to sign with, such as secret_keys=('<16 characters or more>',)"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import ConfigurationError
 from .hooks import warn_once
+from .receipts import Receipt, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .commands import Command
-    from .receipts import Status
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -64,6 +64,12 @@ class Listeners:
             hook = getattr(self, name)
             if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
                 raise ConfigurationError(name, "must be a plain function that takes an Outcome; it is not awaited")
+
+
+def skipped(command: Command, reason: str) -> Receipt:
+    """Return the receipt of a command of which there is nothing to send; a debug line says why."""
+    logger.debug("skipped: %r: %s", command, reason)
+    return Receipt(Status.SKIPPED, reason)
 
 
 def tell(hook: OutcomeHook | None, outcome: Outcome) -> None:

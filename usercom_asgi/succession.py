@@ -119,7 +119,9 @@ class Succession(KeyHolder, Person):
     async def start_anew(self, new_user: Mapping[str, Json], *, was_noticed: bool = False) -> Receipt:
         """End this visitor, and start the next one; see ``reset_auth``. ``was_noticed`` if nobody asked for it."""
         if self.is_websocket:
-            return Receipt(Status.SKIPPED, "a websocket cannot change the browser's cookie: reset in a request")
+            return self._delivery.skip(
+                ResetAuth(new_user), "a websocket cannot change the browser's cookie: reset in a request"
+            )
         self._identity = new_user
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
@@ -188,7 +190,7 @@ class Succession(KeyHolder, Person):
         if self._reset is not None and not self._reset[1].is_final:  # `key` has looked for one
             return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
         if key is None and not self.is_identified and self._has_consent:
-            return Receipt(Status.SKIPPED, _NO_KEY)
+            return self._delivery.skip(command, _NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):
             self._hits += (receipt,)  # its answer names a key

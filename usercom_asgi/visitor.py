@@ -8,12 +8,13 @@ from .attributes import Json, clean_attributes
 from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .context import without_key
 from .identity import digest
-from .receipts import Receipt, Status
 from .succession import Succession
 from .widget import Appearance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .receipts import Receipt
 
 
 class Visitor(Succession, Appearance):
@@ -50,11 +51,11 @@ class Visitor(Succession, Appearance):
 
         """
         await self.know()
-        if self.is_prefetch:
-            return Receipt(Status.SKIPPED, "a prefetch is no page view")
         command = PageHit(
             without_key(url) if isinstance(url, str) else url, event, {**self._identity, **attributes}, cut=self._cuts
         )
+        if self.is_prefetch:
+            return self._delivery.skip(command, "a prefetch is no page view")
         if self._creates and self.key is None and not self.is_identified and self.reset is None:
             # A reset without anybody before it: the same care is due, or the widget makes the visitor a second time.
             return self._become(self._begin_anew(command, digest(None)))

@@ -65,6 +65,15 @@ def test_a_port_in_use_is_told_plainly(capsys: pytest.CaptureFixture[str]) -> No
             pass
 
 
+def test_the_missing_extra_is_told_plainly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(sys.modules, "usercom_asgi.sandbox.uvicorn_server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["--port", "0"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "pip install '.[sandbox]'" in err
+
+
 def test_alone() -> None:
     command = [sys.executable, "-m", "usercom_asgi.sandbox", "--port", "0", "--api-key", "KEY999", "--authorize-by-email"]
     environment = os.environ | {"PYTHONPATH": str(HERE.parent.parent)}

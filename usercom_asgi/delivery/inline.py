@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from ..outcomes import skipped
 from .retry import RetryPolicy
 from .runtime import Runtime
 from .stats import Readiness, Stats
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from ..commands import Command
     from ..config import UserComConfig
     from ..envelope import Envelope, OpenSender
     from ..identity import Reset
@@ -89,6 +91,10 @@ class InlineDelivery:
         if self._at_once:
             self._run()
         return receipt
+
+    def skip(self, command: Command, reason: str) -> Receipt:
+        """See :class:`~usercom_asgi.envelope.Delivery`."""
+        return skipped(command, reason)
 
     def request_ended(self, number: int) -> None:
         """It ends with the request by itself."""

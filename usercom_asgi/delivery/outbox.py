@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from os import PathLike
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio.lowlevel
+
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Sequence
@@ -124,6 +127,19 @@ class Outbox(Protocol):
 
         """
         ...
+
+
+def checked(outbox: object) -> Outbox | None:
+    """Return an outbox that was given, if it is one.
+
+    Raises:
+        ConfigurationError: It is something else, such as the path of a file.
+
+    """
+    if outbox is not None and (isinstance(outbox, (str, PathLike)) or not callable(getattr(outbox, "open", None))):
+        what = type(outbox).__name__  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        raise ConfigurationError("outbox", f"must be an outbox, such as SqliteOutbox('var/outbox.db') (got {what})")
+    return cast("Outbox | None", outbox)
 
 
 class MemoryOutbox:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..errors import OutboxError
-from ..outcomes import Listeners
+from ..outcomes import Listeners, skipped
 from ..receipts import Receipt
 from .gate import Gate
 from .holdings import Holdings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
+    from ..commands import Command
     from ..config import UserComConfig
     from ..envelope import Envelope, OpenSender
     from ..identity import Reset
@@ -120,6 +121,11 @@ class Runtime(Holdings):
             oldest_age=stats.oldest_age,
             kept=self._books.store.kept,
         )
+
+    def skip(self, command: Command, reason: str) -> Receipt:
+        """Count a command of which there is nothing to send."""
+        self._books.stats.skipped += 1
+        return skipped(command, reason)
 
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope, or drop it if too many wait. Never waits, never raises."""

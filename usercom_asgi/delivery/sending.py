@@ -56,13 +56,13 @@ class Sending:
     async def _send(self, lane: Lane, waiting: Waiting) -> float:
         """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
         if self._is_over(waiting):
-            return self._give_up(lane, waiting, "its time is over")
+            return self._give_up(lane, waiting, _given_up(waiting, "its time is over"))
         is_probe = await self._gate.enter()
         try:
             if not lane.waiting or lane.waiting[0] is not waiting:  # withdrawn in the meantime
                 return 0.0
             if self._is_over(waiting):  # it may have waited there for long
-                return self._give_up(lane, waiting, "its time is over")
+                return self._give_up(lane, waiting, _given_up(waiting, "its time is over"))
             return await self._call(lane, waiting, is_probe=is_probe)
         finally:
             self._gate.left(is_probe=is_probe)
@@ -125,18 +125,22 @@ class Sending:
     def _unavailable(self, lane: Lane, waiting: Waiting, error: Unavailable, *, is_probe: bool) -> float:
         self._gate.failed(error, is_probe=is_probe)
         if not self._retry.may_repeat(waiting, error):
-            return self._give_up(lane, waiting, f"{error}; it may have been carried out")
+            return self._give_up(lane, waiting, f"not repeated, since it may have been carried out: {error}")
         return self._try_again(lane, waiting, self._retry.delay(waiting.tries, error.retry_after), error)
 
     def _try_again(self, lane: Lane, waiting: Waiting, delay: float, error: DeliveryError) -> float:
         if self._retry.expired(waiting, delay):
-            return self._give_up(lane, waiting, str(error))
+            return self._give_up(lane, waiting, _given_up(waiting, str(error)))
         self._books.retried(waiting)
         return delay
 
-    def _give_up(self, lane: Lane, waiting: Waiting, why: str) -> float:
+    def _give_up(self, lane: Lane, waiting: Waiting, reason: str) -> float:
         # What would make a user is not to be repeated by anybody, and behind a response there is nobody who would keep it.
         is_kept = self._retry.deadline > 0 and not waiting.makes_a_user
         status = Status.DEAD if is_kept else Status.DROPPED
-        self._books.settle(lane, status, f"given up after {waiting.age:.0f} s: {why}")
+        self._books.settle(lane, status, reason)
         return 0.0
+
+
+def _given_up(waiting: Waiting, why: str) -> str:
+    return f"given up after {waiting.age:.0f} s: {why}"

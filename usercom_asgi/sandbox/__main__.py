@@ -7,14 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from usercom_asgi.sandbox.app import Sandbox
-from usercom_asgi.sandbox.server import listen, run, url_of
+from usercom_asgi.sandbox.server import check_installed, listen, run, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until Ctrl-C; 1 if the address cannot be had."""
+    """Run until Ctrl-C; 1 if it cannot be served."""
     options = _parser().parse_args(arguments)
     sandbox = Sandbox(
         api_key=options.api_key,
@@ -22,7 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         authorize_by_email=options.authorize_by_email,
     )
     try:
+        check_installed()
         listener = listen(options.host, options.port)
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     except OSError as error:
         sys.stderr.write(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}\n")
         return 1

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,15 +81,22 @@ def url_of(listener: socket.socket, *, secure: bool = False) -> str:
 
 
 def _make_server(sandbox: Sandbox, ssl_certfile: str | None = None, ssl_keyfile: str | None = None) -> uvicorn.Server:
+    check_installed()
+    from usercom_asgi.sandbox.uvicorn_server import make_server
+
+    return make_server(sandbox.app, ssl_certfile, ssl_keyfile)
+
+
+def check_installed() -> None:
+    """Raise ``ModuleNotFoundError``, with what to do, if the extra is missing."""
     try:
-        from usercom_asgi.sandbox.uvicorn_server import make_server
+        import_module("usercom_asgi.sandbox.uvicorn_server")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"The sandbox is served by uvicorn; {error.name} is missing: install the extra sandbox,"
             " e.g. pip install '.[sandbox]' in a clone",
             name=error.name,
         ) from error
-    return make_server(sandbox.app, ssl_certfile, ssl_keyfile)
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
