@@ -14,7 +14,7 @@ from .widget import check_callbacks, check_state
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Nowadays six letters and digits, in UserEngage's days 64 (usercom.md 1.3); the length is not documented.
+# Nowadays six letters and digits, in UserEngage's days 64 (docs/usercom.md, 1); the length is not documented.
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 

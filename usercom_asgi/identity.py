@@ -24,7 +24,7 @@ MARKER = "__ca__reset"
 #: The widget renews its cookie for 365 days at every ping (vendor's bundle of 2022-05 [C S3]).
 MAX_AGE = 365 * 24 * 3600
 
-# Twelve characters nowadays; the documentation shows seven as well, so the length is left open (usercom.md 5.1).
+# Twelve characters nowadays; the documentation shows seven as well, so the length is left open (docs/usercom.md, 2).
 _USER_KEY = re.compile(r"[A-Za-z0-9]{1,64}")
 _MARKER = re.compile(r"([0-9a-f]{16}|-)\.([0-9A-Za-z_-]{16,32})\.([0-9]{1,12})")
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")

@@ -122,7 +122,7 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
 
 
 async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
-    """Whoever sends a strange Host header must not stop everybody's delivery (usercom.md: 403 = key or domain not allowed)."""
+    """Whoever sends a strange Host header must not stop everybody's delivery (docs/usercom.md, 3: 403 = key or domain not allowed)."""
 
     class Picky(Post):
         async def send(self, envelope: Envelope, key: str | None) -> Answer:

@@ -1,7 +1,7 @@
 """``WidgetApi``: what ``widget.js`` itself calls; needs the app key alone.
 
-These endpoints are undocumented; paths and fields were read off the vendor's bundle of 2022-05-28 ("VERSION v2"; usercom.md
-6.1 [C S3]), and the ping was still in use in 2026. All of it stands in this module, so that it can be corrected in one place.
+These endpoints are undocumented; paths and fields were read off the vendor's bundle of 2022-05-28 ("VERSION v2";
+docs/usercom.md, 3 [C S3]), and the ping was still in use in 2026. All of it stands in this module, so that it can be corrected in one place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A response's Content-Security-Policy, as far as it concerns the widget: nonces, and sources that are missing.
 
-What the widget loads is inferred from the vendor's bundle of 2022-05 (usercom.md, section 8, [I]): ``widget.js`` from the
+What the widget loads is inferred from the vendor's bundle of 2022-05 (docs/usercom.md, 1 [I]): ``widget.js`` from the
 workspace's own host, its parts from ``widget.user.com``, and a ping and a WebSocket to the workspace's host.
 """
 

@@ -1,4 +1,4 @@
-"""The widget's endpoints, as `usercom.md` 6.1 tells them."""
+"""The widget's endpoints, as `docs/usercom.md`, 3 tells them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What we believe of User.com without the vendor's word for it, each fact once, with its source.
 
-Sources are those of `usercom.md`: [D] documented, [C] seen in code, [I] inferred, S3 the vendor's bundle of 2022.
+Sources are those of `docs/usercom.md`: [D] documented, [C] seen in code, [I] inferred, S3 the vendor's bundle of 2022.
 """
 
 from __future__ import annotations

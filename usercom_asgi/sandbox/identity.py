@@ -1,4 +1,4 @@
-"""Who is a ping about? The identification matrix of `usercom.md` 4.2, in one table.
+"""Who is a ping about? The identification matrix of `docs/usercom.md`, 4, in one table.
 
 The vendor states some of it; the model for the rest is ours [I]. Only the sandbox needs it: the library asks, and
 believes the key that comes back.

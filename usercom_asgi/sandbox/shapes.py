@@ -1,4 +1,4 @@
-"""Bodies of the widget's requests, checked and typed (`usercom.md` 6.1)."""
+"""Bodies of the widget's requests, checked and typed (`docs/usercom.md`, 3)."""
 
 from __future__ import annotations
 

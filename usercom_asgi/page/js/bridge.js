@@ -90,7 +90,7 @@
     return send.apply(this, arguments);
   }, send);
 
-  // The widget sees the page's first view by itself, and none after it (usercom.md 1.4): UE.pageHit, once a navigation.
+  // The widget sees the page's first view by itself, and none after it (docs/usercom.md, 1): UE.pageHit, once a navigation.
   var shown = location.href, inVisit = false, pending = 0;
 
   function isElsewhere() {

@@ -4,7 +4,7 @@
   var waiting = [], ran = [], paused = false, pause = 50, timer = 0;
   var KEPT = "usercom.ran", MOST = 64;
 
-  // UE.isReady: true after the first ping's answer; no stub of ours may stand in for UE (usercom.md 1.4 and 3.1 [C S3]).
+  // UE.isReady: true after the first ping's answer; no stub of ours may stand in for UE (docs/usercom.md, 1 [C S3]).
   function isReady() {
     return !paused && w.UE && w.UE.isReady;
   }
@@ -96,7 +96,7 @@
     w.addEventListener("beforeunload", wait);
   }
 
-  // The ping of a reset takes up an old key that it finds in localStorage or in the address (usercom.md 3.1 [C S3]).
+  // The ping of a reset takes up an old key that it finds in localStorage or in the address (docs/usercom.md, 2 [C S3]).
   function forget() {
     try { localStorage.removeItem("__ca__chat"); } catch (e) {}
     var address = new URL(location.href);
