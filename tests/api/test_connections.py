@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from serving import certificate
 
 from usercom_asgi import Unavailable, UserComConfig
 from usercom_asgi.api.connections import tls_context
-from usercom_asgi.api.http import open_caller
+from usercom_asgi.api.http import Caller, open_caller
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n" + b'{"a": 1}'
 
@@ -100,15 +100,15 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def config(origin: str) -> UserComConfig:
-    return UserComConfig(base_url=origin, api_key="ABC123", timeout=5)
+def config(origin: str, timeout: float = 5) -> UserComConfig:
+    return UserComConfig(base_url=origin, api_key="ABC123", timeout=timeout)
 
 
 async def test_tls(tls: ssl.SSLContext) -> None:
     server = Server()
     async with listening(server.serve, tls) as port, open_caller(config(f"https://localhost:{port}")) as caller:
         for _ in range(3):
-            assert (await caller.ask("/x", {})).json() == {"a": 1}
+            assert await caller.ask("/x", {}) == b'{"a": 1}'
     assert server.connections == 1
     assert b"\r\nHost: localhost:%d\r\n" % port in server.heads[0]
 
@@ -129,7 +129,7 @@ async def test_tls_through_a_proxy(tls: ssl.SSLContext, monkeypatch: pytest.Monk
         monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{proxy_port}")
         async with open_caller(config(f"https://localhost:{port}")) as caller:
             for _ in range(3):
-                assert (await caller.ask("/x", {})).json() == {"a": 1}
+                assert await caller.ask("/x", {}) == b'{"a": 1}'
     assert len(server.heads) == 3
     assert proxy.connections == 1
     assert proxy.heads[0].startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % port)
@@ -146,7 +146,7 @@ async def test_a_proxy_that_is_spoken_to_by_tls(tls: ssl.SSLContext, scheme: str
         monkeypatch.setenv(f"{scheme}_proxy", f"https://me:secret@localhost:{proxy_port}")
         async with open_caller(config(f"{scheme}://localhost:{port}")) as caller:
             for _ in range(2):
-                assert (await caller.ask("/x", {})).json() == {"a": 1}
+                assert await caller.ask("/x", {}) == b'{"a": 1}'
     assert proxy.connections == 1
     assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.heads[0]
     if scheme == "http":
@@ -176,12 +176,9 @@ async def test_a_server_that_never_shakes_hands() -> None:
         async with stream:
             await anyio.sleep(30)
 
-    settings = UserComConfig(base_url="https://localhost:1", api_key="ABC123", timeout=0.5)
-    async with listening(serve) as port:
-        origin = f"https://localhost:{port}"
-        async with open_caller(dataclasses.replace(settings, base_url=origin)) as caller:
-            with pytest.raises(Unavailable, match=r"no connection within 0\.5 s") as raised:
-                await caller.post("/x", {})
+    async with listening(serve) as port, open_caller(config(f"https://localhost:{port}", timeout=0.5)) as caller:
+        with pytest.raises(Unavailable, match=r"no connection within 0\.5 s") as raised:
+            await caller.post("/x", {})
     assert raised.value.untouched
 
 
@@ -193,6 +190,98 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
             await caller.post("/x", {})
             await anyio.sleep(0.1)
     assert server.connections == 5
+
+
+class Talkative(Server):
+    """Answers its first request twice, and names in each answer whom it is for."""
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__()
+        self._size = size
+
+    async def serve(self, stream: ByteStream) -> None:
+        self.connections += 1
+        try:
+            async with stream:
+                while True:
+                    head = await read_head(stream)
+                    while b"}" not in head:
+                        head += await stream.receive()
+                    self.heads.append(head)
+                    answer = head[head.index(b"{") :]
+                    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+                    padding = b" " * max(0, self._size - len(head % self._size) - len(answer))
+                    whole = head % len(answer + padding) + answer + padding
+                    await stream.send(whole * (2 if len(self.heads) == 1 else 1))
+        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError):
+            pass
+
+
+async def two_visitors(caller: Caller) -> None:
+    for who in ("alice", "bob", "carol"):
+        assert json.loads(await caller.ask("/x", {"who": who})) == {"who": who}
+        await anyio.sleep(0.05)
+
+
+@pytest.mark.parametrize("size", [0, 2**14, 2**15, 2**16, 2**17])
+@pytest.mark.parametrize("is_encrypted", [False, True])
+async def test_no_answer_is_taken_for_another_visitor_s(size: int, *, is_encrypted: bool, tls: ssl.SSLContext) -> None:
+    """A server, or something before it, that answers once too often must not give Bob the key of Alice."""
+    server = Talkative(size)
+    scheme = "https" if is_encrypted else "http"
+    async with listening(server.serve, tls if is_encrypted else None) as port:
+        caller: Caller
+        async with open_caller(config(f"{scheme}://localhost:{port}")) as caller:
+            await two_visitors(caller)
+    assert server.connections >= 2
+
+
+async def test_the_same_by_tls_within_tls(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, proxy = Talkative(), Server()
+    async with listening(server.serve, tls) as port, listening(proxy.tunnel, tls) as proxy_port:
+        monkeypatch.setenv("https_proxy", f"https://localhost:{proxy_port}")
+        async with open_caller(config(f"https://localhost:{port}")) as caller:
+            await two_visitors(caller)
+    assert server.connections == 2
+
+
+async def test_connections_that_nobody_needs_any_more_are_closed() -> None:
+    """After a burst the last one would be used for ever, and those below it would stay half closed."""
+    server = Server(answers=2)
+    async with listening(server.serve) as port, open_caller(config(f"http://127.0.0.1:{port}")) as caller:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(caller.post, "/x", {})
+        assert len(caller._idle) == server.connections > 1
+        for _ in range(12):
+            await caller.post("/x", {})
+            await anyio.sleep(0.02)
+        assert len(caller._idle) <= 1
+
+
+async def test_a_call_that_ends_after_the_end_leaves_nothing_open() -> None:
+    server = Server()
+    async with listening(server.serve) as port:
+        async with open_caller(config(f"http://127.0.0.1:{port}")) as caller:
+            pass
+        await caller.post("/x", {})
+        assert caller._idle == []
+
+
+async def test_a_call_that_is_cut_off_leaves_nothing_open() -> None:
+    """With a body that nobody reads, of which the socket would wait to be rid."""
+
+    async def serve(stream: ByteStream) -> None:
+        async with stream:
+            await anyio.sleep(20)
+
+    async with listening(serve) as port, open_caller(config(f"http://127.0.0.1:{port}", timeout=0.2)) as caller:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(4):
+            with pytest.raises(Unavailable):
+                await caller.post("/x", {"much": "x" * 8_000_000})
+        await anyio.sleep(0.1)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4  # the server's side
 
 
 async def test_ipv6() -> None:

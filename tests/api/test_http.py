@@ -153,7 +153,7 @@ async def test_a_compressed_answer_and_a_cookie(monkeypatch: pytest.MonkeyPatch)
 
     async with served(serve) as caller:
         for _ in range(2):
-            assert (await caller.ask("/x", {})).json() == {"a": 1}
+            assert await caller.ask("/x", {}) == b'{"a": 1}'
     assert all(b"sessionid" not in head for head in heads)
 
 
@@ -195,7 +195,7 @@ async def test_answers_of_all_shapes(answer: bytes, *, is_kept: bool) -> None:
 
     async with served(serve) as caller:
         for _ in range(3):
-            assert (await caller.ask("/x", {})).json() == {"a": 1}
+            assert await caller.ask("/x", {}) == b'{"a": 1}'
         await caller.post("/x", {})
     assert connections == (1 if is_kept else 4)
 
@@ -207,7 +207,7 @@ async def test_an_answer_that_ends_with_its_connection() -> None:
 
     async with served(serve) as caller:
         for _ in range(2):
-            assert (await caller.ask("/x", {})).json() == {"a": 1}
+            assert await caller.ask("/x", {}) == b'{"a": 1}'
 
 
 @pytest.mark.parametrize(

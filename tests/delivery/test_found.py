@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import sqlite3
 import threading
 import time
@@ -34,7 +33,8 @@ from usercom_asgi import (
 )
 from usercom_asgi.api.connections import proxy_for
 from usercom_asgi.api.exchange import Reply
-from usercom_asgi.api.http import _with_body, open_caller
+from usercom_asgi.api.http import _body, _no, open_caller
+from usercom_asgi.api.widget import _user_key
 from usercom_asgi.cli import main
 from usercom_asgi.context import PageContext
 from usercom_asgi.delivery import sqlite_file
@@ -412,7 +412,9 @@ def test_a_proxy_without_a_scheme_is_one(value: str, monkeypatch: pytest.MonkeyP
     assert str(proxy.url) == "http://proxy.corp:3128"
 
 
-@pytest.mark.parametrize("value", ["", "  ", "socks5://u:secret@x:1", "http://x:noport", "ftp://x"])
+@pytest.mark.parametrize(
+    "value", ["", "  ", "socks5://u:secret@x:1", "http://x:noport", "ftp://x", "http://x:80800", "http://x:0"]
+)
 async def test_a_proxy_that_cannot_be_used_stops_nothing(
     value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -434,10 +436,27 @@ async def test_a_client_s_page_may_name_any_browser(agent: str, usercom: UserCom
 def test_an_answer_that_is_compressed_without_having_been_asked_for() -> None:
     headers = [(b"content-encoding", b"gzip")]
     sound = gzip.compress(b'{"a": 1}')
-    assert _with_body(Reply(200, headers, [sound], is_whole=True)).json() == {"a": 1}
-    for body in (b"\x1f\x8bnonsense", gzip.compress(os.urandom(70_000))):
-        answer = _with_body(Reply(400, headers, [body], is_whole=True))
-        assert (answer.status_code, answer.content) == (400, b"")
+    assert _body(Reply(200, headers, [sound])) == b'{"a": 1}'
+    assert _body(Reply(200, headers, [b"\x1f\x8bnonsense"])) == b""
+
+
+def test_an_answer_that_unpacks_to_much_is_not_unpacked() -> None:
+    zeros = gzip.compress(b"0" * 100_000_000)
+    assert len(_body(Reply(400, [(b"content-encoding", b"gzip")], [zeros]))) <= 4 * 1024 * 1024
+    assert _body(Reply(400, [(b"content-encoding", b"gzip, gzip")], [gzip.compress(zeros)])) == b""
+
+
+@pytest.mark.parametrize("charset", ["hex", "idna", "punycode", "undefined", "rot13", "utf-16", "no such charset"])
+def test_an_answer_may_name_any_charset(charset: str) -> None:
+    reply = Reply(401, [(b"content-type", f"text/plain; charset={charset}".encode())], [b"\xffno" * 1000])
+    error = _no("/x", reply)
+    assert isinstance(error, Refused)
+    assert (error.status, len(error.detail)) == (401, 500)
+
+
+def test_an_answer_that_is_nested_without_end_names_no_key() -> None:
+    with pytest.raises(Refused, match="without a user key"):
+        _user_key(b"[" * 200_000)
 
 
 async def test_the_delivery_that_cannot_run_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import anyio
 import pytest
@@ -55,13 +56,29 @@ async def test_one_retry_after_pauses_all(usercom: UserCom) -> None:
 async def test_a_retry_after_may_be_a_date() -> None:
     from email.utils import formatdate
 
-    import httpx
-
+    from usercom_asgi.api.exchange import Reply
     from usercom_asgi.api.http import _retry_after
 
     date = formatdate(time.time() + 300, usegmt=True)
-    assert 280 < (_retry_after(httpx.Response(429, headers={"Retry-After": date})) or 0) <= 300
-    assert _retry_after(httpx.Response(429, headers={"Retry-After": "soon"})) is None
+    assert 280 < (_retry_after(Reply(429, [(b"retry-after", date.encode())])) or 0) <= 300
+    assert _retry_after(Reply(429, [(b"retry-after", b"soon")])) is None
+
+
+@pytest.mark.parametrize("after", [Answer("a"), Refused("404", status=404)])
+async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> None:
+    """With many workers that is how a limit is met: some are told of it, and others are answered yet."""
+    post = Post(Unavailable("429", status=429, retry_after=60), after, delay=0.05)
+    async with running(post) as runtime:
+        for n in range(2):
+            runtime.submit(said(n, lane=str(n)))
+        await until(lambda: len(post.sent) == 2)
+        await anyio.sleep(0.1)
+        for n in range(5):
+            runtime.submit(said(n, lane=f"later {n}"))
+        await anyio.sleep(0.3)
+        assert len(post.sent) == 2
+        assert runtime.readiness().state == "paused"
+        assert runtime.readiness().resumes_in > 50
 
 
 async def test_after_repeated_failure_one_asks_for_all() -> None:
@@ -122,7 +139,7 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
 
 
 async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
-    """Whoever sends a strange Host header must not stop everybody's delivery (docs/usercom.md, 3: 403 = key or domain not allowed)."""
+    """Whoever sends a strange Host header must not stop everybody's delivery (docs/usercom.md, 3)."""
 
     class Picky(Post):
         async def send(self, envelope: Envelope, key: str | None) -> Answer:

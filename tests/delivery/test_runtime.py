@@ -266,6 +266,21 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
     assert (stats.accepted, stats.delivered, stats.left, stats.dead, stats.waiting) == (5, 2, 2, 1, 0)
 
 
+async def test_what_was_taken_out_goes_back_if_its_taker_is_cut_off() -> None:
+    """A broker's worker may cancel a task at any moment; its commands must not be in no lane and in no account."""
+    post = Post(holding=True)
+    async with running(post, max_concurrency=1) as runtime:
+        receipts = [runtime.submit(said(n, "a")) for n in range(5)]
+        await until(lambda: post.now == 1)
+        with anyio.move_on_after(0.05):
+            await runtime.withdraw(receipts)
+            pytest.fail("what is in flight was not waited for")
+        post.release()
+        assert await receipts[-1].delivered(20)
+    assert numbers(post, "a") == list(range(5))
+    assert (runtime.stats.delivered, runtime.stats.waiting) == (5, 0)
+
+
 async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> None:
     post = Post(*[Unavailable("429", status=429, retry_after=60.0)] * 10)
     async with running(post, grace=0.1) as runtime:

@@ -15,7 +15,7 @@ import h11
 import httpx
 from anyio.streams.tls import TLSStream
 
-from .exchange import Connection, Reply
+from .exchange import Connection, Reply, close
 
 if TYPE_CHECKING:
     import ssl
@@ -76,7 +76,7 @@ class Route:
                     await _tunnel(stream, self)
                 stream = await _encrypted(stream, self.host)
         except BaseException:
-            await anyio.aclose_forcefully(stream)
+            await close(stream)
             raise
         return Connection(stream)
 
@@ -92,7 +92,7 @@ class Route:
         try:
             return await _encrypted(stream, host)
         except BaseException:
-            await anyio.aclose_forcefully(stream)
+            await close(stream)
             raise
 
 
@@ -137,7 +137,8 @@ def proxy_for(origin: str) -> httpx.Proxy | None:
         found = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
     except (ValueError, httpx.InvalidURL):
         found = None
-    if found is None or found.url.scheme not in _PORTS:  # socks would want one more library
+    # Socks would want one more library, and httpx takes any number for a port.
+    if found is None or found.url.scheme not in _PORTS or not (found.url.port is None or 0 < found.url.port < 2**16):
         # Without the address, which may hold a password.
         logger.error("the environment's proxy for %s is none that can be used: User.com is called directly", parts.scheme)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,16 +12,20 @@ from typing import TYPE_CHECKING
 import anyio
 import h11
 from anyio.abc import SocketAttribute
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from anyio.abc import ByteStream
+    from anyio.abc import AnyByteStream, ByteStream
 
 # Seconds for which a connection that nobody uses is kept.
 _KEPT = 30.0
 _LONGEST_HEAD = 100 * 1024
 _LONGEST_ANSWER = 4 * 1024 * 1024
+# After a longer one its connection is closed. asyncio reads up to 256 KiB at a time, of which anyio gives out 64: what is
+# behind an answer of this length would be seen, by h11 or in what is not decrypted yet.
+_LONGEST_KEPT = 32 * 1024
 _END = h11.EndOfMessage()
 
 
@@ -66,7 +71,9 @@ class Connection:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  not Django's
+        self._tls = list(_layers(stream))
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
+        self._received_bytes = 0
         self._used = time.monotonic()
 
     async def exchange(self, request: h11.Request, content: bytes, reply: Reply, progress: Callable[[], None]) -> None:
@@ -81,6 +88,7 @@ class Connection:
         """
         # In one piece: one system call, and one packet.
         data = b"".join(self._http.send(event) or b"" for event in (request, h11.Data(data=content), _END))
+        self._received_bytes = 0
         with suppress(anyio.BrokenResourceError):  # there may be an answer all the same: a no to the beginning of it
             await self._stream.send(data)
         progress()
@@ -108,19 +116,25 @@ class Connection:
 
     async def _received(self) -> bytes:
         try:
-            return await self._stream.receive()
+            data = await self._stream.receive()
         except anyio.EndOfStream:
             return b""  # which h11 understands: it may be the answer's proper end
+        self._received_bytes += len(data)
+        return data
 
     @property
     def is_ready(self) -> bool:
         """Whether the last exchange left it so that there can be one more."""
-        return self._http.our_state is h11.IDLE and not self._http.trailing_data[0]
+        is_idle = self._http.our_state is h11.IDLE and not self._http.trailing_data[0]
+        return is_idle and self._received_bytes <= _LONGEST_KEPT
 
     @property
     def has_ended(self) -> bool:
-        """Whether nobody used it for too long, or something came unasked: the other side's goodbye."""
-        if time.monotonic() - self._used > _KEPT:
+        """Whether nobody used it for too long, or something came unasked.
+
+        Mostly that is the other side's goodbye. If it were an answer, the next visitor's call would take it for its own.
+        """
+        if time.monotonic() - self._used > _KEPT or any(map(_holds_more, self._tls)):
             return True
         handle = self._socket.fileno()
         if handle < 0:
@@ -133,4 +147,31 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close it, without waiting for the other side."""
-        await anyio.aclose_forcefully(self._stream)
+        await close(self._stream)
+
+
+async def close(stream: ByteStream) -> None:
+    """Close a stream at once, whatever is still to be sent.
+
+    Not by ``aclose_forcefully``, in whose cancelled scope anyio before 4.16 never gets to give the socket back.
+    """
+    with anyio.CancelScope(shield=True):
+        await stream.aclose()
+
+
+def _layers(stream: AnyByteStream) -> Iterator[ssl.SSLObject]:
+    """Yield what decrypts a stream; through a proxy that is spoken to by TLS these are two."""
+    while isinstance(stream, TLSStream):
+        yield stream.extra(TLSAttribute.ssl_object)  # noqa: S610  not Django's
+        stream = stream.transport_stream
+
+
+def _holds_more(decrypts: ssl.SSLObject) -> bool:
+    """Tell whether something was received and is not read yet (or is the end of it all)."""
+    try:
+        decrypts.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        pass
+    return True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import anyio
 import h11
-import httpx
 
 from ..errors import Refused, Unavailable
 from .connections import ProxyRefused, Route
@@ -28,7 +28,8 @@ RETRIED_STATUSES = frozenset({408, 425, 429})
 _FAILED = (OSError, anyio.BrokenResourceError, anyio.EndOfStream, h11.RemoteProtocolError)
 # Characters of an answer that are kept to tell why it was a no.
 _DETAIL = 500
-_LONGEST_COMPRESSED = 64 * 1024
+_GZIP = frozenset({"gzip", "x-gzip"})
+_LONGEST_UNPACKED = 4 * 1024 * 1024
 _UNPRINTABLE = bytes((*range(0x20), 0x7F))
 _AS_WIDGET = (b"X-Requested-With", b"XMLHttpRequest")
 
@@ -57,12 +58,14 @@ class Caller:
         self._route = route
         #: Connections that are not in use, the last used last.
         self._idle: list[Connection] = []
+        self._is_closed = False
         self._timeout = timeout
         self._longest = longest
         self._headers = [*route.headers, (b"Accept", b"*/*"), (b"Content-Type", b"application/json"), _AS_WIDGET]
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, those in use when their call is over."""
+        self._is_closed = True
         while self._idle:
             await self._idle.pop().aclose()
 
@@ -77,17 +80,16 @@ class Caller:
         reply = await self._said(path, body, user_agent)
         # A body that breaks off is no reason to say it twice.
         if not 200 <= reply.status < 300:
-            raise _no(path, _with_body(reply))
+            raise _no(path, reply)
 
-    async def ask(self, path: str, body: object, user_agent: str = "") -> httpx.Response:
-        """Send JSON and return the answer; raises as :meth:`post` does, and ``Unavailable`` if the answer is not whole."""
+    async def ask(self, path: str, body: object, user_agent: str = "") -> bytes:
+        """Send JSON and return the answer's body; raises as :meth:`post` does, and ``Unavailable`` if that is not whole."""
         reply = await self._said(path, body, user_agent)
-        response = _with_body(reply)
-        if not response.is_success:
-            raise _no(path, response)
+        if not 200 <= reply.status < 300:
+            raise _no(path, reply)
         if not reply.is_whole:
             raise Unavailable(f"POST {path}: the answer broke off")
-        return response
+        return _body(reply)
 
     async def _said(self, path: str, body: object, user_agent: str) -> Reply:
         content = json.dumps(body).encode()
@@ -133,11 +135,13 @@ class Caller:
         return await self._route.connect()
 
     async def _put_back(self, connection: Connection, reply: Reply) -> None:
-        if reply.is_whole and connection.is_ready:
-            self._idle.append(connection)
-            return
-        with anyio.CancelScope(shield=True):  # what was cut off is not used again
-            await connection.aclose()
+        with anyio.CancelScope(shield=True):
+            if self._idle and self._idle[0].has_ended:  # after a burst nobody comes to those at the bottom
+                await self._idle.pop(0).aclose()
+            if reply.is_whole and connection.is_ready and not self._is_closed:
+                self._idle.append(connection)
+            else:  # what was cut off is not used again
+                await connection.aclose()
 
 
 def _unavailable(path: str, why: str, connection: Connection | None) -> Unavailable:
@@ -151,33 +155,40 @@ def _kind(error: BaseException) -> str:
     return type(error.__cause__ or error).__name__ if not isinstance(error, ProxyRefused) else str(error)
 
 
-def _with_body(reply: Reply) -> httpx.Response:
-    """Return an answer with its body; one that is compressed, which nobody has asked for, only if it is short and sound."""
+def _header(reply: Reply, name: bytes) -> str:
+    """Return a header's value; empty if there is none. Names come in lower case."""
+    return next((value.decode("latin-1").strip() for each, value in reply.headers if each == name), "")
+
+
+def _body(reply: Reply) -> bytes:
+    """Return an answer's body. Nobody has asked for a compressed one: no more of it is unpacked than an answer may have."""
     body = b"".join(reply.parts)
-    headers = [pair for pair in reply.headers if pair[0].lower() != b"content-encoding"]
-    if len(headers) == len(reply.headers):
-        return httpx.Response(reply.status, headers=headers, content=body)
+    coding = _header(reply, b"content-encoding").lower()
+    if coding in ("", "identity"):
+        return body
+    if coding not in _GZIP:
+        return b""
     try:
-        if len(body) <= _LONGEST_COMPRESSED:
-            return httpx.Response(reply.status, headers=reply.headers, content=body)
-    except httpx.DecodingError:
-        pass
-    return httpx.Response(reply.status, headers=headers)  # the status is what counts
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, _LONGEST_UNPACKED)
+    except zlib.error:
+        return b""
 
 
-def _no(path: str, response: httpx.Response) -> Unavailable | Refused:
+def _no(path: str, reply: Reply) -> Unavailable | Refused:
     """Return what to raise for an answer that is no success."""
-    status = response.status_code
+    status = reply.status
     if status in RETRIED_STATUSES or status >= 500:
         return Unavailable(
-            f"POST {path} answered {status}", status=status, retry_after=_retry_after(response), untouched=status == 429
+            f"POST {path} answered {status}", status=status, retry_after=_retry_after(reply), untouched=status == 429
         )
-    return Refused(f"POST {path} answered {status}", status=status, detail=response.text[:_DETAIL])
+    # Whatever charset it names, what can be read of it as UTF-8 will do: Python knows charsets that are none.
+    detail = _body(reply)[: 4 * _DETAIL].decode("utf-8", "replace")[:_DETAIL]
+    return Refused(f"POST {path} answered {status}", status=status, detail=detail)
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _retry_after(reply: Reply) -> float | None:
     """``Retry-After`` in seconds; it comes as a number or as a date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("retry-after", "").strip()
+    value = _header(reply, b"retry-after")
     if value.isascii() and value.isdigit():
         return float(value)
     try:

@@ -1,7 +1,8 @@
 """``WidgetApi``: what ``widget.js`` itself calls; needs the app key alone.
 
 These endpoints are undocumented; paths and fields were read off the vendor's bundle of 2022-05-28 ("VERSION v2";
-docs/usercom.md, 3 [C S3]), and the ping was still in use in 2026. All of it stands in this module, so that it can be corrected in one place.
+docs/usercom.md, 3 [C S3]), and the ping was still in use in 2026. All of it stands in this module, so that it can be
+corrected in one place.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from .http import open_caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
-
-    import httpx
 
     from ..commands import Update
     from ..config import UserComConfig
@@ -107,8 +106,7 @@ class WidgetApi:
             body["userKey"] = key
         if create_new_gu:
             body["create_new_gu"] = True
-        response = await self._caller.ask(PING, body, page.user_agent)
-        return _user_key(response)
+        return _user_key(await self._caller.ask(PING, body, page.user_agent))
 
     async def _event(
         self, path: str, names: Mapping[str, str], data: Mapping[str, object], key: str, page: PageContext
@@ -122,14 +120,14 @@ class WidgetApi:
         await self._caller.post(UPDATE, body, page.user_agent)
 
 
-def _user_key(response: httpx.Response) -> str:
+def _user_key(answer: bytes) -> str:
     """``user.key`` of a ping's answer; it ends in a cookie, so nothing else passes."""
     key: object
     try:
-        key = response.json()["user"]["key"]
-    except (ValueError, KeyError, TypeError):
+        key = json.loads(answer)["user"]["key"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         key = None
     if not is_user_key(key):
         # It has taken the ping, or something stands before it: saying it again would count the view twice.
-        raise Refused(f"POST {PING} answered without a user key", status=response.status_code)
+        raise Refused(f"POST {PING} answered without a user key", status=200)
     return key

@@ -136,12 +136,16 @@ class BrokerWorker:
                 rest.append(waiting)
         if not rest:
             return
-        if await self._kicker.hand_over([waiting.envelope for waiting in rest]):
+        is_taken, why_not = False, "cut off on its way back to the broker"  # by a time limit of the task's
+        try:
+            is_taken = await self._kicker.hand_over([waiting.envelope for waiting in rest])
+            why_not = "the broker does not take it back"
+        finally:  # they are in no lane any more
             for waiting in rest:
-                runtime.hand_over(waiting, "handed back to the broker")
-        else:
-            for waiting in rest:
-                runtime.bury(waiting, "the broker does not take it back")
+                if is_taken:
+                    runtime.hand_over(waiting, "handed back to the broker")
+                else:
+                    runtime.bury(waiting, why_not)
 
     async def _keep_nudging(self) -> None:
         """Send an empty task now and then; runs for ever.

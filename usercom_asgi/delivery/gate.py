@@ -83,9 +83,11 @@ class Gate:
             self._next_slot = max(anyio.current_time(), self._next_slot) + self._interval
         return self._has_probe
 
-    def passed(self) -> bool:
+    def passed(self, *, is_probe: bool) -> bool:
         """A call was answered; true if User.com is there again after it was not."""
         self.passes += 1
+        if self._is_probing and not is_probe:
+            return False  # it was under way when the pause began: with many workers, that is how a limit is met
         self._failures = self._refusals = 0
         self._outage.passed()
         if not self._is_probing:
@@ -118,7 +120,7 @@ class Gate:
         if error.status is None:  # it was never sent: there is nothing that could be
             return False
         if error.status not in _LOCKS:
-            self.passed()
+            self.passed(is_probe=is_probe)
             return False
         self._refusals += 1
         self.reason = str(error)
@@ -129,10 +131,10 @@ class Gate:
 
     def left(self, *, is_probe: bool) -> None:
         """Give the place back: a probe's is the next one's."""
-        self._outage.tell()
         if is_probe:
             self._has_probe = False
             self._wake()
+        self._outage.tell()
 
     def hurry(self) -> None:
         """Have the next probe made at once, unless User.com has named a time itself or refuses our key."""

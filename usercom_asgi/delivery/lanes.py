@@ -144,10 +144,15 @@ class Lanes:
             return any(receipt in order for receipt in waiting.receipts)
 
         taken, is_flying = self._take_out(is_wanted)
-        while is_flying:  # what comes of it is known to the worker alone, so this looks now and then
-            await anyio.sleep(_LOOK)
-            more, is_flying = self._take_out(is_wanted)
-            taken += more
+        try:
+            while is_flying:  # what comes of it is known to the worker alone, so this looks now and then
+                await anyio.sleep(_LOOK)
+                more, is_flying = self._take_out(is_wanted)
+                taken += more
+        except BaseException:
+            for lane, waiting in taken:
+                self.add(waiting, lane.key)
+            raise
         for lane, waiting in taken:
             waiting.envelope = replace(waiting.envelope, key=lane.key or waiting.envelope.key)
         found = [waiting for _, waiting in taken]

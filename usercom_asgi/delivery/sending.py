@@ -78,7 +78,7 @@ class Sending:
             return self._refused(lane, waiting, error, is_probe=is_probe)
         finally:
             lane.in_flight = None
-        if self._gate.passed():
+        if self._gate.passed(is_probe=is_probe):
             self._lanes.unpark()  # User.com is there again, for all
         self._delivered(lane, waiting, answer)
         return 0.0
