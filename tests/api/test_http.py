@@ -53,6 +53,20 @@ async def request(stream: SocketStream) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
+class Always:
+    """Answers all requests with the same bytes; ``connections`` is how often somebody came."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.connections = 0
+        self._answer = answer
+
+    async def __call__(self, stream: SocketStream) -> None:
+        self.connections += 1
+        while True:
+            await request(stream)
+            await stream.send(self._answer)
+
+
 async def drip(stream: SocketStream, answer: bytes, pause: float = 0.05) -> None:
     for n in range(len(answer)):
         await stream.send(answer[n : n + 1])
@@ -184,20 +198,12 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ],
 )
 async def test_answers_of_all_shapes(answer: bytes, *, is_kept: bool) -> None:
-    connections = 0
-
-    async def serve(stream: SocketStream) -> None:
-        nonlocal connections
-        connections += 1
-        while True:
-            await request(stream)
-            await stream.send(answer)
-
-    async with served(serve) as caller:
+    server = Always(answer)
+    async with served(server) as caller:
         for _ in range(3):
             assert await caller.ask("/x", {}) == b'{"a": 1}'
         await caller.post("/x", {})
-    assert connections == (1 if is_kept else 4)
+    assert server.connections == (1 if is_kept else 4)
 
 
 async def test_an_answer_that_ends_with_its_connection() -> None:
@@ -265,19 +271,11 @@ async def test_a_phase_is_bounded_by_the_timeout() -> None:
 
 
 async def test_connections_are_used_again() -> None:
-    connections = 0
-
-    async def serve(stream: SocketStream) -> None:
-        nonlocal connections
-        connections += 1
-        while True:
-            await request(stream)
-            await stream.send(HEAD % 2 + b"{}")
-
-    async with served(serve, timeout=5) as caller:
+    server = Always(HEAD % 2 + b"{}")
+    async with served(server, timeout=5) as caller:
         for _ in range(20):
             await caller.post("/x", {"n": 1})
-    assert connections == 1
+    assert server.connections == 1
 
 
 async def test_a_slot_is_not_lost_with_a_call_that_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

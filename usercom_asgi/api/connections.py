@@ -58,8 +58,7 @@ class Route:
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """What a request says of the way."""
-        own = [(b"Host", self.authority.encode())]
-        return [*own, *_credentials(self.proxy)] if self.proxy and self._is_passed_on else own
+        return [(b"Host", self.authority.encode()), *_credentials(self.proxy if self._is_passed_on else None)]
 
     async def connect(self) -> Connection:
         """Open one more connection.
@@ -69,31 +68,22 @@ class Route:
             anyio.BrokenResourceError, anyio.EndOfStream, h11.RemoteProtocolError: It broke on the way.
 
         """
-        stream = await self._opened()
+        next_host, next_port = self.host, self.port
+        if self.proxy is not None:
+            url = self.proxy.url
+            next_host, next_port = url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme]
+        stream: ByteStream = await anyio.connect_tcp(next_host, next_port)
         try:
+            if self.proxy is not None and self.proxy.url.scheme == "https":
+                stream = await _encrypted(stream, next_host)
             if self.scheme == "https":
-                if self.proxy:
+                if self.proxy is not None:
                     await _tunnel(stream, self)
                 stream = await _encrypted(stream, self.host)
         except BaseException:
             await close(stream)
             raise
         return Connection(stream)
-
-    async def _opened(self) -> ByteStream:
-        """Open the connection to the host itself, or to the proxy."""
-        if self.proxy is None:
-            return await anyio.connect_tcp(self.host, self.port)
-        url = self.proxy.url
-        host = url.raw_host.decode("ascii")
-        stream = await anyio.connect_tcp(host, url.port or _PORTS[url.scheme])
-        if url.scheme == "http":
-            return stream
-        try:
-            return await _encrypted(stream, host)
-        except BaseException:
-            await close(stream)
-            raise
 
 
 async def _encrypted(stream: ByteStream, host: str) -> ByteStream:

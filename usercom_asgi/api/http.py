@@ -56,7 +56,7 @@ class Caller:
 
     def __init__(self, route: Route, *, timeout: float, longest: float) -> None:
         self._route = route
-        #: Connections that are not in use, the last used last.
+        #: Connections that are ready and not in use, the last used last.
         self._idle: list[Connection] = []
         self._is_closed = False
         self._timeout = timeout
@@ -77,26 +77,25 @@ class Caller:
             Refused: Any other answer. (A redirect too: it would lose the body, and comes from a wrong address.)
 
         """
-        reply = await self._said(path, body, user_agent)
-        # A body that breaks off is no reason to say it twice.
-        if not 200 <= reply.status < 300:
-            raise _no(path, reply)
+        await self._said(path, body, user_agent)  # a body that breaks off is no reason to say it twice
 
     async def ask(self, path: str, body: object, user_agent: str = "") -> bytes:
         """Send JSON and return the answer's body; raises as :meth:`post` does, and ``Unavailable`` if that is not whole."""
         reply = await self._said(path, body, user_agent)
-        if not 200 <= reply.status < 300:
-            raise _no(path, reply)
         if not reply.is_whole:
             raise Unavailable(f"POST {path}: the answer broke off")
         return _body(reply)
 
     async def _said(self, path: str, body: object, user_agent: str) -> Reply:
+        """Send JSON; return the answer, whole or not, if it is a success."""
         content = json.dumps(body).encode()
         try:
-            return await self._exchange(path, self._request(path, len(content), user_agent), content)
+            reply = await self._exchange(path, self._request(path, len(content), user_agent), content)
         except h11.LocalProtocolError as error:
             raise Refused(f"POST {path}: {type(error).__name__}") from error  # and no better next time
+        if not 200 <= reply.status < 300:
+            raise _no(path, reply)
+        return reply
 
     def _request(self, path: str, length: int, user_agent: str) -> h11.Request:
         headers = [*self._headers, (b"Content-Length", b"%d" % length)]
@@ -129,7 +128,7 @@ class Caller:
         """Return a connection that is open and not in use."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_ready and not connection.has_ended:
+            if not connection.has_ended:
                 return connection
             await connection.aclose()
         return await self._route.connect()

@@ -136,8 +136,8 @@ def checked(outbox: object) -> Outbox | None:
         ConfigurationError: It is something else, such as the path of a file.
 
     """
+    what = type(outbox).__name__
     if outbox is not None and (isinstance(outbox, (str, PathLike)) or not callable(getattr(outbox, "open", None))):
-        what = type(outbox).__name__  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         raise ConfigurationError("outbox", f"must be an outbox, such as SqliteOutbox('var/outbox.db') (got {what})")
     return cast("Outbox | None", outbox)
 

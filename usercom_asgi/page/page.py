@@ -73,7 +73,9 @@ class Page:
                 and type(body := message.get("body")) is bytes
                 and stream.lets_pass(body)
             )
-        except Exception:
+        except (
+            Exception
+        ):  # the page wins, as in `feed`; the start has gone out and nothing is held, so there is nothing to send
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
             self.release()
             return True
