@@ -24,7 +24,7 @@ def bare(app: ASGIApp) -> ASGIApp:
 def injector(app: ASGIApp) -> ASGIApp:
     """The page half alone: may it be rewritten, where, and with which headers."""
     from usercom_asgi.page.eligibility import why_not
-    from usercom_asgi.page.headers import header_list
+    from usercom_asgi.page.headers import by_name, header_list
     from usercom_asgi.page.page import Page
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,8 +39,9 @@ def injector(app: ASGIApp) -> ASGIApp:
                 for each in page.feed(message):
                     await send(each)
             elif message["type"] == "http.response.start":
-                message = {**message, "headers": header_list(message)}
-                if why_not(scope["method"], {}, message) is None:
+                if type(message.get("headers")) is not list:
+                    message = {**message, "headers": header_list(message)}
+                if why_not(scope["method"], {}, message["status"], by_name(message["headers"])) is None:
                     page = Page(message, SNIPPET, scope["method"])
                 else:
                     await send(message)

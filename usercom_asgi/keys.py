@@ -8,8 +8,6 @@ from .connection import Connection
 from .identity import COOKIE, is_user_key
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
-
     from .envelope import Delivery
     from .identity import Reset
     from .receipts import Receipt
@@ -28,9 +26,7 @@ class KeyHolder(Connection):
     # The browser's key is somebody else's.
     _is_disowned = False
 
-    def __init__(self, scope: Scope, delivery: Delivery) -> None:
-        super().__init__(scope)
-        self._delivery = delivery
+    _delivery: Delivery
 
     @property
     def key(self) -> str | None:

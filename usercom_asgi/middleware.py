@@ -160,7 +160,7 @@ class UserComMiddleware:
             self._loop_runtime.set(None)
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
-        login = self._login(scope)
+        login = self._login(scope) if self._identify is not None else None
         visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, self.config, login=login, flash=self.flash)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from .handover import hand_over
 from .hooks import ask, warn_once
-from .page.codings import HOW_TO_RECODE, can_recode, coding_of_headers, open_coding
-from .page.csp import admit, has_policy, is_nonce
+from .page.codings import HOW_TO_RECODE, can_recode, coding_of, open_coding
+from .page.csp import POLICIES, admit, is_nonce
 from .page.eligibility import may_be_html, why_not
-from .page.headers import header_list, private, values, vary_on_cookie, with_cookies
+from .page.headers import by_name, header_list, private, values, vary_on_cookie, with_cookies
 from .page.page import Page
 from .resets import end_key, settle_key, settle_reset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Message, Scope, Send
 
     from .config import UserComConfig
@@ -78,18 +80,23 @@ class Responder:
             self._started = True
             if type(message.get("headers")) is not list:
                 message = {**message, "headers": header_list(message)}  # what can be read only once is read here
+            ready: Message | None = message
             if self._concerns_us(message):
-                await self._begin(message)
-            else:
-                self._visitor.seal()
-                await self._send(message)
+                try:
+                    ready = await self._prepare(message)
+                except Exception:
+                    # The page wins: whatever fails here, the response goes out as the application made it.
+                    logger.exception("a response passes unchanged: an error in usercom-asgi")
+            self._visitor.seal()
+            if ready is not None:
+                await self._send(ready)
 
     def _concerns_us(self, start: Message) -> bool:
         """Tell whether there may be anything to do; for most responses there is not."""
         try:
             return (
                 self._login is not None
-                or may_be_html(start)
+                or may_be_html(start["headers"])
                 or self._visitor.was_asked
                 or self._bears_flash()
                 or logger.isEnabledFor(logging.DEBUG)
@@ -103,27 +110,35 @@ class Responder:
         for each in page.release():
             await self._send(each)
 
-    async def _begin(self, start: Message) -> None:
-        """Send the start, or hold it until the first bytes of the page are there."""
-        ready: Message | None = start
-        try:
-            ready = await self._prepare(start)
-        except Exception:
-            # The page wins: whatever fails here, the response goes out as the application made it.
-            logger.exception("a response passes unchanged: an error in usercom-asgi")
-        self._visitor.seal()
-        if ready is not None:
-            await self._send(ready)
-
     async def _prepare(self, start: Message) -> Message | None:
-        """Return the start to send now; None if this becomes a page."""
+        """Return the start to send now; None if this becomes a page, and it is held until the first bytes of that are there."""
+        site, visitor = self._site, self._visitor
+        found = by_name(start["headers"])
+        is_wished = None if site.should_inject is None else await self._ask(site.should_inject, start)
+        coding = coding_of(found[b"content-encoding"]) if b"content-encoding" in found else None
+        reason = self._why_not(start["status"], found, coding, is_wished=is_wished)
+        transition = handover = None
+        if self._login is not None or visitor.was_asked or visitor.bears_marker() or self._bears_flash():
+            start, reason, transition, handover = await self._settle(start, reason)
+        if reason is not None:
+            logger.debug("no widget in the answer to %s: %s", self._method, reason)
+            return with_cookies(start, handover.other_cookies) if handover else start
+        nonce = None
+        if site.nonce is not None or not POLICIES.isdisjoint(found):
+            start, nonce = await self._admit(start)
+        self.page = self._make_page(start, transition, handover, nonce)
+        if coding is not None:
+            self.page.coding = open_coding(coding)
+        return None
+
+    async def _settle(
+        self, start: Message, reason: str | None
+    ) -> tuple[Message, str | None, Transition | None, Handover | None]:
+        """See to what was said, and to who the visitor is now; return the start, and why this is no page, as they are then."""
         visitor, config = self._visitor, self._site.config
-        is_wished = None if self._site.should_inject is None else await self._ask(self._site.should_inject, start)
-        coding = coding_of_headers(start["headers"])
-        reason = self._why_not(start, coding, is_wished=is_wished)
         if self._login is not None:
             start = await self._look(self._login, start, is_page=reason is None)
-        transition = None
+        transition = handover = None
         if visitor.has_reset or visitor.bears_marker():
             transition = await settle_reset(visitor, self._delivery, config, is_page=reason is None)
         if transition is not None:
@@ -133,32 +148,23 @@ class Responder:
                 reason = "the visitor was just reset, and User.com has not named the new key yet"
         elif visitor.has_hit:
             start = with_cookies(start, settle_key(visitor, config))
-        handover = None
         visitor.seal()
         if visitor.has_said or self._bears_flash():
             handover = hand_over(visitor, self._site.flash, start, is_page=reason is None)
             start = {**start, "headers": handover.headers or start["headers"]}
-        if reason is None:
-            nonce = None
-            if self._site.nonce is not None or has_policy(start["headers"]):
-                start, nonce = await self._admit(start)
-            self.page = self._make_page(start, transition, handover, nonce)
-            self.page.coding = open_coding(coding) if coding else None
-            return None
-        logger.debug("no widget in the answer to %s: %s", self._method, reason)
-        return with_cookies(start, handover.other_cookies) if handover else start
+        return start, reason, transition, handover
 
     async def _ask(self, hook: InjectHook, start: Message) -> bool | None:
         """Return what the application wishes for an HTML response."""
         try:
-            return await ask(hook, self._scope) if may_be_html(start) else None
+            return await ask(hook, self._scope) if may_be_html(start["headers"]) else None
         except Exception:
             logger.exception("should_inject failed: the library decides by itself")
             return None
 
-    def _why_not(self, start: Message, coding: bytes | None, *, is_wished: bool | None) -> str | None:
+    def _why_not(self, status: int, found: Mapping[bytes, bytes], coding: bytes | None, *, is_wished: bool | None) -> str | None:
         """Return the reason to leave a response as it is."""
-        reason = why_not(self._method, self._visitor.headers, start, is_wished=is_wished)
+        reason = why_not(self._method, self._visitor.headers, status, found, is_wished=is_wished)
         if reason is None and self._visitor.is_suppressed:
             return "suppress() was called"
         if reason is None and coding is not None and not can_recode(coding):

@@ -64,7 +64,8 @@ class Succession(KeyHolder, Person):
         flash: Flash | None = None,
         has_consent: bool = True,
     ) -> None:
-        super().__init__(scope, delivery)
+        super().__init__(scope)
+        self._delivery = delivery
         self._config = config
         self._login = login
         self._flash = flash

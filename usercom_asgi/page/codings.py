@@ -135,16 +135,9 @@ _EXTRA = "install the extra encodings, or put the compressing middleware outside
 HOW_TO_RECODE: dict[bytes, str] = {b"br": _EXTRA, b"zstd": _EXTRA}
 
 
-def coding_of_headers(headers: HeaderList) -> bytes | None:
-    """Return how a body is encoded: one coding, or several with commas; None for none at all."""
-    if len(headers) == 1:
-        return None
-    names = [
-        name.strip().lower()
-        for header, value in headers
-        if len(header) == 16 and header.lower() == b"content-encoding"
-        for name in value.split(b",")
-    ]
+def coding_of(value: bytes) -> bytes | None:
+    """Return what a ``Content-Encoding`` says: one coding, or several with commas; None for none at all."""
+    names = [name.strip().lower() for name in value.split(b",")]
     return b",".join(name for name in names if name not in (b"", b"identity")) or None
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .headers import HeaderList
 
 _ENFORCED, _REPORTED = b"content-security-policy", b"content-security-policy-report-only"
-_LENGTHS = frozenset({len(_ENFORCED), len(_REPORTED)})
+#: The headers that hold one.
+POLICIES = frozenset({_ENFORCED, _REPORTED})
 _A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 #: Where the parts of the vendor's widget come from.
@@ -128,18 +129,12 @@ def is_nonce(value: object) -> bool:
     return isinstance(value, str) and _A_NONCE.fullmatch(value) is not None
 
 
-def has_policy(headers: HeaderList) -> bool:
-    """Tell whether a response has any policy; most have none."""
-    # Every page asks: most names are told apart by their length.
-    return any(len(name) in _LENGTHS and name.lower() in (_ENFORCED, _REPORTED) for name, _ in headers)
-
-
 def policies(headers: HeaderList) -> list[tuple[Policy, bool]]:
     """Return a response's policies, and whether each is enforced."""
     return [
         (Policy(text), name.lower() == _ENFORCED)
         for name, value in headers
-        if name.lower() in (_ENFORCED, _REPORTED)
+        if name.lower() in POLICIES
         for text in value.decode("latin-1").split(",")
         if text.strip()
     ]
@@ -155,7 +150,7 @@ def extended(headers: HeaderList, needs: Needs, nonce: str) -> HeaderList:
     """Return headers whose policies let the widget in, and whose other policies are as they were."""
     changed: HeaderList = []
     for name, value in headers:
-        if name.lower() in (_ENFORCED, _REPORTED):
+        if name.lower() in POLICIES:
             texts = value.decode("latin-1").split(",")
             value = ", ".join(_extended(text, needs, nonce) for text in texts).encode("latin-1")
         changed.append((name, value))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import sys
 
-from .markup import behind_text, is_markup, read
+from .markup import is_surely_markup, read
 
 #: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
-#: So much before the end of a document is looked at tag by tag; if that is innocent it is the end, else all of it is read.
-_LOOK_BACK = 1024
 #: Where in a long document a snippet of its own is looked for: so far from its beginning, and from its end.
 WHERE_SNIPPETS_ARE = 16 * 1024
 
@@ -19,8 +17,11 @@ _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECA
 _LOADS = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s=]+\Z", re.IGNORECASE)
 _WIDGET = b"/widget.js"
 _LONGEST_ADDRESS = 256
+_USUAL_TAILS = frozenset({b"</html>", b"</html>\n", b"\n</html>", b"\n</html>\n"})
 _CLEAN_TAILS = frozenset({b"</html>", b""})
-_ENDS_OF_NAME = frozenset({b"\t", b"\n", b"\f", b"\r", b" ", b"/", b">"})
+_NAME_ENDS = b"\t\n\f\r />"
+# With more white space behind it, a ``</body>`` is looked at closely.
+_LONGEST_TAIL = 1024
 _CLOSE_LENGTH = len(b"</body>")
 _CLOSE_BEGUN = b"</body"
 FRAGMENT = "the body is a fragment, without <html>, <body> or </body>"
@@ -66,7 +67,7 @@ class Document:
 
     def _look_for_body(self, data: bytes, start: int, end: int) -> None:
         at = data.find(b"<body", start, end)  # as nearly everybody writes it
-        if at >= 0 and data[at + 5 : at + 6] in _ENDS_OF_NAME and at + 5 < end:
+        if 0 <= at < len(data) - 5 and at + 5 < end and data[at + 5] in _NAME_ENDS:
             self.has_html = self.has_body = True
             return
         for tag in _DOCUMENT.finditer(data, start, end):
@@ -93,7 +94,7 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
     ``data`` is a whole document, or what is remembered of its end.
     """
     clean = _clean_end(data)
-    if clean >= held and _looks_innocent(data, clean):
+    if clean >= held and is_surely_markup(data, clean):
         return clean, None
     # From the middle on, begin behind a tag; if that is in a script, say, the reader finds the end of it, or none.
     begin = 0 if is_whole else data.find(b">") + 1
@@ -111,15 +112,28 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
     return end, None
 
 
-def _looks_innocent(data: bytes, clean: int) -> bool:
-    """Tell whether what stands before the end of a document leaves no doubt that it is the end."""
-    if clean <= _LOOK_BACK:
-        return is_markup(data, clean)
-    begin = behind_text(data, data.find(b">", clean - _LOOK_BACK, clean) + 1, clean)
-    return begin >= 0 and is_markup(data, clean, begin)
+def find_place_at_a_glance(page: bytes) -> int:
+    """Return where the snippet goes in a whole page that leaves no doubt, as most do; -1 where a closer look is due."""
+    close = _clean_end(page)
+    if close < 0:
+        return -1
+    body = page.find(b"<body", 0, WHERE_SNIPPETS_ARE)
+    if body < 0 or page[body + 5] not in _NAME_ENDS:
+        return -1
+    # Backwards, since that is the faster search of the two.
+    if page.rfind(_WIDGET, -WHERE_SNIPPETS_ARE) >= 0:
+        return -1
+    if len(page) > WHERE_SNIPPETS_ARE and page.rfind(_WIDGET, 0, WHERE_SNIPPETS_ARE) >= 0:
+        return -1
+    return close if is_surely_markup(page, close) else -1
 
 
 def _clean_end(data: bytes) -> int:
     """Return where a ``</body>`` begins with nothing behind it but ``</html>``; -1 if the document does not end so."""
     found = data.rfind(b"</body>", -HOLD)
-    return found if found >= 0 and data[found + _CLOSE_LENGTH :].strip().lower() in _CLEAN_TAILS else -1
+    if found < 0:
+        return -1
+    tail = data[found + _CLOSE_LENGTH :]
+    if len(tail) > _LONGEST_TAIL or (tail not in _USUAL_TAILS and tail.strip().lower() not in _CLEAN_TAILS):
+        return -1
+    return found

@@ -18,48 +18,37 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _UNSAFE_CHARSETS = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2", "utf-7", "utf7", "iso-2022", "hz-gb", "hz")
 
 
-def may_be_html(message: Message) -> bool:
+def may_be_html(headers: HeaderList) -> bool:
     """Tell, for the price of a glance, whether a closer look is worth while: most responses are no pages."""
-    for name, value in message["headers"]:
-        # Not "in", which takes bytes for a number first, and costs three times as much.
-        if len(name) == 12 and value.lower().find(b"html") >= 0 and name.lower() == b"content-type":
+    for name, value in headers:
+        if len(name) == 12 and name.lower() == b"content-type" and _kind(value) is None:
             return True
     return False
 
 
-def why_not(method: str, asked: Mapping[bytes, bytes], message: Message, *, is_wished: bool | None = None) -> str | None:
+def why_not(
+    method: str, asked: Mapping[bytes, bytes], status: int, found: Mapping[bytes, bytes], *, is_wished: bool | None = None
+) -> str | None:
     """Return the reason to leave a response as it is, or None if the snippet may go into it.
 
-    ``asked`` are the request's headers; ``message`` is the response's start, with a list of headers. If the application has
+    ``asked`` are the request's headers, and ``found`` the response's: by their names in lower case. If the application has
     wished for the snippet, only what makes it impossible is a reason; and if it has wished for none, that is.
     """
-    headers: HeaderList = message["headers"]
-    found = {name.lower(): value for name, value in headers}
     why = _kind(found.get(b"content-type"))
     if why is not None:
         return why
-    status = message["status"]
     if status != 200 and (status < 200 or status in _NO_PAGE or 300 <= status < 400):
         return f"a response of status {status} shows no whole page"
     if method not in _METHODS:
         return f"the answer to {method} is no page"
-    if len(found) < len(headers):
-        found = _joined(headers)
-    if (length := found.get(b"content-length")) and b"," in length:
+    # Not "in", which takes bytes for a number first, and costs ten times as much.
+    if b"content-length" in found and found[b"content-length"].find(b",") >= 0:
         return "the response has more than one content-length"
     if is_wished is not None:
         return None if is_wished else "should_inject says no"
     if b"hx-request" in asked and asked[b"hx-request"] == b"true" and asked.get(b"hx-boosted") != b"true":
         return "htmx asked for a fragment"  # a boosted link asks for a whole page
-    return _wishes(found) if len(found) > 1 else None
-
-
-def _joined(headers: HeaderList) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        lower = name.lower()
-        found[lower] = found[lower] + b"," + value if lower in found else value
-    return found
+    return _wishes(found) if b"cache-control" in found or b"content-disposition" in found else None
 
 
 @lru_cache(256)

@@ -31,6 +31,18 @@ def header_list(message: Message) -> HeaderList:
     return [(pair[0], pair[1]) if type(pair) is list else pair for pair in headers]
 
 
+def by_name(headers: HeaderList) -> dict[bytes, bytes]:
+    """Return the headers by their names in lower case; the values of those of one name are joined by commas."""
+    found = {name.lower(): value for name, value in headers}
+    if len(found) == len(headers):
+        return found
+    found = {}
+    for name, value in headers:
+        lower = name.lower()
+        found[lower] = found[lower] + b"," + value if lower in found else value
+    return found
+
+
 def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     """Return all values of a header; ``name`` in lower case."""
     return [value for each, value in headers if each.lower() == name]
@@ -53,7 +65,7 @@ def for_changed_body(headers: HeaderList, length: int | None) -> HeaderList:
             changed.append(pair)
         elif lower == b"content-length":
             if length is not None:
-                changed.append((pair[0], b"%d" % length))
+                changed.append((pair[0], str(length).encode()))
         elif lower == b"etag":
             value = pair[1].lstrip()
             changed.append((pair[0], value if value.startswith(b"W/") else b"W/" + value))

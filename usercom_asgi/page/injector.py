@@ -6,7 +6,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .document import HOLD, WHERE_SNIPPETS_ARE, Document, find_place
+from .document import HOLD, WHERE_SNIPPETS_ARE, Document, find_place, find_place_at_a_glance
 from .markup import read
 
 if TYPE_CHECKING:
@@ -51,18 +51,17 @@ class Splice:
 
 def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> bytes | Splice | str:
     """Return a whole page with the snippet in it, in one piece or more; or why not."""
-    document = Document.of(page)
-    reason = document.why_not()
-    if reason is not None:
-        return reason
-    place = -1
-    if in_head:
-        place = read(page, for_head=True).head
+    place = -1 if in_head else find_place_at_a_glance(page)
     if place < 0:
-        place, reason = find_place(page, 0, document, is_whole=True)
-        snippet = document.opened(snippet)
-    if reason is not None:
-        return reason
+        document = Document.of(page)
+        reason = document.why_not()
+        if in_head and reason is None:
+            place = read(page, for_head=True).head
+        if place < 0 and reason is None:
+            place, reason = find_place(page, 0, document, is_whole=True)
+            snippet = document.opened(snippet)
+        if reason is not None:
+            return reason
     if len(page) < _JOIN_BELOW:
         return b"".join((memoryview(page)[:place], snippet, page[place:]))
     return Splice(page, place, snippet)

@@ -31,9 +31,12 @@ _BREAKS_OUT = re.compile(
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(rb"[<\"']")
-_BEFORE_QUOTE = frozenset(b"= \t\n\f\r")
+_BEFORE_QUOTE = b"= \t\n\f\r"
+#: So much before the end of a document is looked at tag by tag; if that is innocent it is the end, else all of it is read.
+_LOOK_BACK = 1024
 _LOOK_FOR_COMMENT = 16 * 1024
 _LOOK_FOR_SCRIPT = 4 * 1024
+_LOOK_FOR_QUOTE = 4 * 1024
 
 
 class Markup:
@@ -123,53 +126,64 @@ def read(data: bytes, *, for_head: bool = False) -> Markup:
         look = max(known, start + 1)
 
 
-def is_markup(data: bytes, position: int, known: int = 0) -> bool:
-    """Tell whether a place is surely no text if ``known`` is none; False if only :func:`read` can tell.
+def is_surely_markup(data: bytes, position: int) -> bool:
+    """Tell whether a place is surely in no text; False if only :func:`read` can tell.
 
-    Most documents have a few scripts and comments, each with its end, and every quote has its pair: that is quickly seen.
+    Most documents have a few scripts and comments, each with its end, and every quote has its pair: that is quickly seen. So
+    far as they begin shortly before, the last ones alone are looked at.
     """
-    look = known
+    known = look = 0
+    if position > _LOOK_BACK:
+        begin = data.find(b">", position - _LOOK_BACK, position) + 1
+        look = _behind_text(data, begin, position)
+        if look < 0:
+            return False
+        known = look if look > begin else max(0, begin - _LOOK_FOR_QUOTE)
     while (place := _QUICK.search(data, look, position)) is not None:
         start = place.start()
-        if data[start + 1] == _BANG:
-            after = after_comment(data, start, is_foreign=False)
-        else:
-            named = _NAMED.match(data, start)
-            if named is None:
-                look = start + 1
-                continue
-            if not named["text"]:
-                return False  # a template, a drawing
-            after = after_text(data, start, named["text"].lower(), is_foreign=False)
-        if after < 0 or after > position or _may_be_in_tag(data, known, start):
+        after = _behind(data, start, position)
+        if after == start:
+            look = start + 1
+            continue
+        if after < 0 or _may_be_in_tag(data, known, start):
             return False
         known = look = after
     return not _may_be_in_tag(data, known, position)
 
 
-def behind_text(data: bytes, begin: int, end: int) -> int:
-    """Return a place from ``begin`` on where no comment, script or quoted value from before it is open; -1 if one may be.
+def _behind(data: bytes, start: int, position: int) -> int:
+    """Return where a text that begins here ends, ``start`` if none does; negative if that is not before ``position``."""
+    if data[start + 1] == _BANG:
+        after = after_comment(data, start, is_foreign=False)
+    else:
+        named = _NAMED.match(data, start)
+        if named is None:
+            return start
+        if not named["text"]:
+            return -1  # a template, a drawing
+        after = after_text(data, start, named["text"].lower(), is_foreign=False)
+    return after if after <= position else -1
 
-    Only the last of each is looked at, so far as it begins shortly before. Most text has few exclamation marks, and one byte
-    is found ten times faster than several; a search for several costs about as much as all else that is done to a short page.
-    """
+
+def _behind_text(data: bytes, begin: int, end: int) -> int:
+    """Return a place from ``begin`` on where no comment or script from before it is open; -1 if one may be."""
     place = begin
-    since = max(0, begin - _LOOK_FOR_COMMENT)
-    mark = data.rfind(b"!", since, begin)
-    comment = data.rfind(b"<!--", since, mark + 3)
+    # Most text has few exclamation marks, and one byte is found ten times faster than several.
+    mark = data.rfind(b"!", begin - _LOOK_FOR_COMMENT if begin > _LOOK_FOR_COMMENT else 0, begin)
+    comment = data.rfind(b"<!--", max(0, mark - _LOOK_FOR_COMMENT), mark + 3) if mark > 0 else -1
     if comment >= 0:
         closed = data.find(b"-->", comment + 2, end)
         if closed < 0:
             return -1
-        place = max(place, closed + 3)
-    script = data.rfind(b"<script", max(0, begin - _LOOK_FOR_SCRIPT), begin)
+        if closed >= place:
+            place = closed + 3
+    script = data.rfind(b"<script", begin - _LOOK_FOR_SCRIPT if begin > _LOOK_FOR_SCRIPT else 0, begin)
     if script >= 0:
         closed = data.find(b"</script", script, end)
         if closed < 0:
             return -1
-        place = max(place, data.find(b">", closed, end) + 1)
-    if place == begin and _may_be_in_tag(data, max(0, begin - _LOOK_FOR_SCRIPT), begin):
-        return -1
+        if closed >= place:
+            place = data.find(b">", closed, end) + 1
     return place
 
 
@@ -189,18 +203,21 @@ def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
     In a tag it is either in a quoted value, and then the last quote of that kind is the one that opened it, after a "="; or
     outside of one, and then there is a "<" after the last ">", or a quote that belongs to a value with a ">" in it.
     """
-    if known == position:
-        return False
-    since = max(data.rfind(b">", known, position) + 1, known)
-    if since < position and _LEFT_OPEN.search(data, since, position):
+    if data[position - 2 : position] != b">\n":  # mostly it is
+        between = data[data.rfind(b">", known, position) + 1 or known : position]
+        if between and not between.isspace() and _LEFT_OPEN.search(between):
+            return True
+    last = data.rfind(b'"', known, position)
+    if last > known and data[last - 1] in _BEFORE_QUOTE and _is_value(data, known, last):
         return True
-    for quote in (b'"', b"'"):
-        last = data.rfind(quote, known, position)
-        if last > known and data[last - 1] in _BEFORE_QUOTE:
-            before = data[max(known, last - 64) : last].rstrip(b" \t\n\f\r")
-            if not before or before.endswith(b"="):
-                return True
-    return False
+    last = data.rfind(b"'", known, position)
+    return last > known and data[last - 1] in _BEFORE_QUOTE and _is_value(data, known, last)
+
+
+def _is_value(data: bytes, known: int, quote: int) -> bool:
+    """Tell whether a quote may begin an attribute's value."""
+    before = data[max(known, quote - 64) : quote].rstrip(b" \t\n\f\r")
+    return not before or before.endswith(b"=")
 
 
 def _pass_tags(data: bytes, known: int, position: int) -> int:

@@ -83,12 +83,19 @@ class Page:
     def feed(self, message: Message) -> Iterable[Message]:
         """Take the application's next message; return the messages to send now."""
         if self.is_done:
-            return [message]
-        held = _NOTHING if self._injector is None else self._injector.held
+            return (message,)
+        injector = self._injector
+        held = _NOTHING if injector is None else injector.held
         try:
             if message["type"] != "http.response.body":
                 return self._stranger(message)
-            return self._take(message)
+            more, chunk = message.get("more_body", False), message.get("body", b"")
+            if type(chunk) is not bytes:
+                chunk = bytes(chunk)
+            is_whole = injector is None and (not more or self._is_complete(chunk))
+            if self.coding is not None:
+                chunk = self.coding.decode(chunk, last=is_whole or not more)
+            return self._whole(message, chunk, more=more) if is_whole else self._part(message, chunk, more=more)
         except CodingError as error:
             how = "passes as it came" if self._start is not None else "goes on as it came, in the middle"
             logger.warning("a page %s: its body is not what Content-Encoding says (%s)", how, error)
@@ -117,16 +124,6 @@ class Page:
         held = self._encoded([self._injector.flush()], last=False)
         return [*_bodies(held, more=True), message]
 
-    def _take(self, message: Message) -> Iterable[Message]:
-        more = message.get("more_body", False)
-        chunk = _bytes(message)
-        is_whole = self._injector is None and (not more or self._is_complete(chunk))
-        if self.coding is not None:
-            chunk = self.coding.decode(chunk, last=is_whole or not more)
-        if is_whole:
-            return self._whole(message, chunk, more=more)
-        return self._part(message, chunk, more=more)
-
     def _whole(self, message: Message, page: bytes, *, more: bool) -> Iterable[Message]:
         """Take a body that is one message."""
         is_bare_head = self._method == "HEAD" and not page  # some frameworks answer it with the page, some with nothing
@@ -141,7 +138,7 @@ class Page:
         # Written down last: if anything above has failed, the start is still to be sent.
         self._start, self.is_done = None, True
         if isinstance(made, bytes):
-            return [start, {"type": "http.response.body", "body": made, "more_body": more}]
+            return (start, {"type": "http.response.body", "body": made, "more_body": more})
         return chain((start,), _pieces(made, more=more))
 
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
@@ -183,11 +180,6 @@ class Page:
         start = {**start, "headers": headers}
         cookies = self.cookies if has_snippet else self.other_cookies
         return with_cookies(start, cookies) if cookies else start
-
-
-def _bytes(message: Message) -> bytes:
-    body = message.get("body", b"")
-    return body if type(body) is bytes else bytes(body)
 
 
 def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
