@@ -14,6 +14,7 @@ from conftest import CONFIG, UserCom
 from driver import Recorded, answers, body, call, html, lifespan, start
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from test_reset import Browser
 
@@ -764,3 +765,18 @@ async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: UserCom) -> N
     [reset] = json.loads(got.header("usercom-commands") or "")
     assert reset[1:] == ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}]
     assert not usercom.store.hits, "the widget makes the one new visitor"
+
+
+async def test_the_nonce_hook_comes_too_late_to_say_something_to_the_page() -> None:
+    refused: list[str] = []
+
+    def nonce(connection: HTTPConnection) -> str:
+        with pytest.raises(InvalidCommand) as caught:
+            get_visitor(connection).browser.event("late")
+        refused.append(str(caught.value))
+        return "abc"
+
+    got = await call(UserComMiddleware(html(PAGE), config(), nonce=nonce))
+    assert got.body.count(b'nonce="abc"') == 2
+    assert "the response has begun" in refused[0]
+    assert "late" not in got.body.decode()

@@ -75,9 +75,10 @@ class Connection:
         # Every page asks, so nothing is parsed.
         if self._cookies is not None:
             return name in self._cookies
+        by_name = self._by_name or self.headers
         # Not "in", which takes bytes for a number first.
-        if len(self.headers) == len(self._headers):
-            return self.headers.get(b"cookie", b"").find(as_bytes) >= 0
+        if len(by_name) == len(self._headers):
+            return b"cookie" in by_name and by_name[b"cookie"].find(as_bytes) >= 0
         return any(header == b"cookie" and value.find(as_bytes) >= 0 for header, value in self._headers)
 
     @property

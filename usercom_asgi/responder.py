@@ -15,8 +15,6 @@ from .page.page import Page
 from .resets import end_key, settle_key, settle_reset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.types import Message, Scope, Send
 
     from .config import UserComConfig
@@ -68,11 +66,12 @@ class Responder:
 
     async def send(self, message: Message) -> None:
         """Take a message of the application's."""
-        if self.page is not None:
-            if self.page.lets_pass(message):
+        page = self.page
+        if page is not None:
+            if page.stream is not None and page.lets_pass(message):
                 await self._send(message)
                 return
-            for each in self.page.feed(message):
+            for each in page.feed(message):
                 await self._send(each)
         elif self._started or message["type"] != "http.response.start":
             await self._send(message)
@@ -116,7 +115,9 @@ class Responder:
         found = by_name(start["headers"])
         is_wished = None if site.should_inject is None else await self._ask(site.should_inject, start)
         coding = coding_of(found[b"content-encoding"]) if b"content-encoding" in found else None
-        reason = self._why_not(start["status"], found, coding, is_wished=is_wished)
+        reason = why_not(self._method, visitor.headers, start["status"], found, is_wished=is_wished)
+        if reason is None and (visitor.is_suppressed or coding is not None):
+            reason = self._why_not(coding)
         transition = handover = None
         if self._login is not None or visitor.was_asked or visitor.bears_marker() or self._bears_flash():
             start, reason, transition, handover = await self._settle(start, reason)
@@ -125,10 +126,12 @@ class Responder:
             return with_cookies(start, handover.other_cookies) if handover else start
         nonce = None
         if site.nonce is not None or not POLICIES.isdisjoint(found):
+            visitor.seal()  # the hook would come too late to say something
             start, nonce = await self._admit(start)
-        self.page = self._make_page(start, transition, handover, nonce)
+        page = self._make_page(start, transition, handover, nonce)
         if coding is not None:
-            self.page.coding = open_coding(coding)
+            page.coding = open_coding(coding)
+        self.page = page
         return None
 
     async def _settle(
@@ -162,16 +165,15 @@ class Responder:
             logger.exception("should_inject failed: the library decides by itself")
             return None
 
-    def _why_not(self, status: int, found: Mapping[bytes, bytes], coding: bytes | None, *, is_wished: bool | None) -> str | None:
-        """Return the reason to leave a response as it is."""
-        reason = why_not(self._method, self._visitor.headers, status, found, is_wished=is_wished)
-        if reason is None and self._visitor.is_suppressed:
+    def _why_not(self, coding: bytes | None) -> str | None:
+        """Return the reason to leave what could be a page as it is."""
+        if self._visitor.is_suppressed:
             return "suppress() was called"
-        if reason is None and coding is not None and not can_recode(coding):
-            name = coding.decode("latin-1")
-            warn_once(f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}")
-            return f"the body is encoded as {name}"
-        return reason
+        if coding is None or can_recode(coding):
+            return None
+        name = coding.decode("latin-1")
+        warn_once(f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}")
+        return f"the body is encoded as {name}"
 
     async def _admit(self, start: Message) -> tuple[Message, str | None]:
         """Return the start, and the nonce under which the response's policy lets our scripts run."""
@@ -204,7 +206,8 @@ class Responder:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
         page = Page(start, snippet, self._method, in_head=site.config.position == "head")
-        page.is_personal = site.asks or transition is not None or bool(visitor.attributes)
+        if site.asks or transition is not None or visitor.attributes:
+            page.is_personal = True
         if transition is not None:
             page.cookies = transition.page_cookies
         if handover is not None:

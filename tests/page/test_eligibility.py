@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from driver import http_scope, start
 
-from usercom_asgi.page.eligibility import why_not
+from usercom_asgi.page.eligibility import may_be_html, why_not
 from usercom_asgi.page.headers import by_name
 
 HTML = "text/html; charset=utf-8"
@@ -63,6 +63,13 @@ def test_others_may_not(case: dict[str, object], says: str) -> None:
     why = reason(**case)  # type: ignore[arg-type]
     assert why is not None
     assert says in why
+
+
+def test_of_two_content_types_the_last_counts() -> None:
+    html, plain = (b"Content-Type", b"text/html"), (b"content-type", b"text/plain")
+    assert why_not("GET", {}, 200, by_name([plain, html])) is None
+    assert may_be_html([plain, html])
+    assert "text/plain" in (why_not("GET", {}, 200, by_name([html, plain])) or "")
 
 
 def test_without_a_content_type_and_with_two_lengths() -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .headers import HeaderList
 
 #: More than this at once from one chunk is no page, but a bomb.
 MOST = 64 * 1024 * 1024

@@ -36,7 +36,7 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
     found = {name.lower(): value for name, value in headers}
     if len(found) == len(headers):
         return found
-    found = {}
+    found.clear()
     for name, value in headers:
         lower = name.lower()
         found[lower] = found[lower] + b"," + value if lower in found else value

@@ -40,13 +40,15 @@ class Splice:
         return len(self._page) + len(self._snippet)
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._pieces(0, self._place)
+        page, place = self._page, self._place
+        for at in range(0, place, _PIECE):
+            yield page[at : min(at + _PIECE, place)]
+        if len(page) - place < _JOIN_BELOW:
+            yield self._snippet + page[place:]
+            return
         yield self._snippet
-        yield from self._pieces(self._place, len(self._page))
-
-    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
-        for at in range(start, end, _PIECE):
-            yield self._page[at : min(at + _PIECE, end)]
+        for at in range(place, len(page), _PIECE):
+            yield page[at : at + _PIECE]
 
 
 def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> bytes | Splice | str:

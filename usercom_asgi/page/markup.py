@@ -134,7 +134,8 @@ def is_surely_markup(data: bytes, position: int) -> bool:
     """
     known = look = 0
     if position > _LOOK_BACK:
-        begin = data.find(b">", position - _LOOK_BACK, position) + 1
+        begin = position - _LOOK_BACK
+        begin = max(begin, data.find(b">", begin, position) + 1)
         look = _behind_text(data, begin, position)
         if look < 0:
             return False
@@ -169,15 +170,17 @@ def _behind_text(data: bytes, begin: int, end: int) -> int:
     """Return a place from ``begin`` on where no comment or script from before it is open; -1 if one may be."""
     place = begin
     # Most text has few exclamation marks, and one byte is found ten times faster than several.
-    mark = data.rfind(b"!", begin - _LOOK_FOR_COMMENT if begin > _LOOK_FOR_COMMENT else 0, begin)
-    comment = data.rfind(b"<!--", max(0, mark - _LOOK_FOR_COMMENT), mark + 3) if mark > 0 else -1
+    since = begin - _LOOK_FOR_COMMENT if begin > _LOOK_FOR_COMMENT else 0
+    mark = data.rfind(b"!", since, begin)
+    comment = data.rfind(b"<!--", since, mark + 3) if mark > 0 else -1
     if comment >= 0:
         closed = data.find(b"-->", comment + 2, end)
         if closed < 0:
             return -1
         if closed >= place:
             place = closed + 3
-    script = data.rfind(b"<script", begin - _LOOK_FOR_SCRIPT if begin > _LOOK_FOR_SCRIPT else 0, begin)
+    since = begin - _LOOK_FOR_SCRIPT if begin > _LOOK_FOR_SCRIPT else 0
+    script = data.rfind(b"<script", since, begin)
     if script >= 0:
         closed = data.find(b"</script", script, end)
         if closed < 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from .codings import CodingError
@@ -52,8 +51,8 @@ class Page:
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
-    #: The same, once the start has gone out and the body passes through it as it is.
-    _stream: Injector | None = None
+    #: The same, once the start has gone out and the body passes through it as it is: ask :meth:`lets_pass`.
+    stream: Injector | None = None
 
     def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
         self._start: Message | None = start
@@ -67,7 +66,7 @@ class Page:
         """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
         try:
             return (
-                (stream := self._stream) is not None
+                (stream := self.stream) is not None
                 and message["type"] == "http.response.body"
                 and message.get("more_body") is True
                 and type(body := message.get("body")) is bytes
@@ -105,7 +104,7 @@ class Page:
 
     def release(self, kept: Sequence[bytes] | None = None) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
-        self.is_done, self._stream = True, None
+        self.is_done, self.stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
             return [with_cookies(start, self.other_cookies), *self._taken]
@@ -139,7 +138,7 @@ class Page:
         self._start, self.is_done = None, True
         if isinstance(made, bytes):
             return (start, {"type": "http.response.body", "body": made, "more_body": more})
-        return chain((start,), _pieces(made, more=more))
+        return _pieces(start, made, more=more)
 
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
         """Take a part of a body."""
@@ -157,7 +156,7 @@ class Page:
             bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
             self._start, self._taken = None, []
         if self.coding is None:
-            self._stream, self.is_done = injector, injector.is_done
+            self.stream, self.is_done = injector, injector.is_done
         return bodies
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
@@ -190,8 +189,9 @@ def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
     return [{"type": "http.response.body", "body": part, "more_body": more or n < last} for n, part in enumerate(parts, 1)]
 
 
-def _pieces(made: Splice, *, more: bool) -> Iterator[Message]:
-    """Yield the body messages of a long page; each is made when the one before it has been sent."""
+def _pieces(start: Message, made: Splice, *, more: bool) -> Iterator[Message]:
+    """Yield the messages of a long page; each is made when the one before it has been sent."""
+    yield start
     left = len(made)
     for part in made:
         left -= len(part)
