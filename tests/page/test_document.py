@@ -236,6 +236,19 @@ def test_what_is_open_long_before_the_end(pieces: bytes, fill: bytes) -> None:
         assert_only_added(page, changed, "body")
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from([b"j", b".js ", b"/widget.", b"widget.js ", b"//x.y/widget.j ", b"<p>text</p>"]), max_size=60),
+    st.integers(0, 60),
+)
+def test_a_widget_of_the_pages_own_is_found_among_whatever_looks_like_it(texts: list[bytes], place: int) -> None:
+    own = b"<script src=//acme.user.com/widget.js></script>"
+    before, after = b"".join(texts[:place]), b"".join(texts[place:])
+    assert spliced(b"<html><body>" + before + own + after + b"</body></html>") is None
+    page = b"<html><body>" + before + after + b"</body></html>"
+    assert spliced(page) == page.replace(b"</body>", ADDED + b"</body>")
+
+
 @pytest.mark.parametrize("step", [100, 4096, 20_000])
 @pytest.mark.parametrize("place", [2_000, 190_000])
 def test_of_a_long_stream_both_ends_are_looked_at_for_a_snippet_of_its_own(step: int, place: int) -> None:

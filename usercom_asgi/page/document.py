@@ -16,6 +16,10 @@ _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECA
 # What stands before "/widget.js" in a page that loads the widget by itself: by a tag, or by a script that makes one.
 _LOADS = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s=]+\Z", re.IGNORECASE)
 _WIDGET = b"/widget.js"
+_BEFORE_J = _WIDGET.index(b"j")
+_DOT = ord(".")
+# So often one rare letter is found faster than the whole word.
+_MOST_TRIES = 16
 _LONGEST_ADDRESS = 256
 _USUAL_TAILS = frozenset({b"</html>", b"</html>\n", b"\n</html>", b"\n</html>\n"})
 _CLEAN_TAILS = frozenset({b"</html>", b""})
@@ -120,12 +124,28 @@ def find_place_at_a_glance(page: bytes) -> int:
     body = page.find(b"<body", 0, WHERE_SNIPPETS_ARE)
     if body < 0 or page[body + 5] not in _NAME_ENDS:
         return -1
-    # Backwards, since that is the faster search of the two.
-    if page.rfind(_WIDGET, -WHERE_SNIPPETS_ARE) >= 0:
+    size = len(page)
+    if _names_widget(page, size - WHERE_SNIPPETS_ARE if size > WHERE_SNIPPETS_ARE else 0, size):
         return -1
-    if len(page) > WHERE_SNIPPETS_ARE and page.rfind(_WIDGET, 0, WHERE_SNIPPETS_ARE) >= 0:
+    if size > WHERE_SNIPPETS_ARE and _names_widget(page, 0, WHERE_SNIPPETS_ARE):
         return -1
     return close if is_surely_markup(page, close) else -1
+
+
+def _names_widget(data: bytes, start: int, end: int) -> bool:
+    """Tell whether "/widget.js" stands in a part of a document.
+
+    Its one rare letter is looked for first: a page has about one in a kilobyte, and one byte is found ten times faster than
+    several.
+    """
+    at = data.find(b"j", start, end)
+    for _ in range(_MOST_TRIES):
+        if at < 0:
+            return False
+        if data[at - 1] == _DOT and data[max(0, at - _BEFORE_J) : at + 2] == _WIDGET:
+            return True
+        at = data.find(b"j", at + 1, end)
+    return at >= 0 and data.find(_WIDGET, at - _BEFORE_J, end) >= 0
 
 
 def _clean_end(data: bytes) -> int:
