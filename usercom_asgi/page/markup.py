@@ -133,13 +133,15 @@ def is_surely_markup(data: bytes, position: int) -> bool:
     far as they begin shortly before, the last ones alone are looked at.
     """
     known = look = 0
-    if position > _LOOK_BACK:
+    if position > _LOOK_BACK + _LONGEST_NAME:
         begin = position - _LOOK_BACK
-        begin = max(begin, data.find(b">", begin, position) + 1)
         look = _behind_text(data, begin, position)
         if look < 0:
             return False
-        known = look if look > begin else max(0, begin - _LOOK_FOR_QUOTE)
+        known = look
+        if look == begin:
+            known = max(0, begin - _LOOK_FOR_QUOTE)
+            look = begin - _LONGEST_NAME  # one may begin here
     while (place := _QUICK.search(data, look, position)) is not None:
         start = place.start()
         after = _behind(data, start, position)
