@@ -25,7 +25,7 @@ from driver import body as end
 from driver import call, call_until, http_scope, lifespan, start, until
 from serving import eventually, free_port
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from taskiq import InMemoryBroker
+from taskiq import BrokerMessage, InMemoryBroker
 from taskiq_redis import RedisStreamBroker
 
 from usercom_asgi import (
@@ -415,6 +415,36 @@ async def test_what_is_too_old_goes_to_the_dead_letters(usercom: UserCom, caplog
         await until(lambda: len(dead) == 3)
     assert "given up" in dead[0].reason
     assert "to the dead letters" in caplog.text
+
+
+async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: UserCom) -> None:
+    """By a time limit of the task's, or an end of the worker's that does not wait."""
+
+    class Stuck(InMemoryBroker):
+        """Takes one task, and is then busy for ever."""
+
+        taken = 0
+
+        async def kick(self, message: BrokerMessage) -> None:
+            self.taken += 1
+            if self.taken > 1:
+                await anyio.sleep_forever()
+            await super().kick(message)
+
+    config = settings(usercom)
+    dead: list[Outcome] = []
+    broker = Stuck()
+    app = UserComMiddleware(says(), config, outbox=TaskiqOutbox(broker, config, task_deadline=0.3, on_dead=dead.append))
+    key = usercom.new_user()
+    usercom.faults.status(503)
+    async with serving(app) as ask:
+        await ask(1, key=key)
+        await until(lambda: broker.taken == 2)
+        for task in broker._running_tasks:
+            task.cancel()
+        await until(lambda: len(dead) == 3)
+    assert {each.reason for each in dead} == {"cut off on its way back to the broker"}
+    assert [each.command.data["step"] for each in dead if isinstance(each.command, Event)] == [0, 1, 2]
 
 
 async def test_what_is_handed_back_keeps_what_was_merged_and_learned(usercom: UserCom) -> None:
