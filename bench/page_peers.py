@@ -59,6 +59,25 @@ def usercom(app: ASGIApp) -> ASGIApp:
     return UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123"))
 
 
+def logged_in(app: ASGIApp) -> ASGIApp:
+    """Somebody is logged in, as at the last request: the page says who, and the signed cookie is checked."""
+    from usercom_asgi import UserComConfig, UserComMiddleware
+    from usercom_asgi.companion import Companion
+
+    config = UserComConfig(app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",))
+    person = {"user_id": "42", "email": "ann@example.com", "first_name": "Ann", "plan": "pro"}
+    middleware = UserComMiddleware(app, config, identify=lambda _: person)
+    companion = Companion(config.secret_keys, None)
+    cookie = companion.set_cookie(companion.fingerprint(person), secure=False).partition(b";")[0]
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["headers"] = [(n, v + b"; " + cookie if n == b"cookie" else v) for n, v in scope["headers"]]
+        await middleware(scope, receive, send)
+
+    return wrapped
+
+
 def newrelic(app: ASGIApp) -> ASGIApp:
     from newrelic.api.asgi_application import ASGIBrowserMiddleware
 
@@ -137,6 +156,7 @@ VARIANTS: dict[str, Callable[[ASGIApp], ASGIApp]] = {
     "bare": bare,
     "usercom_asgi, the injector": injector,
     "usercom_asgi, the whole middleware": usercom,
+    "usercom_asgi, somebody logged in": logged_in,
     "New Relic's class": newrelic,
     "py-shiny": shiny,
     "fastapi-debug-toolbar": toolbar,

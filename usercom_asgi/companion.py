@@ -6,7 +6,6 @@ somebody has logged out, or is somebody else.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import TYPE_CHECKING, cast
 
@@ -54,5 +53,5 @@ class Companion:
         for name in ("user_id", "email"):
             if name in person:
                 who = f"{name}:{person[name]}".encode()
-                return hmac.new(key.encode(), who, hashlib.sha256).hexdigest()[:32]
+                return hmac.digest(key.encode(), who, "sha256").hex()[:32]
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -38,7 +39,9 @@ class Login:
         self._scope: Scope | None = scope
         self._rotate = rotate
         self._cuts = cuts
+        # Who the browser was last identified as, once the cookie was read: to check its signature costs more than most pages.
         self._remembered: str | None = None
+        self._has_read = False
         self._now: str | None = None
         self._is_settled = False
         self._answered: anyio.Event | None = None
@@ -71,7 +74,7 @@ class Login:
         if last is None:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:
-            is_somebody_else = not self._companion.is_of(last, person)
+            is_somebody_else = last != self._now and not self._companion.is_of(last, person)
         if is_somebody_else and visitor.is_websocket:
             visitor.disown(person)
             return
@@ -99,10 +102,14 @@ class Login:
         self._scope = None
 
     def _last(self, visitor: Visitor) -> str | None:
-        return self._companion.remembered(visitor.read_cookie(COOKIE))
+        if not self._has_read:
+            self._remembered, self._has_read = self._companion.remembered(visitor.read_cookie(COOKIE)), True
+        return self._remembered
 
     def _clean(self, person: Mapping[str, Any]) -> dict[str, Json]:
         """Leave out what User.com cannot take. Whoever it is, the last one is gone: that must not hang on a phone number."""
+        with suppress(InvalidCommand):
+            return clean_attributes(person, cut=self._cuts)
         cleaned: dict[str, Json] = {}
         for name, value in person.items():
             try:

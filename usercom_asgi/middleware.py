@@ -21,7 +21,7 @@ from .hooks import warn_once
 from .login import IdentifyHook, Login
 from .outcomes import Listeners
 from .page.csp import Needs
-from .page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script
+from .page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script, with_nonce
 from .responder import Responder, ending
 from .state import AT_WORK, STATE_KEY
 from .visitor import Visitor
@@ -190,8 +190,8 @@ class UserComMiddleware:
     ) -> bytes:
         """Return the script tags for this visitor's page."""
         state = visitor.widget_state
-        if transition is None and handover is None and state is None and nonce is None and not visitor.attributes:
-            return self._anonymous_snippet
+        if transition is None and handover is None and state is None and not visitor.attributes:
+            return with_nonce(self._anonymous_snippet, nonce) if nonce else self._anonymous_snippet
         before = forget_script(transition.new_key, transition.homes) if transition else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
         if handover is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ POLICIES = frozenset({_ENFORCED, _REPORTED})
 _A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 #: Where the parts of the vendor's widget come from.
-_PARTS = "https://widget.user.com"
+_WIDGET_PARTS = "https://widget.user.com"
 # The directive that decides, and those that stand in for it where it is missing (CSP3, 6.8.3).
 _SCRIPTS = ("script-src-elem", "script-src", "default-src")
 _CONNECTIONS = ("connect-src", "default-src")
@@ -41,7 +42,7 @@ class Needs:
         """Return what a widget needs that comes from this origin."""
         own_parts = urlsplit(origin).hostname or ""
         socket = origin.replace("http", "ws", 1)
-        scripts = (origin, _PARTS) if own_parts.endswith(".user.com") else (origin,)
+        scripts = (origin, _WIDGET_PARTS) if own_parts.endswith(".user.com") else (origin,)
         return cls(scripts, (origin, socket))
 
 
@@ -177,17 +178,18 @@ def _allows_inline(sources: list[str]) -> bool:
 
 
 def _allows(sources: list[str], origin: str) -> bool:
-    wanted = urlsplit(origin)
-    return any(_matches(each.lower(), wanted.scheme, wanted.hostname or "", wanted.port) for each in sources)
+    return any(_matches(each, origin) for each in sources if not each.startswith("'"))
 
 
-def _matches(source: str, scheme: str, host: str, port: int | None) -> bool:
+@lru_cache(256)
+def _matches(source: str, origin: str) -> bool:
+    """Tell whether a source that is no keyword allows an origin; a site's policies name the same ones at every response."""
+    source, wanted = source.lower(), urlsplit(origin)
+    scheme, host, port = wanted.scheme, wanted.hostname or "", wanted.port
     if source == "*":
         return scheme in ("http", "https", "ws", "wss")
     if source.endswith(":"):
         return source[:-1] == scheme or (source[:-1], scheme) in _UPGRADES
-    if source.startswith("'"):
-        return False
     given, _, rest = source.rpartition("://")
     if given and given != scheme and (given, scheme) not in _UPGRADES:
         return False

@@ -22,6 +22,7 @@ _UNTRUE = frozenset(
     {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
     | {b"accept-ranges", b"content-length", b"etag"}
 )
+_FOR_SHARED_CACHES = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
 _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
 
@@ -79,15 +80,22 @@ def for_person(headers: HeaderList) -> HeaderList:
 
 def private(headers: HeaderList) -> HeaderList:
     """Return headers that forbid a shared cache to keep the response; stricter ones stay as they are."""
-    headers = [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
-    given = [each.strip() for value in values(headers, b"cache-control") for each in value.split(b",") if each.strip()]
+    others: HeaderList = []
+    given: list[bytes] = []
+    for pair in headers:
+        name = pair[0].lower()
+        if name == b"cache-control":
+            given += [each.strip() for each in pair[1].split(b",")]
+        elif not _is_for_shared_caches(name):
+            others.append(pair)
+    given = [each for each in given if each]
     # `private="name"` is about that header alone: only the bare directive will do.
     is_strict = any(each.lower() in _STRICT_ENOUGH for each in given)
     kept = [each for each in given if each.split(b"=")[0].lower() not in (b"public", b"s-maxage")]
     if is_strict and kept == given:
-        return headers
+        return [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
     directives = kept if is_strict else [b"private", *kept]
-    return [*without(headers, {b"cache-control"}), (b"cache-control", b", ".join(directives))]
+    return [*others, (b"cache-control", b", ".join(directives))]
 
 
 def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
@@ -106,7 +114,7 @@ def never_stored(headers: HeaderList) -> HeaderList:
 
 def _is_for_shared_caches(name: bytes) -> bool:
     """Headers that tell a CDN what Cache-Control does not (RFC 9213, and those before it)."""
-    return name.endswith(b"cdn-cache-control") or name in (b"surrogate-control", b"edge-control", b"x-accel-expires")
+    return name in _FOR_SHARED_CACHES or name.endswith(b"cdn-cache-control")
 
 
 def vary_on_cookie(headers: HeaderList) -> HeaderList:

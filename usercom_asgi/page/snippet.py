@@ -18,6 +18,9 @@ _OPEN = '<script data-cfasync="false" type="text/javascript"'
 # What ends a script or starts a comment in one. (U+2028 and U+2029, which ended lines in old JavaScript, are not ASCII.)
 _ESCAPES = str.maketrans({"<": "\\u003C", ">": "\\u003E", "&": "\\u0026"})
 
+# One for all pages: `json.dumps` makes one each time where it is told how to write.
+_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
 #: The header of an answer that the bridge hears.
 BRIDGE_HEADER = "usercom-commands"
 
@@ -34,7 +37,7 @@ _FORGET, _CALLBACKS, _USERCOM, _BRIDGE = map(_function, ("forget.js", "callbacks
 
 def to_script(value: object) -> str:
     """Return a JSON value as ASCII that can stand inside ``<script>`` and cannot leave it."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
+    return _encode(value).translate(_ESCAPES)
 
 
 def forget_script(key: str | None, homes: Iterable[str | None]) -> str:
@@ -69,8 +72,13 @@ def render(
     ``settings`` becomes ``window.civchat``; ``before`` and ``after`` are script text that runs before and after
     that; ``nonce`` goes on both tags.
     """
-    opening = f'{_OPEN} nonce="{escape(nonce)}"' if nonce else _OPEN
     civchat = f"window.civchat = {to_script(settings)};"
     # async, as many sites load it: a User.com that hangs must not hold up the page's DOMContentLoaded.
-    loader = f'{opening} async src="{escape(widget_url)}"></script>'
-    return f"{opening}>{before}{civchat}{after}</script>{loader}".encode("ascii")
+    loader = f'{_OPEN} async src="{escape(widget_url)}"></script>'
+    snippet = f"{_OPEN}>{before}{civchat}{after}</script>{loader}".encode("ascii")
+    return with_nonce(snippet, nonce) if nonce else snippet
+
+
+def with_nonce(snippet: bytes, nonce: str) -> bytes:
+    """Return a snippet whose tags bear this nonce; there is no other such tag in it, since what is in a script is escaped."""
+    return snippet.replace(_OPEN.encode(), f'{_OPEN} nonce="{escape(nonce)}"'.encode("ascii"))
