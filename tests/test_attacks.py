@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import time
 from decimal import Decimal
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from usercom_asgi import Event, InvalidCommand, Status, UserComClient, UserComConfig, UserComMiddleware, get_visitor
 from usercom_asgi.companion import Companion
 from usercom_asgi.identity import ResetMarker, cookie_homes, digest
+from usercom_asgi.page.injector import Injector, inject
 
 PAGE = b"<html><body>hello</body></html>"
 
@@ -546,3 +548,167 @@ async def test_empty_messages_before_a_page_are_not_kept_without_end() -> None:
     got.assert_legal()
     assert b"widget.js" in got.body
     assert time.process_time() - began < 15
+
+
+# ---- the page half, once more ----
+
+
+def over(app: ASGIApp, **settings: Any) -> UserComMiddleware:
+    return UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123", **settings))
+
+
+async def test_a_buffer_that_is_filled_again_is_not_sent_twice() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        buffer = bytearray(b"<" + b"." * 9)
+        await send(start())
+        await send({"type": "http.response.body", "body": memoryview(buffer)[:1], "more_body": True})
+        buffer[:] = b"p>fragment"
+        await send({"type": "http.response.body", "body": memoryview(buffer)})
+
+    assert (await call(over(app))).body == b"<p>fragment"
+
+
+async def test_a_message_and_a_list_of_headers_that_are_used_again() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/html"), (b"x-a", b"1")]
+        message = {"type": "http.response.start", "status": 200, "headers": headers}
+        await send(message)
+        headers.clear()
+        message.update(type="http.response.body", body=b"<", more_body=True)
+        await send(message)
+        message.update(body=b"p>fragment", more_body=False)
+        await send(message)
+
+    got = await call(over(app))
+    assert got.types == ["start", "body", "body"]
+    assert got.header("x-a") == "1"
+    assert got.body == b"<p>fragment"
+
+
+@pytest.mark.parametrize("odd", [[("x-foo", b"1")], [(b"vary", "Accept")], [(b"cache-control", None)]])
+@pytest.mark.parametrize("bodies", [[b"<html><body>x</body></html>"], [b"<p>x"], []])
+async def test_odd_headers_and_cookies_that_are_due(odd: list[Any], bodies: list[bytes]) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        get_visitor(scope).browser.open()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html"), *odd]})
+        for each in bodies:
+            await send(body(each))
+
+    got = await call(over(app, secret_keys=("sixteen characters or more",)))
+    assert got.types == ["start"] + ["body"] * len(bodies)
+    if b"widget.js" not in got.body:
+        assert got.start["headers"] == [(b"content-type", b"text/html"), *odd]
+    assert re.sub(rb"<script .*</script>", b"", got.body, flags=re.DOTALL) == b"".join(bodies)
+
+
+async def test_headers_that_cannot_be_read_at_all_are_the_servers_to_refuse() -> None:
+    got = await call(over(answers({"type": "http.response.start", "status": 200, "headers": 5}, body(b"x"))))
+    assert got.start["headers"] == 5
+    assert got.body == b"x"
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+async def test_what_comes_behind_the_last_message_gets_no_second_snippet(*, encoded: bool) -> None:
+    headers = {"content-type": "text/html", **({"content-encoding": "gzip"} if encoded else {})}
+    page = gzip.compress(PAGE) if encoded else PAGE
+    got = await call(over(answers(start(headers), body(page[:9], more=True), body(page[9:]), body(b""), body(b"more"))))
+    assert got.types == ["start"] + ["body"] * (len(got.messages) - 1)
+    out = gzip.decompress(got.body.removesuffix(b"more")) if encoded else got.body
+    assert out.count(b"widget.js") == 1
+    assert got.body.endswith(b"more")
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_an_application_that_fails_has_said_what_it_has_said(*, has_begun: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        if has_begun:
+            await send(body(b"<html><body>x", more=True))
+        await send(body(b"</body>", more=True))
+        raise ZeroDivisionError
+
+    got = Recorded({})
+    with pytest.raises(ZeroDivisionError):
+        await call(over(app), record=got)
+    if has_begun:
+        assert got.body == b"<html><body>x</body>"
+    else:
+        assert not got.messages, "somebody further out may still answer with an error page"
+
+
+async def test_an_answer_to_head_in_two_empty_messages() -> None:
+    headers = [(b"content-type", b"text/html"), (b"content-length", b"28"), (b"etag", b'"a"')]
+    for bodies in ([body(b"")], [body(b"", more=True), body(b"")]):
+        got = await call(over(answers(start(headers), *bodies)), method="HEAD")
+        assert got.types == ["start"] + ["body"] * len(bodies)
+        assert got.headers == [(b"content-type", b"text/html"), (b"etag", b'W/"a"')]
+
+
+HEAD = b"<!doctype html><html><body>"
+
+
+@pytest.mark.parametrize("size", range(990, 1020))
+def test_what_ends_just_where_the_quick_look_begins(size: int) -> None:
+    page = HEAD + b"<p>para</p>\n" * 200 + b"<script>1<xmp>1</script><!-- </xmp>" + b"x" * size + b"</body></html>"
+    assert isinstance(inject(page, b"<script>1</script>"), str)
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        b'<script>var a="</scripts>";' + b"<b>x</b>\n" * 200,
+        b"<!-- <script> -->" + b"z" * 1000 + b'<a title="</script> ',
+    ],
+)
+def test_what_only_looks_like_the_end_of_a_script(opened: bytes) -> None:
+    page = HEAD + b"<p>para</p>\n" * 200 + opened + b"</body></html>"
+    assert isinstance(inject(page, b"<script>1</script>"), str)
+
+
+@pytest.mark.parametrize("place", range(16_370, 16_390))
+def test_a_body_at_the_edge_of_what_is_looked_at_is_the_same_in_a_stream(place: int) -> None:
+    page = b"<html><head>" + b" " * (place - 12) + b"<body>" + b"x" * 20_000 + b"</body></html>"
+    injector = Injector(b"<script>1</script>")
+    parts = [part for n in (0, 9_000, 18_000, 27_000, 36_000) for part in injector.feed(page[n : n + 9_000], last=n == 36_000)]
+    assert inject(page, b"<script>1</script>") == b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("content_types", "is_page"),
+    [
+        (["text/html;charset=utf-16le, text/html"], False),
+        (["text/html;charset=utf-16", "text/html"], False),
+        (['text/plain; x=",text/html;"'], False),
+        (["text/plain", "text/html"], True),
+        (["text/html; charset=utf-8, text/html"], True),
+    ],
+)
+async def test_several_content_types(content_types: list[str], *, is_page: bool) -> None:
+    headers = [(b"content-type", each.encode()) for each in content_types]
+    got = await call(over(answers(start(headers), body(PAGE))))
+    assert (b"widget.js" in got.body) is is_page
+
+
+@pytest.mark.parametrize("written", ["s.src=`https://acme.user.com/widget.js`", r's.src="https:\/\/acme.user.com\/widget.js"'])
+def test_a_widget_of_the_pages_own_however_it_is_written(written: str) -> None:
+    page = HEAD + f"<script>{written}</script></body></html>".encode()
+    assert isinstance(inject(page, b"<script>1</script>"), str)
+
+
+def test_a_head_with_its_end_in_many_scripts_is_read_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from usercom_asgi.page import injector as module
+    from usercom_asgi.page import markup
+
+    reads: list[int] = []
+    real = markup.read
+
+    def counted(data: bytes, **options: Any) -> Any:
+        reads.append(len(data))
+        return real(data, **options)
+
+    monkeypatch.setattr(module, "read", counted)
+    page = b"<html><head><script>" + (b"<body>" + b"x" * 60) * 1900 + b"</script></head><body>y</body></html>"
+    injector = Injector(b"<script>1</script>", in_head=True)
+    out = b"".join(part for n in range(0, len(page), 66) for part in injector.feed(page[n : n + 66], last=n + 66 >= len(page)))
+    assert out == page.replace(b"</body>", b"<script>1</script></body>")
+    assert len(reads) < 40

@@ -767,16 +767,68 @@ async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: UserCom) -> N
     assert not usercom.store.hits, "the widget makes the one new visitor"
 
 
-async def test_the_nonce_hook_comes_too_late_to_say_something_to_the_page() -> None:
-    refused: list[str] = []
-
-    def nonce(connection: HTTPConnection) -> str:
-        with pytest.raises(InvalidCommand) as caught:
-            get_visitor(connection).browser.event("late")
-        refused.append(str(caught.value))
+async def test_what_the_nonce_hook_says_counts_for_its_response(usercom: UserCom) -> None:
+    async def nonce(connection: HTTPConnection) -> str:
+        visitor = get_visitor(connection)
+        if connection.url.path == "/leave":
+            await visitor.reset_auth()
+        elif connection.url.path == "/none":
+            visitor.suppress()
+        else:
+            visitor.browser.event("in time")
         return "abc"
 
-    got = await call(UserComMiddleware(html(PAGE), config(), nonce=nonce))
-    assert got.body.count(b'nonce="abc"') == 2
-    assert "the response has begun" in refused[0]
-    assert "late" not in got.body.decode()
+    app = UserComMiddleware(html(PAGE), usercom.config(secret_keys=KEYS), nonce=nonce)
+    cookies = {"cookie": f"__ca__chat={usercom.new_user()}"}
+    async with lifespan(app) as state:
+        said = await call(app, headers=cookies, state=dict(state))
+        left = await call(app, "/leave", headers=cookies, state=dict(state))
+        none = await call(app, "/none", headers=cookies, state=dict(state))
+    assert said.body.count(b'nonce="abc"') == 2
+    assert b'"event.in time"' in said.body
+    assert left.set_cookies("__ca__reset")
+    assert none.body == PAGE
+
+
+async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    receipts = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        await html(PAGE)(scope, receive, send)
+        receipts.append(await get_visitor(scope).reset_auth(user_id="7"))
+        receipts.append(await get_visitor(scope).event("of the next one"))
+
+    middleware = UserComMiddleware(app, usercom.config())
+    key = usercom.new_user()
+    async with lifespan(middleware) as state:
+        await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
+    assert receipts[0].status is Status.SKIPPED
+    assert "the response has begun" in receipts[0].reason
+    assert "a reset comes too late" in caplog.text
+    [event] = usercom.store.events
+    assert event.key != key
+    assert len(usercom.store.users) == 2, "nobody was made but the one with the id"
+
+
+async def test_somebody_else_who_is_noticed_after_the_response_makes_no_user(usercom: UserCom) -> None:
+    signed = Companion(KEYS, None)
+    who = signed.set_cookie(signed.fingerprint({"user_id": "7"}), secure=False).partition(b";")[0].decode()
+    receipts = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        await answers(*JSON)(scope, receive, send)
+        receipts.append(await get_visitor(scope).event("later"))
+
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS), identify=lambda _: None)
+    async with lifespan(middleware) as state:
+        cookies = f"__ca__chat={usercom.new_user()}; {who}"
+        await call(middleware, headers={"cookie": cookies}, state=dict(state))
+    assert receipts[0].status is Status.SKIPPED
+    assert len(usercom.store.users) == 1
+    assert not usercom.store.hits

@@ -75,8 +75,8 @@ class Login:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:
             is_somebody_else = last != self._now and not self._companion.is_of(last, person)
-        if is_somebody_else and visitor.is_websocket:
-            visitor.disown(person)
+        if is_somebody_else and (visitor.is_websocket or visitor.is_sealed):
+            visitor.disown(person)  # there is no response, or not any more, to change the browser's cookie by
             return
         if is_somebody_else:
             await visitor.start_anew(person, was_noticed=True)

@@ -172,6 +172,9 @@ class UserComMiddleware:
                 await responder.finish(responder.page)
             if login is not None:
                 login.release()
+        except Exception:
+            await responder.give_up()
+            raise
         finally:
             if visitor.request_number is not None:
                 delivery.request_ended(visitor.request_number)

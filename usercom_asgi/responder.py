@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, cast
 
 from .handover import hand_over
 from .hooks import ask, warn_once
@@ -77,37 +78,42 @@ class Responder:
             await self._send(message)
         else:
             self._started = True
-            if type(message.get("headers")) is not list:
-                message = {**message, "headers": header_list(message)}  # what can be read only once is read here
             ready: Message | None = message
-            if self._concerns_us(message):
-                try:
+            try:
+                if type(message.get("headers")) is not list:  # what can be read only once is read here
+                    ready = message = {**message, "headers": header_list(message)}
+                if self._concerns_us(message):
                     ready = await self._prepare(message)
-                except Exception:
-                    # The page wins: whatever fails here, the response goes out as the application made it.
-                    logger.exception("a response passes unchanged: an error in usercom-asgi")
+            except Exception:
+                # The page wins: whatever fails here, the response goes out as the application made it.
+                logger.exception("a response passes unchanged: an error in usercom-asgi")
             self._visitor.seal()
             if ready is not None:
                 await self._send(ready)
 
     def _concerns_us(self, start: Message) -> bool:
         """Tell whether there may be anything to do; for most responses there is not."""
-        try:
-            return (
-                self._login is not None
-                or may_be_html(start["headers"])
-                or self._visitor.was_asked
-                or self._bears_flash()
-                or logger.isEnabledFor(logging.DEBUG)
-            )
-        except Exception:
-            logger.exception("a response passes unchanged: an error in usercom-asgi")
-            return False
+        return (
+            self._login is not None
+            or may_be_html(start["headers"])
+            or self._visitor.was_asked
+            or self._bears_flash()
+            or logger.isEnabledFor(logging.DEBUG)
+        )
 
     async def finish(self, page: Page) -> None:
         """Send what is still held: the application has returned, and may not have ended its answer."""
         for each in page.release():
             await self._send(each)
+
+    async def give_up(self) -> None:
+        """Send what is still held of a body whose start is out: the application has failed.
+
+        A start that is held has not been seen by anybody: somebody further out may answer in its place.
+        """
+        if self.page is not None and self.page.has_started:
+            with suppress(Exception):  # that of the application counts
+                await self.finish(self.page)
 
     async def _prepare(self, start: Message) -> Message | None:
         """Return the start to send now; None if this becomes a page, and it is held until the first bytes of that are there."""
@@ -116,6 +122,8 @@ class Responder:
         is_wished = None if site.should_inject is None else await self._ask(site.should_inject, start)
         coding = coding_of(found[b"content-encoding"]) if b"content-encoding" in found else None
         reason = why_not(self._method, visitor.headers, start["status"], found, is_wished=is_wished)
+        # Before anything is settled: what the hook says of the visitor counts for this response.
+        nonce = await self._ask_nonce(site.nonce) if reason is None and site.nonce is not None else None
         if reason is None and (visitor.is_suppressed or coding is not None):
             reason = self._why_not(coding)
         transition = handover = None
@@ -124,10 +132,8 @@ class Responder:
         if reason is not None:
             logger.debug("no widget in the answer to %s: %s", self._method, reason)
             return with_cookies(start, handover.other_cookies) if handover else start
-        nonce = None
-        if site.nonce is not None or not POLICIES.isdisjoint(found):
-            visitor.seal()  # the hook would come too late to say something
-            start, nonce = await self._admit(start)
+        if not POLICIES.isdisjoint(found):
+            start, nonce = self._admit(start, nonce)
         page = self._make_page(start, transition, handover, nonce)
         if coding is not None:
             page.coding = open_coding(coding)
@@ -175,18 +181,21 @@ class Responder:
         warn_once(f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}")
         return f"the body is encoded as {name}"
 
-    async def _admit(self, start: Message) -> tuple[Message, str | None]:
-        """Return the start, and the nonce under which the response's policy lets our scripts run."""
-        site, nonce = self._site, None
+    async def _ask_nonce(self, hook: NonceHook) -> str | None:
+        """Return the nonce that the application has for this response."""
         try:
-            nonce = await ask(site.nonce, self._scope) if site.nonce else None
+            nonce = await ask(hook, self._scope)
         except Exception:
             logger.exception("the nonce hook failed: the response's own policy is looked at")
-        if nonce is not None and not is_nonce(nonce):
-            logger.error(
-                "the nonce hook gives what is no nonce (%s): the response's own policy is looked at", type(nonce).__name__
-            )
-            nonce = None
+            return None
+        if nonce is None or is_nonce(nonce):
+            return cast("str | None", nonce)
+        logger.error("the nonce hook gives what is no nonce (%s): the response's own policy is looked at", type(nonce).__name__)
+        return None
+
+    def _admit(self, start: Message, nonce: str | None) -> tuple[Message, str | None]:
+        """Return the start, and the nonce under which the response's policy lets our scripts run."""
+        site = self._site
         headers, nonce, blocked = admit(start["headers"], site.needs, nonce, extend=site.config.csp == "extend")
         for each in blocked:
             warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")

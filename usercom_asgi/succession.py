@@ -127,12 +127,16 @@ class Succession(KeyHolder, Person):
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
             return await self._tell(PageHit(attributes=new_user)) if new_user else self._reset[1]
+        if self.is_sealed:
+            logger.warning("a reset comes too late: the response has begun, so the browser keeps its user key")
+            self.disown(new_user)
+            return self._delivery.skip(ResetAuth(new_user), "the response has begun: reset before it")
         # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
         click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
         earlier = self._same_click(click)
         # What was said to the page before a login is noticed is meant for whoever has logged in.
         kept = was_noticed and bool(new_user)
-        if self.has_running_widget and self._has_consent and not self.is_sealed:
+        if self.has_running_widget and self._has_consent:
             reset = self._leave_to_page(new_user, earlier, kept=kept)
         else:
             if self._browser is not None:
@@ -144,7 +148,7 @@ class Succession(KeyHolder, Person):
         return self._become(reset)
 
     def disown(self, person: Mapping[str, Json]) -> None:
-        """Let go of the browser's key: it is somebody else's, and a websocket has no way to change it."""
+        """Let go of the browser's key: it is somebody else's, and there is no way any more to change it."""
         self._identity = person
         self._is_disowned = True
 

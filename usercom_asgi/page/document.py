@@ -14,7 +14,7 @@ WHERE_SNIPPETS_ARE = 16 * 1024
 
 _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
 # What stands before "/widget.js" in a page that loads the widget by itself: by a tag, or by a script that makes one.
-_LOADS = re.compile(rb"[\"'=]\s*(?:https?:)?//[^\"'<>\s=]+\Z", re.IGNORECASE)
+_LOADS = re.compile(rb"[\"'`=]\s*(?:https?:)?\\?/\\?/[^\"'`<>\s=]+\Z", re.IGNORECASE)
 _WIDGET = b"/widget.js"
 _BEFORE_J = _WIDGET.index(b"j")
 _DOT = ord(".")
@@ -121,7 +121,7 @@ def find_place_at_a_glance(page: bytes) -> int:
     close = _clean_end(page)
     if close < 0:
         return -1
-    body = page.find(b"<body", 0, WHERE_SNIPPETS_ARE)
+    body = page.find(b"<body", 0, WHERE_SNIPPETS_ARE - 1)
     if body < 0 or page[body + 5] not in _NAME_ENDS:
         return -1
     size = len(page)

@@ -53,13 +53,14 @@ def why_not(
 def _kind(content_type: bytes | None) -> str | None:
     if content_type is None:
         return "the response has no content-type"
-    # Of several the last counts (Fetch, "extract a MIME type").
-    media_type, _, parameters = content_type.rpartition(b",")[2].partition(b";")
-    if media_type.strip().lower() != b"text/html":
-        return f"{media_type.strip().decode('latin-1')} is not text/html"
-    charset = _charset(parameters)
-    if charset.startswith(_UNSAFE_CHARSETS):
-        return f"the charset {charset} cannot be spliced by bytes"
+    # Of several the last counts, with the charset of one before it (Fetch, "extract a MIME type").
+    kinds = content_type.split(b",") if b'"' not in content_type else [content_type]
+    media_type = kinds[-1].partition(b";")[0].strip().lower()
+    if media_type != b"text/html":
+        return f"{media_type.decode('latin-1')} is not text/html"
+    for charset in map(_charset, kinds):
+        if charset.startswith(_UNSAFE_CHARSETS):
+            return f"the charset {charset} cannot be spliced by bytes"
     return None
 
 
@@ -71,8 +72,8 @@ def _wishes(found: Mapping[bytes, bytes]) -> str | None:
     return None
 
 
-def _charset(parameters: bytes) -> str:
-    for parameter in parameters.decode("latin-1").split(";"):
+def _charset(kind: bytes) -> str:
+    for parameter in kind.decode("latin-1").split(";")[1:]:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset":
             return value.strip().strip("\"'").lower()

@@ -21,6 +21,8 @@ _LONGEST_BEGINNING = len(b"</body")
 _JOIN_BELOW = 64 * 1024
 # So much of a long page is copied at a time: a copy that goes to where the last one was is still in the processor's cache.
 _PIECE = 256 * 1024
+# So often the end of the head is looked for in a stream.
+_MOST_TRIES = 32
 
 
 class Splice:
@@ -93,7 +95,7 @@ class Injector:
     """
 
     __slots__ = (
-        "_document", "_holds", "_is_past_head", "_remembered", "_remembered_size", "_remembers_all", "_size",
+        "_document", "_holds", "_is_past_head", "_remembered", "_remembered_size", "_remembers_all", "_size", "_tries",
         "held", "is_done", "reason", "snippet",
     )  # fmt: skip
 
@@ -108,6 +110,7 @@ class Injector:
         self._size = 0
         self._holds = False  # a ``</body>``, and not just a tag that is not finished
         self._is_past_head = not in_head
+        self._tries = 0
         self._document = Document()
         self._remembered: deque[bytes] = deque()
         self._remembered_size = 0
@@ -209,6 +212,11 @@ class Injector:
         if not self._remembers_all:
             self._is_past_head = True
         elif _HEAD_END.search(data):
+            # For each of these all of it is read; a page with so many in its scripts has the snippet at its end.
+            self._tries += 1
+            if self._tries > _MOST_TRIES:
+                self._is_past_head = True
+                return -1
             before = b"".join(self._remembered)
             if Document.of(before + data).why_not() is None:
                 return read(before + data, for_head=True).head - len(before)

@@ -55,12 +55,18 @@ class Page:
     stream: Injector | None = None
 
     def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
-        self._start: Message | None = start
+        # Held for a while: the application may go on with its list, or with the message itself.
+        self._start: Message | None = {**start, "headers": list(start["headers"])}
         self._snippet = snippet
         self._method = method
         self._in_head = in_head
         #: What was taken while the start is held, as it came.
         self._taken: list[Message] = []
+
+    @property
+    def has_started(self) -> bool:
+        """True once the start has gone out."""
+        return self._start is None
 
     def lets_pass(self, message: Message) -> bool:
         """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
@@ -91,7 +97,8 @@ class Page:
             more, chunk = message.get("more_body", False), message.get("body", b"")
             if type(chunk) is not bytes:
                 chunk = bytes(chunk)
-            is_whole = injector is None and (not more or self._is_complete(chunk))
+                message = {**message, "body": chunk}  # a buffer of the application's, who may fill it again
+            is_whole = injector is None and (not more or self._is_complete(chunk) or (not chunk and self._method == "HEAD"))
             if self.coding is not None:
                 chunk = self.coding.decode(chunk, last=is_whole or not more)
             return self._whole(message, chunk, more=more) if is_whole else self._part(message, chunk, more=more)
@@ -107,13 +114,20 @@ class Page:
         self.is_done, self.stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
-            return [with_cookies(start, self.other_cookies), *self._taken]
+            return [self._with_other_cookies(start), *self._taken]
         if kept is None:
             kept = self._injector.held if self._injector is not None else ()
         held = b"".join(kept)
         if held and self.coding is not None:
             held = self.coding.encode(held, last=False)
         return [{"type": "http.response.body", "body": held, "more_body": True}] if held else []
+
+    def _with_other_cookies(self, start: Message) -> Message:
+        try:
+            return with_cookies(start, self.other_cookies)
+        except Exception:
+            logger.exception("a response goes without its cookies: an error in usercom-asgi")
+            return start
 
     def _stranger(self, message: Message) -> list[Message]:
         """Take a message that is no body: what is held goes before it."""
@@ -151,11 +165,13 @@ class Page:
         bodies = _bodies(self._encoded(parts, last=not more), more=more)
         if self._start is not None:
             if more and not parts and len(self._taken) < _MOST_TAKEN:
-                self._taken.append(message)
+                self._taken.append({**message})
                 return []
             bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
             self._start, self._taken = None, []
-        if self.coding is None:
+        if not more:
+            self.is_done, self.stream = True, None
+        elif self.coding is None:
             self.stream, self.is_done = injector, injector.is_done
         return bodies
 
