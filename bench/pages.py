@@ -17,7 +17,7 @@ from bench.page_peers import VARIANTS
 
 ROUNDS = 3
 #: Those whose instructions are counted, and at which counts of requests: the peers take minutes to import, counted.
-COUNTED = ("bare", "usercom_asgi, the injector", "usercom_asgi, the whole middleware")
+COUNTED = ("bare", "usercom_asgi, the injector", "usercom_asgi, the whole middleware", "usercom_asgi, somebody logged in")
 COUNTS = {"4 KB": (50, 250), "60 KB of head in 256-byte chunks": (5, 25)}
 
 

@@ -108,7 +108,8 @@ class Visitor(Succession, Appearance):
 
         To switch from one person to the next, give the next one's details here: ``identify()`` after it says them on the
         page only. The call to User.com starts at once and is not waited for. The response gives the browser the new visitor's
-        cookie, or none; commands said before this keep the old key, and those said after it wait for the new one.
+        cookie, or none; commands said before this keep the old key, and those said after it wait for the new one. Once the
+        response has begun the browser cannot be changed any more: then it is skipped, with a warning.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.
