@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 from conftest import UserCom
 from driver import Recorded, answers, body, html, lifespan, start
@@ -239,3 +241,60 @@ def test_a_fingerprint_tells_two_people_apart_and_names_neither(one: str, two: s
     assert companion.is_of(first, {"user_id": two}) is (one == two)
     assert not companion.is_of(first, {"email": one})
     assert not companion.is_of(first, {})
+
+
+async def test_a_hook_may_use_the_visitor_in_tasks_of_its_own_and_others_wait_for_its_answer(usercom: UserCom) -> None:
+    """Nobody waits for somebody who waits for them."""
+    asked = anyio.Event()
+
+    async def hook(connection: HTTPConnection) -> dict[str, str]:
+        asked.set()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(get_visitor(connection).event, "from a task of the hook's"))
+        await anyio.sleep(0.05)
+        return PEOPLE["alice"]
+
+    known: list[str | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        visitor = get_visitor(scope)
+
+        async def says() -> None:
+            await visitor.event("meanwhile")
+            known.append(visitor.user_id)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(visitor.event, "first")
+            with anyio.fail_after(5):
+                await asked.wait()
+            for _ in range(3):
+                tasks.start_soon(says)
+        await html(PAGE)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS), identify=hook)
+    async with lifespan(middleware) as state:
+        with anyio.fail_after(20):
+            await Visit(middleware, state, __ca__chat=usercom.new_user()).go()
+    assert known == ["id-alice"] * 3
+
+
+def unsigned(person: str, key: str = KEYS[-1]) -> str:
+    fingerprint = Companion((key,), None).fingerprint(PEOPLE[person])
+    forged = Companion(("of somebody else's, sixteen",), None).set_cookie(fingerprint, secure=False)
+    return forged.decode().split(";")[0].partition("=")[2]
+
+
+async def test_who_is_there_needs_no_proof_and_who_was_there_does(usercom: UserCom) -> None:
+    """A cookie that says what is true is taken at its word: a lie would have changed nothing."""
+    key = usercom.new_user()
+    app = shop(usercom)
+    async with lifespan(app) as state:
+        same = await Visit(app, state, __ca__chat=key, user="alice", **{COOKIE: unsigned("alice")}).go()
+        other = await Visit(app, state, __ca__chat=key, user="bob", **{COOKIE: unsigned("alice")}).go()
+    assert b"id-alice" in same.body
+    assert not same.set_cookies(COOKIE)
+    assert b"id-bob" in other.body
+    assert other.set_cookies(COOKIE), "nobody known was there before, so nobody is reset, and Bob is remembered"
+    assert list(usercom.store.users) == [key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -25,6 +26,9 @@ logger = logging.getLogger("usercom_asgi")
 #: Returns who is logged in (``user_id``, ``email``, attributes), or None for nobody.
 IdentifyHook: TypeAlias = Hook[Mapping[str, Any] | None]
 
+#: Whose hook is being asked by this task, or by one that its hook has started.
+_LOOKING: ContextVar[Login | None] = ContextVar("usercom_asgi.looking", default=None)
+
 
 class Login:
     """Asks the hook at most once a request, and only when somebody needs to know.
@@ -44,8 +48,9 @@ class Login:
         self._has_read = False
         self._now: str | None = None
         self._is_settled = False
+        self._is_looking = False
+        # Somebody waits for the answer: most requests have one task, and an event costs more than many a hook.
         self._answered: anyio.Event | None = None
-        self._asker = 0
 
     def knew_somebody(self, visitor: Visitor) -> bool:
         """Tell whether this browser was identified before."""
@@ -53,24 +58,31 @@ class Login:
 
     async def look(self, visitor: Visitor) -> None:
         """Make the visitor whoever is logged in."""
-        if self._answered is not None:
-            if anyio.get_current_task().id != self._asker:  # the hook itself may use the visitor, and must not wait
+        if self._is_looking:
+            if _LOOKING.get() is not self:  # the hook itself may use the visitor, and must not wait
+                self._answered = self._answered or anyio.Event()
                 await self._answered.wait()
             return
         if self._is_settled or self._scope is None:
             return
         scope, self._scope = self._scope, None  # asked once; and no circle over the scope
-        self._answered, self._asker = anyio.Event(), anyio.get_current_task().id
+        self._is_looking, token = True, _LOOKING.set(self)
         try:
             person = await self._ask(scope)
             if person is not None:  # else the hook failed: nobody knows, so nothing changes
                 await self._settle(visitor, person)
         finally:
-            self._answered.set()
+            _LOOKING.reset(token)
+            self._is_looking = False
+            if self._answered is not None:
+                self._answered.set()
 
     async def _settle(self, visitor: Visitor, person: Mapping[str, Json]) -> None:
         self._is_settled = True
-        last, self._now = self._last(visitor), self._companion.fingerprint(person)
+        self._now = self._companion.fingerprint(person)
+        if self._now is not None and self._companion.claims(visitor.read_cookie(COOKIE), self._now):
+            self._remembered, self._has_read = self._now, True
+        last = self._last(visitor)
         if last is None:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:
