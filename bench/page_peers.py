@@ -33,7 +33,7 @@ def injector(app: ASGIApp) -> ASGIApp:
         async def inject(message: Message) -> None:
             nonlocal page
             if page is not None:
-                if page.stream is not None and page.lets_pass(message):
+                if page.lets_pass(message):
                     await send(message)
                     return
                 for each in page.feed(message):
@@ -60,7 +60,7 @@ def usercom(app: ASGIApp) -> ASGIApp:
 
 
 def logged_in(app: ASGIApp) -> ASGIApp:
-    """Somebody is logged in, as at the last request: the page says who, and the signed cookie is checked."""
+    """Somebody is logged in, and was at the last request: the hook is asked, and the page says who it is."""
     from usercom_asgi import UserComConfig, UserComMiddleware
     from usercom_asgi.companion import Companion
 

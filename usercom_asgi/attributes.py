@@ -41,8 +41,6 @@ RESERVED_NAMES = frozenset(
 STRING_LIMIT = 255
 LIMITS = {"first_name": 40, "last_name": 40, "phone_number": 64, "city": 64}
 
-# The standard attributes for which not every string will do.
-_OF_A_FORMAT = frozenset({"user_id", "email", "phone_number", "gender", "status", "score", "company", "source_context"})
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -112,8 +110,6 @@ def clean_id(field: str, value: object) -> str:
 
 
 def _attribute(name: str, value: object, *, cut: bool) -> Json:
-    if type(value) is str and name not in _OF_A_FORMAT:
-        return _string(name, value, cut=cut)  # as most are
     if name == "user_id":
         return clean_id(name, value)
     if name in ("company", "source_context"):
@@ -147,6 +143,8 @@ def _check_standard(name: str, value: Json) -> None:
 def _value(field: str, value: object, *, cut: bool, depth: int) -> Json:
     if depth > _DEEPEST:
         raise InvalidCommand(field, f"is nested deeper than {_DEEPEST} levels")
+    if type(value) is str:  # as most are
+        return _string(field, value, cut=cut)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, (bool, str, int, float, Decimal)) or value is None:

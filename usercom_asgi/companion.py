@@ -28,16 +28,14 @@ class Companion:
 
     def remembered(self, value: str | None) -> str | None:
         """Return the fingerprint in a cookie's value; None for what is too old, or what we did not write."""
-        content = self._signer.loads(value, MAX_AGE)
-        who = cast("dict[str, object]", content).get("who") if isinstance(content, dict) else None
-        return who if isinstance(who, str) else None
+        return _who(self._signer.loads(value, MAX_AGE))
 
     def claims(self, value: str | None, fingerprint: str) -> bool:
         """Tell whether a cookie's value says that it was this person, whoever wrote it.
 
         Of the person who is there now that is no news, so nobody gains by a lie; and the proof costs more than a page.
         """
-        return value is not None and value.partition(".")[0] == self._signer.payload({"who": fingerprint})
+        return _who(self._signer.claimed(value)) == fingerprint
 
     def fingerprint(self, person: Mapping[str, object]) -> str | None:
         """Return what recognises a person; None for somebody without a name."""
@@ -62,3 +60,8 @@ class Companion:
                 who = f"{name}:{person[name]}".encode()
                 return hmac.digest(key.encode(), who, "sha256").hex()[:32]
         return None
+
+
+def _who(content: object) -> str | None:
+    who = cast("dict[str, object]", content).get("who") if isinstance(content, dict) else None
+    return who if isinstance(who, str) else None

@@ -160,7 +160,7 @@ class UserComMiddleware:
             self._loop_runtime.set(None)
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
-        login = self._login(scope) if self._identify is not None else None
+        login = self._login(scope)
         visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, self.config, login=login, flash=self.flash)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
@@ -172,7 +172,7 @@ class UserComMiddleware:
                 await responder.finish(responder.page)
             if login is not None:
                 login.release()
-        except Exception:
+        except Exception:  # whatever it is, it is the application's, and goes on to whoever is further out
             await responder.give_up()
             raise
         finally:

@@ -69,7 +69,7 @@ class Responder:
         """Take a message of the application's."""
         page = self.page
         if page is not None:
-            if page.stream is not None and page.lets_pass(message):
+            if page.lets_pass(message):
                 await self._send(message)
                 return
             for each in page.feed(message):
@@ -84,8 +84,7 @@ class Responder:
                     ready = message = {**message, "headers": header_list(message)}
                 if self._concerns_us(message):
                     ready = await self._prepare(message)
-            except Exception:
-                # The page wins: whatever fails here, the response goes out as the application made it.
+            except Exception:  # the page wins: whatever fails in us, the response goes out as the application made it
                 logger.exception("a response passes unchanged: an error in usercom-asgi")
             self._visitor.seal()
             if ready is not None:

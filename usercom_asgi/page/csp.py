@@ -24,7 +24,7 @@ POLICIES = frozenset({_ENFORCED, _REPORTED})
 _A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 #: Where the parts of the vendor's widget come from.
-_WIDGET_PARTS = "https://widget.user.com"
+_PARTS = "https://widget.user.com"
 # The directive that decides, and those that stand in for it where it is missing (CSP3, 6.8.3).
 _SCRIPTS = ("script-src-elem", "script-src", "default-src")
 _CONNECTIONS = ("connect-src", "default-src")
@@ -42,7 +42,7 @@ class Needs:
         """Return what a widget needs that comes from this origin."""
         own_parts = urlsplit(origin).hostname or ""
         socket = origin.replace("http", "ws", 1)
-        scripts = (origin, _WIDGET_PARTS) if own_parts.endswith(".user.com") else (origin,)
+        scripts = (origin, _PARTS) if own_parts.endswith(".user.com") else (origin,)
         return cls(scripts, (origin, socket))
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 
 from .markup import is_surely_markup, read
+from .texts import NAME_ENDS
 
 #: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
@@ -21,9 +22,7 @@ _DOT = ord(".")
 # So often one rare letter is found faster than the whole word.
 _MOST_TRIES = 16
 _LONGEST_ADDRESS = 256
-_USUAL_TAILS = frozenset({b"</html>", b"</html>\n", b"\n</html>", b"\n</html>\n"})
 _CLEAN_TAILS = frozenset({b"</html>", b""})
-_NAME_ENDS = b"\t\n\f\r />"
 # With more white space behind it, a ``</body>`` is looked at closely.
 _LONGEST_TAIL = 1024
 _CLOSE_LENGTH = len(b"</body>")
@@ -70,8 +69,7 @@ class Document:
             self.has_own = _LOADS.search(data[max(0, at - _LONGEST_ADDRESS) : at]) is not None
 
     def _look_for_body(self, data: bytes, start: int, end: int) -> None:
-        at = data.find(b"<body", start, end)  # as nearly everybody writes it
-        if 0 <= at < len(data) - 5 and at + 5 < end and data[at + 5] in _NAME_ENDS:
+        if _opens_body(data, start, end):
             self.has_html = self.has_body = True
             return
         for tag in _DOCUMENT.finditer(data, start, end):
@@ -121,15 +119,20 @@ def find_place_at_a_glance(page: bytes) -> int:
     close = _clean_end(page)
     if close < 0:
         return -1
-    body = page.find(b"<body", 0, WHERE_SNIPPETS_ARE - 1)
-    if body < 0 or page[body + 5] not in _NAME_ENDS:
-        return -1
     size = len(page)
+    if not _opens_body(page, 0, WHERE_SNIPPETS_ARE):
+        return -1
     if _names_widget(page, size - WHERE_SNIPPETS_ARE if size > WHERE_SNIPPETS_ARE else 0, size):
         return -1
     if size > WHERE_SNIPPETS_ARE and _names_widget(page, 0, WHERE_SNIPPETS_ARE):
         return -1
     return close if is_surely_markup(page, close) else -1
+
+
+def _opens_body(data: bytes, start: int, end: int) -> bool:
+    """Tell whether there is a ``<body>`` in a part of a document, as nearly everybody writes it."""
+    at = data.find(b"<body", start, min(end, len(data)) - 1)
+    return at >= 0 and data[at + len(b"<body")] in NAME_ENDS
 
 
 def _names_widget(data: bytes, start: int, end: int) -> bool:
@@ -154,6 +157,4 @@ def _clean_end(data: bytes) -> int:
     if found < 0:
         return -1
     tail = data[found + _CLOSE_LENGTH :]
-    if len(tail) > _LONGEST_TAIL or (tail not in _USUAL_TAILS and tail.strip().lower() not in _CLEAN_TAILS):
-        return -1
-    return found
+    return found if len(tail) <= _LONGEST_TAIL and tail.strip().lower() in _CLEAN_TAILS else -1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .texts import NAME_END, TAG, UNCLOSED, after_comment, after_text, is_empty
+from .texts import NAME_END, NAME_ENDS, TAG, UNCLOSED, after_comment, after_text, is_empty
 
 # A place where text may begin or a template end, or "</body": told apart afterwards, since most are neither.
 _PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpPmM][cCtTeEiIoOfFmMlLvVaA]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[mM][aA]|[^a-zA-Z>]))")
@@ -183,7 +183,7 @@ def _behind_text(data: bytes, begin: int, end: int) -> int:
         if comment < script < closed:
             return -1  # it is none, and what is before it was not looked at
         closed = data.find(b"</script", script, end)
-        if closed < 0 or data[closed + 8] not in b"\t\n\f\r />":
+        if closed < 0 or data[closed + len(b"</script")] not in NAME_ENDS:
             return -1
         place = max(place, data.find(b">", closed, end) + 1)
     return place

@@ -51,8 +51,8 @@ class Page:
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
     _injector: Injector | None = None
-    #: The same, once the start has gone out and the body passes through it as it is: ask :meth:`lets_pass`.
-    stream: Injector | None = None
+    #: The same, once the start has gone out and the body passes through it as it is.
+    _stream: Injector | None = None
 
     def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
         # Held for a while: the application may go on with its list, or with the message itself.
@@ -72,15 +72,14 @@ class Page:
         """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
         try:
             return (
-                (stream := self.stream) is not None
+                (stream := self._stream) is not None
                 and message["type"] == "http.response.body"
                 and message.get("more_body") is True
                 and type(body := message.get("body")) is bytes
                 and stream.lets_pass(body)
             )
-        except (
-            Exception
-        ):  # the page wins, as in `feed`; the start has gone out and nothing is held, so there is nothing to send
+        except Exception:
+            # The page wins, as in `feed`; the start has gone out and nothing is held, so there is nothing to send.
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
             self.release()
             return True
@@ -105,13 +104,13 @@ class Page:
         except CodingError as error:
             how = "passes as it came" if self._start is not None else "goes on as it came, in the middle"
             logger.warning("a page %s: its body is not what Content-Encoding says (%s)", how, error)
-        except Exception:
+        except Exception:  # the page wins: whatever fails in us, its own bytes go out
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
         return [*self.release(held), message]
 
     def release(self, kept: Sequence[bytes] | None = None) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
-        self.is_done, self.stream = True, None
+        self.is_done, self._stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
             return [self._with_other_cookies(start), *self._taken]
@@ -125,7 +124,7 @@ class Page:
     def _with_other_cookies(self, start: Message) -> Message:
         try:
             return with_cookies(start, self.other_cookies)
-        except Exception:
+        except Exception:  # the application's headers may be anything, and the start must go out
             logger.exception("a response goes without its cookies: an error in usercom-asgi")
             return start
 
@@ -170,9 +169,9 @@ class Page:
             bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
             self._start, self._taken = None, []
         if not more:
-            self.is_done, self.stream = True, None
+            self.is_done, self._stream = True, None
         elif self.coding is None:
-            self.stream, self.is_done = injector, injector.is_done
+            self._stream, self.is_done = injector, injector.is_done
         return bodies
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:

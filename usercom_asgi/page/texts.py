@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-NAME_END = rb"(?=[\t\n\f\r />])"
+#: The bytes that end a tag's name.
+NAME_ENDS = b"\t\n\f\r />"
+NAME_END = rb"(?=[" + NAME_ENDS + rb"])"
 # A tag with its attributes (13.2.5.32 to 40): a quote counts only after "=". No match if it does not end.
 _SPACE = rb"[\t\n\f\r ]"
 _VALUE = rb"\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>)"
