@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import tracemalloc
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from bench.apps import PARAGRAPH, html_page
@@ -18,6 +19,8 @@ from bench.drive import living
 from bench.page_peers import VARIANTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 META = b'<meta name="description" content="one of many, as pages with a long head have them">\n'
@@ -42,7 +45,15 @@ CASES: dict[str, tuple[list[bytes], int]] = {
 }
 
 
+def rendered(page: bytes) -> Callable[[], bytes]:
+    """Return what renders a page anew for each request, as applications do: no two have the same middle."""
+    place = page.index(b"paragraph", len(page) // 2)
+    before, after, numbers = page[:place], page[place + len(b"paragraph") :], count()
+    return lambda: b"".join((before, b"%09d" % next(numbers), after))
+
+
 def application(chunks: list[bytes], *, pause: float = 0, length: bool = True) -> ASGIApp:
+    render = rendered(chunks[0]) if len(chunks) == 1 else None
     headers = [(b"content-type", b"text/html; charset=utf-8")]
     if length:
         headers.append((b"content-length", b"%d" % sum(map(len, chunks))))
@@ -53,7 +64,7 @@ def application(chunks: list[bytes], *, pause: float = 0, length: bool = True) -
             await send({"type": f"{(await receive())['type']}.complete"})
             return
         await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
-        for n, chunk in enumerate(chunks, 1):
+        for n, chunk in enumerate((render(),) if render else chunks, 1):
             await send({"type": "http.response.body", "body": chunk, "more_body": n < len(chunks)})
             if pause:
                 await asyncio.sleep(pause)
@@ -87,23 +98,23 @@ async def ask(app: ASGIApp, state: dict[str, Any]) -> tuple[float, int]:
     return first, size
 
 
-async def timed(app: ASGIApp, count: int) -> tuple[float, int]:
+async def timed(app: ASGIApp, times: int) -> tuple[float, int]:
     """Return microseconds a request, and the bytes of its answer."""
     async with living(app) as state:
         _, size = await ask(app, state)
         best = float("inf")
         for _ in range(5):
             began = time.perf_counter()
-            for _ in range(count // 5):
+            for _ in range(times // 5):
                 await ask(app, state)
-            best = min(best, (time.perf_counter() - began) / (count // 5))
+            best = min(best, (time.perf_counter() - began) / (times // 5))
         return best * 1e6, size
 
 
 async def measure(wrap: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, (chunks, count) in CASES.items():
-        took, size = await timed(wrap(application(chunks)), count)
+    for name, (chunks, times) in CASES.items():
+        took, size = await timed(wrap(application(chunks)), times)
         found[name] = [took, size > sum(map(len, chunks))]
     trickle = ["<html><head></head><body>", *[PARAGRAPH] * 4, "</body></html>"]
     app = wrap(application([each.encode() for each in trickle], pause=0.08, length=False))
@@ -118,10 +129,10 @@ async def measure(wrap: Any) -> dict[str, Any]:
     return found
 
 
-async def repeat(wrap: Any, case: str, count: int) -> None:
+async def repeat(wrap: Any, case: str, times: int) -> None:
     app = wrap(application(CASES[case][0]))
     async with living(app) as state:
-        for _ in range(count):
+        for _ in range(times):
             await ask(app, state)
 
 

@@ -24,7 +24,7 @@ def bare(app: ASGIApp) -> ASGIApp:
 def injector(app: ASGIApp) -> ASGIApp:
     """The page half alone: may it be rewritten, where, and with which headers."""
     from usercom_asgi.page.eligibility import why_not
-    from usercom_asgi.page.headers import by_name, header_list
+    from usercom_asgi.page.headers import header_list, shape_of, telling
     from usercom_asgi.page.page import Page
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,7 +33,7 @@ def injector(app: ASGIApp) -> ASGIApp:
         async def inject(message: Message) -> None:
             nonlocal page
             if page is not None:
-                if page.lets_pass(message):
+                if page.stream is not None and page.lets_pass(message):
                     await send(message)
                     return
                 for each in page.feed(message):
@@ -41,8 +41,9 @@ def injector(app: ASGIApp) -> ASGIApp:
             elif message["type"] == "http.response.start":
                 if type(message.get("headers")) is not list:
                     message = {**message, "headers": header_list(message)}
-                if why_not(scope["method"], {}, message["status"], by_name(message["headers"])) is None:
-                    page = Page(message, SNIPPET, scope["method"])
+                shape = shape_of(message["headers"])
+                if why_not(scope["method"], {}, message["status"], telling(message["headers"], shape)) is None:
+                    page = Page(message, SNIPPET, scope["method"], shape=shape)
                 else:
                     await send(message)
             else:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 from .handover import hand_over
 from .hooks import ask, warn_once
 from .page.codings import HOW_TO_RECODE, can_recode, coding_of, open_coding
-from .page.csp import POLICIES, admit, is_nonce
+from .page.csp import admit, is_nonce
 from .page.eligibility import may_be_html, why_not
-from .page.headers import by_name, header_list, private, values, vary_on_cookie, with_cookies
+from .page.headers import POLICIES, header_list, private, shape_of, telling, values, vary_on_cookie, with_cookies
 from .page.page import Page
 from .resets import end_key, settle_key, settle_reset
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .hooks import InjectHook, NonceHook
     from .login import Login
     from .page.csp import Needs
+    from .page.headers import Shape
     from .resets import Settles, Transition
     from .visitor import Visitor
 
@@ -69,7 +70,7 @@ class Responder:
         """Take a message of the application's."""
         page = self.page
         if page is not None:
-            if page.lets_pass(message):
+            if page.stream is not None and page.lets_pass(message):
                 await self._send(message)
                 return
             for each in page.feed(message):
@@ -82,19 +83,20 @@ class Responder:
             try:
                 if type(message.get("headers")) is not list:  # what can be read only once is read here
                     ready = message = {**message, "headers": header_list(message)}
-                if self._concerns_us(message):
-                    ready = await self._prepare(message)
+                shape = shape_of(message["headers"])
+                if self._concerns_us(message, shape):
+                    ready = await self._prepare(message, shape)
             except Exception:  # the page wins: whatever fails in us, the response goes out as the application made it
                 logger.exception("a response passes unchanged: an error in usercom-asgi")
             self._visitor.seal()
             if ready is not None:
                 await self._send(ready)
 
-    def _concerns_us(self, start: Message) -> bool:
+    def _concerns_us(self, start: Message, shape: Shape) -> bool:
         """Tell whether there may be anything to do; for most responses there is not."""
         return (
             self._login is not None
-            or may_be_html(start["headers"])
+            or may_be_html(start["headers"], shape)
             or self._visitor.was_asked
             or self._bears_flash()
             or logger.isEnabledFor(logging.DEBUG)
@@ -114,11 +116,14 @@ class Responder:
             with suppress(Exception):  # that of the application counts
                 await self.finish(self.page)
 
-    async def _prepare(self, start: Message) -> Message | None:
+    async def _prepare(self, start: Message, shape: Shape) -> Message | None:
         """Return the start to send now; None if this becomes a page, and it is held until the first bytes of that are there."""
         site, visitor = self._site, self._visitor
-        found = by_name(start["headers"])
-        is_wished = None if site.should_inject is None else await self._ask(site.should_inject, start)
+        headers = start["headers"]
+        found = telling(headers, shape)
+        is_wished = None
+        if site.should_inject is not None and may_be_html(headers, shape):
+            is_wished = await self._ask(site.should_inject)
         coding = coding_of(found[b"content-encoding"]) if b"content-encoding" in found else None
         reason = why_not(self._method, visitor.headers, start["status"], found, is_wished=is_wished)
         # Before anything is settled: what the hook says of the visitor counts for this response.
@@ -133,7 +138,7 @@ class Responder:
             return with_cookies(start, handover.other_cookies) if handover else start
         if not POLICIES.isdisjoint(found):
             start, nonce = self._admit(start, nonce)
-        page = self._make_page(start, transition, handover, nonce)
+        page = self._make_page(start, transition, handover, nonce, shape if start["headers"] is headers else None)
         if coding is not None:
             page.coding = open_coding(coding)
         self.page = page
@@ -162,10 +167,10 @@ class Responder:
             start = {**start, "headers": handover.headers or start["headers"]}
         return start, reason, transition, handover
 
-    async def _ask(self, hook: InjectHook, start: Message) -> bool | None:
+    async def _ask(self, hook: InjectHook) -> bool | None:
         """Return what the application wishes for an HTML response."""
         try:
-            return await ask(hook, self._scope) if may_be_html(start["headers"]) else None
+            return cast("bool | None", await ask(hook, self._scope))
         except Exception:
             logger.exception("should_inject failed: the library decides by itself")
             return None
@@ -210,10 +215,12 @@ class Responder:
             await visitor.know()
         return with_cookies(start, login.cookies(self._visitor))
 
-    def _make_page(self, start: Message, transition: Transition | None, handover: Handover | None, nonce: str | None) -> Page:
+    def _make_page(
+        self, start: Message, transition: Transition | None, handover: Handover | None, nonce: str | None, shape: Shape | None
+    ) -> Page:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
-        page = Page(start, snippet, self._method, in_head=site.config.position == "head")
+        page = Page(start, snippet, self._method, in_head=site.config.position == "head", shape=shape)
         if site.asks or transition is not None or visitor.attributes:
             page.is_personal = True
         if transition is not None:

@@ -13,14 +13,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from .headers import ENFORCED, POLICIES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .headers import HeaderList
 
-_ENFORCED, _REPORTED = b"content-security-policy", b"content-security-policy-report-only"
-#: The headers that hold one.
-POLICIES = frozenset({_ENFORCED, _REPORTED})
 _A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 #: Where the parts of the vendor's widget come from.
@@ -133,7 +132,7 @@ def is_nonce(value: object) -> bool:
 def policies(headers: HeaderList) -> list[tuple[Policy, bool]]:
     """Return a response's policies, and whether each is enforced."""
     return [
-        (Policy(text), name.lower() == _ENFORCED)
+        (Policy(text), name.lower() == ENFORCED)
         for name, value in headers
         if name.lower() in POLICIES
         for text in value.decode("latin-1").split(",")

@@ -5,27 +5,17 @@ from __future__ import annotations
 import re
 import sys
 
-from .markup import is_surely_markup, read
-from .texts import NAME_ENDS
+from .glance import WHERE_SNIPPETS_ARE, clean_end, is_surely_markup, opens_body
+from .markup import read
 
 #: A ``</body>`` with more than this behind it does not end the document any more; let it go (design.md, "Decisions on pages").
 HOLD = 64 * 1024
-#: Where in a long document a snippet of its own is looked for: so far from its beginning, and from its end.
-WHERE_SNIPPETS_ARE = 16 * 1024
 
 _DOCUMENT = re.compile(rb"<(?:html|(body)|(frameset))[\t\n\f\r />]", re.IGNORECASE)
 # What stands before "/widget.js" in a page that loads the widget by itself: by a tag, or by a script that makes one.
 _LOADS = re.compile(rb"[\"'`=]\s*(?:https?:)?\\?/\\?/[^\"'`<>\s=]+\Z", re.IGNORECASE)
 _WIDGET = b"/widget.js"
-_BEFORE_J = _WIDGET.index(b"j")
-_DOT = ord(".")
-# So often one rare letter is found faster than the whole word.
-_MOST_TRIES = 16
 _LONGEST_ADDRESS = 256
-_CLEAN_TAILS = frozenset({b"</html>", b""})
-# With more white space behind it, a ``</body>`` is looked at closely.
-_LONGEST_TAIL = 1024
-_CLOSE_LENGTH = len(b"</body>")
 _CLOSE_BEGUN = b"</body"
 FRAGMENT = "the body is a fragment, without <html>, <body> or </body>"
 FRAMES = "the body is a frameset, which shows no scripts"
@@ -69,7 +59,7 @@ class Document:
             self.has_own = _LOADS.search(data[max(0, at - _LONGEST_ADDRESS) : at]) is not None
 
     def _look_for_body(self, data: bytes, start: int, end: int) -> None:
-        if _opens_body(data, start, end):
+        if opens_body(data, start, end):
             self.has_html = self.has_body = True
             return
         for tag in _DOCUMENT.finditer(data, start, end):
@@ -95,7 +85,7 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
 
     ``data`` is a whole document, or what is remembered of its end.
     """
-    clean = _clean_end(data)
+    clean = clean_end(data)
     if clean >= held and is_surely_markup(data, clean):
         return clean, None
     # From the middle on, begin behind a tag; if that is in a script, say, the reader finds the end of it, or none.
@@ -112,49 +102,3 @@ def find_place(data: bytes, held: int, document: Document, *, is_whole: bool) ->
     if markup.is_open or end < held or not _CLOSE_BEGUN.startswith(data[end:].lower()):
         return -1, OPEN
     return end, None
-
-
-def find_place_at_a_glance(page: bytes) -> int:
-    """Return where the snippet goes in a whole page that leaves no doubt, as most do; -1 where a closer look is due."""
-    close = _clean_end(page)
-    if close < 0:
-        return -1
-    size = len(page)
-    if not _opens_body(page, 0, WHERE_SNIPPETS_ARE):
-        return -1
-    if _names_widget(page, size - WHERE_SNIPPETS_ARE if size > WHERE_SNIPPETS_ARE else 0, size):
-        return -1
-    if size > WHERE_SNIPPETS_ARE and _names_widget(page, 0, WHERE_SNIPPETS_ARE):
-        return -1
-    return close if is_surely_markup(page, close) else -1
-
-
-def _opens_body(data: bytes, start: int, end: int) -> bool:
-    """Tell whether there is a ``<body>`` in a part of a document, as nearly everybody writes it."""
-    at = data.find(b"<body", start, min(end, len(data)) - 1)
-    return at >= 0 and data[at + len(b"<body")] in NAME_ENDS
-
-
-def _names_widget(data: bytes, start: int, end: int) -> bool:
-    """Tell whether "/widget.js" stands in a part of a document.
-
-    Its one rare letter is looked for first: a page has about one in a kilobyte, and one byte is found ten times faster than
-    several.
-    """
-    at = data.find(b"j", start, end)
-    for _ in range(_MOST_TRIES):
-        if at < 0:
-            return False
-        if data[at - 1] == _DOT and data[max(0, at - _BEFORE_J) : at + 2] == _WIDGET:
-            return True
-        at = data.find(b"j", at + 1, end)
-    return at >= 0 and data.find(_WIDGET, at - _BEFORE_J, end) >= 0
-
-
-def _clean_end(data: bytes) -> int:
-    """Return where a ``</body>`` begins with nothing behind it but ``</html>``; -1 if the document does not end so."""
-    found = data.rfind(b"</body>", -HOLD)
-    if found < 0:
-        return -1
-    tail = data[found + _CLOSE_LENGTH :]
-    return found if len(tail) <= _LONGEST_TAIL and tail.strip().lower() in _CLEAN_TAILS else -1

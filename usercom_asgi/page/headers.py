@@ -7,7 +7,8 @@ lower-cased, and never change what we were given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +23,11 @@ _UNTRUE = frozenset(
     {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
     | {b"accept-ranges", b"content-length", b"etag"}
 )
+#: The headers that hold a Content-Security-Policy; the other one is not enforced.
+ENFORCED = b"content-security-policy"
+POLICIES = frozenset({ENFORCED, b"content-security-policy-report-only"})
+# What else decides whether a response may be changed, or is changed with it.
+_TELLING = frozenset({b"content-encoding", b"content-disposition", b"cache-control"}) | POLICIES
 _FOR_SHARED_CACHES = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
 _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
@@ -30,6 +36,36 @@ def header_list(message: Message) -> HeaderList:
     """Return the message's headers as a list of our own."""
     headers: Iterable[Any] = message.get("headers") or ()
     return [(pair[0], pair[1]) if type(pair) is list else pair for pair in headers]
+
+
+class Shape(NamedTuple):
+    """What the names of a response's headers tell.
+
+    Most responses of an application have the same names, so that is found once for all of them.
+    """
+
+    #: Where the ``content-type`` stands, and the ``content-length``; -1 if there is none, or more than one.
+    content_type: int
+    content_length: int
+    #: Nothing in the headers but the type forbids a change, and nothing but the length becomes untrue by one.
+    is_plain: bool
+
+
+def shape_of(headers: HeaderList) -> Shape:
+    """Look at the names of headers."""
+    return _shape(tuple([pair[0] for pair in headers]))
+
+
+@lru_cache(256)
+def _shape(names: tuple[bytes, ...]) -> Shape:
+    lower = [name.lower() for name in names]
+    types, lengths = lower.count(b"content-type"), lower.count(b"content-length")
+    others = _TELLING | (_UNTRUE - {b"content-length"})
+    return Shape(
+        lower.index(b"content-type") if types == 1 else -1,
+        lower.index(b"content-length") if lengths == 1 else -1,
+        types == 1 and lengths <= 1 and others.isdisjoint(lower),
+    )
 
 
 def by_name(headers: HeaderList) -> dict[bytes, bytes]:
@@ -44,6 +80,13 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
     return found
 
 
+def telling(headers: HeaderList, shape: Shape) -> dict[bytes, bytes]:
+    """Return, as :func:`by_name` does, those headers at least that decide whether a response may be changed."""
+    if shape.is_plain:
+        return {b"content-type": headers[shape.content_type][1]}
+    return by_name(headers)
+
+
 def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     """Return all values of a header; ``name`` in lower case."""
     return [value for each, value in headers if each.lower() == name]
@@ -54,19 +97,26 @@ def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> H
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-def for_changed_body(headers: HeaderList, length: int | None) -> HeaderList:
+def for_changed_body(headers: HeaderList, length: int | None, shape: Shape | None = None) -> HeaderList:
     """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
 
     ``length`` is the body's, which replaces the one that is given; None if it is not known yet, then that is left out.
+    ``shape`` is that of the headers, if somebody knows it.
     """
+    _, place, is_plain = shape or shape_of(headers)
     changed: HeaderList = []
+    if is_plain and length is not None:
+        changed += headers
+        if place >= 0:
+            changed[place] = (changed[place][0], b"%d" % length)
+        return changed
     for pair in headers:
         lower = pair[0].lower()
         if lower not in _UNTRUE:
             changed.append(pair)
         elif lower == b"content-length":
             if length is not None:
-                changed.append((pair[0], str(length).encode()))
+                changed.append((pair[0], b"%d" % length))
         elif lower == b"etag":
             value = pair[1].lstrip()
             changed.append((pair[0], value if value.startswith(b"W/") else b"W/" + value))

@@ -6,7 +6,8 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .document import HOLD, WHERE_SNIPPETS_ARE, Document, find_place, find_place_at_a_glance
+from .document import HOLD, Document, find_place
+from .glance import WHERE_SNIPPETS_ARE, find_place_at_a_glance
 from .markup import read
 
 if TYPE_CHECKING:

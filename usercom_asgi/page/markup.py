@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import re
 
-from .texts import NAME_END, NAME_ENDS, TAG, UNCLOSED, after_comment, after_text, is_empty
+from .texts import NAME_END, TAG, UNCLOSED, after_comment, after_text, is_empty
 
 # A place where text may begin or a template end, or "</body": told apart afterwards, since most are neither.
 _PLACE = re.compile(rb"<(?:[!?]|[sStTnNiIxXpPmM][cCtTeEiIoOfFmMlLvVaA]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[mM][aA]|[^a-zA-Z>]))")
 _HEAD_PLACE = re.compile(
     rb"<(?:[!?]|[sStTnNiIxXpPmMbB][cCtTeEiIoOfFmMlLvVaA]|/(?:[bB][oO]|[tT][eE]|[sS][vV]|[mM][aA]|[hH][eE]|[^a-zA-Z>]))"
 )
-# The same, of an ordinary document: without a branch it costs a third. What it does not see is read for by `read`.
-_QUICK = re.compile(rb"<[!sStTnNiIxXpPmM][-\[cCtTeEiIoOfFmMlLvVaA]")
-_NAMED = re.compile(
+NAMED = re.compile(
     rb"<(?:(?P<text>script|style|textarea|title|noscript|noembed|noframes|iframe|xmp|plaintext)"
     rb"|(?P<template>(?P<closes>/?)template)|(?P<drawing>(?P<shuts>/?)(?:svg|math))|(?P<body>/body)|body|/head)" + NAME_END,
     re.IGNORECASE,
@@ -32,11 +30,8 @@ _BREAKS_OUT = re.compile(
 )
 _LEFT_OPEN = re.compile(rb"[<\"']")
 _BEFORE_QUOTE = b"= \t\n\f\r"
-#: So much before the end of a document is looked at tag by tag; if that is innocent it is the end, else all of it is read.
-_LOOK_BACK = 1024
-_LOOK_FOR_COMMENT = 16 * 1024
-_LOOK_FOR_SCRIPT = 4 * 1024
-_LOOK_FOR_QUOTE = 4 * 1024
+#: A tag may have begun so many bytes before.
+LONGEST_NAME = len("<blockquote>")
 
 
 class Markup:
@@ -94,7 +89,7 @@ class Markup:
         if self._drawings and position > self._looked_at:
             if _BREAKS_OUT.search(data, self._looked_at, position):
                 self._drawings = 0
-            self._looked_at = max(self._looked_at, position - _LONGEST_NAME)  # one may begin here
+            self._looked_at = max(self._looked_at, position - LONGEST_NAME)  # one may begin here
         return self._drawings > 0
 
 
@@ -106,11 +101,11 @@ def read(data: bytes, *, for_head: bool = False) -> Markup:
     while True:
         place = pattern.search(data, look)
         start = place.start() if place else len(data)
-        named = _NAMED.match(data, start)
+        named = NAMED.match(data, start)
         if place and named is None and not _is_comment(data, start):
             look = start + 1  # another tag, such as <strong>
             continue
-        after = _pass_tags(data, known, start) if _may_be_in_tag(data, known, start) else start
+        after = _pass_tags(data, known, start) if may_be_in_tag(data, known, start) else start
         if after < 0:
             return found.ends(data, -after - 1)
         if after != start:
@@ -126,80 +121,13 @@ def read(data: bytes, *, for_head: bool = False) -> Markup:
         look = max(known, start + 1)
 
 
-def is_surely_markup(data: bytes, position: int) -> bool:
-    """Tell whether a place is surely in no text; False if only :func:`read` can tell.
-
-    Most documents have a few scripts and comments, each with its end, and every quote has its pair: that is quickly seen. So
-    far as they begin shortly before, the last ones alone are looked at.
-    """
-    known = look = 0
-    if position > _LOOK_BACK + _LONGEST_NAME:
-        begin = position - _LOOK_BACK - _LONGEST_NAME  # a tag may have begun
-        look = _behind_text(data, begin, position)
-        if look < 0:
-            return False
-        known = look if look > begin else max(0, begin - _LOOK_FOR_QUOTE)
-    while (place := _QUICK.search(data, look, position)) is not None:
-        start = place.start()
-        after = _behind(data, start, position)
-        if after == start:
-            look = start + 1
-            continue
-        if after < 0 or _may_be_in_tag(data, known, start):
-            return False
-        known = look = after
-    return not _may_be_in_tag(data, known, position)
-
-
-def _behind(data: bytes, start: int, position: int) -> int:
-    """Return where a text that begins here ends, ``start`` if none does; negative if that is not before ``position``."""
-    if data[start + 1] == _BANG:
-        after = after_comment(data, start, is_foreign=False)
-    else:
-        named = _NAMED.match(data, start)
-        if named is None:
-            return start
-        if not named["text"]:
-            return -1  # a template, a drawing
-        after = after_text(data, start, named["text"].lower(), is_foreign=False)
-    return after if after <= position else -1
-
-
-def _behind_text(data: bytes, begin: int, end: int) -> int:
-    """Return a place from ``begin`` on where no comment or script from before it is open; -1 if one may be."""
-    place, closed = begin, -1
-    # Most text has few exclamation marks, and one byte is found ten times faster than several.
-    since = begin - _LOOK_FOR_COMMENT if begin > _LOOK_FOR_COMMENT else 0
-    mark = data.rfind(b"!", since, begin + 1)
-    comment = data.rfind(b"<!--", since, mark + 3) if mark > 0 else -1
-    if comment >= 0:
-        closed = data.find(b"-->", comment + 2, end)
-        if closed < 0:
-            return -1
-        place = max(place, closed + 3)
-    since = begin - _LOOK_FOR_SCRIPT if begin > _LOOK_FOR_SCRIPT else 0
-    script = data.rfind(b"<script", since, begin + len(b"<script"))
-    if script >= 0:
-        if comment < script < closed:
-            return -1  # it is none, and what is before it was not looked at
-        closed = data.find(b"</script", script, end)
-        if closed < 0 or data[closed + len(b"</script")] not in NAME_ENDS:
-            return -1
-        place = max(place, data.find(b">", closed, end) + 1)
-    return place
-
-
 def _is_comment(data: bytes, start: int) -> bool:
     """Tell whether this is a comment, or what the standard takes for one: ``<!x>``, ``<?x>``, ``</ x>``."""
     after = data[start + 1 : start + 3]
     return after[:1] in (b"!", b"?") or (after[:1] == b"/" and after != b"/>" and not after[1:].isalpha())
 
 
-_LONGEST_NAME = len("<blockquote>")
-_BANG = ord("!")
-
-
-def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
+def may_be_in_tag(data: bytes, known: int, position: int) -> bool:
     """Tell, from the few bytes before it, whether a position may be inside a tag that began after ``known``.
 
     In a tag it is either in a quoted value, and then the last quote of that kind is the one that opened it, after a "="; or

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .codings import CodingError
-from .headers import for_changed_body, for_person, never_stored, values, with_cookies
+from .headers import for_changed_body, for_person, never_stored, shape_of, values, with_cookies
 from .injector import Injector, inject
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .codings import Coding
+    from .headers import Shape
     from .injector import Splice
 
 logger = logging.getLogger("usercom_asgi")
@@ -35,6 +36,7 @@ class Page:
         snippet: What goes in.
         method: The request's method; a HEAD has no body to look at.
         in_head: At the end of the head, not of the body.
+        shape: Of the headers, if it is known.
 
     """
 
@@ -50,18 +52,22 @@ class Page:
     coding: Coding | None = None
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
+    #: Looks for the place in a body that comes in parts, once the start has gone out: then most of them pass as they are.
+    stream: Injector | None = None
     _injector: Injector | None = None
-    #: The same, once the start has gone out and the body passes through it as it is.
-    _stream: Injector | None = None
+    #: What was taken while the start is held, as it came.
+    _taken: Sequence[Message] = ()
 
-    def __init__(self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False) -> None:
+    def __init__(
+        self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False, shape: Shape | None = None
+    ) -> None:
         # Held for a while: the application may go on with its list, or with the message itself.
-        self._start: Message | None = {**start, "headers": list(start["headers"])}
+        headers = start["headers"].copy()
+        self._start: Message | None = {**start, "headers": headers}
+        self._shape = shape or shape_of(headers)
         self._snippet = snippet
-        self._method = method
+        self._is_head = method == "HEAD"
         self._in_head = in_head
-        #: What was taken while the start is held, as it came.
-        self._taken: list[Message] = []
 
     @property
     def has_started(self) -> bool:
@@ -72,11 +78,11 @@ class Page:
         """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
         try:
             return (
-                (stream := self._stream) is not None
+                self.stream is not None
                 and message["type"] == "http.response.body"
                 and message.get("more_body") is True
                 and type(body := message.get("body")) is bytes
-                and stream.lets_pass(body)
+                and self.stream.lets_pass(body)
             )
         except Exception:
             # The page wins, as in `feed`; the start has gone out and nothing is held, so there is nothing to send.
@@ -97,7 +103,7 @@ class Page:
             if type(chunk) is not bytes:
                 chunk = bytes(chunk)
                 message = {**message, "body": chunk}  # a buffer of the application's, who may fill it again
-            is_whole = injector is None and (not more or self._is_complete(chunk) or (not chunk and self._method == "HEAD"))
+            is_whole = injector is None and (not more or self._is_complete(chunk) or (not chunk and self._is_head))
             if self.coding is not None:
                 chunk = self.coding.decode(chunk, last=is_whole or not more)
             return self._whole(message, chunk, more=more) if is_whole else self._part(message, chunk, more=more)
@@ -110,7 +116,7 @@ class Page:
 
     def release(self, kept: Sequence[bytes] | None = None) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
-        self.is_done, self._stream = True, None
+        self.is_done, self.stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
             return [self._with_other_cookies(start), *self._taken]
@@ -138,7 +144,7 @@ class Page:
 
     def _whole(self, message: Message, page: bytes, *, more: bool) -> Iterable[Message]:
         """Take a body that is one message."""
-        is_bare_head = self._method == "HEAD" and not page  # some frameworks answer it with the page, some with nothing
+        is_bare_head = self._is_head and not page  # some frameworks answer it with the page, some with nothing
         made = b"" if is_bare_head else inject(page, self._snippet, in_head=self._in_head)
         start = self._start
         if start is None or isinstance(made, str):
@@ -164,14 +170,14 @@ class Page:
         bodies = _bodies(self._encoded(parts, last=not more), more=more)
         if self._start is not None:
             if more and not parts and len(self._taken) < _MOST_TAKEN:
-                self._taken.append({**message})
+                self._taken = [*self._taken, {**message}]
                 return []
             bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
-            self._start, self._taken = None, []
+            self._start, self._taken = None, ()
         if not more:
-            self.is_done, self._stream = True, None
+            self.is_done, self.stream = True, None
         elif self.coding is None:
-            self._stream, self.is_done = injector, injector.is_done
+            self.stream, self.is_done = injector, injector.is_done
         return bodies
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
@@ -186,13 +192,13 @@ class Page:
 
     def _page_start(self, start: Message, length: int | None, *, has_snippet: bool) -> Message:
         """Return the start with headers that are true of the body to come."""
-        headers = for_changed_body(start["headers"], None if start.get("trailers") else length)
+        headers = for_changed_body(start["headers"], None if start.get("trailers") else length, self._shape)
         if self.is_personal:
             headers = for_person(headers)
         if self.is_once:
             headers = never_stored(headers)
-        start = {**start, "headers": headers}
         cookies = self.cookies if has_snippet else self.other_cookies
+        start = {**start, "headers": headers}
         return with_cookies(start, cookies) if cookies else start
 
 
