@@ -5,10 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercom_asgi.page.headers import (
+    by_name,
     for_changed_body,
     for_person,
     header_list,
     private,
+    shape_of,
+    telling,
     vary_on_cookie,
 )
 
@@ -81,6 +84,30 @@ def test_an_etag_becomes_weak() -> None:
 )
 def test_the_length_is_exact_or_absent(given: bytes, length: int | None, expected: list[bytes]) -> None:
     assert [value for _, value in for_changed_body([(b"Content-Length", given)], length)] == expected
+
+
+@given(headers=HEADERS, kind=st.sampled_from([b"text/html", b"text/plain"]), capital=st.booleans())
+def test_the_shape_tells_what_the_headers_do(headers: list[tuple[bytes, bytes]], kind: bytes, *, capital: bool) -> None:
+    headers = [*headers, (b"Content-Type" if capital else b"content-type", kind)]
+    shape = shape_of(headers)
+    assert headers[shape.content_type][1] == kind
+    lengths = [n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
+    assert shape.content_length == (lengths[0] if len(lengths) == 1 else -1)
+    told, given = telling(headers, shape), by_name(headers)
+    decide = (b"content-type", b"content-encoding", b"content-disposition", b"cache-control", b"content-security-policy")
+    assert [told.get(name) for name in decide] == [given.get(name) for name in decide]
+    if shape.is_plain:  # then all that a change makes untrue is the length
+        assert for_changed_body(headers, None) == [pair for pair in headers if pair[0].lower() != b"content-length"]
+        changed = [(name, b"7" if name.lower() == b"content-length" else value) for name, value in headers]
+        assert for_changed_body(headers, 7, shape) == for_changed_body(headers, 7) == changed
+
+
+@pytest.mark.parametrize("name", sorted(TOUCHED - {b"vary", b"last-modified", b"content-length"} | {b"Content-Encoding"}))
+def test_headers_with_more_to_tell_are_not_plain(name: bytes) -> None:
+    assert shape_of([(b"content-type", b"text/html"), (b"vary", b"x")]).is_plain
+    assert not shape_of([(b"content-type", b"text/html"), (name, b"1")]).is_plain
+    assert not shape_of([(name, b"1")]).is_plain
+    assert not shape_of([(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"1")]).is_plain
 
 
 def test_headers_may_be_missing_a_tuple_or_a_generator() -> None:
