@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .markup import LONGEST_NAME, NAMED, may_be_in_tag
+from .markup import LONGEST_NAME, NAMED, may_be_in_tag, may_be_in_value
 from .texts import NAME_ENDS, after_comment, after_text
 
 #: Where in a long document a snippet of its own is looked for: so far from its beginning, and from its end.
@@ -21,12 +21,13 @@ _LOOK_FOR_QUOTE = 4 * 1024
 _TEXT = re.compile(rb"<[!sStTnNiIxXpPmM][-\[cCtTeEiIoOfFmMlLvVaA]")
 _BANG = ord("!")
 _SCRIPT = b"<script"
+_BODY = b"<body"
 _CLOSE = b"</body>"
 # What stands behind it, mostly as here.
 _TAILS = frozenset({b"</html>\n", b"\n</html>\n", b"</html>", b"\n</html>", b"", b"\n"})
 _CLEAN_TAILS = frozenset({b"</html>", b""})
 # With more white space behind it, a ``</body>`` is looked at closely.
-_LONGEST_TAIL = 1024
+_FARTHEST_CLOSE = -(1024 + len(_CLOSE))
 _WIDGET = b"/widget.js"
 _BEFORE_J = _WIDGET.index(b"j")
 _DOT = ord(".")
@@ -49,17 +50,34 @@ def find_place_at_a_glance(page: bytes) -> int:
 
 def clean_end(data: bytes) -> int:
     """Return where a ``</body>`` begins with nothing behind it but ``</html>``; -1 if the document does not end so."""
-    found = data.rfind(_CLOSE, -_LONGEST_TAIL - len(_CLOSE))
+    found = data.rfind(_CLOSE, _FARTHEST_CLOSE)
     if found < 0:
         return -1
     tail = data[found + len(_CLOSE) :]
     return found if tail in _TAILS or tail.strip().lower() in _CLEAN_TAILS else -1
 
 
-def opens_body(data: bytes, start: int, end: int) -> bool:
-    """Tell whether there is a ``<body>`` in a part of a document, as nearly everybody writes it."""
-    at = data.find(b"<body", start, end)
-    return 0 <= at < len(data) - len(b"<body") and data[at + len(b"<body")] in NAME_ENDS
+class Ends:
+    """Ends of documents in which nothing is left open. A site's pages end alike, so most were looked at before.
+
+    What it knows is what two documents had; of the rest it remembers the last few, to recognise the second.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        #: For ``bytes.endswith``.
+        self.known: tuple[bytes, ...] = ()
+        self._seen: tuple[bytes, ...] = ()
+        self._most = most
+
+    def add(self, end: bytes) -> None:
+        """Take note of an end in which nothing is left open."""
+        if end in self._seen:
+            self.known = (end, *self.known[: self._most - 1])
+        else:
+            self._seen = (end, *self._seen[: self._most - 1])
+
+
+_ENDS = Ends()
 
 
 def is_surely_markup(data: bytes, position: int) -> bool:
@@ -69,12 +87,22 @@ def is_surely_markup(data: bytes, position: int) -> bool:
     far as they begin shortly before, the last ones alone are looked at.
     """
     begin = position - _LOOK_BACK
-    known = look = 0
-    if begin > 0:
-        look = _behind_text(data, begin, position)
-        if look < 0:
-            return False
-        known = look if look > begin else max(0, begin - _LOOK_FOR_QUOTE)
+    if begin <= 0:
+        return _leads_to_markup(data, 0, 0, position)
+    look = _behind_text(data, begin, position)
+    if look != begin:
+        return look > begin and _leads_to_markup(data, look, look, position)
+    known = begin - _LOOK_FOR_QUOTE if begin > _LOOK_FOR_QUOTE else 0
+    if data.endswith(_ENDS.known):
+        return not may_be_in_value(data, known, position)
+    if not _leads_to_markup(data, known, begin, position):
+        return False
+    _ENDS.add(data[begin:])
+    return True
+
+
+def _leads_to_markup(data: bytes, known: int, look: int, position: int) -> bool:
+    """Tell whether all text that begins from ``look`` on has ended at ``position``; at ``known`` none was open."""
     while (place := _TEXT.search(data, look, position)) is not None:
         start = place.start()
         after = _behind(data, start, position)
@@ -123,6 +151,12 @@ def _behind_text(data: bytes, begin: int, end: int) -> int:
             return -1
         place = max(place, data.find(b">", closed, end) + 1)
     return place
+
+
+def opens_body(data: bytes, start: int, end: int) -> bool:
+    """Tell whether there is a ``<body>`` in a part of a document, as nearly everybody writes it."""
+    at = data.find(_BODY, start, end)
+    return 0 <= at < len(data) - len(_BODY) and data[at + len(_BODY)] in NAME_ENDS
 
 
 def _names_widget(data: bytes, start: int, end: int) -> bool:

@@ -137,6 +137,11 @@ def may_be_in_tag(data: bytes, known: int, position: int) -> bool:
         between = data[data.rfind(b">", known, position) + 1 or known : position]
         if between and not between.isspace() and _LEFT_OPEN.search(between):
             return True
+    return may_be_in_value(data, known, position)
+
+
+def may_be_in_value(data: bytes, known: int, position: int) -> bool:
+    """Tell whether a position may be inside a quoted value of an attribute that began after ``known``."""
     last = data.rfind(b'"', known, position)
     if last > known and data[last - 1] in _BEFORE_QUOTE and _is_value(data, known, last):
         return True

@@ -153,7 +153,6 @@ class Page:
         if self.coding is not None and not is_bare_head:
             made = self.coding.encode(made if isinstance(made, bytes) else b"".join(made), last=True)
         start = self._page_start(start, None if is_bare_head else len(made), has_snippet=not is_bare_head)
-        # Written down last: if anything above has failed, the start is still to be sent.
         self._start, self.is_done = None, True
         if isinstance(made, bytes):
             return (start, {"type": "http.response.body", "body": made, "more_body": more})
@@ -197,9 +196,10 @@ class Page:
             headers = for_person(headers)
         if self.is_once:
             headers = never_stored(headers)
-        cookies = self.cookies if has_snippet else self.other_cookies
-        start = {**start, "headers": headers}
-        return with_cookies(start, cookies) if cookies else start
+        if cookies := self.cookies if has_snippet else self.other_cookies:
+            return with_cookies({**start, "headers": headers}, cookies)
+        start["headers"] = headers  # at last: if anything above has failed, it goes out as it came
+        return start
 
 
 def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
