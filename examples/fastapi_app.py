@@ -1,4 +1,4 @@
-"""A small box office on FastAPI: the visitor as a dependency, a JSON endpoint, and a purchase in the background.
+"""A small box office on FastAPI: logins noticed by a hook, the visitor as a dependency, a purchase in the background.
 
 Start the sandbox (``python -m usercom_asgi.sandbox``), then::
 
@@ -8,8 +8,9 @@ Start the sandbox (``python -m usercom_asgi.sandbox``), then::
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from html import escape
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -17,6 +18,9 @@ from starlette.middleware.sessions import SessionMiddleware
 
 from examples.settings import config_from_env, session_secret
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, Visitor, get_visitor
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
 
 # FastAPI looks at get_visitor and hands in `request.state.usercom`, typed.
 CurrentVisitor = Annotated[Visitor, Depends(get_visitor)]
@@ -27,8 +31,11 @@ _MEMBER = {"user_id": "2001", "email": "carol@example.com", "first_name": "Carol
 
 def create_app(config: UserComConfig) -> FastAPI:
     """Return the box office. Nothing runs and nothing is sent before a server starts it."""
-    app = FastAPI(title="Lantern Hall")
-    app.add_middleware(UserComMiddleware, config=config)
+    app = FastAPI(title="Lantern Hall", docs_url=None, redoc_url=None)  # which are HTML, and would carry the widget
+    if not config.secret_keys:  # what the cookie is signed with that remembers who was logged in
+        config = replace(config, secret_keys=(session_secret(),))
+    app.add_middleware(UserComMiddleware, config=config, identify=who)
+    # Added last, so it is outside: the hook sees the session.
     app.add_middleware(SessionMiddleware, secret_key=session_secret())
     app.state.seats = 42
     app.get("/", response_class=HTMLResponse)(home)
@@ -39,11 +46,14 @@ def create_app(config: UserComConfig) -> FastAPI:
     return app
 
 
-async def home(request: Request, visitor: CurrentVisitor) -> str:
-    """Return plain HTML: the widget is put into it on the way out, with the attributes said here."""
-    if request.session.get("member"):
-        visitor.identify(**_MEMBER)
-    return _page(is_member=visitor.is_identified, has_bought=request.session.pop("has_bought", False))
+def who(connection: HTTPConnection) -> dict[str, str] | None:
+    """Say who is logged in. Pages and what is said below carry it, and a login or a logout is noticed by itself."""
+    return _MEMBER if connection.session.get("member") else None
+
+
+async def home(request: Request) -> str:
+    """Return plain HTML: the widget is put into it on the way out, with what the hook says of the visitor."""
+    return _page(is_member="member" in request.session, has_bought=request.session.pop("has_bought", False))
 
 
 async def seats(request: Request, visitor: CurrentVisitor) -> dict[str, int]:
@@ -54,8 +64,6 @@ async def seats(request: Request, visitor: CurrentVisitor) -> dict[str, int]:
 
 async def buy(request: Request, visitor: CurrentVisitor, background: BackgroundTasks) -> RedirectResponse:
     """Answer at once; the card is charged afterwards, and only then User.com hears of a purchase."""
-    if request.session.get("member"):
-        visitor.identify(**_MEMBER)
     background.add_task(_charge, request.app, visitor)
     request.session["has_bought"] = True
     return RedirectResponse("/", 303, background=background)
@@ -71,16 +79,15 @@ async def _charge(app: FastAPI, visitor: Visitor) -> None:
 
 async def login(request: Request, visitor: CurrentVisitor) -> RedirectResponse:
     """Log in as the one member there is."""
-    request.session["member"] = True
-    visitor.identify(**_MEMBER)
+    request.session["member"] = True  # before the visitor is used, which asks the hook
+    # In a hit: the event goes to whoever User.com takes the visitor for, now that it knows the name.
     await visitor.page_hit(event=Event("login"))
     return RedirectResponse("/", 303)
 
 
-async def logout(request: Request, visitor: CurrentVisitor) -> RedirectResponse:
-    """Log out: the next person at this browser is somebody else, for User.com as well."""
+async def logout(request: Request) -> RedirectResponse:
+    """Log out. Nobody calls ``reset_auth()``: that the member is gone is noticed, and the next person is somebody else."""
     request.session.clear()
-    await visitor.reset_auth()
     return RedirectResponse("/", 303)
 
 
@@ -131,5 +138,6 @@ def _button(action: str, label: str, kind: str = "") -> str:
 def __getattr__(name: str) -> FastAPI:
     """Make ``app`` when a server asks for it, and not where somebody imports ``create_app``: it reads the environment."""
     if name == "app":
-        return create_app(config_from_env())
+        globals()[name] = app = create_app(config_from_env())  # so that it is made once
+        return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -159,5 +159,6 @@ def _product(request: Request) -> Product:
 def __getattr__(name: str) -> Starlette:
     """Make ``app`` when a server asks for it, and not where somebody imports ``create_app``: it reads the environment."""
     if name == "app":
-        return create_app(config_from_env())
+        globals()[name] = app = create_app(config_from_env())  # so that it is made once
+        return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

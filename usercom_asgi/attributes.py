@@ -40,6 +40,8 @@ RESERVED_NAMES = frozenset(
 #: REST reference: names 40, phone and city 64, every other string and an attribute's own name 255 characters.
 STRING_LIMIT = 255
 LIMITS = {"first_name": 40, "last_name": 40, "phone_number": 64, "city": 64}
+# Half of one is another one.
+_NEVER_CUT = frozenset({"email", "user_id", "product_id"})
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -118,8 +120,7 @@ def _attribute(name: str, value: object, *, cut: bool) -> Json:
         return _object(name, cast("Mapping[Any, object]", value), cut=cut, depth=0)
     if isinstance(value, Mapping):
         raise _refused(name, value, "an attribute holds one value or a list of choices, no mapping; send an event's data so")
-    # Half an address is somebody else's.
-    converted = _value(name, value, cut=cut and name != "email", depth=0)
+    converted = _value(name, value, cut=cut and name not in _NEVER_CUT, depth=0)
     _check_standard(name, converted)
     return converted
 
@@ -217,9 +218,11 @@ def _string(field: str, value: str, *, cut: bool) -> str:
         return str(value)
     if cut:
         return value[:limit]
-    raise InvalidCommand(field, f"has {len(value)} characters, User.com takes {limit}")
+    hint = "" if field in _NEVER_CUT else "; shorten it, or have all such strings cut by UserComConfig(cut_strings=True)"
+    raise InvalidCommand(field, f"has {len(value)} characters, User.com takes {limit}{hint}")
 
 
 def _refused(field: str, value: Any, rule: str) -> InvalidCommand:
     # The type, never the value: errors end in logs, and the value is somebody's.
-    return InvalidCommand(field, f"{rule} (got {type(value).__name__})")
+    what = type(value).__name__
+    return InvalidCommand(field, f"{rule} (got {what if not isinstance(value, str) else f'{what} of {len(value)} characters'})")

@@ -16,16 +16,21 @@ handler never sees it, an awaited :class:`~usercom_asgi.Receipt` tells the outco
 
 from __future__ import annotations
 
+# What the middleware and the client are given beside a configuration.
+_ARGUMENTS = frozenset(
+    {"config", "client", "outbox", "identify", "consent", "nonce", "should_inject", "on_delivered", "on_dropped", "on_dead"}
+)
+
 
 class UserComError(Exception):
     """The root of this library's errors."""
 
 
 class ConfigurationError(UserComError, ValueError):
-    """A setting is missing or malformed; ``field`` names it."""
+    """A setting of :class:`~usercom_asgi.UserComConfig`, or an argument, is missing or malformed; ``field`` names it."""
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"UserComConfig.{field}: {problem}")
+        super().__init__(f"{'' if field in _ARGUMENTS else 'UserComConfig.'}{field}: {problem}")
         self.field = field
         self.problem = problem
 

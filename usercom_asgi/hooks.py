@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
 
+from .errors import ConfigurationError
+
 if TYPE_CHECKING:
     from starlette.types import Scope
 
@@ -24,6 +26,20 @@ ConsentHook: TypeAlias = Hook[bool]
 NonceHook: TypeAlias = Hook[str | None]
 #: Says whether the snippet goes into this HTML response; None where the library is to decide.
 InjectHook: TypeAlias = Hook[bool | None]
+
+
+def check_hooks(**hooks: object) -> None:
+    """Check hooks that were given, by their names.
+
+    Raises:
+        ConfigurationError: One is no function.
+
+    """
+    for name, hook in hooks.items():
+        if hook is not None and not callable(hook):
+            raise ConfigurationError(
+                name, f"must be a function or coroutine function that takes the connection (got {type(hook).__name__})"
+            )
 
 
 async def ask(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:

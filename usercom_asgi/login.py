@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import anyio
 
@@ -132,7 +132,15 @@ class Login:
 
     async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
         try:
-            return self._clean(await ask(self._hook, scope) or {})
+            person = await ask(self._hook, scope) or {}
+            if isinstance(person, Mapping):
+                return self._clean(cast("Mapping[str, Any]", person))
         except Exception:
             logger.exception("the identify hook failed: the visitor stays who they were")
+            return None
+        logger.error(
+            "the identify hook must return a mapping, such as {'user_id': '42'}, or None (got %s):"
+            " the visitor stays who they were",
+            type(person).__name__,
+        )
         return None

@@ -17,7 +17,7 @@ from .delivery.outbox import checked
 from .delivery.runtime import Runtime
 from .errors import ConfigurationError
 from .flash import Flash
-from .hooks import warn_once
+from .hooks import check_hooks, warn_once
 from .login import IdentifyHook, Login
 from .outcomes import Listeners
 from .page.csp import Needs
@@ -86,6 +86,7 @@ class UserComMiddleware:
         client: UserComClient | None = None,
     ) -> None:
         self.app = app
+        check_hooks(identify=identify, consent=consent, nonce=nonce, should_inject=should_inject)
         self._outbox = checked(outbox)
         self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
         if client is not None and (outbox is not None or self._listeners != Listeners()):
@@ -119,7 +120,13 @@ class UserComMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
-        if AT_WORK in scope or scope["type"] not in ("http", "websocket", "lifespan"):
+        if AT_WORK in scope:
+            warn_once(
+                "UserComMiddleware is around this application twice: the inner one does nothing, nor do its settings and hooks"
+            )
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
             return
         if scope["type"] == "lifespan":

@@ -93,13 +93,15 @@ class Visitor(Succession, Appearance):
         return await self._tell(command)
 
     async def update(self, /, **attributes: Any) -> Receipt:
-        """Change attributes without a page view: ``userengage('client.update', {...})``.
+        """Change attributes without a page view: ``userengage('client.update', {...})``. None is left out, and clears nothing.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
         command = Update(attributes, cut=self._cuts)
+        if not command.attributes:
+            return self._delivery.skip(command, "there is nothing to change: an attribute that is None is left out")
         await self.know()
         return await self._tell(command)
 
