@@ -27,6 +27,13 @@ def test_the_first_program_is_a_program() -> None:
     assert type(namespace["app"]).__name__ == "Starlette"
 
 
+def test_the_hook_s_program_is_one() -> None:
+    namespace: dict[str, object] = {}
+    [block] = [each for each in BLOCKS if "def who(" in each]
+    exec(block, namespace)
+    assert type(namespace["app"]).__name__ == "Starlette"
+
+
 def test_every_setting_is_named() -> None:
     from dataclasses import fields
 

@@ -132,7 +132,7 @@ class Login:
 
     async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
         try:
-            person = await ask(self._hook, scope) or {}
+            person: object = await ask(self._hook, scope) or {}
             if isinstance(person, Mapping):
                 return self._clean(cast("Mapping[str, Any]", person))
         except Exception:
