@@ -43,7 +43,7 @@ def injector(app: ASGIApp) -> ASGIApp:
                     message = {**message, "headers": header_list(message)}
                 shape = shape_of(message["headers"])
                 if why_not(scope["method"], {}, message["status"], telling(message["headers"], shape)) is None:
-                    page = Page(message, SNIPPET, scope["method"], shape=shape)
+                    page = Page({**message, "headers": message["headers"].copy()}, SNIPPET, scope["method"], shape=shape)
                 else:
                     await send(message)
             else:

@@ -48,6 +48,15 @@ async def ask(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
+async def ask_calmly(hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str) -> Any:
+    """Return what a hook says; None if it fails, which is logged with what happens ``otherwise``."""
+    try:
+        return await ask(hook, scope)
+    except Exception:  # whatever it is, it is the hook's own
+        logger.exception(otherwise)
+        return None
+
+
 @lru_cache(64)
 def warn_once(text: str) -> None:
     """Log a warning that is the same at every request, once in this process."""

@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .handover import hand_over
-from .hooks import ask, warn_once
+from .hooks import ask_calmly, warn_once
 from .page.codings import HOW_TO_RECODE, can_recode, coding_of, open_coding
 from .page.csp import admit, is_nonce
-from .page.eligibility import may_be_html, why_not
-from .page.headers import POLICIES, header_list, private, shape_of, telling, values, vary_on_cookie, with_cookies
+from .page.eligibility import HTMX, may_be_html, why_not
+from .page.headers import POLICIES, header_list, private, shape_of, telling, values, vary_on, vary_on_cookie, with_cookies
 from .page.page import Page
 from .resets import end_key, settle_key, settle_reset
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .hooks import InjectHook, NonceHook
     from .login import Login
     from .page.csp import Needs
-    from .page.headers import Shape
+    from .page.headers import HeaderList, Shape
     from .resets import Settles, Transition
     from .visitor import Visitor
 
@@ -119,11 +119,13 @@ class Responder:
     async def _prepare(self, start: Message, shape: Shape) -> Message | None:
         """Return the start to send now; None if this becomes a page, and it is held until the first bytes of that are there."""
         site, visitor = self._site, self._visitor
-        headers = start["headers"]
+        # A copy, since hooks are waited for, and the start may be held: the application may go on with its own.
+        headers = start["headers"].copy()
+        start = {**start, "headers": headers}
         found = telling(headers, shape)
         is_wished = None
         if site.should_inject is not None and may_be_html(headers, shape):
-            is_wished = await self._ask(site.should_inject)
+            is_wished = await ask_calmly(site.should_inject, self._scope, "should_inject failed: the library decides by itself")
         coding = coding_of(found[b"content-encoding"]) if b"content-encoding" in found else None
         reason = why_not(self._method, visitor.headers, start["status"], found, is_wished=is_wished)
         # Before anything is settled: what the hook says of the visitor counts for this response.
@@ -135,10 +137,15 @@ class Responder:
             start, reason, transition, handover = await self._settle(start, reason)
         if reason is not None:
             logger.debug("no widget in the answer to %s: %s", self._method, reason)
+            if reason is HTMX:
+                start["headers"] = vary_on(start["headers"], b"HX-Request")
             return with_cookies(start, handover.other_cookies) if handover else start
+        admitting = None
         if not POLICIES.isdisjoint(found):
-            start, nonce = self._admit(start, nonce)
+            admitting, nonce = self._admit(start["headers"], nonce)
         page = self._make_page(start, transition, handover, nonce, shape if start["headers"] is headers else None)
+        if admitting is not start["headers"]:
+            page.admitting = admitting
         if coding is not None:
             page.coding = open_coding(coding)
         self.page = page
@@ -167,14 +174,6 @@ class Responder:
             start = {**start, "headers": handover.headers or start["headers"]}
         return start, reason, transition, handover
 
-    async def _ask(self, hook: InjectHook) -> bool | None:
-        """Return what the application wishes for an HTML response."""
-        try:
-            return cast("bool | None", await ask(hook, self._scope))
-        except Exception:
-            logger.exception("should_inject failed: the library decides by itself")
-            return None
-
     def _why_not(self, coding: bytes | None) -> str | None:
         """Return the reason to leave what could be a page as it is."""
         if self._visitor.is_suppressed:
@@ -187,23 +186,19 @@ class Responder:
 
     async def _ask_nonce(self, hook: NonceHook) -> str | None:
         """Return the nonce that the application has for this response."""
-        try:
-            nonce = await ask(hook, self._scope)
-        except Exception:
-            logger.exception("the nonce hook failed: the response's own policy is looked at")
-            return None
+        nonce = await ask_calmly(hook, self._scope, "the nonce hook failed: the response's own policy is looked at")
         if nonce is None or is_nonce(nonce):
             return cast("str | None", nonce)
         logger.error("the nonce hook gives what is no nonce (%s): the response's own policy is looked at", type(nonce).__name__)
         return None
 
-    def _admit(self, start: Message, nonce: str | None) -> tuple[Message, str | None]:
-        """Return the start, and the nonce under which the response's policy lets our scripts run."""
+    def _admit(self, headers: HeaderList, nonce: str | None) -> tuple[HeaderList, str | None]:
+        """Return headers whose policy lets our scripts run, and under which nonce."""
         site = self._site
-        headers, nonce, blocked = admit(start["headers"], site.needs, nonce, extend=site.config.csp == "extend")
+        admitting, nonce, blocked = admit(headers, site.needs, nonce, extend=site.config.csp == "extend")
         for each in blocked:
             warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")
-        return {**start, "headers": headers}, nonce
+        return admitting, nonce
 
     async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
         """Notice a login or a logout; return the start with the cookie that remembers it."""
@@ -240,8 +235,11 @@ def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
     """Return a ``send`` for a visitor who has not consented: at a logout it ends the key that came before the refusal."""
 
     async def send_on(message: Message) -> None:
-        if message["type"] == "http.response.start" and visitor.has_reset and visitor.has_cookie:
-            message = with_cookies({**message, "headers": header_list(message)}, end_key(visitor, config))
+        try:
+            if message["type"] == "http.response.start" and visitor.has_reset and visitor.has_cookie:
+                message = with_cookies({**message, "headers": header_list(message)}, end_key(visitor, config))
+        except Exception:  # the page wins, as above
+            logger.exception("a response passes unchanged: an error in usercom-asgi")
         await send(message)
 
     return send_on

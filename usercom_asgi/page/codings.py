@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: More than this at once from one chunk is no page, but a bomb.
 MOST = 64 * 1024 * 1024
+# A body may be several that were encoded each for itself, one behind the other.
+_MOST_MEMBERS = 256
 
 
 class CodingError(Exception):
@@ -39,6 +41,7 @@ class _Zlib:
         self._decoder = zlib.decompressobj(window)
         self._encoder = zlib.compressobj(6, zlib.DEFLATED, window)
         self._has_begun = False
+        self._members = 1
 
     def decode(self, data: bytes, *, last: bool) -> bytes:
         if not self._has_begun and data and self._window == zlib.MAX_WBITS and data[0] & 0x0F != zlib.DEFLATED:
@@ -49,6 +52,7 @@ class _Zlib:
             out = self._decoder.decompress(data, MOST)
             while self._decoder.eof and self._decoder.unused_data.startswith(b"\x1f\x8b") and self._window > zlib.MAX_WBITS:
                 rest, self._decoder = self._decoder.unused_data, zlib.decompressobj(self._window)  # another member
+                self._members = _one_more(self._members)
                 out += self._decoder.decompress(rest, MOST)
                 _check(out)
         except zlib.error as error:
@@ -92,6 +96,7 @@ class _Zstandard:
         self._decoder = module.ZstdDecompressor().decompressobj()
         self._encoder = module.ZstdCompressor(level=3).compressobj()
         self._is_between = True  # two frames, or before the first
+        self._frames = 1
 
     def decode(self, data: bytes, *, last: bool) -> bytes:
         out = b""
@@ -99,6 +104,7 @@ class _Zstandard:
             while data:
                 if self._decoder.eof:  # another frame (RFC 8878, 3)
                     self._decoder = self._module.ZstdDecompressor().decompressobj()
+                    self._frames = _one_more(self._frames)
                 out = _check(out + self._decoder.decompress(data))
                 data = self._decoder.unused_data if self._decoder.eof else b""
                 self._is_between = self._decoder.eof
@@ -112,6 +118,13 @@ class _Zstandard:
         out: bytes = self._encoder.compress(data)
         how = self._module.COMPRESSOBJ_FLUSH_FINISH if last else self._module.COMPRESSOBJ_FLUSH_BLOCK
         return out + bytes(self._encoder.flush(how))
+
+
+def _one_more(members: int) -> int:
+    """What is behind each is copied: very many would take the square of their number."""
+    if members >= _MOST_MEMBERS:
+        raise CodingError(f"it has more than {_MOST_MEMBERS} members")
+    return members + 1
 
 
 def _check(out: bytes) -> bytes:

@@ -10,10 +10,16 @@ if TYPE_CHECKING:
 
     from .headers import HeaderList, Shape
 
+#: The reason that is the request's alone: another one for the same address gets the snippet.
+HTMX = "htmx asked for a fragment"
 _NO_PAGE = frozenset({204, 205, 206, 304})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 # Their bytes are not ASCII where the characters are, or a byte's meaning depends on what came before (asgi-checklist 28).
-_UNSAFE_CHARSETS = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2", "utf-7", "utf7", "iso-2022", "hz-gb", "hz")
+_UNSAFE_CHARSETS = (
+    *("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2", "utf-7", "utf7", "iso-2022", "hz-gb", "hz"),
+    # Other names of the same (Encoding Standard, 4.2); "unicode-1-1-utf-8" is one of UTF-8.
+    *("csunicode", "iso-10646-ucs", "unicodefe", "unicodeff", "csiso2022"),
+)
 
 
 def may_be_html(headers: HeaderList, shape: Shape) -> bool:
@@ -43,8 +49,8 @@ def why_not(
         return "the response has more than one content-length"
     if is_wished is not None:
         return None if is_wished else "should_inject says no"
-    if b"hx-request" in asked and asked[b"hx-request"] == b"true" and asked.get(b"hx-boosted") != b"true":
-        return "htmx asked for a fragment"  # a boosted link asks for a whole page
+    if b"hx-request" in asked and asked[b"hx-request"] == b"true" and not _asks_for_page(asked):
+        return HTMX
     return _wishes(found) if b"cache-control" in found or b"content-disposition" in found else None
 
 
@@ -58,9 +64,14 @@ def _kind(content_type: bytes | None) -> str | None:
     if media_type != b"text/html":
         return f"{media_type.decode('latin-1')} is not text/html"
     for charset in map(_charset, kinds):
-        if charset.startswith(_UNSAFE_CHARSETS):
+        if charset.startswith(_UNSAFE_CHARSETS) or charset == "unicode":
             return f"the charset {charset} cannot be spliced by bytes"
     return None
+
+
+def _asks_for_page(asked: Mapping[bytes, bytes]) -> bool:
+    """Tell whether htmx asks for a whole page: for a boosted link, or one that has left its history."""
+    return asked.get(b"hx-boosted") == b"true" or b"hx-history-restore-request" in asked
 
 
 def _wishes(found: Mapping[bytes, bytes]) -> str | None:

@@ -155,7 +155,7 @@ def _behind_text(data: bytes, begin: int, end: int) -> int:
 
 def opens_body(data: bytes, start: int, end: int) -> bool:
     """Tell whether there is a ``<body>`` in a part of a document, as nearly everybody writes it."""
-    at = data.find(_BODY, start, end)
+    at = data.find(_BODY, start, end - 1)  # with what ends the name
     return 0 <= at < len(data) - len(_BODY) and data[at + len(_BODY)] in NAME_ENDS
 
 

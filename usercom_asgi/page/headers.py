@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
-# They describe the bytes that the application made, and no longer those that go out (RFC 9110, RFC 9530, RFC 9421).
-_VALIDATORS = frozenset({b"etag", b"last-modified"})
+#: They describe the bytes that the application made, and no longer those that go out (RFC 9110, RFC 9530, RFC 9421).
+VALIDATORS = frozenset({b"etag", b"last-modified"})
 _UNTRUE = frozenset(
     {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
     | {b"accept-ranges", b"content-length", b"etag"}
@@ -53,7 +53,13 @@ class Shape(NamedTuple):
 
 def shape_of(headers: HeaderList) -> Shape:
     """Look at the names of headers."""
-    return _shape(tuple([pair[0] for pair in headers]))
+    try:
+        return _shape(tuple([pair[0] for pair in headers]))
+    except TypeError:  # names that are no bytes are the server's to refuse
+        return _UNKNOWN
+
+
+_UNKNOWN = Shape(-1, -1, is_plain=False)
 
 
 @lru_cache(256)
@@ -82,9 +88,12 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
 
 def telling(headers: HeaderList, shape: Shape) -> dict[bytes, bytes]:
     """Return, as :func:`by_name` does, those headers at least that decide whether a response may be changed."""
-    if shape.is_plain:
-        return {b"content-type": headers[shape.content_type][1]}
-    return by_name(headers)
+    if not shape.is_plain:
+        return by_name(headers)
+    found = {b"content-type": headers[shape.content_type][1]}
+    if shape.content_length >= 0:
+        found[b"content-length"] = headers[shape.content_length][1]
+    return found
 
 
 def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
@@ -125,7 +134,7 @@ def for_changed_body(headers: HeaderList, length: int | None, shape: Shape | Non
 
 def for_person(headers: HeaderList) -> HeaderList:
     """Return headers that keep a page with a visitor's data out of shared caches, and out of the next visitor's."""
-    return vary_on_cookie(private(without(headers, _VALIDATORS)))
+    return vary_on_cookie(private(without(headers, VALIDATORS)))
 
 
 def private(headers: HeaderList) -> HeaderList:
@@ -169,7 +178,12 @@ def _is_for_shared_caches(name: bytes) -> bool:
 
 def vary_on_cookie(headers: HeaderList) -> HeaderList:
     """Return headers whose ``Vary`` has ``Cookie`` (or is ``*``)."""
+    return vary_on(headers, b"Cookie")
+
+
+def vary_on(headers: HeaderList, name: bytes) -> HeaderList:
+    """Return headers whose ``Vary`` has a name (or is ``*``)."""
     named = [each.strip().lower() for value in values(headers, b"vary") for each in value.split(b",")]
-    if b"cookie" in named or b"*" in named:
+    if name.lower() in named or b"*" in named:
         return headers
-    return [*headers, (b"vary", b"Cookie")]
+    return [*headers, (b"vary", name)]

@@ -58,7 +58,7 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> bytes | Spl
     """Return a whole page with the snippet in it, in one piece or more; or why not."""
     place = -1 if in_head else find_place_at_a_glance(page)
     if place < 0:
-        document = Document.of(page)
+        document = Document.of(page, snippet)
         reason = document.why_not()
         if in_head and reason is None:
             place = read(page, for_head=True).head
@@ -112,7 +112,7 @@ class Injector:
         self._holds = False  # a ``</body>``, and not just a tag that is not finished
         self._is_past_head = not in_head
         self._tries = 0
-        self._document = Document()
+        self._document = Document(snippet)
         self._remembered: deque[bytes] = deque()
         self._remembered_size = 0
         self._remembers_all = True
@@ -219,7 +219,7 @@ class Injector:
                 self._is_past_head = True
                 return -1
             before = b"".join(self._remembered)
-            if Document.of(before + data).why_not() is None:
+            if Document.of(before + data, self.snippet).why_not() is None:
                 return read(before + data, for_head=True).head - len(before)
             self._is_past_head = True
         return -1
@@ -227,7 +227,7 @@ class Injector:
     def _finish(self, data: bytes) -> list[bytes]:
         whole = b"".join((*self._remembered, data))
         if self._remembers_all:
-            self._document = Document.of(whole)
+            self._document = Document.of(whole, self.snippet)
         else:
             self._document.ends(whole)
         self.reason = self._document.why_not()

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .codings import CodingError
-from .headers import for_changed_body, for_person, never_stored, shape_of, values, with_cookies
+from .headers import VALIDATORS, for_changed_body, for_person, never_stored, shape_of, values, with_cookies, without
 from .injector import Injector, inject
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .codings import Coding
-    from .headers import Shape
+    from .headers import HeaderList, Shape
     from .injector import Splice
 
 logger = logging.getLogger("usercom_asgi")
@@ -32,7 +32,7 @@ class Page:
     type, and any error of ours, releases what is held, unchanged and in order.
 
     Args:
-        start: The application's ``http.response.start``, with a list of headers.
+        start: The application's ``http.response.start``; with its list of headers it is the page's own from now on.
         snippet: What goes in.
         method: The request's method; a HEAD has no body to look at.
         in_head: At the end of the head, not of the body.
@@ -48,6 +48,8 @@ class Page:
     cookies: Sequence[bytes] = ()
     #: ``Set-Cookie`` values for one that does not, or for which that is not known yet when it starts.
     other_cookies: Sequence[bytes] = ()
+    #: The headers of a response that carries the snippet, if its policy must be another one for that.
+    admitting: HeaderList | None = None
     #: Decodes the body, and encodes it again.
     coding: Coding | None = None
     #: Nothing is held, and nothing will be: what follows passes through.
@@ -61,10 +63,8 @@ class Page:
     def __init__(
         self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False, shape: Shape | None = None
     ) -> None:
-        # Held for a while: the application may go on with its list, or with the message itself.
-        headers = start["headers"].copy()
-        self._start: Message | None = {**start, "headers": headers}
-        self._shape = shape or shape_of(headers)
+        self._start: Message | None = start
+        self._shape = shape or shape_of(start["headers"])
         self._snippet = snippet
         self._is_head = method == "HEAD"
         self._in_head = in_head
@@ -191,7 +191,12 @@ class Page:
 
     def _page_start(self, start: Message, length: int | None, *, has_snippet: bool) -> Message:
         """Return the start with headers that are true of the body to come."""
-        headers = for_changed_body(start["headers"], None if start.get("trailers") else length, self._shape)
+        length = None if start.get("trailers") else length
+        if self.admitting is None:
+            headers = for_changed_body(start["headers"], length, self._shape)
+        else:
+            # Nobody may ask whether it has changed: a 304 would bring the policy of before (RFC 9111, 3.2 and 4.3.4).
+            headers = without(for_changed_body(self.admitting, length), VALIDATORS)
         if self.is_personal:
             headers = for_person(headers)
         if self.is_once:
