@@ -49,6 +49,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 # Beyond this JavaScript rounds: 9007199254740993 would arrive as ...992.
 _LARGEST_INT = 2**53 - 1
+_MOST_DIGITS = len(str(_LARGEST_INT))
 _DEEPEST = 16
 
 
@@ -106,6 +107,8 @@ def clean_id(field: str, value: object) -> str:
     """
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > STRING_LIMIT * 4:
+        raise _refused(field, value, f"has more digits than User.com takes ({STRING_LIMIT})")  # or more than str() takes
     if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
         value = str(value)
     return clean_text(field, value)
@@ -170,14 +173,22 @@ def _plain(field: str, value: str | float | Decimal | None, *, cut: bool) -> Jso
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise _refused(field, value, "must be a finite number")
+        if (
+            value.adjusted() > _MOST_DIGITS
+        ):  # before it is written out: 1E+1000000 takes 40 s for that, and holds up all threads
+            raise _too_large(field, value)
         value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, int):
         if abs(value) > _LARGEST_INT:
-            raise _refused(field, value, "is larger than JavaScript can hold exactly (2**53 - 1); send it as a string")
+            raise _too_large(field, value)
         return int(value)
     if not math.isfinite(value):
         raise _refused(field, value, "must be a finite number")
     return float(value)
+
+
+def _too_large(field: str, value: object) -> InvalidCommand:
+    return _refused(field, value, "is larger than JavaScript can hold exactly (2**53 - 1); send it as a string")
 
 
 def _moment(field: str, value: date) -> str:

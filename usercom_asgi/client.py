@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from anyio.abc import TaskStatus
+
     from .commands import Command
     from .delivery.outbox import Outbox
     from .envelope import Sender
@@ -79,7 +81,14 @@ class UserComClient:
         runtime = Runtime(lambda: open_sender(self.config), self.config, outbox=self._outbox, listeners=self._listeners)
         async with AsyncExitStack() as stack:  # cancelled while it enters, it leaves as well
             tasks = await stack.enter_async_context(anyio.create_task_group())
-            await tasks.start(runtime.run)
+            running = anyio.CancelScope()
+
+            async def run(*, task_status: TaskStatus[None]) -> None:
+                with running:
+                    await runtime.run(task_status=task_status)
+
+            await tasks.start(run)
+            running.shield = True  # the block may be cut off, and delivers all the same: what ends this is the drain
             self._runtime, self._entered = runtime, stack.pop_all()
         return self
 

@@ -58,11 +58,11 @@ class Login:
 
     async def look(self, visitor: Visitor) -> None:
         """Make the visitor whoever is logged in."""
-        if self._is_looking:
-            if _LOOKING.get() is not self:  # the hook itself may use the visitor, and must not wait
-                self._answered = self._answered or anyio.Event()
-                await self._answered.wait()
-            return
+        while self._is_looking:
+            if _LOOKING.get() is self:  # the hook itself may use the visitor, and must not wait
+                return
+            self._answered = self._answered or anyio.Event()
+            await self._answered.wait()
         if self._is_settled or self._scope is None:
             return
         scope, self._scope = self._scope, None  # asked once; and no circle over the scope
@@ -71,11 +71,15 @@ class Login:
             person = await self._ask(scope)
             if person is not None:  # else the hook failed: nobody knows, so nothing changes
                 await self._settle(visitor, person)
+        except BaseException:  # whoever asked was cut off, and others may go on: the next one asks again
+            self._scope = None if self._is_settled else scope
+            raise
         finally:
             _LOOKING.reset(token)
             self._is_looking = False
             if self._answered is not None:
                 self._answered.set()
+                self._answered = None
 
     async def _settle(self, visitor: Visitor, person: Mapping[str, Json]) -> None:
         self._is_settled = True
@@ -94,8 +98,6 @@ class Login:
             await visitor.start_anew(person, was_noticed=True)
             return
         visitor.introduce(person)
-        if last is not None:
-            self._now = last  # made with an older key, perhaps: still the same person
 
     def settle(self, new_user: Mapping[str, Json]) -> None:
         """The application has reset the visitor itself: from now on it is this person, or nobody."""

@@ -78,7 +78,9 @@ def tell(hook: OutcomeHook | None, outcome: Outcome) -> None:
         return
     try:
         hook(outcome)
-    except Exception as error:  # noqa: BLE001  somebody else's code, in the middle of the delivery
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  somebody else's code, in the middle of the delivery: no CancelledError either
         # Without its text, which may quote what the hook was told.
         name = getattr(hook, "__qualname__", type(hook).__name__)
         warn_once(f"the hook {name}, which is told of outcomes, raises {type(error).__name__}")

@@ -54,7 +54,12 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
 
     place = _Place(visitor.host, visitor.is_secure, config.cookie_domain)
     transition = Transition(new_key=visitor.key, homes=place.homes())
-    if visitor.has_reset or reset is not None or visitor.old_key:
+    named = visitor.named_key if reset is None else None
+    if named is not None and marker is not None:
+        transition.cookies = place.cookies(named)
+        if marker.ended(named):  # the same person is back
+            transition.cookies.append(expire_marker(secure=place.secure))
+    elif visitor.has_reset or reset is not None or visitor.old_key:
         transition.cookies = place.cookies(reset[1].key if reset else None)
     if visitor.has_reset and reset is not None:
         # Where the page's widget makes the new visitor there is no answer of ours to wait for: its time is over at once.

@@ -64,7 +64,9 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
 def pack_command(command: Command) -> dict[str, Any]:
     """Return a command as a JSON object."""
     if isinstance(command, Event):
-        return {"kind": "event", "name": command.name, "data": dict(command.data)}
+        # An Event takes one "event." off a name: that of one whose own name begins so is to stay.
+        name = f"event.{command.name}" if command.name.startswith("event.") else command.name
+        return {"kind": "event", "name": name, "data": dict(command.data)}
     if isinstance(command, ProductEvent):
         return {
             "kind": "product_event",

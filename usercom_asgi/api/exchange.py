@@ -29,7 +29,7 @@ _LONGEST_KEPT = 32 * 1024
 _END = h11.EndOfMessage()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # its body may name a key
 class Reply:
     """What was answered, as far as it has come; ``status`` is 0 before it has."""
 

@@ -54,7 +54,7 @@ class WidgetApi:
         """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.envelope.Sender`."""
         command, page = envelope.command, envelope.page
         if isinstance(command, PageHit) and (key is not None or envelope.identity or envelope.may_create):
-            found = await self._ping(command.attributes, key, page, url=command.url)
+            found = await self._ping({**envelope.identity, **command.attributes}, key, page, url=command.url)
             return Answer(found, then=command.event)
         if isinstance(command, ResetAuth):
             # Only the new details: the widget does not send the old visitor's attributes again.
