@@ -11,6 +11,7 @@ from driver import answers, body, call, html, http_scope, start
 from starlette.types import Message, Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi.hooks import warn_once
 from usercom_asgi.page.codings import CodingError, open_coding
 from usercom_asgi.page.injector import Injector, inject
 
@@ -220,6 +221,31 @@ async def test_after_a_304_the_stored_page_still_shows_the_widget() -> None:
     assert got.header("last-modified") is None
     untouched = await call(over(html(PAGE, headers={**policy, "content-security-policy": "img-src 'self'"}), csp="extend"))
     assert untouched.header("etag") == 'W/"v1"'
+
+
+@pytest.mark.parametrize("path", ["/widget.js", "/", ""])
+async def test_a_policy_that_names_the_very_script(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    policy = (
+        f"script-src 'unsafe-inline' https://acme.user.com{path} https://widget.user.com; "
+        "connect-src https://acme.user.com wss://acme.user.com"
+    )
+    await call(over(html(PAGE, headers={"content-security-policy": policy})))
+    assert not caplog.records
+
+
+async def test_a_policy_that_names_other_paths_than_are_needed(caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    policy = (
+        "script-src 'unsafe-inline' https://acme.user.com/other.js https://widget.user.com/widget.js; "
+        "connect-src https://acme.user.com/widget.js wss://acme.user.com"
+    )
+    await call(over(html(PAGE, headers={"content-security-policy": policy})))
+    said = [each.message.partition("keeps the widget out: ")[2] for each in caplog.records]
+    assert said == [
+        "script-src lacks https://acme.user.com https://widget.user.com (said once)",
+        "connect-src lacks https://acme.user.com (said once)",
+    ]
 
 
 # -- Encodings --------------------------------------------------------------------------------------------------------

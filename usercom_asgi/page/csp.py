@@ -24,6 +24,8 @@ _A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 #: Where the parts of the vendor's widget come from.
 _PARTS = "https://widget.user.com"
+# What comes from the workspace's own host.
+_LOADER = "/widget.js"
 # The directive that decides, and those that stand in for it where it is missing (CSP3, 6.8.3).
 _SCRIPTS = ("script-src-elem", "script-src", "default-src")
 _CONNECTIONS = ("connect-src", "default-src")
@@ -78,7 +80,9 @@ class Policy:
             if not bears and not _allows_inline(sources):
                 found[scripts] = ["'nonce'"]
             if not (bears and trusts):
-                lacks = [each for each in needs.scripts if trusts or not _allows(sources, each)]
+                lacks = [
+                    each for each in needs.scripts if trusts or not _allows(sources, each, "" if each == _PARTS else _LOADER)
+                ]
                 if trusts:
                     found.setdefault(scripts, ["'nonce'"])
                 elif lacks:
@@ -176,13 +180,16 @@ def _allows_inline(sources: list[str]) -> bool:
     return "'unsafe-inline'" in given and not strict
 
 
-def _allows(sources: list[str], origin: str) -> bool:
-    return any(_matches(each, origin) for each in sources if not each.startswith("'"))
+def _allows(sources: list[str], origin: str, path: str = "") -> bool:
+    return any(_matches(each, origin, path) for each in sources if not each.startswith("'"))
 
 
 @lru_cache(256)
-def _matches(source: str, origin: str) -> bool:
-    """Tell whether a source that is no keyword allows an origin; a site's policies name the same ones at every response."""
+def _matches(source: str, origin: str, loaded: str) -> bool:
+    """Tell whether a source that is no keyword allows what is ``loaded`` from an origin: a path, or whatever there is.
+
+    A site's policies name the same ones at every response.
+    """
     source, wanted = source.lower(), urlsplit(origin)
     scheme, host, port = wanted.scheme, wanted.hostname or "", wanted.port
     if source == "*":
@@ -194,7 +201,7 @@ def _matches(source: str, origin: str) -> bool:
         return False
     place, _, path = rest.partition("/")
     name, _, number = place.partition(":")
-    if path.strip("/"):
+    if path.strip("/") and f"/{path}" != loaded:
         return False
     fits = host.endswith(name[1:]) if name.startswith("*.") else name in (host, "*")
     default = {"https": 443, "wss": 443, "http": 80, "ws": 80}[scheme]
