@@ -24,7 +24,10 @@ ADDED = b'<script class="added">"</b" + "ody>"</script><script class="added" src
 
 def parse(page: bytes) -> Tree:
     parser = html5lib.HTMLParser(tree=html5lib.getTreeBuilder("dom"), namespaceHTMLElements=False)
-    tree: Tree = parser.parse(page, override_encoding="utf-8", scripting=True)
+    try:
+        tree: Tree = parser.parse(page, override_encoding="utf-8", scripting=True)
+    except AssertionError:  # of its own, such as at the end of b"<table><svg><html>": there is no judge for that
+        assume(False)
     return tree
 
 
@@ -131,6 +134,8 @@ PIECES = st.sampled_from(
 @example(b"<svg></p></body><html>")
 @example(b'<a\thref="<svg>"<html><title/>')
 @example(b"<html></body</body")
+@example(b"<svg><!--<body>--></body><html>")
+@example(b"<svg><!--<p>--></body><html><!-- <p> --></svg></body>")
 def test_of_any_markup(page: bytes) -> None:
     changed = spliced(page)
     if changed is None:

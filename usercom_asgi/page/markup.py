@@ -56,7 +56,9 @@ class Markup:
     def take(self, data: bytes, start: int, named: re.Match[bytes] | None) -> int:
         """Take what begins here; return where markup goes on, or ``UNCLOSED`` or ``UNFINISHED`` if it does not."""
         if named is None:
-            return after_comment(data, start, is_foreign=self._is_in_drawing(data, start))
+            after = after_comment(data, start, is_foreign=self._is_in_drawing(data, start))
+            self._looked_at = max(self._looked_at, after)  # a tag in a comment is none
+            return after
         if named["text"]:
             return after_text(data, start, named["text"].lower(), is_foreign=self._is_in_drawing(data, start))
         if named["template"]:
