@@ -135,6 +135,8 @@ PIECES = st.sampled_from(
 @example(b'<a\thref="<svg>"<html><title/>')
 @example(b"<html></body</body")
 @example(b"<svg><!--<body>--></body><html>")
+@example(b"<svg><iframe><![CDATA[<body></iframe>")
+@example(b"<svg><title><plaintext><body>")
 @example(b"<svg><!--<p>--></body><html><!-- <p> --></svg></body>")
 def test_of_any_markup(page: bytes) -> None:
     changed = spliced(page)

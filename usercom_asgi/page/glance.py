@@ -125,7 +125,7 @@ def _behind(data: bytes, start: int, position: int) -> int:
             return start
         if not named["text"]:
             return -1  # a template, a drawing
-        after = after_text(data, start, named["text"].lower(), is_foreign=False)
+        after = after_text(data, start, named["text"].lower())
     return after if after <= position else -1
 
 

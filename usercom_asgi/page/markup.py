@@ -60,7 +60,9 @@ class Markup:
             self._looked_at = max(self._looked_at, after)  # a tag in a comment is none
             return after
         if named["text"]:
-            return after_text(data, start, named["text"].lower(), is_foreign=self._is_in_drawing(data, start))
+            name = named["text"].lower()
+            # In a drawing their content is markup (13.2.6.5), but for a title's, which is HTML again: mostly text.
+            return start if name != b"title" and self._is_in_drawing(data, start) else after_text(data, start, name)
         if named["template"]:
             self._depth = max(0, self._depth + (-1 if named["closes"] else 1))
         elif named["drawing"]:

@@ -26,15 +26,13 @@ _COMMENT_END = re.compile(rb"--!?>")
 UNCLOSED, UNFINISHED = -1, -2
 
 
-def after_text(data: bytes, start: int, name: bytes, *, is_foreign: bool) -> int:
+def after_text(data: bytes, start: int, name: bytes) -> int:
     """Return where the text of an element ends whose content is no markup; negative if it does not."""
     tag = TAG.match(data, start)
     if tag is None:
         return UNFINISHED
     if name == b"plaintext":
         return UNCLOSED
-    if is_foreign and tag[0].endswith(b"/>"):
-        return tag.end()
     if name == b"script":
         return _after_script(data, tag.end())
     end = _ENDS[name].search(data, tag.end())
