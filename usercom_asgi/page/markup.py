@@ -62,7 +62,9 @@ class Markup:
         if named["text"]:
             name = named["text"].lower()
             # In a drawing their content is markup (13.2.6.5), but for a title's, which is HTML again: mostly text.
-            return start if name != b"title" and self._is_in_drawing(data, start) else after_text(data, start, name)
+            if self._is_in_drawing(data, start) and (name != b"title" or is_empty(data, start)):
+                return start
+            return after_text(data, start, name)
         if named["template"]:
             self._depth = max(0, self._depth + (-1 if named["closes"] else 1))
         elif named["drawing"]:
