@@ -26,14 +26,17 @@ LONGEST_PAUSE = 30.0
 #: Seconds after which a refused key is tried again, at first and at last.
 LOCKED_FIRST, LOCKED_LONGEST = 10.0, 300.0
 _LOCKS = frozenset({401, 403})
+# So many 403 in a row are about our key, at first and at last: each lock that was a mistake makes it twice as many.
+_REFUSALS_FIRST, _REFUSALS_LAST = 2, 8
 
 
 class Gate:
     """Lets calls pass, at most ``requests_per_second`` of them; closed, or open for one, while User.com does not serve.
 
-    After each :meth:`enter` a :meth:`left` is due, and before it, if a call was made, one of :meth:`passed`, :meth:`failed` and
-    :meth:`refused`: the next probe must not come in before it is known what came of the last one. They are told what ``enter``
-    has returned: only a probe can say that a pause was too short, not a call that was under way when it began.
+    After each :meth:`enter` a :meth:`left` is due, and before it, if a call is made, :meth:`begin` at once and then one of
+    :meth:`passed`, :meth:`failed` and :meth:`refused`: the next probe must not come in before it is known what came of the last
+    one. They are told what ``enter`` has returned: only a probe can say that a pause was too short, not a call that was under
+    way when it began. What fails while others pass (``is_own``) says nothing of User.com, and is not counted.
     """
 
     def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None, outage: Outage | None = None) -> None:
@@ -48,6 +51,7 @@ class Gate:
         self._pauses = 0
         self._failures = 0
         self._refusals = 0
+        self._most_refusals = _REFUSALS_FIRST
         self._changed = anyio.Event()
         #: User.com refuses our key: nothing is sent but a probe now and then.
         self.is_locked = False
@@ -59,7 +63,7 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """True unless the last call has failed."""
-        return not (self._failures or self.is_locked)
+        return not (self._failures or self.is_locked or self._refusals > 1)
 
     @property
     def opens_at(self) -> float:
@@ -79,9 +83,12 @@ class Gate:
             else:
                 break
         self._has_probe = self._is_probing
+        return self._has_probe
+
+    def begin(self) -> None:
+        """A call is made: the next one keeps its distance."""
         if self._interval:
             self._next_slot = max(anyio.current_time(), self._next_slot) + self._interval
-        return self._has_probe
 
     def passed(self, *, is_probe: bool) -> bool:
         """A call was answered; true if User.com is there again after it was not."""
@@ -94,39 +101,53 @@ class Gate:
             return False
         if self.is_locked:
             logger.warning("User.com takes our key again: sending goes on")
+            self._most_refusals = min(2 * self._most_refusals, _REFUSALS_LAST)
         self._is_probing = self._has_probe = self.is_locked = False
         self._pauses = 0
         self._open_at(0.0)
         return True
 
-    def failed(self, error: Unavailable, *, is_probe: bool) -> None:
+    def failed(self, error: Unavailable, *, is_probe: bool, is_own: bool = False) -> None:
         """User.com was not reached, or could not serve; what it says of when to come back is for all."""
-        self._failures += 1
         self.reason = str(error)
-        if not self.is_locked:
-            self._outage.failed(self.reason, self._failures, is_certain=self._failures >= PROBE_AFTER)
         named = self._retry.asked(error.retry_after)
+        is_asked = bool(named) or error.status == 429
+        is_own = is_own and not is_asked
+        if not is_own:
+            self._count_failure()
         if named:
             self._named_until = max(self._named_until, anyio.current_time() + named)
         if self._is_probing and not is_probe:
             self._pause(named)
             return
-        if is_probe or named or error.status == 429 or self._failures >= PROBE_AFTER:
-            self._pauses += 1
-            self._pause(max(min(self._retry.delay(self._pauses, None), LONGEST_PAUSE), named))
+        if is_probe or is_asked or (self._failures >= PROBE_AFTER and not is_own):
+            # What tells nothing new makes the pauses no longer: one that can tell may come at any time.
+            self._pauses = max(self._pauses, 1) if is_own else self._pauses + 1
+            self._pause(max(self._delay(self._pauses), named))
 
-    def refused(self, error: Refused, *, is_probe: bool) -> bool:
-        """User.com has refused a command; true if that is about our key, and not about the command."""
+    def _count_failure(self) -> None:
+        self._failures += 1
+        if not self.is_locked:
+            self._outage.failed(self.reason, self._failures, is_certain=self._failures >= PROBE_AFTER)
+
+    def refused(self, error: Refused, *, is_probe: bool, is_own: bool = False) -> bool:
+        """User.com has refused a command; true if that may be about our key, and not about the command."""
         if error.status is None:  # it was never sent: there is nothing that could be
             return False
         if error.status not in _LOCKS:
             self.passed(is_probe=is_probe)
             return False
-        self._refusals += 1
         self.reason = str(error)
-        # A 403 may be about one visitor's address alone; if the next one gets it too, it is about us.
-        if self.is_locked or error.status == 401 or self._refusals > 1:
+        if self.is_locked or error.status == 401:
             self._lock(error, is_probe=is_probe)
+        elif not is_own and (is_probe or not self._is_probing):
+            # It may be about one visitor's address alone; if the next one gets it too, it is about us. That one is asked alone,
+            # and chosen as probes are: of many that are on their way at once, all may be that visitor's.
+            self._refusals += 1
+            if self._refusals >= self._most_refusals:
+                self._lock(error, is_probe=is_probe)
+            else:
+                self._pause(self._delay(self._refusals - 1))
         return True
 
     def left(self, *, is_probe: bool) -> None:
@@ -155,6 +176,9 @@ class Gate:
             )
         self._pauses += 1
         self._pause(min(LOCKED_FIRST * 2.0 ** min(self._pauses - 1, 10), LOCKED_LONGEST))
+
+    def _delay(self, pauses: int) -> float:
+        return min(self._retry.delay(pauses, None), LONGEST_PAUSE) if pauses else 0.0
 
     def _pause(self, seconds: float) -> None:
         self._is_probing = True

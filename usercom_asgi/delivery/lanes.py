@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .ready import Ready
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at whether what is in flight has come to its end.
 _LOOK = 0.01
+# So often a lane may fail though others have passed since it did before: then nothing else is concluded from its failures.
+_MOST_FAULTS = 2
 
 
 class Lane:
     """One visitor's commands, oldest first. At most one of them is being sent at any time."""
 
-    __slots__ = ("id", "in_flight", "is_taken", "key", "waiting")
+    __slots__ = ("failures", "faults", "id", "in_flight", "is_taken", "key", "seen_passes", "waiting")
 
     def __init__(self, lane_id: str) -> None:
         self.id = lane_id
@@ -34,6 +38,29 @@ class Lane:
         self.is_taken = False
         #: What User.com is being told just now: the first of what waits, or None.
         self.in_flight: Waiting | None = None
+        #: How often it has failed in a row.
+        self.failures = 0
+        #: How often of these others had passed since the time before: it may be its own fault.
+        self.faults = 0
+        self.seen_passes = -1
+
+    def passed(self) -> None:
+        """User.com has answered it."""
+        self.failures = self.faults = 0
+        self.seen_passes = -1
+
+    def failed(self, passes: int) -> bool:
+        """Count a failure, after so many calls of all lanes were answered well; true if some were since the one before."""
+        is_fault = 0 <= self.seen_passes < passes
+        self.failures += 1
+        self.faults += is_fault
+        self.seen_passes = passes
+        return is_fault
+
+    @property
+    def is_known(self) -> bool:
+        """True if it fails again and again while others pass: that says nothing of User.com any more."""
+        return self.faults >= _MOST_FAULTS
 
 
 class Lanes:
@@ -49,7 +76,8 @@ class Lanes:
         self._parked: list[tuple[float, int, Lane]] = []
         self._parkings = 0
         # What waits is bounded by the runtime; a lane is in here at most once.
-        self._ready: deque[Lane] = deque()
+        self._ready = Ready()
+        self._promised = 0
         self._sleepers: list[anyio.Event] = []
         self._rearranged = anyio.Event()
 
@@ -80,20 +108,29 @@ class Lanes:
             del self._by_key[lane.key]
 
     def _make_ready(self, lane: Lane, *, is_urgent: bool = False) -> None:
-        if is_urgent:
-            self._ready.appendleft(lane)
-        else:
-            self._ready.append(lane)
+        self._ready.add(lane, is_urgent=is_urgent)
         if self._sleepers:
             self._sleepers.pop().set()
 
-    async def take(self) -> Lane:
-        """Wait for a lane with work. It is the caller's until given back."""
-        while not self._ready:
+    async def promise(self) -> None:
+        """Wait for a lane with work that is promised to nobody else; :meth:`take` is due.
+
+        Which one it will be is open until then: a worker may have to wait for its call, and meanwhile a better one may come.
+        """
+        while len(self._ready) <= self._promised:
             awake = anyio.Event()
             self._sleepers.append(awake)
             await awake.wait()
-        lane = self._ready.popleft()
+        self._promised += 1
+
+    def first(self) -> Lane:
+        """Return the lane that is next just now, for one who has a promise to look at."""
+        return self._ready.first()
+
+    def take(self, *, is_probe: bool) -> Lane:
+        """Return the next lane, or the one to ask with for all. It is the caller's until given back."""
+        self._promised -= 1
+        lane = self._ready.pop_for_probe() if is_probe else self._ready.pop()
         lane.is_taken = True
         return lane
 
@@ -117,11 +154,14 @@ class Lanes:
         heapq.heappush(self._parked, (anyio.current_time() + delay, self._parkings, lane))
         self._rearranged.set()
 
-    def unpark(self) -> None:
-        """Make all parked lanes ready: what was in their way is over, or there is no more time to wait."""
-        for _, _, lane in sorted(self._parked):
-            self._make_ready(lane)
-        self._parked.clear()
+    def unpark(self, *, are_all: bool = False) -> None:
+        """Make parked lanes ready: what was in their way is over, but of those whose own fault it may be; or all of them."""
+        parked, self._parked = sorted(self._parked), []
+        for entry in parked:  # what is left of a sorted list is a heap
+            if are_all or not entry[-1].faults:
+                self._make_ready(entry[-1])
+            else:
+                self._parked.append(entry)
 
     async def unpark_when_due(self) -> None:
         """Make parked lanes ready when their time comes; runs for ever."""

@@ -206,7 +206,7 @@ class Runtime(Holdings):
                 self._books.store.flush()
                 with anyio.move_on_after(self._config.grace) as scope:
                     self._gate.hurry()
-                    self._lanes.unpark()
+                    self._lanes.unpark(are_all=True)
                     # Time passing is one of the things that end it, so this looks now and then.
                     while self.waiting and not self._stopped.is_set() and self._has_hope(scope.deadline):  # noqa: ASYNC110
                         await anyio.sleep(_LOOK)

@@ -1,4 +1,4 @@
-"""What the workers do: take a lane, send its first command, and see to what comes of it."""
+"""What the workers do: take a lane when a call may be made, send its first command, and see to what comes of it."""
 
 from __future__ import annotations
 
@@ -37,37 +37,35 @@ class Sending:
     async def work(self) -> None:
         """Send what the lanes hold, one command at a time; runs for ever."""
         while True:
-            lane = await self._lanes.take()
+            await self._lanes.promise()
+            # Where all was withdrawn, or the time is over, there is no call to wait for.
+            is_probe = await self._gate.enter() if self._needs_a_call(self._lanes.first()) else False
+            lane = self._lanes.take(is_probe=is_probe)
             waiting, delay = (lane.waiting[0] if lane.waiting else None), 0.0
             try:
                 if waiting is not None:
-                    delay = await self._send(lane, waiting)
+                    delay = await self._send(lane, waiting, is_probe=is_probe)
             except Exception:
                 # A worker never dies: what we did not foresee costs this one command.
                 logger.exception("delivery to User.com met an error of its own; one command is lost")
                 if lane.waiting and lane.waiting[0] is waiting:
                     self._books.settle(lane, Status.DROPPED, "an error in the delivery")
+            finally:
+                self._gate.left(is_probe=is_probe)
             await self._books.store.written()
             if delay:
                 self._lanes.park(lane, delay)
             else:
                 self._lanes.give_back(lane)
 
-    async def _send(self, lane: Lane, waiting: Waiting) -> float:
+    def _needs_a_call(self, lane: Lane) -> bool:
+        return bool(lane.waiting) and not self._is_over(lane.waiting[0])
+
+    async def _send(self, lane: Lane, waiting: Waiting, *, is_probe: bool) -> float:
         """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
         if self._is_over(waiting):
             return self._give_up(lane, waiting, _given_up(waiting, "its time is over"))
-        is_probe = await self._gate.enter()
-        try:
-            if not lane.waiting or lane.waiting[0] is not waiting:  # withdrawn in the meantime
-                return 0.0
-            if self._is_over(waiting):  # it may have waited there for long
-                return self._give_up(lane, waiting, _given_up(waiting, "its time is over"))
-            return await self._call(lane, waiting, is_probe=is_probe)
-        finally:
-            self._gate.left(is_probe=is_probe)
-
-    async def _call(self, lane: Lane, waiting: Waiting, *, is_probe: bool) -> float:
+        self._gate.begin()
         waiting.tries += 1
         lane.in_flight = waiting
         try:
@@ -78,6 +76,7 @@ class Sending:
             return self._refused(lane, waiting, error, is_probe=is_probe)
         finally:
             lane.in_flight = None
+        lane.passed()
         if self._gate.passed(is_probe=is_probe):
             self._lanes.unpark()  # User.com is there again, for all
         self._delivered(lane, waiting, answer)
@@ -99,13 +98,18 @@ class Sending:
         self._books.progressed(lane)
 
     def _refused(self, lane: Lane, waiting: Waiting, error: Refused, *, is_probe: bool) -> float:
-        is_ours = self._gate.refused(error, is_probe=is_probe)
+        is_fault = lane.failed(self._gate.passes)
+        is_ours = self._gate.refused(error, is_probe=is_probe, is_own=is_fault or lane.is_known)
+        if not is_ours:
+            lane.passed()
+        # Others' commands pass, and only this one is refused as if by our key.
+        waiting.refusals += is_ours and is_fault
         # Without a status there was no answer: the sender itself has found nothing that could be sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
         if is_ours and waiting.makes_a_user:
             self._books.settle(lane, Status.DROPPED, reason, error=error)  # the widget makes the user instead
             return 0.0
-        if not is_ours or self._is_refused_alone(waiting):
+        if not is_ours or waiting.refusals >= _MOST_REFUSALS:
             # User.com is there, and has an opinion.
             if waiting.parts:
                 self._lanes.take_apart(lane)
@@ -114,16 +118,9 @@ class Sending:
             return 0.0
         return self._try_again(lane, waiting, self._retry.delay(waiting.tries, None), error)
 
-    def _is_refused_alone(self, waiting: Waiting) -> bool:
-        """Tell whether the others' commands pass, and only this one is refused as if by our key."""
-        passes = self._gate.passes
-        if 0 <= waiting.seen_passes < passes:
-            waiting.refusals += 1
-        waiting.seen_passes = passes
-        return waiting.refusals >= _MOST_REFUSALS
-
     def _unavailable(self, lane: Lane, waiting: Waiting, error: Unavailable, *, is_probe: bool) -> float:
-        self._gate.failed(error, is_probe=is_probe)
+        is_fault = lane.failed(self._gate.passes)
+        self._gate.failed(error, is_probe=is_probe, is_own=is_fault or lane.is_known)
         if not self._retry.may_repeat(waiting, error):
             return self._give_up(lane, waiting, f"not repeated, since it may have been carried out: {error}")
         return self._try_again(lane, waiting, self._retry.delay(waiting.tries, error.retry_after), error)

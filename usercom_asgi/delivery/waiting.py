@@ -22,7 +22,7 @@ class Waiting:
     """An accepted envelope on its way, with its receipt and the tries so far."""
 
     # Thousands of these may wait, and each object that they hold is one more for every full garbage collection.
-    __slots__ = ("envelope", "is_single", "parts", "receipt", "refusals", "row", "seen_passes", "tries")
+    __slots__ = ("envelope", "is_single", "parts", "receipt", "refusals", "row", "tries")
 
     def __init__(self, envelope: Envelope, receipt: Receipt) -> None:
         self.envelope = envelope
@@ -37,7 +37,6 @@ class Waiting:
         self.tries = 0
         #: How often User.com has refused it as it refuses a key, while others passed.
         self.refusals = 0
-        self.seen_passes = -1
 
     @property
     def receipts(self) -> list[Receipt]:
