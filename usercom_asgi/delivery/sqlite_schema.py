@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 # "ucom": tells our files from those of other programs (PRAGMA application_id).
 APPLICATION_ID = 0x75636F6D
 VERSION = 1
-# Seconds that one process waits for another's transaction; they take milliseconds.
-_BUSY = 2.0
+#: Seconds that one process waits for another's transaction; they take milliseconds.
+BUSY = 2.0
 # Above this, reading all of the file at start would take seconds.
 _CHECKED_BELOW = 256 * 1024 * 1024
 _SCHEMA = """
@@ -59,7 +59,7 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     try:
         # What is made here holds names and keys: for nobody else's eyes.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
-        connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
         try:
             _prepare_patiently(connection, path)
         except BaseException:
@@ -75,7 +75,7 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
 
 def _prepare_patiently(connection: sqlite3.Connection, path: Path) -> None:
     # To switch a new file to WAL takes the file alone, and SQLite does not wait for that: workers start at the same moment.
-    end = time.monotonic() + _BUSY
+    end = time.monotonic() + BUSY
     while True:
         try:
             _prepare(connection, path)
