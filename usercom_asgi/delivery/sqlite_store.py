@@ -127,7 +127,7 @@ class SqliteStore(Gathering):
         work.puts = [Put(each.envelope.lane, each.envelope.said_at, to_text(each.envelope), may_load) for each in puts]
         rows = self._rows
         done = self._file.transact(work)
-        return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each.body) for each in done.loaded]
+        return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each) for each in done.loaded]
 
     def _apply(self, puts: list[Waiting], done: Done, envelopes: list[Envelope | OutboxError]) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
@@ -203,8 +203,9 @@ class SqliteStore(Gathering):
             logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
 
 
-def _envelope(body: str) -> Envelope | OutboxError:
+def _envelope(loaded: Loaded) -> Envelope | OutboxError:
     try:
-        return from_text(body)
+        envelope = from_text(loaded.body)
     except OutboxError as error:
         return error
+    return envelope if envelope.lane == loaded.lane else OutboxError("what was kept is of another visitor")
