@@ -124,6 +124,29 @@ def test_nothing_is_made_and_nothing_is_purged_by_mistake(tmp_path: Path, capsys
         assert stopped.value.code == 2
 
 
+@pytest.mark.parametrize("size", [0, 1])
+def test_to_look_at_a_file_that_is_no_outbox_does_not_make_it_one(
+    size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_bytes(b"x" * size)
+    for arguments in ([], ["retry", "--all"], ["purge", "dead", "--all"]):
+        assert main(["outbox", str(notes), *arguments]) == 1
+        shown = capsys.readouterr()
+        assert (shown.out, f"{notes}: " in shown.err) == ("", True)
+    assert notes.read_bytes() == b"x" * size
+    assert list(tmp_path.iterdir()) == [notes]
+
+
+@pytest.mark.parametrize("number", [str(2**63), "9" * 20, "9" * 400])
+def test_any_number_will_do(number: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", str(path), "--limit", number]) == 0
+    assert "waiting: 2" in capsys.readouterr().out
+    for arguments in (["retry", number], ["purge", "waiting", number]):
+        assert main(["outbox", str(path), *arguments]) == 1
+        assert "not all of these ids are there" in capsys.readouterr().err
+
+
 def test_the_command_is_installed(path: Path) -> None:
     script = Path(sys.executable).with_name("usercom-asgi")
     done = subprocess.run([script, "outbox", str(path)], capture_output=True, text=True, check=True)

@@ -61,6 +61,10 @@ GOOD = pack(Envelope(command=Event("e", {"n": 1}), lane="a", key="k"))
         {**GOOD, "command": None},
         {**GOOD, "page": {"nose": 1}},
         {**GOOD, "said_at": "yesterday"},
+        {**GOOD, "said_at": 10**400},
+        {**GOOD, "said_at": float("nan")},
+        {**GOOD, "said_at": float("inf")},
+        {**GOOD, "key": ["k"]},
         [],
     ],
 )
@@ -71,6 +75,7 @@ def test_what_is_no_command_of_ours_is_refused(bad: Any) -> None:
         from_text(json.dumps(bad))
 
 
-def test_no_json() -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"v":' * 100_000, "\xff", '{"v":1' + "0" * 5000 + "}"])
+def test_no_json(text: str) -> None:
     with pytest.raises(OutboxError):
-        from_text("{")
+        from_text(text)

@@ -15,6 +15,8 @@ from .errors import OutboxError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# SQLite knows no greater number: so many rows, and a row with this id, there are in no file.
+_GREATEST = 2**63 - 1
 #: The options of the list, and what they are if nobody says anything else.
 _OF_LIST: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
 
@@ -78,7 +80,7 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be a whole number of 1 or more")
-    return number
+    return min(number, _GREATEST)
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ handler had said it.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,26 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
         return Envelope(
             command=unpack_command(packed["command"]),
             lane=str(packed["lane"]),
-            key=packed["key"],
+            key=_key(packed["key"]),
             identity=dict(packed["identity"]),
             page=PageContext(**packed["page"]),
             may_create=bool(packed["may_create"]),
-            said_at=float(packed["said_at"]),
+            said_at=_moment(packed["said_at"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise OutboxError(f"what was kept is no command of ours ({type(error).__name__})") from error
+
+
+def _key(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _moment(value: Any) -> float:
+    if not math.isfinite(moment := float(value)):
+        raise ValueError
+    return moment
 
 
 def pack_command(command: Command) -> dict[str, Any]:
@@ -117,6 +130,6 @@ def from_text(text: str) -> Envelope:
     """
     try:
         packed = json.loads(text)
-    except ValueError as error:
-        raise OutboxError("what was kept is no JSON") from error
+    except (RecursionError, ValueError) as error:
+        raise OutboxError("what was kept is no JSON, or a damaged one") from error
     return unpack(packed)

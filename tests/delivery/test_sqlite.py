@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -32,7 +33,9 @@ from usercom_asgi import (
 )
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
+from usercom_asgi.delivery.sqlite_admin import dead_rows
 from usercom_asgi.envelope import Answer, Envelope
+from usercom_asgi.wire import to_text
 
 
 @asynccontextmanager
@@ -409,3 +412,33 @@ async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(path: Path
 def test_malformed_arguments_are_refused_at_the_call(path_given: Any, settings: Any) -> None:
     with pytest.raises(ConfigurationError):
         SqliteOutbox(path_given, **settings)
+
+
+GOOD = to_text(said(1, "bad"))
+DAMAGED = {
+    "a huge date": re.sub(r'"said_at":[\d.]+', '"said_at":1' + "0" * 400, GOOD),
+    "no date": re.sub(r'"said_at":[\d.]+', '"said_at":NaN', GOOD),
+    "a deep one": "[" * 100_000,
+    "another's": to_text(said(1, "somebody else")),
+    "no text": GOOD.encode().replace(b"said", b"s\xff\xfed"),
+    "no UTF-8": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("body", DAMAGED.values(), ids=DAMAGED)
+async def test_a_damaged_row_costs_itself_alone(body: str | bytes, path: Path) -> None:
+    async with running(Post(), path):
+        pass
+    with sqlite3.connect(path) as db:
+        for lane, text in (("bad", body), ("bad", to_text(said(2, "bad"))), ("good", to_text(said(3, "good")))):
+            # Bytes become a text that is none, as a disk's error leaves it.
+            db.execute("INSERT INTO commands (lane, said_at, body) VALUES (?, 1, CAST(? AS TEXT))", (lane, text))
+            db.execute("INSERT OR IGNORE INTO lanes (lane, more) VALUES (?, 1)", (lane,))
+    db.close()
+    post = Post()
+    async with running(post, path):
+        await until(lambda: len(post.sent) == 2)
+        await until(lambda: rows(path) == 0)
+    assert (numbers(post, "bad"), numbers(post, "good")) == ([2], [3])
+    assert rows(path, "dead") == 1
+    assert len(dead_rows(path, 10)) == 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from .sqlite_schema import connect, transaction
+from .sqlite_schema import BUSY, connect, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,8 +26,8 @@ MOST_DEAD = 100_000
 # Seconds for which a lease is seen to have run out before its lanes are taken over: a machine that slept, or a clock that
 # jumped, makes all leases look so for a moment.
 _CERTAINTY = 2.5
-# Milliseconds for which the end waits for another's transaction.
-_BUSY_AT_THE_END = 500
+# Seconds for which another's transaction is waited for at the end, or if that was waited for in vain before.
+_BUSY_IN_A_HURRY = 0.5
 
 
 @dataclass(slots=True)
@@ -136,9 +136,10 @@ class SqliteFile:
         [count] = self._connection.execute("SELECT count(*) FROM commands").fetchone()
         return int(count)
 
-    def hurry(self) -> None:
-        """Wait for other processes no longer than a shutdown may."""
-        self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_AT_THE_END}")
+    def hurry(self, *, is_urgent: bool) -> None:
+        """Wait for other processes no longer than a shutdown may, or as long as always."""
+        seconds = _BUSY_IN_A_HURRY if is_urgent else BUSY
+        self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def is_in_place(self) -> bool:
         """Tell whether the file is still where it was opened: what is written into a deleted one is gone."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import anyio
 
 from ..wire import to_text
+from .complaints import Rarely
 from .outbox import Prompt
 from .sqlite_file import Burial, Work
 
 if TYPE_CHECKING:
     from ..outcomes import Outcome
     from .waiting import Waiting
+
+logger = logging.getLogger("usercom_asgi")
 
 
 class Gathering(Prompt):
@@ -27,6 +31,9 @@ class Gathering(Prompt):
         self._held = 0  # of all lanes
         self._rows = 0  # on disk, roughly
         self._woken = anyio.Event()
+        #: The file could not be written when that was last tried: nobody waits for it.
+        self._is_broken = False
+        self._complaints = Rarely()
 
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
@@ -36,7 +43,8 @@ class Gathering(Prompt):
 
     def put(self, waiting: Waiting) -> None:
         """See :meth:`Store.put`."""
-        waiting.receipt.storing = anyio.Event()
+        if not self._is_broken:
+            waiting.receipt.storing = anyio.Event()
         self._puts.append(waiting)
         self._rows += 1
         self._hold(waiting.envelope.lane, 1)
@@ -63,6 +71,8 @@ class Gathering(Prompt):
         self._work.burials.append(
             Burial(envelope.lane, letter.said_at, to_text(envelope), letter.http_status, letter.reason, letter.detail)
         )
+        if self._is_broken:
+            self._forget_old_letters()
         self._woken.set()
 
     @property
@@ -74,13 +84,25 @@ class Gathering(Prompt):
         """Tell whether it is in the file."""
         return bool(waiting.rows)
 
+    def _forget_old_letters(self) -> None:
+        """While they cannot be written, commands that are in memory only die without end."""
+        too_many = len(self._work.burials) - self._max_waiting
+        if too_many > 0:
+            del self._work.burials[:too_many]
+            if self._complaints.due("letters") is not None:
+                logger.error("%d dead letters wait for the disk (max_waiting): the oldest are forgotten", self._max_waiting)
+
     def _hold(self, lane: str, change: int) -> None:
         """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
+        if not self._count(lane, change):
+            self._work.released.append(lane)
+            self._woken.set()
+
+    def _count(self, lane: str, change: int) -> int:
         self._held += change
         count = self._in_memory.get(lane, 0) + change
         if count > 0:
             self._in_memory[lane] = count
         else:
             self._in_memory.pop(lane, None)
-            self._work.released.append(lane)
-            self._woken.set()
+        return count

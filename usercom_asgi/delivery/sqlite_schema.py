@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 # "ucom": tells our files from those of other programs (PRAGMA application_id).
 APPLICATION_ID = 0x75636F6D
 VERSION = 1
-# Seconds that one process waits for another's transaction; they take milliseconds.
-_BUSY = 2.0
+#: Seconds that one process waits for another's transaction; they take milliseconds.
+BUSY = 2.0
 # Above this, reading all of the file at start would take seconds.
 _CHECKED_BELOW = 256 * 1024 * 1024
 _SCHEMA = """
@@ -59,9 +59,10 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     try:
         # What is made here holds names and keys: for nobody else's eyes.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
-        connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        connection.text_factory = _as_text
         try:
-            _prepare_patiently(connection, path)
+            _prepare_patiently(connection, path, create=create)
         except BaseException:
             connection.close()
             raise
@@ -73,12 +74,17 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     return connection
 
 
-def _prepare_patiently(connection: sqlite3.Connection, path: Path) -> None:
+def _as_text(raw: bytes) -> str:
+    # One text that is damaged must not make all reading fail; JSON with such a backslash in it is none.
+    return raw.decode(errors="backslashreplace")
+
+
+def _prepare_patiently(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
     # To switch a new file to WAL takes the file alone, and SQLite does not wait for that: workers start at the same moment.
-    end = time.monotonic() + _BUSY
+    end = time.monotonic() + BUSY
     while True:
         try:
-            _prepare(connection, path)
+            _prepare(connection, path, create=create)
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > end:
                 raise
@@ -87,12 +93,14 @@ def _prepare_patiently(connection: sqlite3.Connection, path: Path) -> None:
             return
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
     [application] = connection.execute("PRAGMA application_id").fetchone()
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or tables):
         raise OutboxError(f"{path}: is another program's database; give the outbox a file of its own")
+    if application != APPLICATION_ID and not create:
+        raise OutboxError(f"{path}: is no outbox: it is empty")
     if application == APPLICATION_ID and version != VERSION:
         raise OutboxError(f"{path}: was made by another version of usercom-asgi (format {version}, here {VERSION})")
     if path.stat().st_size < _CHECKED_BELOW and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":

@@ -16,7 +16,6 @@ from ..envelope import Envelope
 from ..errors import OutboxError
 from ..receipts import Receipt
 from ..wire import from_text, to_text
-from .complaints import Rarely
 from .sqlite_file import Burial, Done, Loaded, Put, SqliteFile, Work
 from .sqlite_gathering import Gathering
 from .waiting import Waiting
@@ -48,7 +47,6 @@ class SqliteStore(Gathering):
         self._is_ending = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
         self._next_poll = 0.0
-        self._complaints = Rarely()
         self._written = anyio.Event()  # what gathers now
 
     def flush(self) -> None:
@@ -57,7 +55,7 @@ class SqliteStore(Gathering):
 
     async def written(self) -> None:
         """See :meth:`Store.written`."""
-        if self._woken.is_set():
+        if self._woken.is_set() and not self._is_broken:
             await self._written.wait()
         else:
             await anyio.lowlevel.checkpoint()
@@ -72,13 +70,15 @@ class SqliteStore(Gathering):
             with anyio.move_on_after(max(0.0, self._next_poll - anyio.current_time())):
                 await self._woken.wait()
             self._woken = anyio.Event()
-            if not await self._write():
-                await anyio.sleep(_POLL)
+            is_time = not self._is_broken or anyio.current_time() >= self._next_poll
+            if not is_time or not await self._write():
+                self._keep_in_memory()
 
     async def close(self) -> None:
         """Write what is left, and let other processes have our lanes."""
         self.flush()
         is_written = await self._write(is_last=True)
+        self._keep_in_memory()
         try:
             end = self._file.close if is_written else self._file.abandon
             self._rows = await anyio.to_thread.run_sync(end, limiter=self._limiter)
@@ -90,7 +90,8 @@ class SqliteStore(Gathering):
         puts, self._puts = self._puts, []
         work, self._work = self._work, Work()
         # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
-        work.released = [lane for lane in dict.fromkeys(work.released) if lane not in self._in_memory]
+        released = list(dict.fromkeys(work.released))
+        work.released = [lane for lane in released if lane not in self._in_memory]
         written, self._written = self._written, anyio.Event()
         now, before = anyio.current_time(), self._rows
         work.room = 0 if is_last else self._house.room
@@ -101,11 +102,13 @@ class SqliteStore(Gathering):
             with anyio.CancelScope(shield=True):
                 done, rows, envelopes = await anyio.to_thread.run_sync(self._transact, work, puts, limiter=self._limiter)
         except Exception as error:  # noqa: BLE001  also one of ours: what was accepted goes on, whatever it is
-            self._next_poll = now + _POLL
+            self._next_poll = anyio.current_time() + _POLL
+            work.puts, work.released = [], released
             self._fail(puts, work, error)
             return False
         finally:
             written.set()
+        self._is_broken = False
         if work.adopts:
             # Where there was more than one look could take, the next one comes at once.
             self._next_poll = now if done.loaded and self._house.room > 0 else now + _POLL
@@ -117,15 +120,14 @@ class SqliteStore(Gathering):
 
     def _transact(self, work: Work, puts: list[Waiting]) -> tuple[Done, int, list[Envelope | OutboxError]]:
         """In the worker thread: nothing of this is the event loop's work."""
-        if self._is_ending:
-            self._file.hurry()
+        self._file.hurry(is_urgent=self._is_ending or self._is_broken)
         if work.adopts and not self._file.is_in_place():
             raise OSError("it was moved or deleted while it is in use")
         may_load = work.room >= 0
         work.puts = [Put(each.envelope.lane, each.envelope.said_at, to_text(each.envelope), may_load) for each in puts]
         rows = self._rows
         done = self._file.transact(work)
-        return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each.body) for each in done.loaded]
+        return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each) for each in done.loaded]
 
     def _apply(self, puts: list[Waiting], done: Done, envelopes: list[Envelope | OutboxError]) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
@@ -146,7 +148,10 @@ class SqliteStore(Gathering):
 
     def _stays(self, waiting: Waiting) -> None:
         """It is on disk, and not ours to send."""
-        self._hold(waiting.envelope.lane, -len(waiting.rows))
+        lane = waiting.envelope.lane
+        self._hold(lane, -len(waiting.rows))
+        # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
+        self._work.released.append(lane)
         self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
         self._house.leave(waiting)
 
@@ -165,17 +170,27 @@ class SqliteStore(Gathering):
         self._house.adopt(waiting, loaded.key, is_own=receipt is not None)
 
     def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
-        """Nothing was written: what was accepted goes on in memory, and what has come of the rest is written later."""
-        self._complain(error, len(puts))
-        for waiting in puts:
-            self._hold(waiting.envelope.lane, -1)
-            self._rows -= 1
+        """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
+        self._is_broken = True
+        self._puts = [*puts, *self._puts]
+        for waiting in self._puts:
             self._tell_stored(waiting)
-            self._house.admit(waiting)
+        self._complain(error, len(self._puts))
+        self._written.set()
+        self._written = anyio.Event()
         later, self._work = self._work, work
-        work.puts = []
         for name in ("done", "burials", "changed", "keys", "released"):
             getattr(work, name).extend(getattr(later, name))
+        self._forget_old_letters()
+
+    def _keep_in_memory(self) -> None:
+        """What was accepted goes on, though it could not be written."""
+        puts, self._puts = self._puts, []
+        for waiting in puts:
+            # Without a release: of its lane nothing is in the file that was not there before.
+            self._count(waiting.envelope.lane, -1)
+            self._rows -= 1
+            self._house.admit(waiting)
 
     def _tell_stored(self, waiting: Waiting) -> None:
         for receipt in waiting.receipts:
@@ -188,8 +203,9 @@ class SqliteStore(Gathering):
             logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
 
 
-def _envelope(body: str) -> Envelope | OutboxError:
+def _envelope(loaded: Loaded) -> Envelope | OutboxError:
     try:
-        return from_text(body)
+        envelope = from_text(loaded.body)
     except OutboxError as error:
         return error
+    return envelope if envelope.lane == loaded.lane else OutboxError("what was kept is of another visitor")

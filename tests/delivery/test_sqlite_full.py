@@ -1,0 +1,106 @@
+"""The file cannot be written for a while, since the disk is full or somebody has locked it: nobody is held up by that."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driver import until
+from posting import Post, numbers, running, said, store_of
+
+from usercom_asgi import Refused
+from usercom_asgi.delivery.runtime import Runtime
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "usercom.db"
+
+
+@contextmanager
+def full(runtime: Runtime) -> Iterator[None]:
+    """A disk that is full, as SQLite says it at the commit: nothing of the transaction is there."""
+    file = store_of(runtime)._file
+    real = file.transact
+
+    def transact(work: Any) -> Any:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    file.transact = transact  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        file.transact = real  # type: ignore[method-assign]
+
+
+@contextmanager
+def locked(runtime: Runtime) -> Iterator[None]:
+    """Another program has begun to write, and does not come to an end."""
+    with closing(sqlite3.connect(store_of(runtime)._file._path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+BROKEN = pytest.mark.parametrize("broken", [full, locked], ids=lambda broken: broken.__name__)
+
+
+@BROKEN
+async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(broken: Any, path: Path) -> None:
+    post = Post()
+    async with running(post, path) as runtime:
+        with broken(runtime):
+            await runtime.submit(said(0)).stored(20)  # this one finds out
+            began = time.monotonic()
+            for n in range(1, 11):
+                await runtime.submit(said(n)).stored(20)
+            took = time.monotonic() - began
+            await until(lambda: len(post.sent) == 11)
+    assert numbers(post, "a") == list(range(11))
+    assert took < 4, f"ten helpers waited for {took:.1f} s"  # they did for ten and more
+
+
+@BROKEN
+async def test_what_is_on_disk_already_goes_out_as_fast_as_ever(broken: Any, path: Path) -> None:
+    post = Post(holding=True)
+    async with running(post, path) as runtime:
+        receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(300)]
+        await until(lambda: all(each.storing is None for each in receipts))
+        with broken(runtime):
+            post.release()
+            await until(lambda: len(post.sent) == 300, within=15)  # it took 33 s, and 100 s
+        await until(lambda: rows(path) == 0)
+    assert runtime.stats.delivered == 300
+
+
+def rows(path: Path, table: str = "commands") -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+async def test_memory_is_bounded_while_nothing_can_be_written(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A client invents keys, and User.com answers 404 to each: dead letters, of visitors who do not come back."""
+    many = 1000
+    post = Post(*[Refused("answered 404", status=404, detail="x" * 500) for _ in range(many)])
+    async with running(post, path, max_waiting=100, max_concurrency=50) as runtime:
+        store, most = store_of(runtime), 0
+        with full(runtime):
+            for n in range(many):
+                runtime.submit(said(n, f"lane{n}"))
+                most = max(most, len(store._work.burials) + len(store._work.released))
+                await until(lambda: runtime.waiting < 99)
+            await until(lambda: runtime.stats.dead == many)
+            # While it is tried, what gathered before is not seen here.
+            await until(lambda: 0 < len(store._work.burials) <= 100 and not store._work.released)
+        assert most <= 200
+        await until(lambda: rows(path, "dead") == 100)
+    with closing(sqlite3.connect(path)) as db:
+        bodies = [body for [body] in db.execute("SELECT body FROM dead").fetchall()]
+    # The newest; those that were in flight together have died in any order.
+    assert min(json.loads(body)["command"]["data"]["n"] for body in bodies) >= many - 150
+    assert "the oldest are forgotten" in caplog.text
