@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +104,39 @@ async def test_memory_is_bounded_while_nothing_can_be_written(path: Path, caplog
     # The newest; those that were in flight together have died in any order.
     assert min(json.loads(body)["command"]["data"]["n"] for body in bodies) >= many - 150
     assert "the oldest are forgotten" in caplog.text
+
+
+@BROKEN
+async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> None:
+    post = Post(holding=True)
+    async with running(post, path, max_waiting=2) as runtime:
+        for n in range(4):  # two in memory, and two on disk alone
+            await runtime.submit(said(n)).stored(20)
+        with broken(runtime):
+            await runtime.submit(said(4)).stored(20)
+            post.release()
+            await until(lambda: len(post.sent) == 2)
+            await runtime.submit(said(5, "b")).stored(20)
+            await until(lambda: len(post.sent) == 3)  # others are not held up by that
+            assert numbers(post, "a") == [0, 1]
+            await runtime.submit(said(6)).stored(20)
+            assert runtime.waiting == 2
+        await until(lambda: len(post.sent) == 7)
+        await until(lambda: rows(path) == 0)
+    assert numbers(post, "a") == [0, 1, 2, 3, 4, 6]
+    assert runtime.stats.dropped == 0
+
+
+@BROKEN
+async def test_at_the_end_what_is_in_memory_only_is_sent_and_what_is_on_disk_is_left(broken: Any, path: Path) -> None:
+    post = Post(holding=True)
+    async with AsyncExitStack() as breaking:
+        async with running(post, path, max_waiting=2) as runtime:
+            for n in range(4):
+                await runtime.submit(said(n)).stored(20)
+            breaking.enter_context(broken(runtime))
+            await runtime.submit(said(4)).stored(20)
+            post.release()
+            await until(lambda: len(post.sent) == 2)
+        assert numbers(post, "a") == [0, 1, 4]
+        assert (runtime.stats.dropped, runtime.stats.waiting) == (0, 0)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from .sqlite_reading import count, lanes_with_more
 from .sqlite_schema import BUSY, connect, transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 #: Commands of one lane that are taken into memory at once; lanes; and commands of all of them.
@@ -130,11 +131,11 @@ class SqliteFile:
 
     def count(self, at_least: int) -> int:
         """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
-        [span] = self._connection.execute("SELECT coalesce(max(id) - min(id) + 1, 0) FROM commands").fetchone()
-        if span < at_least:
-            return int(span)
-        [count] = self._connection.execute("SELECT count(*) FROM commands").fetchone()
-        return int(count)
+        return count(self._connection, at_least)
+
+    def lanes_with_more(self, lanes: Iterable[str]) -> set[str]:
+        """Return those of these lanes in which older commands wait on disk alone; none, if the file will not come back."""
+        return lanes_with_more(self._connection, self.owner, lanes) if self.is_in_place() else set()
 
     def hurry(self, *, is_urgent: bool) -> None:
         """Wait for other processes no longer than a shutdown may, or as long as always."""

@@ -26,6 +26,8 @@ class Gathering(Prompt):
         self._max_waiting = max_waiting
         self._max_rows = max_rows
         self._puts: list[Waiting] = []
+        #: Held back while the file cannot be written: older commands of their visitors wait in it.
+        self._behind: list[Waiting] = []
         self._work = Work()
         self._in_memory: dict[str, int] = {}  # commands of each lane of ours
         self._held = 0  # of all lanes
@@ -37,7 +39,7 @@ class Gathering(Prompt):
 
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
-        if waiting - self._held + len(self._puts) >= self._max_waiting:
+        if waiting - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
             return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
         return f"{self._rows} commands wait on disk already (max_rows)" if self._rows >= self._max_rows else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -52,6 +53,7 @@ class SqliteStore(Gathering):
     def flush(self) -> None:
         """See :meth:`Store.flush`."""
         self._is_ending = True
+        self._woken.set()
 
     async def written(self) -> None:
         """See :meth:`Store.written`."""
@@ -72,13 +74,13 @@ class SqliteStore(Gathering):
             self._woken = anyio.Event()
             is_time = not self._is_broken or anyio.current_time() >= self._next_poll
             if not is_time or not await self._write():
-                self._keep_in_memory()
+                await self._keep_in_memory()
 
     async def close(self) -> None:
         """Write what is left, and let other processes have our lanes."""
         self.flush()
         is_written = await self._write(is_last=True)
-        self._keep_in_memory()
+        await self._keep_in_memory()
         try:
             end = self._file.close if is_written else self._file.abandon
             self._rows = await anyio.to_thread.run_sync(end, limiter=self._limiter)
@@ -87,7 +89,7 @@ class SqliteStore(Gathering):
 
     async def _write(self, *, is_last: bool = False) -> bool:
         """Do what has gathered in one transaction; False if the file cannot be written now."""
-        puts, self._puts = self._puts, []
+        puts, self._puts, self._behind = self._behind + self._puts, [], []
         work, self._work = self._work, Work()
         # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
         released = list(dict.fromkeys(work.released))
@@ -183,14 +185,30 @@ class SqliteStore(Gathering):
             getattr(work, name).extend(getattr(later, name))
         self._forget_old_letters()
 
-    def _keep_in_memory(self) -> None:
-        """What was accepted goes on, though it could not be written."""
+    async def _keep_in_memory(self) -> None:
+        """What was accepted goes on, though it could not be written; but for what would overtake what waits on disk."""
+        if self._is_ending:  # what is on disk has time, and this has not
+            self._puts, self._behind = self._behind + self._puts, []
         puts, self._puts = self._puts, []
+        older = await self._lanes_with_more({waiting.envelope.lane for waiting in puts})
         for waiting in puts:
+            if waiting.envelope.lane in older:
+                self._behind.append(waiting)
+                continue
             # Without a release: of its lane nothing is in the file that was not there before.
             self._count(waiting.envelope.lane, -1)
             self._rows -= 1
             self._house.admit(waiting)
+
+    async def _lanes_with_more(self, lanes: set[str]) -> set[str]:
+        """Return those of these lanes in which something waits that is not in the runtime's memory."""
+        if not lanes or self._is_ending:
+            return set()
+        found = {waiting.envelope.lane for waiting in self._behind}
+        # There is nothing to wait for in what cannot be read either.
+        with anyio.CancelScope(shield=True), suppress(Exception):
+            found |= await anyio.to_thread.run_sync(self._file.lanes_with_more, lanes, limiter=self._limiter)
+        return found
 
     def _tell_stored(self, waiting: Waiting) -> None:
         for receipt in waiting.receipts:
