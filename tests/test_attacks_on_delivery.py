@@ -16,7 +16,10 @@ from starlette.types import Receive, Scope, Send
 from test_login import KEYS, PEOPLE, Visit, who
 
 from usercom_asgi import Event, InvalidCommand, PageHit, Update, UserComClient, UserComMiddleware, get_visitor
+from usercom_asgi.api.exchange import Reply
 from usercom_asgi.companion import Companion
+from usercom_asgi.delivery.sqlite_admin import Row
+from usercom_asgi.delivery.sqlite_file import Burial, Done, Loaded, Put, Work
 from usercom_asgi.envelope import Envelope
 from usercom_asgi.outcomes import Listeners
 from usercom_asgi.wire import from_text, to_text
@@ -234,3 +237,20 @@ async def test_what_a_hook_raises_changes_nothing(raised: type[BaseException]) -
         for n in range(6):
             runtime.submit(said(n, lane=f"v{n}"))
     assert len(post.sent) == 6
+
+
+# -- Secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_repr_holds_a_key() -> None:
+    key = "abcdef123456"
+    letter = f'{{"user": {{"key": "{key}"}}}}'
+    put = Put(key, 1.0, letter, may_load=True)
+    burial = Burial(key, 1.0, letter, 404, "refused", letter)
+    loaded = Loaded(1, key, key, letter)
+    made = [
+        Reply(200, [], [letter.encode()]),
+        *(put, burial, loaded, Row(1, key, 1.0, letter)),
+        *(Work(puts=[put], burials=[burial], keys=[(key, key)]), Done(loaded=[loaded])),
+    ]
+    assert not [each for each in made if key in repr(each)]

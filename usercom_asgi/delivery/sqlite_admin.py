@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # it holds a user key, and what was said
 class Row:
     """One command in the file; ``body`` is all of it, as JSON, with the visitor's key and values. Times are epoch seconds."""
 

@@ -31,7 +31,8 @@ _CERTAINTY = 2.5
 _BUSY_IN_A_HURRY = 0.5
 
 
-@dataclass(slots=True)
+# None of these has a repr: they hold user keys, and what was said.
+@dataclass(slots=True, repr=False)
 class Put:
     """A command to be written down. ``may_load``: there is room for it in memory."""
 
@@ -41,7 +42,7 @@ class Put:
     may_load: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Burial:
     """A command that goes to the dead letters."""
 
@@ -53,7 +54,7 @@ class Burial:
     detail: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Loaded:
     """A command that was on disk and is in memory now."""
 
@@ -63,7 +64,7 @@ class Loaded:
     body: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Work:
     """What is to be done in one transaction."""
 
@@ -82,7 +83,7 @@ class Work:
     adopts: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Done:
     """What came of it: for each put its row, and whether it may be sent from memory; and what was loaded."""
 
