@@ -27,6 +27,13 @@ from usercom_asgi.wire import from_text, to_text
 PAGE = html(b"<html><body></body></html>")
 
 
+def alice_s(key: str) -> str:
+    """The cookies of a browser that Alice was last identified in."""
+    companion = Companion(KEYS, None)
+    remembers = companion.set_cookie(companion.fingerprint(PEOPLE["alice"]), secure=False).decode()
+    return f"__ca__chat={key}; {remembers.partition(';')[0]}"
+
+
 # -- Values -----------------------------------------------------------------------------------------------------------
 
 
@@ -103,10 +110,8 @@ async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(usercom: Use
         await PAGE(scope, receive, send)
 
     middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=slow)
-    companion = Companion(KEYS, None)
-    cookie = companion.set_cookie(companion.fingerprint(PEOPLE["alice"]), secure=False).decode().partition(";")[0]
     async with lifespan(middleware) as state:
-        got = await call(middleware, headers={"cookie": f"__ca__chat={alice}; {cookie}"}, state=dict(state))
+        got = await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) <= 2
     assert not [each.name for each in usercom.store.events if each.key == alice]
     assert "secret of bob's" in [each.name for each in usercom.store.events]
@@ -138,10 +143,8 @@ async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: Us
         await PAGE(scope, receive, send)
 
     middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=slow)
-    companion = Companion(KEYS, None)
-    cookie = companion.set_cookie(companion.fingerprint(PEOPLE["alice"]), secure=False).decode().partition(";")[0]
     async with lifespan(middleware) as state:
-        await call(middleware, headers={"cookie": f"__ca__chat={alice}; {cookie}"}, state=dict(state))
+        await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) == 2
     assert sorted(each.name for each in usercom.store.events) == ["one", "two"]
     assert not [each for each in usercom.store.events if each.key == alice]
