@@ -34,6 +34,7 @@ from usercom_asgi import (
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.delivery.sqlite_admin import dead_rows
+from usercom_asgi.delivery.sqlite_rows import Rows
 from usercom_asgi.envelope import Answer, Envelope
 from usercom_asgi.wire import to_text
 
@@ -206,6 +207,26 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
         assert [await each.delivered(20) for each in receipts] == [True] * 20
     stats = runtime.stats
     assert (stats.accepted, stats.adopted, stats.delivered, stats.left) == (20, 0, 20, 0)
+
+
+async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_receipt(path: Path) -> None:
+    post = Post(holding=True)
+    async with running(post, path, max_waiting=1) as runtime:
+        for n in range(5):
+            await runtime.submit(said(n, f"lane{n}")).stored(20)
+        assert runtime.stats.left == 4
+        post.release()
+        await until(lambda: runtime.stats.delivered == 5)
+        assert (runtime.stats.accepted, runtime.stats.left, runtime.stats.adopted) == (5, 0, 0)
+
+
+def test_a_set_of_rows() -> None:
+    rows = Rows()
+    for row in (1, 1023, 1024, 5000):
+        rows.add(row)
+    assert [rows.discard(row) for row in (1, 1, 2, 1024, 70_000)] == [True, False, False, True, False]
+    rows.forget_below(4999)
+    assert [rows.discard(row) for row in (1023, 5000)] == [False, True]
 
 
 async def test_the_file_has_a_bound(path: Path) -> None:

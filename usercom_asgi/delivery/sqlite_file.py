@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from .sqlite_reading import count, lanes_with_more
+from .sqlite_reading import count, lanes_with_more, oldest
 from .sqlite_schema import BUSY, connect, transaction
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Done:
     loaded: list[Loaded] = field(default_factory=list[Loaded])
     #: The lanes that are still ours, if our lease had run out; None if it had not.
     still_ours: set[str] | None = None
+    #: Below this there are no rows any more; known if it was looked for lanes.
+    oldest: int = 0
 
 
 class SqliteFile:
@@ -128,6 +130,7 @@ class SqliteFile:
                     room -= self._load(db, lane, room, done.loaded)
             if work.adopts:
                 self._adopt(db, room, now, done.loaded)
+                done.oldest = oldest(db)
         return done
 
     def count(self, at_least: int) -> int:

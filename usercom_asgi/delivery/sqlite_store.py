@@ -19,6 +19,7 @@ from ..receipts import Receipt
 from ..wire import from_text, to_text
 from .sqlite_file import Burial, Done, Loaded, Put, SqliteFile, Work
 from .sqlite_gathering import Gathering
+from .sqlite_rows import Rows
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class SqliteStore(Gathering):
         self._limiter = limiter
         self._is_ending = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
+        self._left = Rows()  # what we have accepted and left in the file; its receipts may be gone
         self._next_poll = 0.0
         self._written = anyio.Event()  # what gathers now
 
@@ -117,6 +119,7 @@ class SqliteStore(Gathering):
         self._rows += rows - before
         if done.still_ours is not None:
             self._let_go(done.still_ours)
+        self._left.forget_below(done.oldest)
         self._apply(puts, done, envelopes)
         return True
 
@@ -154,6 +157,8 @@ class SqliteStore(Gathering):
         self._hold(lane, -len(waiting.rows))
         # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
         self._work.released.append(lane)
+        for row in waiting.rows:
+            self._left.add(row)
         self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
         self._house.leave(waiting)
 
@@ -169,7 +174,7 @@ class SqliteStore(Gathering):
         receipt = self._receipts.pop(loaded.row, None)
         waiting = Waiting(envelope, receipt or Receipt())
         waiting.row = loaded.row
-        self._house.adopt(waiting, loaded.key, is_own=receipt is not None)
+        self._house.adopt(waiting, loaded.key, is_own=self._left.discard(loaded.row))
 
     def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
         """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
