@@ -78,11 +78,11 @@ class Page:
         """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
         try:
             return (
-                self.stream is not None
+                (stream := self.stream) is not None
                 and message["type"] == "http.response.body"
                 and message.get("more_body") is True
                 and type(body := message.get("body")) is bytes
-                and self.stream.lets_pass(body)
+                and stream.lets_pass(body)
             )
         except Exception:
             # The page wins, as in `feed`; the start has gone out and nothing is held, so there is nothing to send.
