@@ -51,6 +51,19 @@ BROKEN = pytest.mark.parametrize("broken", [full, locked], ids=lambda broken: br
 
 
 @BROKEN
+async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path) -> None:
+    async with running(Post(), path) as runtime:
+        await runtime.submit(said(0)).delivered(20)
+        assert runtime.readiness().state == "sending"
+        with broken(runtime):
+            await runtime.submit(said(1)).stored(20)
+            now = runtime.readiness()
+            assert (now.state, now.is_accepting) == ("failing", True)
+            assert now.reason == "the outbox's file cannot be written: what is said waits in memory only"
+        await until(lambda: runtime.readiness().state == "sending")
+
+
+@BROKEN
 async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(broken: Any, path: Path) -> None:
     post = Post()
     async with running(post, path) as runtime:

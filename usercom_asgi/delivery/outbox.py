@@ -79,7 +79,7 @@ class Store(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why nothing gets out of it now; empty while all is well."""
+        """Why nothing gets out of it, or nothing is kept by it, now; empty while all is well."""
         ...
 
     def oldest(self) -> float | None:

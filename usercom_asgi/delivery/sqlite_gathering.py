@@ -37,6 +37,11 @@ class Gathering(Prompt):
         self._is_broken = False
         self._complaints = Rarely()
 
+    @property
+    def trouble(self) -> str:
+        """See :attr:`Store.trouble`."""
+        return "the outbox's file cannot be written: what is said waits in memory only" if self._is_broken else ""
+
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
         if waiting - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
