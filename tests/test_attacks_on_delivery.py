@@ -27,6 +27,17 @@ from usercom_asgi.wire import from_text, to_text
 PAGE = html(b"<html><body></body></html>")
 
 
+def bob_after_a_while(asked: list[Any]) -> Any:
+    """A hook that takes its time to find out who is logged in."""
+
+    async def who_is_it(connection: Any) -> dict[str, str]:
+        asked.append(connection)
+        await anyio.sleep(0.3)
+        return PEOPLE["bob"]
+
+    return who_is_it
+
+
 def alice_s(key: str) -> str:
     """The cookies of a browser that Alice was last identified in."""
     companion = Companion(KEYS, None)
@@ -89,12 +100,7 @@ async def test_a_hit_s_own_attributes_count_before_the_name_it_is_sent_by(userco
 async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(usercom: UserCom, *, together: bool) -> None:
     alice = usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "id-alice"
-    asked = []
-
-    async def slow(connection: Any) -> dict[str, str]:
-        asked.append(connection)
-        await anyio.sleep(0.3)
-        return PEOPLE["bob"]
+    asked: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -109,7 +115,7 @@ async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(usercom: Use
         await visitor.event("secret of bob's")
         await PAGE(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=slow)
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=bob_after_a_while(asked))
     async with lifespan(middleware) as state:
         got = await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) <= 2
@@ -119,12 +125,7 @@ async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(usercom: Use
 
 
 async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: UserCom) -> None:
-    alice, asked = usercom.new_user(), []
-
-    async def slow(connection: Any) -> dict[str, str]:
-        asked.append(connection)
-        await anyio.sleep(0.3)
-        return PEOPLE["bob"]
+    alice, asked = usercom.new_user(), list[Any]()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -142,7 +143,7 @@ async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: Us
             tasks.start_soon(visitor.event, "two")
         await PAGE(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=slow)
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=bob_after_a_while(asked))
     async with lifespan(middleware) as state:
         await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) == 2

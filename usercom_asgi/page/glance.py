@@ -39,7 +39,7 @@ _MOST_TRIES = 16
 def find_place_at_a_glance(page: bytes) -> int:
     """Return where the snippet goes in a whole page that leaves no doubt; -1 where a closer look is due."""
     close = clean_end(page)
-    if close < 0 or not opens_body(page, 0, WHERE_SNIPPETS_ARE):
+    if close < 0 or not _opens_body(page, 0, WHERE_SNIPPETS_ARE):
         return -1
     if len(page) <= WHERE_SNIPPETS_ARE:
         has_own = _J in page and _names_widget(page, 0, close)
@@ -153,7 +153,7 @@ def _behind_text(data: bytes, begin: int, end: int) -> int:
     return place
 
 
-def opens_body(data: bytes, start: int, end: int) -> bool:
+def _opens_body(data: bytes, start: int, end: int) -> bool:
     """Tell whether there is a ``<body>`` in a part of a document, as nearly everybody writes it."""
     at = data.find(_BODY, start, end - 1)  # with what ends the name
     return 0 <= at < len(data) - len(_BODY) and data[at + len(_BODY)] in NAME_ENDS
