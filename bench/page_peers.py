@@ -33,7 +33,7 @@ def injector(app: ASGIApp) -> ASGIApp:
         async def inject(message: Message) -> None:
             nonlocal page
             if page is not None:
-                if page.stream is not None and page.lets_pass(message):
+                if page.lets_pass(message):
                     await send(message)
                     return
                 for each in page.feed(message):

@@ -178,7 +178,7 @@ async def test_gpc_where_the_server_gives_headers_as_lists() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await over(html(PAGE), honour_gpc=True)(scope, None, send)  # type: ignore[arg-type]
+    await over(html(PAGE), honour_gpc=True)(scope, None, send)  # type: ignore[arg-type]  # nobody receives
     assert b"widget.js" not in sent[1]["body"]
 
 

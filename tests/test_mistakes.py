@@ -28,6 +28,10 @@ PAGE = b"<html><body><p>hello</p></body></html>"
 WITH_KEYS = UserComConfig(app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",))
 
 
+def always(answer: Any) -> Any:
+    return lambda _: answer
+
+
 @pytest.mark.parametrize("name", ["identify", "consent", "nonce", "should_inject"])
 @pytest.mark.parametrize("wrong", ["yes", True, {"user_id": "1"}])
 def test_a_hook_that_is_no_function_is_refused_at_start(name: str, wrong: object) -> None:
@@ -65,8 +69,7 @@ async def test_a_second_middleware_is_not_used_and_says_so(caplog: pytest.LogCap
 
 @pytest.mark.parametrize("answer", ["u-1", 17, ["u-1"], object()])
 async def test_an_identify_hook_that_returns_no_mapping(answer: object, caplog: pytest.LogCaptureFixture) -> None:
-    hook: Any = lambda _: answer  # noqa: E731
-    got = await call(UserComMiddleware(html(PAGE), WITH_KEYS, identify=hook))
+    got = await call(UserComMiddleware(html(PAGE), WITH_KEYS, identify=always(answer)))
     assert b"widget.js" in got.body
     (said,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert f"the identify hook must return a mapping, such as {{'user_id': '42'}}, or None (got {type(answer).__name__})" in (
@@ -77,8 +80,7 @@ async def test_an_identify_hook_that_returns_no_mapping(answer: object, caplog: 
 
 @pytest.mark.parametrize("nobody", [None, {}, False, ""])
 async def test_whatever_is_empty_is_nobody(nobody: object, caplog: pytest.LogCaptureFixture) -> None:
-    hook: Any = lambda _: nobody  # noqa: E731
-    await call(UserComMiddleware(html(PAGE), WITH_KEYS, identify=hook))
+    await call(UserComMiddleware(html(PAGE), WITH_KEYS, identify=always(nobody)))
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 

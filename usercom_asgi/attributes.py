@@ -107,9 +107,11 @@ def clean_id(field: str, value: object) -> str:
     """
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > STRING_LIMIT * 4:
-        raise _refused(field, value, f"has more digits than User.com takes ({STRING_LIMIT})")  # or more than str() takes
-    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value.bit_length() > STRING_LIMIT * 4:  # str() does not take any number of digits either
+            raise _refused(field, value, f"has more digits than User.com takes ({STRING_LIMIT})")
+        value = str(value)
+    elif isinstance(value, UUID):
         value = str(value)
     return clean_text(field, value)
 
@@ -173,9 +175,8 @@ def _plain(field: str, value: str | float | Decimal | None, *, cut: bool) -> Jso
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise _refused(field, value, "must be a finite number")
-        if (
-            value.adjusted() > _MOST_DIGITS
-        ):  # before it is written out: 1E+1000000 takes 40 s for that, and holds up all threads
+        # Before it is written out: 1E+1000000 takes 40 s for that, and holds up all threads.
+        if value.adjusted() > _MOST_DIGITS:
             raise _too_large(field, value)
         value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, int):

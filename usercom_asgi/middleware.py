@@ -124,9 +124,7 @@ class UserComMiddleware:
             warn_once(
                 "UserComMiddleware is around this application twice: the inner one does nothing, nor do its settings and hooks"
             )
-            await self.app(scope, receive, send)
-            return
-        if scope["type"] not in ("http", "websocket", "lifespan"):
+        if AT_WORK in scope or scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
             return
         if scope["type"] == "lifespan":

@@ -70,7 +70,7 @@ class Responder:
         """Take a message of the application's."""
         page = self.page
         if page is not None:
-            if page.stream is not None and page.lets_pass(message):
+            if page.lets_pass(message):
                 await self._send(message)
                 return
             for each in page.feed(message):

@@ -32,11 +32,11 @@ def full(runtime: Runtime) -> Iterator[None]:
     def transact(work: Any) -> Any:
         raise sqlite3.OperationalError("database or disk is full")
 
-    file.transact = transact  # type: ignore[method-assign]
+    file.transact = transact  # type: ignore[method-assign]  # a test cannot fill the machine's disk
     try:
         yield
     finally:
-        file.transact = real  # type: ignore[method-assign]
+        file.transact = real  # type: ignore[method-assign]  # as above
 
 
 @contextmanager

@@ -105,6 +105,7 @@ class SqliteFile:
         self._connection = connect(path)
         self._inode = path.stat().st_ino
         self._is_new = True
+        self._is_in_a_hurry = False
         #: Leases that were seen to have run out: how they were, and since when, on a clock that does not jump.
         self._suspects: dict[str, tuple[float, float]] = {}
 
@@ -143,8 +144,10 @@ class SqliteFile:
 
     def hurry(self, *, is_urgent: bool) -> None:
         """Wait for other processes no longer than a shutdown may, or as long as always."""
-        seconds = _BUSY_IN_A_HURRY if is_urgent else BUSY
-        self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+        if is_urgent != self._is_in_a_hurry:
+            self._is_in_a_hurry = is_urgent
+            seconds = _BUSY_IN_A_HURRY if is_urgent else BUSY
+            self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def is_in_place(self) -> bool:
         """Tell whether the file is still where it was opened: what is written into a deleted one is gone."""

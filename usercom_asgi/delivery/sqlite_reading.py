@@ -23,7 +23,7 @@ def count(db: sqlite3.Connection, at_least: int) -> int:
 def oldest(db: sqlite3.Connection) -> int:
     """Return a number below which there are no rows any more, and will be none."""
     newest = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'commands'"
-    [row] = db.execute(f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)").fetchone()  # noqa: S608
+    [row] = db.execute(f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)").fetchone()  # noqa: S608  constants
     return int(row)
 
 

@@ -54,8 +54,8 @@ class Page:
     coding: Coding | None = None
     #: Nothing is held, and nothing will be: what follows passes through.
     is_done = False
-    #: Looks for the place in a body that comes in parts, once the start has gone out: then most of them pass as they are.
-    stream: Injector | None = None
+    # Looks for the place in a body that comes in parts, once the start has gone out: then most of them pass as they are.
+    _stream: Injector | None = None
     _injector: Injector | None = None
     #: What was taken while the start is held, as it came.
     _taken: Sequence[Message] = ()
@@ -78,7 +78,7 @@ class Page:
         """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
         try:
             return (
-                (stream := self.stream) is not None
+                (stream := self._stream) is not None
                 and message["type"] == "http.response.body"
                 and message.get("more_body") is True
                 and type(body := message.get("body")) is bytes
@@ -116,7 +116,7 @@ class Page:
 
     def release(self, kept: Sequence[bytes] | None = None) -> list[Message]:
         """Step aside: return what is held, unchanged; all that follows passes through."""
-        self.is_done, self.stream = True, None
+        self.is_done, self._stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
             return [self._with_other_cookies(start), *self._taken]
@@ -174,9 +174,9 @@ class Page:
             bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
             self._start, self._taken = None, ()
         if not more:
-            self.is_done, self.stream = True, None
+            self.is_done, self._stream = True, None
         elif self.coding is None:
-            self.stream, self.is_done = injector, injector.is_done
+            self._stream, self.is_done = injector, injector.is_done
         return bodies
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
