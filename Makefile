@@ -4,6 +4,7 @@
 #   make test                     every check: ruff, mypy, pyright, pytest
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
+#   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
 #   make soak                     an hour of traffic in two minutes, and whether memory stays flat
 #   make demo PYTHON=python3.13   which Python to make .venv with
 
@@ -18,7 +19,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench faults soak clean
+.PHONY: demo test lint bench faults model soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -39,6 +40,9 @@ bench: $(VENV)/bench.installed
 
 faults: $(VENV)/bench.installed
 	$(RUN) -m bench.faults
+
+model: $(VENV)/dev.installed
+	PYTHONPATH=tests $(RUN) -m delivery.test_key_ring_model $(or $(STORIES),750)
 
 soak: $(VENV)/dev.installed
 	$(RUN) -m bench.soak

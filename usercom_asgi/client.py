@@ -13,7 +13,7 @@ from .config import UserComConfig
 from .context import PageContext
 from .delivery.outbox import checked
 from .delivery.runtime import Runtime
-from .envelope import Envelope, lane_of
+from .envelope import Envelope
 from .errors import InvalidCommand
 from .identity import is_user_key, new_lane
 from .outcomes import Listeners
@@ -134,8 +134,11 @@ class UserComClient:
         if key is None and not named:
             raise InvalidCommand("key", "give the visitor's user key, or the person's user_id or email")
         # A reset ends the lane of the old key: what is said with that key after it is still said of the old visitor.
-        lane = new_lane() if isinstance(command, ResetAuth) else lane_of(key, named)
-        envelope = Envelope(command=command, lane=lane, key=key, identity=named, page=page or PageContext())
+        lane = new_lane() if isinstance(command, ResetAuth) else key or f"job:{sorted(named.items())}"
+        # A job names whom each command is about: with a key it is sent with that key, and without one a look-up serves for
+        # all that the jobs send about this person meanwhile.
+        source = new_lane() if key else "job"
+        envelope = Envelope(command=command, lane=lane, key=key, source=source, identity=named, page=page or PageContext())
         receipt = self._runtime.submit(envelope)
         await receipt.stored()
         return receipt

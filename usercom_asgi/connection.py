@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .companion import COOKIE as COMPANION
 from .context import PageContext, host_name, page_context
 from .flash import COOKIE as FLASH
+from .flash import HOST_COOKIE as HOST_FLASH
 from .identity import COOKIE, MARKER, ResetMarker, is_user_key, read_cookies
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Connection:
         self._method = scope.get("method")
         self._scheme = scope.get("scheme", "http")
         self._server = scope.get("server")
+        self._client = scope.get("client")
         self._path = scope["path"]
         self._query = scope.get("query_string", b"")
 
@@ -69,7 +71,7 @@ class Connection:
 
     def bears_flash(self) -> bool:
         """Tell whether an earlier response said something to the next page."""
-        return self._bears(FLASH, _FLASH_BYTES)
+        return self._bears(FLASH, _FLASH_BYTES) or (self._cookies is not None and HOST_FLASH in self._cookies)
 
     def _bears(self, name: str, as_bytes: bytes) -> bool:
         # Every page asks, so nothing is parsed.
@@ -146,11 +148,13 @@ class Connection:
 
         Not by the key alone: one person's key may be in two browsers, and those must not become one visitor again.
         """
-        telling = [value for name, value in self._headers if name in (b"cookie", b"user-agent", b"authorization")]
-        return hashlib.sha256(b"\n".join(telling)).hexdigest()
+        names = (b"cookie", b"user-agent", b"authorization")
+        address = self._client[0] if self._client else ""
+        parts = [address.encode(), *(value for name, value in self._headers if name in names)]
+        return hashlib.sha256(b"\n".join(parts)).hexdigest()
 
     def read_cookie(self, name: str) -> str | None:
         """Return one of the cookies that concern us, as it came."""
         if self._cookies is None:
-            self._cookies = read_cookies(self._headers, COOKIE, MARKER, COMPANION, FLASH)
+            self._cookies = read_cookies(self._headers, COOKIE, MARKER, COMPANION, FLASH, HOST_FLASH)
         return self._cookies.get(name)

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from .commands import ResetAuth
 from .context import PageContext
 
 if TYPE_CHECKING:
@@ -28,29 +29,39 @@ RESET_DEADLINE = 10.0
 class Envelope:
     """A command, and all that is needed to send it later and elsewhere.
 
-    ``lane`` names the visitor for the purpose of order. ``key`` is the visitor's user key; None means the key that the lane
-    learns from an earlier answer. ``identity`` is who the visitor is known to be, with which a key can be asked for.
-    ``may_create`` says
-    that a hit of nobody known may make a new user. ``said_at`` is in seconds since the epoch. ``request`` numbers the request
-    that says it, which will say when it has ended; None where nothing is to be waited for.
+    ``lane`` names the queue, which keeps the order. ``key`` is the user key that the browser sent; None means the key that an
+    earlier answer names. ``source`` is a random name of the request that the command comes from: a key that User.com names is
+    used for the same source alone (see ``delivery/key_ring.py``). ``identity`` is who the visitor is known to be, with which a
+    key can be asked for. ``may_create`` allows a hit without an identity to create a new user. ``said_at`` is in
+    seconds since the epoch. ``request`` numbers the request that it comes from, as :meth:`Store.request_ended` does; None where
+    no request ends.
     """
 
     command: Command
     lane: str
     key: str | None = None
+    source: str = ""
     identity: Mapping[str, object] = field(default_factory=dict[str, object])
     page: PageContext = field(default_factory=PageContext)
     may_create: bool = False
-    said_at: float = field(default_factory=time.time)
+    said_at: float = field(default_factory=lambda: time.time())  # looked up at each call, so that tests can set the clock
     request: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"<Envelope {self.command!r}>"
 
+    @property
+    def creates_user(self) -> bool:
+        """True if User.com creates a new user for it: sent twice, it would create two."""
+        return self.may_create or isinstance(self.command, ResetAuth)
 
-def lane_of(key: str | None, names: Mapping[str, object]) -> str:
-    """Return the lane of a visitor: the key's, or that of the first name by which somebody without a key is known."""
-    return key or f"known:{next(iter(names.items()), None)}"
+
+def lane_of(names: Mapping[str, object], source: str) -> str:
+    """Return the lane of a visitor without a user key: one for each ``user_id``, else one for each source.
+
+    An email alone is what a form was filled in with: it must not let a stranger's commands stand in a person's queue.
+    """
+    return f"known:{('user_id', names['user_id'])}" if "user_id" in names else f"source:{source}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

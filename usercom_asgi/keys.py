@@ -8,6 +8,9 @@ from .connection import Connection
 from .identity import COOKIE, is_user_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .attributes import Json
     from .envelope import Delivery
     from .identity import Reset
     from .receipts import Receipt
@@ -21,8 +24,8 @@ class KeyHolder(Connection):
     _lane: str | None = None
     _reset: Reset | None = None
     _has_recalled = False
-    # What this request has said whose answer names a key.
-    _hits: tuple[Receipt, ...] = ()
+    # The receipts of this request whose answers name a key, each with the identity that it was sent for.
+    _hits: tuple[tuple[Mapping[str, Json], Receipt], ...] = ()
     # The browser's key is somebody else's.
     _is_disowned = False
 
@@ -42,8 +45,15 @@ class KeyHolder(Connection):
     @property
     def named_key(self) -> str | None:
         """The key that User.com has named in answer to a hit of this request, if it is another than the browser's."""
-        named = next((hit.key for hit in reversed(self._hits) if hit.key is not None), None)
+        named = next((hit.key for _, hit in reversed(self._hits) if hit.key is not None), None)
         return named if named != self._cookie_key else None
+
+    def key_for(self, who: Mapping[str, Json]) -> str | None:
+        """Return the key to send a command about ``who`` with: never one that an answer about another person has named."""
+        if self.reset is not None:
+            return self.reset[1].key
+        named = next((hit.key for names, hit in reversed(self._hits) if hit.key is not None and names == who), None)
+        return named or (None if self._is_disowned else self._cookie_key)
 
     @property
     def _cookie_key(self) -> str | None:

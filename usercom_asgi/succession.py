@@ -11,8 +11,7 @@ from .browser import BrowserChannel, size
 from .commands import PageHit, ResetAuth
 from .envelope import RESET_DEADLINE, Envelope, lane_of
 from .errors import InvalidCommand
-from .flash import COOKIE as FLASH
-from .identity import ResetMarker, digest
+from .identity import ResetMarker, digest, new_lane
 from .keys import KeyHolder
 from .person import Person
 from .receipts import Receipt, Status
@@ -52,6 +51,8 @@ class Succession(KeyHolder, Person):
     is_left_to_page = False
     #: The number of a request that has said something, and must tell the delivery when it has ended.
     request_number: int | None = None
+    # A random name of this request, by which the delivery knows whose answer a user key came with.
+    _source = ""
     _browser: BrowserChannel | None = None
 
     def __init__(
@@ -104,7 +105,8 @@ class Succession(KeyHolder, Person):
         """What earlier responses have said to the page, if it is still the same visitor's."""
         if self._flash is None or self.has_reset or not self.bears_flash():
             return []
-        return self._flash.load(self.read_cookie(FLASH), self.key)
+        secure = self.is_secure
+        return self._flash.load(self.read_cookie(self._flash.name(secure=secure)), self.key, secure=secure)
 
     @property
     def said(self) -> list[Said]:
@@ -191,24 +193,35 @@ class Succession(KeyHolder, Person):
     def _say(self, command: Command) -> Receipt:
         if self.is_left_to_page:
             return Receipt(Status.SKIPPED, _LEFT) if self.browser.put(command) else Receipt(Status.DROPPED, _FULL)
-        key = self.key
-        if self._reset is not None and not self._reset[1].is_final:  # `key` has looked for one
+        who = self.names()
+        key = self.key_for(who)
+        if self._reset is not None and not self._reset[1].is_final:  # `key_for` has looked for one
             return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
-        if key is None and not self.is_identified and self._has_consent:
+        if key is None and not who and self._has_consent:
             return self._delivery.skip(command, _NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):
-            self._hits += (receipt,)  # its answer names a key
+            self._hits += ((who, receipt),)  # its answer names a key
         return receipt
+
+    def _lane_of_reset(self, key: str | None) -> str | None:
+        """Return the lane of the reset that created this browser's key: commands from before that answer may wait in it."""
+        marker = self.marker if key is not None and self.bears_marker() else None
+        reset = self._delivery.recall(marker.token) if marker else None
+        return marker.token if marker and reset and reset[1].key == key else None
 
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
         who = self.names()
-        lane = self._lane or lane_of(key, who)
+        self._source = self._source or new_lane()
+        if self._lane is None:
+            # One lane for all of a request, whatever keys its answers name: that keeps the order.
+            cookie_key = None if self._is_disowned else self._cookie_key
+            self._lane = self._lane_of_reset(cookie_key) or cookie_key or lane_of(who, self._source)
         if self.request_number is None and not self.is_websocket:  # which may stay open for hours
             self.request_number = next(_REQUESTS)
         return self._delivery.submit(
             Envelope(
-                command=command, lane=lane, key=key, identity=who, page=self.page(), may_create=may_create,
-                request=self.request_number,
+                command=command, lane=self._lane, key=key, source=self._source, identity=who, page=self.page(),
+                may_create=may_create, request=self.request_number,
             )
         )  # fmt: skip

@@ -44,6 +44,7 @@ class Books:
     def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
         """The lane's first command has come to its end."""
         waiting = lane.waiting.popleft()
+        key = lane.keys.key_for(waiting.envelope)
         many = len(waiting.receipts)
         self._no_longer(waiting)
         if status is Status.DELIVERED:
@@ -53,22 +54,22 @@ class Books:
         else:
             self._count_dropped(waiting.envelope, many)
         for receipt in waiting.receipts:
-            receipt.settle(status, reason, lane.key if status is Status.DELIVERED else None)
+            receipt.settle(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DEAD:
-            # With the key that it would have been sent with: whoever sends it again knows nothing of the lane.
-            waiting.envelope = replace(waiting.envelope, key=lane.key or waiting.envelope.key)
-            self.store.bury(waiting, outcome_of(waiting.envelope, status, reason, key=lane.key, error=error))
+            # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
+            waiting.envelope = replace(waiting.envelope, key=key)
+            self.store.bury(waiting, outcome_of(waiting.envelope, status, reason, key=key, error=error))
         if waiting.rows:
             self.store.settled(waiting)
         # What is somebody else's code comes last: an error in it costs nothing.
         if status is not Status.DELIVERED:
             self._complain_of(waiting, status, reason)
-        self._tell(waiting.envelope, status, reason, key=lane.key, error=error)
+        self._tell(waiting.envelope, status, reason, key=key, error=error)
 
     def progressed(self, lane: Lane) -> None:
         """A part of the lane's first command was delivered, or its visitor's key was learned."""
         if lane.waiting[0].rows:
-            self.store.progressed(lane.waiting[0], lane.key)
+            self.store.progressed(lane.waiting[0], lane.keys.dumps())
 
     def retried(self, waiting: Waiting) -> None:
         """A try has failed, and there will be another: who waits for the outcome is told that it will take a while."""

@@ -39,10 +39,10 @@ class Holdings:
         """Take a command that was accepted, and is safe."""
         self._lanes.add(waiting)
 
-    def adopt(self, waiting: Waiting, key: str | None, *, is_own: bool) -> None:
+    def adopt(self, waiting: Waiting, keys: str | None, *, is_own: bool) -> None:
         """Take a command that was left in the outbox, by this process or another one, or in another life."""
         self._books.adopt(is_own=is_own)
-        self._lanes.add(waiting, key)
+        self._lanes.add(waiting, keys)
 
     def leave(self, waiting: Waiting) -> None:
         """Let go of a command that is safe in the outbox, and will come from there."""

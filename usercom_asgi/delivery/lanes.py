@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .key_ring import KeyRing
 from .ready import Ready
 
 if TYPE_CHECKING:
@@ -27,13 +28,12 @@ _MOST_FAULTS = 2
 class Lane:
     """One visitor's commands, oldest first. At most one of them is being sent at any time."""
 
-    __slots__ = ("failures", "faults", "id", "in_flight", "is_taken", "key", "seen_passes", "waiting")
+    __slots__ = ("failures", "faults", "id", "in_flight", "is_taken", "keys", "seen_passes", "waiting")
 
     def __init__(self, lane_id: str) -> None:
         self.id = lane_id
         self.waiting: deque[Waiting] = deque()
-        #: The key that User.com last named for this visitor; wins over what the envelopes say.
-        self.key: str | None = None
+        self.keys = KeyRing()
         #: A worker has it, and may be sending the first of what waits.
         self.is_taken = False
         #: What User.com is being told just now: the first of what waits, or None.
@@ -71,8 +71,6 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
-        # A visitor whose key has just been named may come back with it while their first lane still has work.
-        self._by_key: dict[str, Lane] = {}
         self._parked: list[tuple[float, int, Lane]] = []
         self._parkings = 0
         # What waits is bounded by the runtime; a lane is in here at most once.
@@ -81,31 +79,19 @@ class Lanes:
         self._sleepers: list[anyio.Event] = []
         self._rearranged = anyio.Event()
 
-    def add(self, waiting: Waiting, key: str | None = None) -> None:
-        """Put a command at the end of its visitor's lane; consecutive updates merge. ``key`` is one learned before."""
+    def add(self, waiting: Waiting, keys: str | None = None) -> None:
+        """Put a command at the end of its lane; consecutive updates merge. ``keys`` were learned before (:class:`KeyRing`)."""
         lane_id = waiting.envelope.lane
-        lane = self._lanes.get(lane_id) or self._by_key.get(lane_id)
+        lane = self._lanes.get(lane_id)
         if lane is None:
             lane = self._lanes[lane_id] = Lane(lane_id)
             # A response waits for a reset's answer, and after ten seconds the reset is not ours any more.
-            self._make_ready(lane, is_urgent=waiting.makes_a_user)
+            self._make_ready(lane, is_urgent=waiting.envelope.creates_user)
         elif len(lane.waiting) > lane.is_taken and lane.waiting[-1].take_in(waiting):
             return
-        if key is not None:
-            self.learn(lane, key)
+        if keys is not None:
+            lane.keys.restore(keys)
         lane.waiting.append(waiting)
-
-    def learn(self, lane: Lane, key: str | None) -> None:
-        """Write down the key that User.com has named for a lane's visitor."""
-        if key is None or key == lane.key:
-            return
-        self._forget_key(lane)
-        lane.key = key
-        self._by_key.setdefault(key, lane)
-
-    def _forget_key(self, lane: Lane) -> None:
-        if lane.key is not None and self._by_key.get(lane.key) is lane:
-            del self._by_key[lane.key]
 
     def _make_ready(self, lane: Lane, *, is_urgent: bool = False) -> None:
         self._ready.add(lane, is_urgent=is_urgent)
@@ -141,7 +127,6 @@ class Lanes:
             self._make_ready(lane)
         else:
             del self._lanes[lane.id]
-            self._forget_key(lane)
 
     def take_apart(self, lane: Lane) -> None:
         """Put what has merged into the lane's first command back in its place, each for itself."""
@@ -191,10 +176,10 @@ class Lanes:
                 taken += more
         except BaseException:
             for lane, waiting in taken:
-                self.add(waiting, lane.key)
+                self.add(waiting, lane.keys.dumps())
             raise
         for lane, waiting in taken:
-            waiting.envelope = replace(waiting.envelope, key=lane.key or waiting.envelope.key)
+            waiting.envelope = replace(waiting.envelope, key=lane.keys.key_for(waiting.envelope))
         found = [waiting for _, waiting in taken]
         return sorted(found, key=lambda waiting: min(order.get(each, len(order)) for each in waiting.receipts))
 
@@ -236,7 +221,6 @@ class Lanes:
         """Empty all lanes and return what was still waiting in them."""
         left = [waiting for lane in self._lanes.values() for waiting in lane.waiting]
         self._lanes.clear()
-        self._by_key.clear()
         self._parked.clear()
         self._ready.clear()
         return left

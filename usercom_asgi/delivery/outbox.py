@@ -34,8 +34,8 @@ class House(Protocol):
         """Take a command that was put into the store, and is safe there."""
         ...
 
-    def adopt(self, waiting: Waiting, key: str | None, *, is_own: bool) -> None:
-        """Take a command from where it was kept; ``key`` is what its visitor's lane has learned.
+    def adopt(self, waiting: Waiting, keys: str | None, *, is_own: bool) -> None:
+        """Take a command from where it was kept; ``keys`` is the text of :meth:`Store.progressed`.
 
         ``is_own``: this runtime has accepted it, and left it there.
         """
@@ -90,8 +90,8 @@ class Store(Protocol):
         """It was delivered, or given up for good: it need not be kept."""
         ...
 
-    def progressed(self, waiting: Waiting, key: str | None) -> None:
-        """A part of it was delivered, or its visitor's key is known now."""
+    def progressed(self, waiting: Waiting, keys: str) -> None:
+        """A part of it was delivered, or a key was learned; ``keys`` is all that its lane has learned (:class:`KeyRing`)."""
         ...
 
     def bury(self, waiting: Waiting, letter: Outcome) -> None:
@@ -188,7 +188,7 @@ class MemoryStore(Prompt):
     def settled(self, waiting: Waiting) -> None:
         """It was never anywhere else."""
 
-    def progressed(self, waiting: Waiting, key: str | None) -> None:
+    def progressed(self, waiting: Waiting, keys: str) -> None:
         """It was never anywhere else."""
 
     def bury(self, waiting: Waiting, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature

@@ -33,12 +33,12 @@ class RetryPolicy:
 
     def expired(self, waiting: Waiting, delay: float = 0.0) -> bool:
         """Tell whether another try in ``delay`` seconds would come too late."""
-        return waiting.age + delay > (RESET_DEADLINE if waiting.makes_a_user else self.deadline)
+        return waiting.age + delay > (RESET_DEADLINE if waiting.envelope.creates_user else self.deadline)
 
     def is_forbidden(self, waiting: Waiting) -> bool:
         """Tell whether not even the first try may be made: from the deadline on the widget makes the new visitor."""
-        return waiting.makes_a_user and waiting.age > RESET_DEADLINE
+        return waiting.envelope.creates_user and waiting.age > RESET_DEADLINE
 
     def may_repeat(self, waiting: Waiting, error: Unavailable) -> bool:
         """Tell whether a command may be sent twice: what was carried out already would make a second new user."""
-        return error.untouched or not waiting.makes_a_user
+        return error.untouched or not waiting.envelope.creates_user

@@ -69,7 +69,7 @@ class Sending:
         waiting.tries += 1
         lane.in_flight = waiting
         try:
-            answer = await self._sender.send(waiting.envelope, lane.key or waiting.envelope.key)
+            answer = await self._sender.send(waiting.envelope, lane.keys.key_for(waiting.envelope))
         except Unavailable as error:
             return self._unavailable(lane, waiting, error, is_probe=is_probe)
         except Refused as error:
@@ -86,8 +86,7 @@ class Sending:
         return (waiting.tries > 0 and self._retry.expired(waiting)) or self._retry.is_forbidden(waiting)
 
     def _delivered(self, lane: Lane, waiting: Waiting, answer: Answer) -> None:
-        is_news = answer.key not in (None, lane.key, waiting.envelope.key)
-        self._lanes.learn(lane, answer.key)
+        is_news = lane.keys.learn(waiting.envelope, answer.key)
         if answer.then is None:
             if is_news:  # more of this visitor may wait where it is not seen from here
                 self._books.progressed(lane)
@@ -106,7 +105,7 @@ class Sending:
         waiting.refusals += is_ours and is_fault
         # Without a status there was no answer: the sender itself has found nothing that could be sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
-        if is_ours and waiting.makes_a_user:
+        if is_ours and waiting.envelope.creates_user:
             self._books.settle(lane, Status.DROPPED, reason, error=error)  # the widget makes the user instead
             return 0.0
         if not is_ours or waiting.refusals >= _MOST_REFUSALS:
@@ -133,7 +132,7 @@ class Sending:
 
     def _give_up(self, lane: Lane, waiting: Waiting, reason: str) -> float:
         # What would make a user is not to be repeated by anybody, and behind a response there is nobody who would keep it.
-        is_kept = self._retry.deadline > 0 and not waiting.makes_a_user
+        is_kept = self._retry.deadline > 0 and not waiting.envelope.creates_user
         status = Status.DEAD if is_kept else Status.DROPPED
         self._books.settle(lane, status, reason)
         return 0.0

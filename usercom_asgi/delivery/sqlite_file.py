@@ -60,7 +60,7 @@ class Loaded:
 
     row: int
     lane: str
-    key: str | None
+    keys: str | None
     body: str
 
 
@@ -74,7 +74,7 @@ class Work:
     burials: list[Burial] = field(default_factory=list[Burial])
     #: ``(body, row)``: a part of a command was delivered.
     changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    #: ``(key, lane)``: what User.com has named.
+    #: ``(keys, lane)``: which user keys a lane has learned.
     keys: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     #: Lanes of ours of which nothing is in memory any more.
     released: list[str] = field(default_factory=list[str])
@@ -123,7 +123,7 @@ class SqliteFile:
             done.puts = [self._put(db, put) for put in work.puts]
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
-            db.executemany("UPDATE lanes SET key = ? WHERE lane = ?", work.keys)
+            db.executemany("UPDATE lanes SET keys = ? WHERE lane = ?", work.keys)
             bury(db, work.burials, now)
             room = work.room
             for lane in work.released:
@@ -199,7 +199,7 @@ class SqliteFile:
     def _load(self, db: sqlite3.Connection, lane: str, room: int, loaded: list[Loaded]) -> int:
         """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
         limit = max(0, min(room, BATCH))
-        key = db.execute("SELECT key FROM lanes WHERE lane = ?", (lane,)).fetchone()
+        keys = db.execute("SELECT keys FROM lanes WHERE lane = ?", (lane,)).fetchone()
         rows = db.execute("SELECT id, body FROM commands WHERE lane = ? ORDER BY id LIMIT ?", (lane, limit + 1)).fetchall()
         if not rows:
             db.execute("DELETE FROM lanes WHERE lane = ?", (lane,))
@@ -207,7 +207,7 @@ class SqliteFile:
         taken = rows[:limit]
         owner = self.owner if taken else None
         db.execute("UPDATE lanes SET owner = ?, more = ? WHERE lane = ?", (owner, len(rows) > limit, lane))
-        loaded += [Loaded(row, lane, key[0] if key else None, body) for row, body in taken]
+        loaded += [Loaded(row, lane, keys[0] if keys else None, body) for row, body in taken]
         return len(taken)
 
     def _adopt(self, db: sqlite3.Connection, room: int, now: float, loaded: list[Loaded]) -> None:

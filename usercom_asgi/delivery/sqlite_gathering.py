@@ -65,11 +65,10 @@ class Gathering(Prompt):
         self._hold(waiting.envelope.lane, -len(rows))
         self._woken.set()
 
-    def progressed(self, waiting: Waiting, key: str | None) -> None:
+    def progressed(self, waiting: Waiting, keys: str) -> None:
         """See :meth:`Store.progressed`."""
         self._work.changed.append((to_text(waiting.envelope), waiting.rows[0]))
-        if key is not None:
-            self._work.keys.append((key, waiting.envelope.lane))
+        self._work.keys.append((keys, waiting.envelope.lane))
         self._woken.set()
 
     def bury(self, waiting: Waiting, letter: Outcome) -> None:

@@ -21,8 +21,8 @@ BUSY = 2.0
 _CHECKED_BELOW = 256 * 1024 * 1024
 _SCHEMA = """
 CREATE TABLE owners (owner TEXT PRIMARY KEY, lease REAL NOT NULL) WITHOUT ROWID;
--- more: commands are on disk that the owner has not in memory. key: the last that User.com named for this visitor.
-CREATE TABLE lanes (id INTEGER PRIMARY KEY, lane TEXT NOT NULL UNIQUE, owner TEXT, more INTEGER NOT NULL, key TEXT);
+-- more: commands are on disk that the owner has not in memory. keys: what KeyRing.dumps() writes.
+CREATE TABLE lanes (id INTEGER PRIMARY KEY, lane TEXT NOT NULL UNIQUE, owner TEXT, more INTEGER NOT NULL, keys TEXT);
 CREATE TABLE commands (id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, said_at REAL NOT NULL, body TEXT NOT NULL);
 CREATE INDEX commands_by_lane ON commands (lane, id);
 CREATE TABLE dead (

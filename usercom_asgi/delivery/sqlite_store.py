@@ -174,7 +174,7 @@ class SqliteStore(Gathering):
         receipt = self._receipts.pop(loaded.row, None)
         waiting = Waiting(envelope, receipt or Receipt())
         waiting.row = loaded.row
-        self._house.adopt(waiting, loaded.key, is_own=self._left.discard(loaded.row))
+        self._house.adopt(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
 
     def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
         """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""

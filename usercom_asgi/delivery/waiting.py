@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..commands import ResetAuth, Update
+from ..commands import Update
 
 if TYPE_CHECKING:
     from ..envelope import Envelope
@@ -53,17 +53,12 @@ class Waiting:
         """Seconds since it was said."""
         return time.time() - self.envelope.said_at
 
-    @property
-    def makes_a_user(self) -> bool:
-        """True if User.com makes a new user for it: repeated, it would make a second one."""
-        return self.envelope.may_create or isinstance(self.envelope.command, ResetAuth)
-
     def take_in(self, newer: Waiting) -> bool:
         """Take a later update of the same visitor into this one; False if that cannot be."""
         mine, other = self.envelope, newer.envelope
         if type(mine.command) is not Update or type(other.command) is not Update:
             return False
-        if mine.lane != other.lane or mine.key != other.key or mine.identity != other.identity:
+        if mine.lane != other.lane or mine.key != other.key or mine.source != other.source or mine.identity != other.identity:
             return False
         if self.is_single or newer.is_single or len(self.parts) >= _MOST_MERGED:
             return False
