@@ -23,7 +23,7 @@ from usercom_asgi.browser import LIMIT
 from usercom_asgi.companion import COOKIE as COMPANION
 from usercom_asgi.companion import Companion
 from usercom_asgi.consent import NoDelivery
-from usercom_asgi.flash import COOKIE, MAX_AGE, Flash
+from usercom_asgi.flash import COOKIE, HOST_COOKIE, MAX_AGE, Flash
 from usercom_asgi.identity import digest
 from usercom_asgi.visitor import Visitor
 
@@ -341,7 +341,7 @@ async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> 
         pass
     cookie = Flash(KEYS, None).set_cookie(visitor.said, KEY, secure=True)
     assert len(cookie) < 2_400
-    assert Flash(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY) == visitor.said
+    assert Flash(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True) == visitor.said
 
 
 async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
@@ -394,12 +394,38 @@ async def test_it_is_said_to_the_visitor_of_whom_it_was_said() -> None:
     assert COOKIE not in visit.jar
 
 
-async def test_said_before_the_first_ping_it_is_the_visitors_under_whatever_key() -> None:
+async def test_flash_of_a_browser_without_a_key_runs_in_a_page_without_a_key() -> None:
+    visit = Visit(site(opens))
+    del visit.jar["__ca__chat"]
+    await visit.go("/say")
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+async def test_flash_of_a_browser_without_a_key_on_http_does_not_run_under_a_key() -> None:
+    """A sibling subdomain can plant the cookie of a stranger's browser in any other one."""
     visit = Visit(site(opens))
     del visit.jar["__ca__chat"]
     await visit.go("/say")
     visit.jar["__ca__chat"] = KEY
-    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+    assert in_page(await visit.go()) == []
+    assert COOKIE not in visit.jar
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "runs"),
+    [(None, HOST_COOKIE, [["userengage", "widget.open"]]), (None, COOKIE, []), ("example.com", COOKIE, [])],
+)
+async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_host_can_set_it(
+    domain: str | None, name: str, runs: list[list[str]]
+) -> None:
+    visit = Visit(site(opens, cookie_domain=domain))
+    del visit.jar["__ca__chat"]
+    got = await visit.go("/say", scheme="https")
+    [line] = got.set_cookies(HOST_COOKIE if domain is None else COOKIE)
+    assert ("Domain=" in line) == (domain is not None)
+    assert "; Secure" in line
+    visit.jar = {name: line.partition(";")[0].partition("=")[2], "__ca__chat": KEY}
+    assert in_page(await visit.go(scheme="https")) == runs
 
 
 @pytest.mark.parametrize("value", ["", "x", "a.b.c", "W10.x.y", "💥".encode().decode("latin-1")])
@@ -410,17 +436,17 @@ async def test_a_cookie_that_we_did_not_write_says_nothing(value: str) -> None:
 async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
     old, both, new = Flash(KEYS[:1], None), Flash(KEYS, None), Flash(KEYS[1:], None)
     value = old.set_cookie([["i", "UE.destroy"]], KEY, secure=True).decode().partition(";")[0].partition("=")[2]
-    assert both.load(value, KEY) == [["i", "UE.destroy"]]
-    assert new.load(value, KEY) == []
+    assert both.load(value, KEY, secure=True) == [["i", "UE.destroy"]]
+    assert new.load(value, KEY, secure=True) == []
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + MAX_AGE + 2)
-    assert both.load(value, KEY) == []
+    assert both.load(value, KEY, secure=True) == []
 
 
 async def test_another_cookie_of_ours_is_no_flash() -> None:
     companion = Companion(KEYS, None)
     cookie = companion.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
-    assert Flash(KEYS, None).load(cookie, KEY) == []
+    assert Flash(KEYS, None).load(cookie, KEY, secure=False) == []
 
 
 # ---- a reset ----
