@@ -160,12 +160,12 @@ class World:
     hook: bool = True
     known: bool = False
     shared_key: bool = False
-    switches: dict[str, bool] = field(default_factory=dict[str, bool])
+    switches: dict[str, Any] = field(default_factory=dict[str, Any])
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.sandbox = Sandbox(**self.switches)
+        self.sandbox = Sandbox(api_key="ABC123", **self.switches)
         self.network = Network(self)
         self.sessions: dict[str, str] = {}
         self.said: dict[int, Said] = {}
