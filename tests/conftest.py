@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,13 @@ from usercom_asgi.sandbox import Sandbox, serve
 # Hypothesis bounds an example to 0.2 s, and a machine that runs tests may stand still for longer.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(obj: object) -> None:
+    """Mark every coroutine function for anyio's plugin; its `anyio_mode = "auto"` does not exist in the oldest anyio."""
+    if inspect.iscoroutinefunction(obj):
+        pytest.mark.anyio(obj)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
