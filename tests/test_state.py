@@ -177,6 +177,8 @@ def served(folder: Path, command: list[str]) -> Iterator[str]:
 )
 def test_own_state_of_requests_on_one_connection_is_each_ones_own(command: list[str], tmp_path: Path) -> None:
     """A proxy sends the requests of many browsers on one connection."""
+    if command[0] == "uvicorn":
+        pytest.importorskip("uvicorn", reason="needs the extra sandbox")
     with served(tmp_path, command) as url, httpx.Client(base_url=url) as proxy:
         answers = [
             proxy.get("/", headers={"cookie": cookie}).json()

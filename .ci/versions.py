@@ -1,0 +1,169 @@
+"""Run the tests at the lowest declared and at the newest versions, with each extra alone and with none.
+
+Each environment is built by uv in ``.venv/versions``, two at a time. It runs the part of the suite that stands on the
+dependencies: middleware, delivery, HTTP client, sandbox, and servers that share their state. The rest (Chromium, kills,
+brokers, random documents) is not for them to change and runs once, in ``make test``, at the newest versions. A test that is
+skipped is a failure here, unless it needs an extra that the environment leaves out on purpose; the table counts those.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".venv" / "versions"
+EXTRAS = ("sandbox", "encodings", "taskiq")
+SHOWN = ("anyio", "starlette", "httpx", "h11", "itsdangerous", "trio", "uvicorn", "brotli", "zstandard", "taskiq", "hypercorn")
+# Servers and loops that are no dependencies of ours, and of which the oldest matter: see `dependency-groups` in pyproject.toml.
+OLDEST_TOOLS = ("trio==0.26.0", "hypercorn==0.17.3")
+CORE = (
+    "tests/test_middleware.py", "tests/test_mistakes.py", "tests/test_state.py", "tests/test_imports.py",
+    "tests/test_client.py",
+    "tests/test_login.py", "tests/test_reset.py", "tests/test_consent.py", "tests/test_identity.py", "tests/test_wire.py",
+    "tests/test_cli.py", "tests/api", "tests/page/test_codings.py", "tests/page/test_headers.py",
+    "tests/delivery/test_lifespan.py", "tests/delivery/test_poison.py", "tests/delivery/test_gate.py",
+)  # fmt: skip
+ALL_EXTRAS = ("tests/sandbox/test_sandbox_api.py",)
+TASKIQ = ("tests/delivery/test_taskiq.py",)
+# Memory, killed workers and long outages are for the whole suite.
+LEFT_OUT = "not 64_mb and not two_workers and not down_for"
+ALONE = "needs the extra (?P<extra>[a-z]+)"
+
+
+@dataclass
+class Environment:
+    """Versions to test with, and what came of it."""
+
+    name: str
+    python: str
+    extras: tuple[str, ...]
+    is_lowest: bool = False
+    versions: str = ""
+    outcome: str = ""
+    seconds: float = 0.0
+    has_passed: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where it is built."""
+        return FOLDER / re.sub(r"\W+", "-", self.name)
+
+    @property
+    def interpreter(self) -> Path:
+        """Its Python."""
+        return self.folder / "bin" / "python"
+
+    def check(self) -> None:
+        """Build it and run the tests in it."""
+        began = time.monotonic()
+        log = self.folder.with_suffix(".log")
+        with log.open("w") as output:
+            try:
+                self._build(output)
+                tests = self._run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT, *self._paths())
+            except subprocess.CalledProcessError as error:
+                self.outcome = f"was not built: {' '.join(map(str, error.cmd[:4]))}"
+            else:
+                output.write(tests.stdout)
+                self._judge(tests)
+        self.seconds = time.monotonic() - began
+        print(f"{self.name}: {self.outcome} ({self.seconds:.0f} s)", flush=True)
+        if not self.has_passed:
+            print(log.read_text()[-6000:], flush=True)
+
+    def _build(self, output: object) -> None:
+        project = f".[{','.join(self.extras)}]" if self.extras else "."
+        uv = [str(Path(sys.executable).with_name("uv"))]
+        run = {"cwd": ROOT, "check": True, "stdout": output, "stderr": subprocess.STDOUT}
+        pip = [*uv, "pip", "install", "--python", self.interpreter]
+        subprocess.run([*uv, "venv", "--clear", "--python", self.python, self.folder], **run)  # type: ignore[call-overload]
+        bounds: list[str | Path] = []
+        if self.is_lowest:
+            # Ours at the lowest, and what those ask for, and the tools of the tests at the newest that agrees with it.
+            lowest = self.folder / "lowest.txt"
+            compile_ = [*uv, "pip", "compile", "--resolution", "lowest-direct", "--all-extras", "pyproject.toml"]
+            subprocess.run([*compile_, "--python", self.interpreter, "-o", lowest, "-q"], **run)  # type: ignore[call-overload]
+            lowest.write_text("\n".join([lowest.read_text(), *OLDEST_TOOLS]))
+            bounds = ["-c", lowest]
+        tools = ["--group", "core-tests", *(["taskiq-redis>=1.2"] if "taskiq" in self.extras else [])]
+        subprocess.run([*pip, "-e", project, *tools, *bounds], **run)  # type: ignore[call-overload]
+        found = subprocess.run(
+            [*uv, "pip", "list", "--python", self.interpreter], cwd=ROOT, check=True, capture_output=True, text=True
+        )
+        installed = dict(line.split()[:2] for line in found.stdout.splitlines()[2:])
+        self.versions = ", ".join(f"{each} {installed[each]}" for each in SHOWN if each in installed)
+
+    def _paths(self) -> list[str]:
+        paths = [*CORE]
+        if "sandbox" in self.extras:
+            paths += ALL_EXTRAS
+        if "taskiq" in self.extras:
+            paths += TASKIQ
+        return paths
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.interpreter, *arguments], cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def _judge(self, tests: subprocess.CompletedProcess[str]) -> None:
+        lines = tests.stdout.strip().splitlines() or ["nothing was printed"]
+        counts = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z]+)", lines[-1])}
+        skipped = [line for line in lines if line.startswith("SKIPPED")]
+        unexpected = [
+            line
+            for line in skipped
+            if not (found := re.search(ALONE, line)) or found["extra"] in self.extras or found["extra"] not in EXTRAS
+        ]
+        self.has_passed = tests.returncode == 0 and counts.get("passed", 0) > 0 and not unexpected
+        self.outcome = f"{counts.get('passed', 0)} passed"
+        for kind in ("failed", "errors", "error", "skipped"):
+            if counts.get(kind):
+                self.outcome += f", {counts[kind]} {kind}"
+        if skipped and not unexpected:
+            self.outcome += " (need an extra that is left out)"
+        elif unexpected:
+            self.outcome += f": NOT EXPECTED: {unexpected[0]}"
+
+
+def main() -> int:
+    """Check all environments; return 1 if one has failed."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    here = "{}.{}".format(*sys.version_info)
+    environments = [
+        Environment("lowest", here, EXTRAS, is_lowest=True),
+        Environment("newest", here, EXTRAS),
+        *(Environment(f"newest, {extra} alone", here, (extra,)) for extra in EXTRAS),
+        Environment("newest, no extra", here, ()),
+    ]
+    missing = []
+    for minor in (11, 12, 13, 14):
+        version = f"3.{minor}"
+        if version == here:
+            continue
+        uv = [str(Path(sys.executable).with_name("uv")), "python", "find", "--no-python-downloads", version]
+        found = subprocess.run(uv, check=False, capture_output=True, text=True)
+        if found.returncode == 0:
+            environments.append(Environment(f"newest, Python {version}", found.stdout.strip(), EXTRAS))
+        else:
+            missing.append(version)
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+        list(pool.map(Environment.check, environments))
+    width = max(len(each.name) for each in environments)
+    print(f"\n{'environment':{width}}  {'s':>4}  outcome; versions")
+    for each in environments:
+        print(f"{each.name:{width}}  {each.seconds:4.0f}  {each.outcome}; {each.versions}")
+    for version in missing:
+        print(f"Python {version}: not tested, there is none on this machine")
+    return 0 if all(each.has_passed for each in environments) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
