@@ -67,12 +67,13 @@ class Environment:
         with log.open("w") as output:
             try:
                 self._build(output)
-                tests = self._run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT, *self._paths())
+                tests = [self.interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT, *self._paths()]
+                output.flush()
+                code = subprocess.run(tests, cwd=ROOT, check=False, stdout=output, stderr=subprocess.STDOUT).returncode
             except subprocess.CalledProcessError as error:
                 self.outcome = f"was not built: {' '.join(map(str, error.cmd[:4]))}"
             else:
-                output.write(tests.stdout)
-                self._judge(tests)
+                self._judge(code, log.read_text())
         self.seconds = time.monotonic() - began
         print(f"{self.name}: {self.outcome} ({self.seconds:.0f} s)", flush=True)
         if not self.has_passed:
@@ -108,13 +109,8 @@ class Environment:
             paths += TASKIQ
         return paths
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.interpreter, *arguments], cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-
-    def _judge(self, tests: subprocess.CompletedProcess[str]) -> None:
-        lines = tests.stdout.strip().splitlines() or ["nothing was printed"]
+    def _judge(self, code: int, printed: str) -> None:
+        lines = printed.strip().splitlines()
         counts = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z]+)", lines[-1])}
         skipped = [line for line in lines if line.startswith("SKIPPED")]
         unexpected = [
@@ -122,7 +118,7 @@ class Environment:
             for line in skipped
             if not (found := re.search(ALONE, line)) or found["extra"] in self.extras or found["extra"] not in EXTRAS
         ]
-        self.has_passed = tests.returncode == 0 and counts.get("passed", 0) > 0 and not unexpected
+        self.has_passed = code == 0 and counts.get("passed", 0) > 0 and not unexpected
         self.outcome = f"{counts.get('passed', 0)} passed"
         for kind in ("failed", "errors", "error", "skipped"):
             if counts.get(kind):
