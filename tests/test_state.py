@@ -159,7 +159,7 @@ def served(folder: Path, command: list[str]) -> Iterator[str]:
             return False
 
     try:
-        eventually(answers)
+        eventually(answers, 90)  # an interpreter is started, maybe beside many others
         yield url
     finally:
         process.terminate()
