@@ -2,6 +2,7 @@
 #
 #   make demo                     the shop beside a local User.com: two addresses to open
 #   make test                     every check: ruff, mypy, pyright, pytest
+#   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
@@ -13,19 +14,22 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 # What is there of it: the benchmarks may be missing.
-CODE := $(wildcard usercom_asgi tests examples bench)
+CODE := $(wildcard usercom_asgi tests examples bench .ci/versions.py)
 # The oldest Python and pip that will do: pip knows dependency groups since 25.1.
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench faults model soak clean
+.PHONY: demo test test-versions lint bench faults model soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
 
 test: lint
 	$(RUN) -m pytest
+
+test-versions: $(VENV)/dev.installed
+	$(RUN) .ci/versions.py
 
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check .

@@ -1,20 +1,30 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from chromium import chromium
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import Browser
-from serving import forget
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 # Hypothesis bounds an example to 0.2 s, and a machine that runs tests may stand still for longer.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(obj: object) -> None:
+    """Mark every coroutine function for anyio's plugin; its `anyio_mode = "auto"` does not exist in the oldest anyio."""
+    given = getattr(obj, "hypothesis", None)  # a function under @given is wrapped in a plain one
+    if inspect.iscoroutinefunction(given.inner_test if given else obj):
+        pytest.mark.anyio(obj)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -49,6 +59,8 @@ class UserCom:
 
 @pytest.fixture(scope="session")
 def _served() -> Iterator[UserCom]:
+    if find_spec("uvicorn") is None:
+        pytest.skip("needs the extra sandbox")
     sandbox = Sandbox(api_key="ABC123")
     with serve(sandbox) as server:
         yield UserCom(sandbox, server.url)
@@ -56,6 +68,8 @@ def _served() -> Iterator[UserCom]:
 
 @pytest.fixture
 def usercom(_served: UserCom) -> Iterator[UserCom]:
+    from serving import forget
+
     _served.store.clear()
     yield _served
     forget(_served.faults)
@@ -64,6 +78,8 @@ def usercom(_served: UserCom) -> Iterator[UserCom]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, per module: Playwright's sync API keeps an event loop running, in which no anyio test could run."""
+    from chromium import chromium
+
     with chromium("MAP *.example.com 127.0.0.1") as browser:
         yield browser
 

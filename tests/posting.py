@@ -33,13 +33,13 @@ class Post:
         self.now = 0
         self.most = 0
         self.closed = False
-        self._released = anyio.Event()
-        if not holding:
-            self.release()
+        # Only where calls are held: before anyio 4.7 an event can be made in an event loop alone.
+        self._released = anyio.Event() if holding else None
 
     def release(self) -> None:
         """Let calls end, those that are held and those that come."""
-        self._released.set()
+        if self._released is not None:
+            self._released.set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Post]:
@@ -50,7 +50,8 @@ class Post:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
-            await self._released.wait()
+            if self._released is not None:
+                await self._released.wait()
             await anyio.sleep(self.delay)
             outcome = self.outcomes.pop(0) if self.outcomes else Answer(key)
             self.sent.append((envelope.lane, envelope.command, key))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from usercom_asgi.sandbox import Faults
@@ -19,6 +18,8 @@ from usercom_asgi.sandbox import Faults
 @contextlib.contextmanager
 def serve_app(app: ASGIApp) -> Iterator[int]:
     """Serve an application with uvicorn from a thread, its lifespan included; yields the port."""
+    import uvicorn
+
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2))
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

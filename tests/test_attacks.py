@@ -230,14 +230,16 @@ async def test_only_a_page_that_runs_its_scripts_ends_the_marker(
 
 async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(usercom: UserCom) -> None:
     usercom.faults.status(403)
-    middleware = UserComMiddleware(
-        handler(lambda visitor: visitor.reset_auth(), answers(start({}, 303), body())), usercom.config(reset_wait=2)
-    )
+    logout = handler(lambda visitor: visitor.reset_auth(), answers(start({}, 303), body()))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (logout if scope["path"] == "/logout" else html(PAGE))(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config(reset_wait=2))
     async with lifespan(middleware) as state:
-        got = await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
+        got = await call(middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
         [marker] = got.set_cookies("__ca__reset")
-        page = UserComMiddleware(html(PAGE), usercom.config())
-        got = await call(page, headers={"cookie": marker.split(";")[0]}, state=dict(state))
+        got = await call(middleware, headers={"cookie": marker.split(";")[0]}, state=dict(state))
     assert b"widget.js" in got.body
 
 

@@ -127,6 +127,7 @@ def test_what_is_loaded_when_asked_for_is_seen_before() -> None:
 
 
 def test_what_needs_an_extra_is_imported_when_asked_for() -> None:
+    pytest.importorskip("taskiq", reason="needs the extra taskiq")
     code = (
         "import sys, usercom_asgi\n"
         "from usercom_asgi import *\n"

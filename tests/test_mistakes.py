@@ -54,17 +54,28 @@ def test_an_argument_is_not_taken_for_a_setting(given: Any, says: str) -> None:
         UserComMiddleware(html(PAGE), **{"config": CONFIG, **given})
 
 
-async def test_a_second_middleware_is_not_used_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("inner", "warning"),
+    [
+        (CONFIG, "UserComMiddleware is around this application twice"),
+        (
+            UserComConfig(app="other", api_key="XYZ789"),
+            "UserComMiddleware for the workspace XYZ789 is inside of one for ABC123: the inner one does nothing",
+        ),
+    ],
+)
+async def test_middleware_inside_another_does_nothing_and_warns_once(
+    inner: UserComConfig, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
     warn_once.cache_clear()
-    inner = UserComMiddleware(html(PAGE), UserComConfig(app="other", api_key="XYZ789"))
-    app = UserComMiddleware(inner, CONFIG)
+    app = UserComMiddleware(UserComMiddleware(html(PAGE), inner), CONFIG)
     for _ in range(2):
         got = await call(app)
         assert got.body.count(b"widget.js") == 1
         assert b"acme.user.com" in got.body
     warnings = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert "UserComMiddleware is around this application twice" in warnings[0]
+    assert warning in warnings[0]
 
 
 @pytest.mark.parametrize("answer", ["u-1", 17, ["u-1"], object()])

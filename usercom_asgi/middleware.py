@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import RunVar
 
@@ -23,7 +24,7 @@ from .outcomes import Listeners
 from .page.csp import Needs
 from .page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script, with_nonce
 from .responder import Responder, ending
-from .state import AT_WORK, STATE_KEY
+from .state import AT_WORK, INSIDE, STATE_KEY, mark_lifespan_state, own_state
 from .visitor import Visitor
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from .outcomes import OutcomeHook
     from .resets import Transition
 
-#: In ``scope["state"]``: the running delivery of the application's lifespan.
-_RUNTIME = "usercom_asgi.runtime"
+#: Numbers the middlewares of this process: each one's running deliveries have a name of their own.
+_numbers = count(1)
 
 
 class UserComMiddleware:
@@ -108,6 +109,7 @@ class UserComMiddleware:
         self.should_inject = should_inject
         self.needs = Needs.of(self.config.origin)
         self.asks = consent is not None or self.config.honour_gpc
+        self._workspace = (self.config.origin, self.config.api_key)
         self._settings = {"apiKey": self.config.api_key}
         if self.config.widget_state is not None:
             self._settings["state"] = self.config.widget_state
@@ -115,27 +117,43 @@ class UserComMiddleware:
         self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._scripts)
         self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
         self._inline = NoRuntime()
-        # Where the server has no lifespan state. A name, not a value: each event loop has its own.
-        self._loop_runtime: RunVar[Runtime | None] = RunVar("usercom_asgi.runtime", None)
+        # Names, not values: each lifespan and each event loop has a delivery of its own. No other middleware has these names:
+        # a process may have two workspaces, and a dispatcher may give both the same lifespan state.
+        self._runtime_name = f"usercom_asgi.runtime.{next(_numbers)}"
+        # Where the server has no lifespan state. Before anyio 4.15 a RunVar is known by its name alone.
+        self._loop_runtime: RunVar[Runtime | None] = RunVar(self._runtime_name, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
-        if AT_WORK in scope:
+        if scope["type"] not in ("http", "websocket", "lifespan"):
+            await self.app(scope, receive, send)
+        elif INSIDE in scope:
+            self._warn_of_two(scope[INSIDE])
+            await self.app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            # A copy, since a dispatcher may pass one scope on to several applications, none of which is inside another.
+            await self._live({**scope, INSIDE: self._workspace}, receive, send)
+        else:
+            scope[INSIDE] = self._workspace
+            try:
+                await self._serve(scope, receive, send)
+            finally:  # the same scope may go on to another application, or once more to this one
+                scope.pop(INSIDE, None)
+
+    def _warn_of_two(self, outer: tuple[str, str]) -> None:
+        if outer == self._workspace:
             warn_once(
                 "UserComMiddleware is around this application twice: the inner one does nothing, nor do its settings and hooks"
             )
-        if AT_WORK in scope or scope["type"] not in ("http", "websocket", "lifespan"):
-            await self.app(scope, receive, send)
-            return
-        if scope["type"] == "lifespan":
-            scope[AT_WORK] = True
-            if self._client:
-                await self.app(scope, receive, send)
-                return
-            await self._live(scope, receive, send)
-            return
-        state = scope.setdefault("state", {})
-        runtime = self._client.delivery if self._client else state.get(_RUNTIME) or self._loop_runtime.get()
+        else:
+            warn_once(
+                f"UserComMiddleware for the workspace {self.config.api_key} is inside of one for {outer[1]}: the inner one does"
+                f" nothing, and what its application sends goes to {outer[1]}. Put the two side by side"
+            )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = own_state(scope)
+        runtime = self._client.delivery if self._client else state.get(self._runtime_name) or self._loop_runtime.get()
         scope[AT_WORK] = runtime or self._inline
         if self.asks and not await has_consent(self._consent, scope, self.config):
             visitor = state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
@@ -155,14 +173,21 @@ class UserComMiddleware:
             await self._visit(scope, receive, send, runtime)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: dict[str, Any] = scope.get("state", {})
+        mark_lifespan_state(state)
+        if self._client is not None:
+            await self.app(scope, receive, send)
+            return
         runtime = Runtime(self._open_sender, self.config, outbox=self._outbox, listeners=self._listeners)
-        if "state" in scope:
-            scope["state"][_RUNTIME] = runtime
+        state[self._runtime_name] = runtime
         self._loop_runtime.set(runtime)
         try:
             await run_lifespan(self.app, scope, receive, send, runtime)
-        finally:
-            self._loop_runtime.set(None)
+        finally:  # a later lifespan of the same loop or state may have begun already, and stays
+            if state.get(self._runtime_name) is runtime:
+                del state[self._runtime_name]
+            if self._loop_runtime.get() is runtime:
+                self._loop_runtime.set(None)
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
         login = self._login(scope)

@@ -58,8 +58,8 @@ class TaskiqOutbox:
         on_delivered, on_dropped, on_dead: Plain functions that are told the :class:`Outcome` of a command, in the worker.
 
     Raises:
-        ConfigurationError: An argument is malformed; or the broker would give a task to a second worker while the first may
-            still be at it (``idle_timeout``, see :meth:`claim_timeout`).
+        ConfigurationError: An argument is malformed; the broker carries the tasks of another workspace; or it would give a
+            task to a second worker while the first may still be at it (``idle_timeout``, see :meth:`claim_timeout`).
 
     """
 
@@ -92,6 +92,11 @@ class TaskiqOutbox:
         async def deliver(commands: list[dict[str, Any]]) -> None:
             await worker.deliver(commands)
 
+        # One task's name a broker: a second outbox would have the first one's commands sent to its own workspace.
+        vars(deliver)["api_key"] = settings.api_key
+        known = broker.find_task(TASK)
+        if known is not None and vars(known.original_func).get("api_key") != settings.api_key:
+            raise ConfigurationError("outbox", "the broker carries the tasks of another workspace: give each its own broker")
         # Acknowledged when it has run, whatever the worker's own --ack-type is: it may be killed before.
         self._task = broker.register_task(deliver, TASK, ack_type="when_executed")
         broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, worker.start)

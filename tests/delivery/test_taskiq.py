@@ -491,3 +491,12 @@ def test_a_claim_must_outlast_the_longest_delivery(config: UserComConfig) -> Non
         TaskiqOutbox(InMemoryBroker(), config, task_deadline=0)
     with pytest.raises(ConfigurationError, match="needs a taskiq broker"):
         TaskiqOutbox("redis://", config)  # type: ignore[arg-type]
+
+
+def test_taskiq_outbox_on_the_broker_of_another_workspace_is_refused(config: UserComConfig) -> None:
+    """Both would register one task, and the second one's workers would send what the first one's web processes accepted."""
+    broker = InMemoryBroker()
+    TaskiqOutbox(broker, config)
+    TaskiqOutbox(broker, config)  # twice for one workspace is one and the same
+    with pytest.raises(ConfigurationError, match="another workspace"):
+        TaskiqOutbox(broker, UserComConfig(app="other", api_key="XYZ789"))

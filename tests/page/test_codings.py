@@ -8,9 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import brotli
 import pytest
-import zstandard
 from driver import Recorded, answers, body, call, html, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +21,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from usercom_asgi import UserComConfig, UserComMiddleware
+
+brotli = pytest.importorskip("brotli", reason="needs the extra encodings")
+zstandard = pytest.importorskip("zstandard", reason="needs the extra encodings")
 
 CONFIG = UserComConfig(app="acme", api_key="ABC123")
 PAGE = b"<html><body>" + b"<p>hello, hello</p>" * 100 + b"</body></html>"

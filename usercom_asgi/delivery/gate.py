@@ -76,7 +76,7 @@ class Gate:
             until = max(self._closed_until, self._next_slot)
             now = anyio.current_time() if until or self._is_probing else 0.0
             if until > now:
-                with anyio.move_on_at(until):
+                with anyio.CancelScope(deadline=until):
                     await self._changed.wait()
             elif self._is_probing and self._has_probe:
                 await self._changed.wait()

@@ -153,7 +153,7 @@ class Lanes:
         while True:
             self._rearranged = anyio.Event()
             due = self._parked[0][0] if self._parked else math.inf
-            with anyio.move_on_at(due):
+            with anyio.CancelScope(deadline=due):
                 await self._rearranged.wait()
             while self._parked and self._parked[0][0] <= anyio.current_time():
                 self._make_ready(heapq.heappop(self._parked)[2])

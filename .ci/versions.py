@@ -1,0 +1,175 @@
+"""Run the tests at the lowest declared versions, on other Pythons, with each extra alone and with none.
+
+A new ``.venv`` has the newest versions of everything, and ``make test`` runs the whole suite in it. Here, uv builds
+each further environment in ``.venv/versions``, two at a time, and the part of the suite runs that stands on the
+dependencies: middleware, delivery, HTTP client, sandbox, and servers that share their state. Chromium, kills, long
+outages and random documents run once, in ``make test``. A test that is
+skipped is a failure here, unless it needs an extra that the environment leaves out on purpose; the table counts those.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+UV = str(Path(sys.executable).with_name("uv"))
+FOLDER = ROOT / ".venv" / "versions"
+EXTRAS = ("sandbox", "encodings", "taskiq")
+SHOWN = ("anyio", "starlette", "httpx", "h11", "itsdangerous", "trio", "uvicorn", "brotli", "zstandard", "taskiq", "hypercorn")
+# Servers and loops that are no dependencies of ours, and of which the oldest matter: see `dependency-groups` in pyproject.toml.
+OLDEST_TOOLS = ("trio==0.26.0", "hypercorn==0.17.3")
+#: What each environment runs.
+CORE = (
+    "tests/test_imports.py", "tests/test_mistakes.py", "tests/test_state.py", "tests/test_client.py", "tests/test_cli.py",
+    "tests/delivery/test_lifespan.py", "tests/api/test_http.py",
+)  # fmt: skip
+#: What runs besides where all extras are.
+WIDE = (
+    "tests/test_middleware.py", "tests/test_login.py", "tests/test_reset.py", "tests/test_consent.py", "tests/test_identity.py",
+    "tests/test_browser_channel.py", "tests/api/test_connections.py", "tests/delivery/test_poison.py",
+    "tests/delivery/test_runtime.py",
+)  # fmt: skip
+#: What runs besides where an extra is.
+OF_EXTRA = {
+    "sandbox": ("tests/sandbox/test_sandbox_api.py",),
+    "encodings": ("tests/page/test_codings.py",),
+    "taskiq": ("tests/delivery/test_taskiq.py",),
+}
+# Memory, killed workers and long outages are for the whole suite.
+LEFT_OUT = "not 64_mb and not two_workers and not down_for"
+ALONE = "needs the extra (?P<extra>[a-z]+)"
+
+
+@dataclass
+class Environment:
+    """Versions to test with, and what came of it."""
+
+    name: str
+    python: str
+    extras: tuple[str, ...]
+    is_lowest: bool = False
+    versions: str = ""
+    outcome: str = ""
+    seconds: float = 0.0
+    has_passed: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where it is built."""
+        return FOLDER / re.sub(r"\W+", "-", self.name)
+
+    @property
+    def interpreter(self) -> Path:
+        """Its Python."""
+        return self.folder / "bin" / "python"
+
+    def check(self) -> None:
+        """Build it and run the tests in it."""
+        began = time.monotonic()
+        log = self.folder.with_suffix(".log")
+        with log.open("w") as output:
+            try:
+                self._build(output)
+                tests: list[str | Path] = [self.interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT]
+                output.flush()
+                code = subprocess.run(
+                    [*tests, *self._paths()], cwd=ROOT, check=False, stdout=output, stderr=subprocess.STDOUT
+                ).returncode
+            except subprocess.CalledProcessError as error:
+                self.outcome = f"was not built: {' '.join(map(str, error.cmd[:4]))}"
+            else:
+                self._judge(code, log.read_text())
+        self.seconds = time.monotonic() - began
+        print(f"{self.name}: {self.outcome} ({self.seconds:.0f} s)", flush=True)
+        if not self.has_passed:
+            print(log.read_text()[-6000:], flush=True)
+
+    def _build(self, output: object) -> None:
+        project = f".[{','.join(self.extras)}]" if self.extras else "."
+        run = {"cwd": ROOT, "check": True, "stdout": output, "stderr": subprocess.STDOUT}
+        pip = [UV, "pip", "install", "--python", self.interpreter]
+        subprocess.run([UV, "venv", "--clear", "--python", self.python, self.folder], **run)  # type: ignore[call-overload]
+        bounds: list[str | Path] = []
+        if self.is_lowest:
+            # Ours at the lowest, and what those ask for, and the tools of the tests at the newest that agrees with it.
+            lowest = self.folder / "lowest.txt"
+            compile_ = [UV, "pip", "compile", "--resolution", "lowest-direct", "--all-extras", "pyproject.toml"]
+            subprocess.run([*compile_, "--python", self.interpreter, "-o", lowest, "-q"], **run)  # type: ignore[call-overload]
+            lowest.write_text("\n".join([lowest.read_text(), *OLDEST_TOOLS]))
+            bounds = ["-c", lowest]
+        tools = ["--group", "core-tests", *(["taskiq-redis>=1.2"] if "taskiq" in self.extras else [])]
+        subprocess.run([*pip, "-e", project, *tools, *bounds], **run)  # type: ignore[call-overload]
+        self.versions = versions_in(self.interpreter)
+
+    def _paths(self) -> list[str]:
+        wide = WIDE if self.extras == EXTRAS else ()
+        return [*CORE, *wide, *(path for extra in self.extras for path in OF_EXTRA[extra])]
+
+    def _judge(self, code: int, printed: str) -> None:
+        lines = printed.strip().splitlines()
+        counts = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z]+)", lines[-1])}
+        skipped = [line for line in lines if line.startswith("SKIPPED")]
+        unexpected = [
+            line
+            for line in skipped
+            if not (found := re.search(ALONE, line)) or found["extra"] in self.extras or found["extra"] not in EXTRAS
+        ]
+        self.has_passed = code == 0 and counts.get("passed", 0) > 0 and not unexpected
+        self.outcome = f"{counts.get('passed', 0)} passed"
+        for kind in ("failed", "errors", "error", "skipped"):
+            if counts.get(kind):
+                self.outcome += f", {counts[kind]} {kind}"
+        if skipped and not unexpected:
+            self.outcome += " (need an extra that is left out)"
+        elif unexpected:
+            self.outcome += f": NOT EXPECTED: {unexpected[0]}"
+
+
+def versions_in(interpreter: str | Path) -> str:
+    """Return what is installed of the packages that count."""
+    found = subprocess.run([UV, "pip", "list", "--python", interpreter], cwd=ROOT, check=True, capture_output=True, text=True)
+    installed = dict(line.split()[:2] for line in found.stdout.splitlines()[2:])
+    return ", ".join(f"{each} {installed[each]}" for each in SHOWN if each in installed)
+
+
+def main() -> int:
+    """Check all environments; return 1 if one has failed."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    here = "{}.{}".format(*sys.version_info)
+    environments = [
+        Environment("lowest", here, EXTRAS, is_lowest=True),
+        *(Environment(f"newest, {extra} alone", here, (extra,)) for extra in EXTRAS),
+        Environment("newest, no extra", here, ()),
+    ]
+    missing = []
+    for minor in (11, 12, 13, 14):
+        version = f"3.{minor}"
+        if version == here:
+            continue
+        find = [UV, "python", "find", "--no-python-downloads", version]
+        found = subprocess.run(find, check=False, capture_output=True, text=True)
+        if found.returncode == 0:
+            environments.append(Environment(f"newest, Python {version}", found.stdout.strip(), EXTRAS))
+        else:
+            missing.append(version)
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+        list(pool.map(Environment.check, environments))
+    width = max(len(each.name) for each in environments)
+    print(f"\n{'environment':{width}}  {'s':>4}  outcome; versions")
+    for each in environments:
+        print(f"{each.name:{width}}  {each.seconds:4.0f}  {each.outcome}; {each.versions}")
+    print(f"{'newest, .venv':{width}}     -  the whole suite, by `make test`; {versions_in(sys.executable)}")
+    for version in missing:
+        print(f"Python {version}: not tested, there is none on this machine")
+    return 0 if all(each.has_passed for each in environments) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
