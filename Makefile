@@ -4,6 +4,7 @@
 #   make test                     every check: ruff, mypy, pyright, pytest
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
+#   make judge                    50,000 random documents, judged by Chromium: COUNT=50000 SEED=13
 #   make soak                     an hour of traffic in two minutes, and whether memory stays flat
 #   make demo PYTHON=python3.13   which Python to make .venv with
 
@@ -18,7 +19,10 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench faults soak clean
+COUNT := 50000
+SEED := 13
+
+.PHONY: demo test lint bench faults judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -39,6 +43,9 @@ bench: $(VENV)/bench.installed
 
 faults: $(VENV)/bench.installed
 	$(RUN) -m bench.faults
+
+judge: $(VENV)/dev.installed
+	$(RUN) -m tests.page.judge $(COUNT) $(SEED)
 
 soak: $(VENV)/dev.installed
 	$(RUN) -m bench.soak

@@ -17,11 +17,11 @@ from .texts import ENDS, NAME_END, SCRIPT, TAG, after_comment, shortened
 # those triple the price: most tags fail there. The first pattern is for the head, the second from "<body" on, the third where end tags
 # matter too.
 _REST = (
-    rb"(?:(?<=<!--)|(?:(?i:ipt|le|ect|tarea|plate|cript|mbed|rames|ame|intext|h|meset|y|l|ad|mplate|lect)|(?<=(?i:svg|xmp|col)))" + NAME_END + rb")"
+    rb"(?:(?<=<!--)|(?:(?i:ipt|le|ect|tarea|plate|cript|mbed|rames|ame|intext|h|meset|y|l|ad|mplate|lect)|(?<=(?i:svg|xmp|col)))"
+    + NAME_END
+    + rb")"
 )
-_BEFORE_BODY = re.compile(
-    rb"<[!sStTnNiIxXpPmMbBhHfF/][-cCtTvVeEiIoOfFmMlLaArRhH][-rRyYgGlLxXmMtTsSeEfFpPaAdD]" + _REST
-)
+_BEFORE_BODY = re.compile(rb"<[!sStTnNiIxXpPmMbBhHfF/][-cCtTvVeEiIoOfFmMlLaArRhH][-rRyYgGlLxXmMtTsSeEfFpPaAdD]" + _REST)
 _IN_BODY = re.compile(rb"<[!sStTnNiIxXpPmM][-cCtTvVeEiIoOfFmMlLaA][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST)
 _WITH_ENDS = re.compile(rb"<[!sStTnNiIxXpPmMcCfF/][-cCtTvVeEiIoOfFmMlLaAsSrR][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST)
 _NAMED = re.compile(
