@@ -54,22 +54,38 @@ SHAPES = """(pairs) => pairs.map(([before, after]) => {
 })"""
 
 NAMES = (
-    "script style title textarea template noscript iframe noembed noframes xmp svg math table tr td col colgroup select option p div b a"
-    " i form button li ul h1 foreignObject desc font mi mo mtext annotation-xml path g image span label object caption head body html"
+    "script style title textarea template noscript iframe noembed noframes xmp svg math table tr td col colgroup select option p"
+    " div b a i form button li ul h1 foreignObject desc font mi mo mtext annotation-xml path g image span label object"
+    " caption head body html"
     " br img input center tbody mglyph"
 ).split()
-ODD = """<!-- --> --!> <!--> <!---> <!--! <! <? </ </> < > " ' = x <a\thref=" <b\ttitle='x'> <i\tx=y> <![CDATA[ ]]> <title/> <script/>
- <svg/> <path/> <path\ta=/> </body> </body> </BODY> </body\t> </html> <html> <body> <font\tcolor=red> <font\tx=1>
- <annotation-xml\tencoding=text/html> <annotation-xml\tencoding="application/xhtml+xml"> <script><!-- <script> </script --
- </br> </p> <strong> <plaintext> <frameset> <p\tt=">" <p\tt="</body>"> <div\tdata-a='<script>'> ="x <input\ttype=hidden> \x00""".replace(
-    "\n", ""
+ODD = (
+    "<!-- --> --!> <!--> <!---> <!--! <! <? </ </> < > \" ' = x <a\thref=\" <b\ttitle='x'> <i\tx=y> <![CDATA[ ]]>"
+    " <title/> <script/> <svg/> <path/> <path\ta=/> </body> </body> </BODY> </body\t> </html> <html> <body>"
+    " <font\tcolor=red> <font\tx=1> <annotation-xml\tencoding=text/html>"
+    ' <annotation-xml\tencoding="application/xhtml+xml"> <script><!-- <script> </script --'
+    ' </br> </p> <strong> <plaintext> <frameset> <p\tt=">" <p\tt="</body>"> <div\tdata-a=\'<script>\'> ="x'
+    " <input\ttype=hidden> \x00"
 ).split(" ")
 # What is no markup in a script or a comment, and would be to a tokenizer that has lost its place.
 TEXT = (
-    "if(a>1)f('x'); <b> <script </body><img src=x> <!-- --> </div> <style> <svg> \"q\" <\\/script> '</body></html>' -> ".split(
-        " "
-    )
-)
+    "if(a>1)f('x'); <b> <script </body><img src=x> <!-- --> </div> <style> <svg> \"q\" <\\/script> '</body></html>' -> "
+).split(" ")
+
+
+LONG = [
+    *[("<script>", "</script>")] * 3,
+    ("<script>", "</script >"),
+    ("<!-- ", "-->"),
+    ("<style>", "</style>"),
+    ("<svg><foreignObject><script>", "</script></foreignObject></svg>"),
+    ("<svg><style>", "</style></svg>"),
+    ('<p title="', '">'),
+    ("<template>", "</template>"),
+    ("<textarea>", "</textarea>"),
+    ("<svg><![CDATA[", "]]></svg>"),
+    ("<svg><image href='", "'/></svg>"),
+]
 
 
 class Made(NamedTuple):
@@ -86,13 +102,11 @@ def document(rng: random.Random) -> bytes:
     ]
     kind = rng.random()
     if kind < 0.45:
-        for _ in range(rng.randint(1, 24)):
-            parts.append(_piece(rng))
+        parts += [_piece(rng) for _ in range(rng.randint(1, 24))]
     elif kind < 0.75:
         parts += _drawing(rng)
     else:
-        for _ in range(rng.randint(1, 4)):
-            parts.append(_element(rng, 3))
+        parts += [_element(rng, 3) for _ in range(rng.randint(1, 4))]
     if rng.random() < 0.08:
         parts.insert(rng.randint(1, len(parts)), _long(rng))
     parts.append(rng.choice(["</body></html>", "</body></html>\n", "</body>", "", "</html>", "<p>x", "</bod", "</BODY>"]))
@@ -128,7 +142,7 @@ def _drawing(rng: random.Random) -> list[str]:
         if draw < 0.3:
             parts.append(_piece(rng))
         elif draw < 0.55:
-            name = rng.choice(points + ["svg", "math", "g", "script", "style", "a", "p", "div", "title", "xmp"])
+            name = rng.choice([*points, "svg", "math", "g", "script", "style", "a", "p", "div", "title", "xmp"])
             parts.append(f"<{name}>")
             opened.append(name.split()[0])
         elif draw < 0.8 and opened:
@@ -148,11 +162,7 @@ def _long(rng: random.Random) -> str:
     fill = "".join(rng.choice(TEXT) for _ in range(40))
     size = rng.choice([15_000, 17_000, 66_000, 70_000, 140_000])
     text = fill * (size // len(fill) + 1)
-    opening, closing = rng.choice(
-        [("<script>", "</script>"), ("<script>", "</script>"), ("<script>", "</script >"), ("<!-- ", "-->"), ("<style>", "</style>"),
-         ("<svg><foreignObject><script>", "</script></foreignObject></svg>"), ("<svg><style>", "</style></svg>"), ("<p title=\"", "\">"),
-         ("<template>", "</template>"), ("<textarea>", "</textarea>"), ("<svg><![CDATA[", "]]></svg>"), ("<svg><image href='", "'/></svg>")]
-    )  # fmt: skip
+    opening, closing = rng.choice(LONG)
     if opening.endswith(('"', "'")):
         text = text.replace(opening[-1], "")
     if opening == "<!-- ":

@@ -1,8 +1,10 @@
 """Foreign content: which tags open and close the elements of an ``<svg>`` or ``<math>`` (13.2.6.5 of the HTML standard).
 
-In foreign content the text of a ``<style>`` or a ``<script>`` is markup, and ``<![CDATA[`` is a section. So the tokenizer needs
-to know whether the current element is foreign. Inside an integration point, such as ``<foreignObject>``, elements are HTML's again.
-There the full tree construction of HTML would be needed; only plain, well nested elements are followed, and all else is in doubt.
+In foreign content the text of a ``<style>`` or a ``<script>`` is markup, and ``<![CDATA[``
+is a section. So the tokenizer needs to know whether the current element is foreign. Inside an
+integration point, such as ``<foreignObject>``, elements are HTML's again. The full tree
+construction of HTML would be needed there. Only plain, well nested elements are followed;
+all else is in doubt.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ TEXTS = frozenset(
     {b"script", b"style", b"textarea", b"title", b"noscript", b"noembed", b"noframes", b"iframe", b"xmp", b"plaintext"}
 )
 _BREAK_OUT = frozenset(
-    b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta nobr ol p pre"
-    b" ruby s small span strong strike sub sup table tt u ul var".split()
+    b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta nobr ol p"
+    b" pre ruby s small span strong strike sub sup table tt u ul var".split()
 )
 _FONT = frozenset({b"color", b"face", b"size"})
 _SVG_POINTS = frozenset({b"foreignobject", b"desc", b"title"})
@@ -47,8 +49,8 @@ _HTML_ENCODINGS = frozenset({b"text/html", b"application/xhtml+xml"})
 _VOID = frozenset(b"area br embed hr img input link meta param source track wbr".split())
 # In an integration point these only open an element; a custom element does too.
 _PLAIN = (_BREAK_OUT - _VOID - {b"body", b"head", b"table"}) | frozenset(
-    b"a abbr article aside bdi bdo cite del dfn fieldset figcaption figure footer header ins kbd label legend main mark nav output q"
-    b" samp section time audio video canvas picture font".split()
+    b"a abbr article aside bdi bdo cite del dfn fieldset figcaption figure footer header ins kbd label legend main mark nav"
+    b" output q samp section time audio video canvas picture font".split()
 )
 # Of </p> and </br> older browsers make something else.
 _DISPUTED = frozenset({b"p", b"br"})

@@ -73,12 +73,13 @@ class Injector:
     """Takes a body in chunks of any size and gives it back with the snippet in it.
 
     Bytes are held back from a ``</body>`` on, as long as it may be the one that ends the document, and at most ``HOLD`` of
-    them. A chunk without anything like that goes out at once, and is read later, together with others: so the tokenizer's state is
-    known wherever it matters.
+    them. A chunk without anything like that goes out at once, and is read later, together with
+    others. So the tokenizer's state is known wherever it matters.
     """
 
     __slots__ = (
-        "_document", "_holds", "_is_past_head", "_size", "_taken", "_unread", "_unread_size", "held", "is_done", "reason", "snippet",
+        "_document", "_holds", "_is_past_head", "_size", "_taken", "_unread", "_unread_size",
+        "held", "is_done", "reason", "snippet",
     )  # fmt: skip
 
     def __init__(self, snippet: bytes, *, in_head: bool = False) -> None:

@@ -1,21 +1,22 @@
 """The tokenizer of the HTML standard (13.2.5), as far as it decides where a tag is a tag, fed with chunks of any size.
 
-It knows at each byte whether that is markup or text: in a script, a comment, a title, an attribute or the like. It does not read
-every tag: a regular expression finds the next place where text may begin, and the tags between are read only where that place may
-stand in an attribute. So a page costs one pass of a regular expression. Between chunks it keeps the state and the short beginning of
-what is not complete. Where the state depends on what browsers disagree on, or on the whole tree, it is in doubt from there on.
+It knows whether a byte is markup or text: in a script, a comment, a title, an attribute or the
+like. It does not read every tag: a regular expression finds the next place where text may begin,
+and the tags between are read only where that place may stand in an attribute. Between chunks it
+keeps the state and the short beginning of what is not complete. Where the state depends on what
+browsers disagree on, or on the whole tree, it is in doubt from there on.
 """
 
 from __future__ import annotations
 
 import re
 
-from .foreign import TEXTS, Foreign, Step
+from .foreign import Foreign, Step
 from .texts import ENDS, NAME_END, SCRIPT, TAG, after_comment, shortened
 
-# What the tags below and "<!--" look like, to be told apart afterwards. The first three letters are sets and no alternatives, since
-# those triple the price: most tags fail there. The first pattern is for the head, the second from "<body" on, the third where end tags
-# matter too.
+# What the tags below and "<!--" look like, to be told apart afterwards. The first three letters
+# are sets and not alternatives, which would triple the price: most tags fail there. The first
+# pattern is for the head, the second from "<body" on, the third where end tags matter too.
 _REST = (
     rb"(?:(?<=<!--)|(?:(?i:ipt|le|ect|tarea|plate|cript|mbed|rames|ame|intext|h|meset|y|l|ad|mplate|lect)|(?<=(?i:svg|xmp|col)))"
     + NAME_END
@@ -46,7 +47,8 @@ class Markup:
     """What is known of a document so far. Positions count from its beginning."""
 
     __slots__ = (
-        "_block", "_closes", "_depth", "_foreign", "_is_escaped", "_is_escaped_twice", "_is_odd", "_rest", "_rest_at", "_select", "_size", "_text",
+        "_block", "_closes", "_depth", "_foreign", "_is_escaped", "_is_escaped_twice", "_is_odd", "_rest", "_rest_at",
+        "_select", "_size", "_text",
         "body_end", "has_body", "has_frames", "has_html", "head_end", "is_in_doubt",
     )  # fmt: skip
 
@@ -86,7 +88,8 @@ class Markup:
 
     def feed(self, block: bytes) -> None:
         """Read the next bytes."""
-        # A byte is a character only in encodings that a page can leave: ISO-2022-JP may be named in a <meta>, UTF-16 by its mark.
+        # In these encodings a byte is not a character: ISO-2022-JP, which a <meta> may name, has
+        # escape sequences, and UTF-16 a byte order mark.
         if _ESCAPE in block or (not self._size and block.startswith(_BYTE_ORDER_MARKS)):
             self.is_in_doubt = True
         data = self._rest + block if self._rest else block
@@ -105,43 +108,39 @@ class Markup:
     # Each of these returns where to go on, or -1 at the end of the data or in doubt.
 
     def _read_html(self, data: bytes, known: int) -> int:
-        look, close, size = known, self._find_close(data, known), len(data)
-        pattern = _BEFORE_BODY if not self.has_body else _IN_BODY
+        start, named = self._find_place(data, known)
+        if _may_be_in_tag(data, known, start):
+            after = _pass_tags(data, known, start)
+            if after < 0:
+                return self._stop(data, -after - 1)
+            if after > start:
+                return after  # it stands in an attribute
+        if start == len(data):
+            return self._stop(data, start)
+        if named is None:
+            after = after_comment(data, start)
+            return after if after >= 0 else self._stop(data, start)
+        tag = TAG.match(data, start)
+        if tag is None:
+            return self._stop(data, start)
+        self._take(named, tag[0], self._rest_at if start == 0 and self._rest else self._block + start)
+        return -1 if self.is_in_doubt else tag.end()
+
+    def _find_place(self, data: bytes, look: int) -> tuple[int, re.Match[bytes] | None]:
+        """Return where the next comment or tag that matters may be, and the tag's name; or the end of the data."""
+        pattern = _IN_BODY if self.has_body else _BEFORE_BODY
         if self._depth or self._select >= 0:
             pattern = _WITH_ENDS
         while True:
+            close = self._find_close(data, look)
             place = pattern.search(data, look, close)
             start = place.start() if place else close
-            named = _NAMED.match(data, start) if start < size else None
-            if named is None and start < size and not data.startswith(b"<!--", start):
-                look = start + 1  # another tag, such as <strong>
-                close = self._find_close(data, look)
-                continue
-            if _may_be_in_tag(data, known, start):
-                after = _pass_tags(data, known, start)
-                if after < 0:
-                    return self._stop(data, -after - 1)
-                if after > start:
-                    known = look = after  # it stands in an attribute
-                    close = self._find_close(data, look)
-                    continue
-            if start == size:
-                return self._stop(data, size)
-            if named is None:
-                after = after_comment(data, start)
-                if after < 0:
-                    return self._stop(data, start)
-            else:
-                tag = TAG.match(data, start)
-                if tag is None:
-                    return self._stop(data, start)
-                after = tag.end()
-                if self._take(named, tag[0], start):
-                    return after
-                if self.is_in_doubt:
-                    return -1
-            known = look = after
-            close = self._find_close(data, look)
+            if start == len(data):
+                return start, None
+            named = _NAMED.match(data, start)
+            if named is not None or data.startswith(b"<!--", start):
+                return start, named
+            look = start + 1  # another tag
 
     def _find_close(self, data: bytes, start: int) -> int:
         """Return where a ``</body`` may be next, or the end of the data. In mixed case it is not looked for."""
@@ -152,42 +151,36 @@ class Markup:
                 closes[n] = at if at >= 0 else len(data)
         return min(closes)
 
-    def _take(self, named: re.Match[bytes], tag: bytes, start: int) -> bool:
-        """Take a tag of HTML; return True if what follows is to be read otherwise."""
+    def _take(self, named: re.Match[bytes], tag: bytes, at: int) -> None:
+        """Take a tag of HTML."""
         name = named[0][1:].lower()
         if named["text"] or named["foreign"]:
-            if (self._select >= 0 and name not in _IN_SELECT) or (self._is_odd and self._depth):
+            if (self._select >= 0 and name not in _IN_SELECT) or self._is_odd:
                 self.is_in_doubt = True
-            elif named["foreign"]:
-                self._foreign.enter(name, tag)
-                return bool(self._foreign)
-            else:
+            elif named["text"]:
                 self._text = name
-            return True
-        at = self._rest_at if start == 0 and self._rest else self._block + start
-        if name == b"template":
-            self._depth += 1
-            return True
-        if name == b"/template":
-            if self._depth:
-                self._depth -= 1
-                self._is_odd = self._is_odd and self._depth > 0
-                self._select = self._select if self._select <= self._depth else -1
-        elif name == b"select":
-            self._select = self._select if self._select >= 0 else self._depth
-        elif name == b"/select":
-            self._select = -1 if self._select == self._depth else self._select
-        elif name == b"col":
-            self._is_odd = self._depth > 0
-            return False
+            else:
+                self._foreign.enter(name, tag)
         elif name == b"frameset":
             self.has_frames = self.is_in_doubt = True
+        elif name.endswith((b"template", b"select", b"col")):
+            self._take_nesting(name)
         elif not self._depth:
             self._take_landmark(name, at)
-            return name == b"body"
-        else:
-            return False
-        return True
+
+    def _take_nesting(self, name: bytes) -> None:
+        if name == b"template":
+            self._depth += 1
+        elif name == b"/template" and self._depth:
+            self._depth -= 1
+            self._is_odd = self._is_odd and self._depth > 0
+            self._select = self._select if self._select <= self._depth else -1
+        elif name == b"select" and self._select < 0:
+            self._select = self._depth
+        elif name == b"/select" and self._select == self._depth:
+            self._select = -1
+        elif name == b"col":
+            self._is_odd = self._depth > 0
 
     def _take_landmark(self, name: bytes, at: int) -> None:
         if name == b"/body":
@@ -238,44 +231,28 @@ class Markup:
         return -1, at
 
     def _read_foreign(self, data: bytes, at: int) -> int:
-        while (at := data.find(b"<", at)) >= 0:
-            if not _is_tag(data, at):
-                if data.startswith(b"</>", at):
-                    at += 3
-                    continue
-                if data[at + 1 : at + 2] not in (b"!", b"?", b"/", b""):
-                    at += 1
-                    continue
-                if data.startswith(b"<![CDATA[", at) and not self._foreign.has_cdata:
-                    return self._doubt()
-                after = after_comment(data, at, has_cdata=True)
-                if after < 0:
-                    return self._stop(data, at)
-                at = after
-                continue
-            tag = TAG.match(data, at)
-            if tag is None:
-                return self._stop(data, at)
-            step, name = self._take_foreign(tag[0])
-            if step is Step.IN_DOUBT:
+        at = data.find(b"<", at)
+        if at < 0:
+            return self._stop(data, len(data))
+        if not _is_tag(data, at):
+            if data.startswith(b"<![CDATA[", at) and not self._foreign.has_cdata:
                 return self._doubt()
-            if step is Step.AGAIN:
-                return at
-            at = tag.end()
-            if step is Step.TEXT:
-                self._text = name
-                return at
-            if not self._foreign:
-                return at
-        return self._stop(data, len(data))
-
-    def _take_foreign(self, tag: bytes) -> tuple[Step, bytes]:
-        is_end = tag[1:2] == b"/"
-        name = _name(tag)
-        if is_end:
+            after = _after_bogus(data, at, has_cdata=True)
+            return after if after >= 0 else self._stop(data, at)
+        tag = TAG.match(data, at)
+        if tag is None:
+            return self._stop(data, at)
+        name = _name(tag[0])
+        if data.startswith(b"</", at):
             # A template around the foreign content ends it.
-            return Step.IN_DOUBT if name == b"template" and self._depth else self._foreign.end(name), name
-        return self._foreign.start(name, tag), name
+            step = Step.IN_DOUBT if name == b"template" and self._depth else self._foreign.end(name)
+        else:
+            step = self._foreign.start(name, tag[0])
+        if step is Step.IN_DOUBT:
+            return self._doubt()
+        if step is Step.TEXT:
+            self._text = name
+        return at if step is Step.AGAIN else tag.end()
 
     def _stop(self, data: bytes, start: int) -> int:
         """Keep what is not complete, from ``start`` on."""
@@ -305,6 +282,13 @@ def _name(tag: bytes) -> bytes:
 def _is_tag(data: bytes, at: int) -> bool:
     after = data[at + 1 : at + 3]
     return after[:1].isalpha() or (after[:1] == b"/" and after[1:].isalpha())
+
+
+def _after_bogus(data: bytes, at: int, *, has_cdata: bool = False) -> int:
+    """Return where text goes on behind a "<" that begins no tag; -1 if the data ends before."""
+    if data[at + 1 : at + 2] in (b"!", b"?", b"/", b"") and not data.startswith(b"</>", at):
+        return after_comment(data, at, has_cdata=has_cdata)
+    return at + 1
 
 
 def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
@@ -337,10 +321,8 @@ def _pass_tags(data: bytes, known: int, position: int) -> int:
         if _is_tag(data, at):
             tag = TAG.match(data, at)
             after = tag.end() if tag else -1
-        elif data[at + 1 : at + 2] in (b"!", b"?", b"/", b"") and not data.startswith(b"</>", at):
-            after = after_comment(data, at)
         else:
-            after = at + 1
+            after = _after_bogus(data, at)
         if after < 0:
             return -(at + 1)
         at = after
