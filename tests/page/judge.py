@@ -54,8 +54,8 @@ SHAPES = """(pairs) => pairs.map(([before, after]) => {
 })"""
 
 NAMES = (
-    "script style title textarea template noscript iframe noembed noframes xmp svg math table tr td col colgroup select option p"
-    " div b a i form button li ul h1 foreignObject desc font mi mo mtext annotation-xml path g image span label object"
+    "script style title textarea template noscript iframe noembed noframes xmp svg math table tr td col colgroup select option"
+    " p div b a i form button li ul h1 foreignObject desc font mi mo mtext annotation-xml path g image span label object"
     " caption head body html"
     " br img input center tbody mglyph"
 ).split()
