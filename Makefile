@@ -6,6 +6,7 @@
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
+#   make judge                    50,000 random documents, judged by Chromium: COUNT=50000 SEED=13
 #   make soak                     an hour of traffic in two minutes, and whether memory stays flat
 #   make demo PYTHON=python3.13   which Python to make .venv with
 
@@ -20,7 +21,11 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-versions lint bench faults model soak clean
+COUNT := 50000
+SEED := 13
+STORIES := 750
+
+.PHONY: demo test test-versions lint bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -46,7 +51,10 @@ faults: $(VENV)/bench.installed
 	$(RUN) -m bench.faults
 
 model: $(VENV)/dev.installed
-	PYTHONPATH=tests $(RUN) -m delivery.test_key_ring_model $(or $(STORIES),750)
+	PYTHONPATH=tests $(RUN) -m delivery.test_key_ring_model $(STORIES)
+
+judge: $(VENV)/dev.installed
+	$(RUN) -m tests.page.judge $(COUNT) $(SEED)
 
 soak: $(VENV)/dev.installed
 	$(RUN) -m bench.soak

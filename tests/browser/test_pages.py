@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import UserCom
 from page.corpus import CLOSED, PAGES
+from page.judge import judge, quiet
 from playwright.sync_api import Browser, Page
 from serving import eventually, serve_app
 from starlette.applications import Starlette
@@ -74,6 +75,14 @@ def test_every_document_of_the_corpus_is_what_it_was_and_runs_the_widget(page: P
             else:
                 assert page.evaluate("window.UE === undefined"), name
             assert page.evaluate(SHAPE) == before, name
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_inject_into_random_documents_adds_the_snippet_and_changes_nothing_else(page: Page, seed: int) -> None:
+    found, wrong = judge(quiet(page), 150, seed)
+    assert wrong == []
+    assert found["whole, with the snippet"] > 40
+    assert found["streamed, with the snippet"] > 40
 
 
 # ---- Content-Security-Policy ----

@@ -202,13 +202,20 @@ def test_no_tag_at_all() -> None:
 
 def test_a_candidate_with_too_much_behind_it_is_let_go() -> None:
     injector = Injector(ADDED)
-    injector.feed(b'<html><body><script>"</body>"', last=False)
+    injector.feed(b"<html><body></body>", last=False)
     out = b""
     for _ in range(2 * HOLD // 1024):
         out += b"".join(injector.feed(b"x" * 1024, last=False))
         assert sum(map(len, injector.held)) <= HOLD
     assert b"</body>" in out
-    assert b"".join(injector.feed(b"</script></body>", last=True)).endswith(ADDED + b"</body>")
+    assert b"".join(injector.feed(b"</body>", last=True)).endswith(ADDED + b"</body>")
+
+
+def test_injector_with_a_close_in_a_script_holds_nothing() -> None:
+    injector = Injector(ADDED)
+    chunk = b'<html><body><script>"</body>"'
+    assert injector.feed(chunk, last=False) == [chunk]
+    assert injector.feed(b"</script></body>", last=True) == [b"</script>", ADDED, b"</body>"]
 
 
 def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:

@@ -1,81 +1,106 @@
-"""Text that only looks like markup, in some elements and in comments, and where it ends."""
+"""Patterns of the HTML tokenizer: tags with their attributes, and the ends of text and comments."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The bytes that end a tag's name.
 NAME_ENDS = b"\t\n\f\r />"
 NAME_END = rb"(?=[" + NAME_ENDS + rb"])"
 # A tag with its attributes (13.2.5.32 to 40): a quote counts only after "=". No match if it does not end.
+_NAME = rb"</?[a-zA-Z][^\t\n\f\r />]*+"
 _SPACE = rb"[\t\n\f\r ]"
+_ATTRIBUTE_NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
+_EQUALS = _SPACE + rb"*+=" + _SPACE + rb"*+"
 _VALUE = rb"\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>)"
+_NO_VALUE = rb"(?!" + _SPACE + rb"*+=)"
 TAG = re.compile(
-    rb"</?[a-zA-Z][^\t\n\f\r />]*+"
-    rb"(?:[\t\n\f\r /]++"
-    rb"|[^\t\n\f\r />][^\t\n\f\r />=]*+"
-    rb"(?:" + _SPACE + rb"*+=" + _SPACE + rb"*+(?:" + _VALUE + rb")|(?!" + _SPACE + rb"*+=))"
-    rb")*+>"
+    _NAME + rb"(?:[\t\n\f\r /]++|" + _ATTRIBUTE_NAME + rb"(?:" + _EQUALS + rb"(?:" + _VALUE + rb")|" + _NO_VALUE + rb"))*+>"
 )
-_SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + NAME_END, re.IGNORECASE)
-_ENDS = {
+_TAG_NAME = re.compile(_NAME)
+_PART = re.compile(
+    rb"(?P<space>[\t\n\f\r /]++)|"
+    rb"(?P<name>" + _ATTRIBUTE_NAME + rb")(?:" + _EQUALS + rb"(?P<value>" + _VALUE + rb")|" + _NO_VALUE + rb")"
+)
+_OPEN_VALUE = re.compile(_ATTRIBUTE_NAME + _EQUALS + rb"(?P<quote>[\"'])")
+SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + NAME_END, re.IGNORECASE)
+#: The end tags of the elements whose content is text, but for a script's.
+ENDS = {
     name: re.compile(b"</" + name + NAME_END, re.IGNORECASE)
     for name in (b"style", b"textarea", b"title", b"noscript", b"noembed", b"noframes", b"iframe", b"xmp")
 }
 _COMMENT_END = re.compile(rb"--!?>")
-UNCLOSED, UNFINISHED = -1, -2
+_CDATA = b"<![CDATA["
+# A longer beginning of a tag is shortened.
+_LONG = 1024
 
 
-def after_text(data: bytes, start: int, name: bytes) -> int:
-    """Return where the text of an element ends whose content is no markup; negative if it does not."""
-    tag = TAG.match(data, start)
-    if tag is None:
-        return UNFINISHED
-    if name == b"plaintext":
-        return UNCLOSED
-    if name == b"script":
-        return _after_script(data, tag.end())
-    end = _ENDS[name].search(data, tag.end())
-    tag = TAG.match(data, end.start()) if end else None
-    return tag.end() if tag else UNCLOSED
-
-
-def _after_script(data: bytes, position: int) -> int:
-    """A script in a comment in a script does not end the script (13.2.5.17 to 31)."""
-    is_comment = is_nested = False
-    while (found := _SCRIPT.search(data, position)) is not None:
-        position = found.end()
-        token = found[0]
-        if token == b"<!--":
-            is_comment = True
-            position -= 2  # "<!-->" ends at once
-        elif token == b"-->":
-            is_comment = is_nested = False
-        elif not found[1]:
-            is_nested = is_comment
-        elif is_nested:
-            is_nested = False
-        else:
-            tag = TAG.match(data, found.start())
-            return tag.end() if tag else UNCLOSED
-    return UNCLOSED
-
-
-def after_comment(data: bytes, start: int, *, is_foreign: bool) -> int:
-    """Return where a comment ends, or what the standard takes for one; negative if it does not."""
+def after_comment(data: bytes, start: int, *, has_cdata: bool = False) -> int:
+    """Return where a comment or a bogus comment ends; -1 if the data ends before it does."""
     if data.startswith(b"<!--", start):
-        end = _COMMENT_END.search(data, start + 2)
-        if end and end[0] == b"--!>" and end.start() < start + 4:
-            end = _COMMENT_END.search(data, start + 4)
-        return end.end() if end else UNCLOSED
-    if is_foreign and data.startswith(b"<![CDATA[", start):
-        found = data.find(b"]]>", start + 9)
-        return found + 3 if found >= 0 else UNCLOSED
-    found = data.find(b">", start + 2)
-    return found + 1 if found >= 0 else UNCLOSED
+        found = _COMMENT_END.search(data, start + 2)
+        if found and found[0] == b"--!>" and found.start() < start + 4:
+            found = _COMMENT_END.search(data, start + 4)
+        return found.end() if found else -1
+    begun = data[start : start + len(_CDATA)]
+    if has_cdata and begun == _CDATA:
+        end = data.find(b"]]>", start + len(_CDATA))
+        return end + 3 if end >= 0 else -1
+    if begun == b"<!-" or (has_cdata and len(begun) < len(_CDATA) and _CDATA.startswith(begun)):
+        return -1  # the data ends in what may become "<!--" or "<![CDATA["
+    return data.find(b">", start + 2) + 1 or -1
 
 
-def is_empty(data: bytes, start: int) -> bool:
-    """Tell whether a tag is written as ``<x/>``, which means something in a drawing or a formula only."""
-    tag = TAG.match(data, start)
-    return tag is not None and tag[0].endswith(b"/>")
+def attributes(tag: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the names, in lower case, and the values of a complete tag's attributes."""
+    for part in _parts(tag):
+        if part["name"] is not None:
+            value = part["value"] or b""
+            yield part["name"].lower(), value[1:-1] if value[:1] in (b'"', b"'") else value
+
+
+def is_self_closing(tag: bytes) -> bool:
+    """Return whether a complete tag is written as ``<x/>``; the slash of ``<x a=b/>`` belongs to the value."""
+    if not tag.endswith(b"/>"):
+        return False
+    *_, last = _parts(tag)
+    return last["space"] is not None
+
+
+def _parts(tag: bytes) -> Iterator[re.Match[bytes]]:
+    named = _TAG_NAME.match(tag)
+    at = named.end() if named else len(tag)
+    while (part := _PART.match(tag, at)) is not None and part.end() > at:
+        yield part
+        at = part.end()
+
+
+def shortened(begun: bytes, *, has_cdata: bool = False) -> bytes:
+    """Return a short text that leaves the tokenizer in the same state as the beginning of a tag or a comment.
+
+    A stream holds on to this between its chunks, so an attribute of any length takes little memory.
+    """
+    if len(begun) <= len(_CDATA) + 3:
+        return begun
+    if begun.startswith(b"<!--"):
+        return b"<!-- " + begun[-3:]
+    if has_cdata and begun.startswith(_CDATA):
+        return _CDATA + begun[-2:]
+    named = _TAG_NAME.match(begun)
+    if named is None:
+        return b"<?"
+    if len(begun) <= _LONG:
+        return begun
+    at = end = named.end()
+    for part in _parts(begun):
+        end = part.end()
+        if part["name"] is not None and not part["value"]:
+            at = part.start()  # a "=" may follow
+        elif part["value"] and (end < len(begun) or part["value"][:1] in (b'"', b"'")):
+            at = end  # a value without quotes may go on at the end
+    opened = _OPEN_VALUE.match(begun, end)
+    return begun[: named.end()] + b" " + begun[at:end] + (opened[0] if opened else begun[end:])
