@@ -212,7 +212,7 @@ class UserComMiddleware:
             settings = {**(handover.introduction or {}), **settings}
         scripts = self._anonymous_script
         if is_personal:  # a page that is the same for all takes the identity that it finds
-            epoch = transition.epoch if transition else visitor.epoch.id
+            epoch = transition.epoch if transition else visitor.epoch.id if handover or visitor.attributes else None
             scripts = self._callbacks + self._usercom_script(epoch, is_answer=visitor.is_form)
         after = scripts + (commands_script(handover.commands) if handover else "")
         return render(settings, self.config.widget_url, before=before, after=after, nonce=nonce)

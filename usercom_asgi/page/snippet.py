@@ -62,13 +62,7 @@ def usercom_script(
     with a person's data is made for: where the browser has another one, the page stays silent. ``is_answer`` if a form was
     sent for the page, which must not be sent again.
     """
-    given = [
-        origin,
-        domain or "",
-        *([epoch] if epoch is not None else []),
-        *([True] if epoch is not None and is_answer else []),
-    ]
-    arguments = to_script(given)[1:-1]
+    arguments = to_script([origin, domain or "", epoch, is_answer])[1:-1]
     hears = f"{_BRIDGE}(window,{to_script(BRIDGE.decode())},{to_script(BRIDGE_HEADER)});" if bridge else ""
     return f"{_USERCOM}(window,{arguments});{hears}"
 

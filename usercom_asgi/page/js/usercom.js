@@ -68,7 +68,7 @@
   }
 
   if (w.usercom) { // another page's body was swapped in, from the server or from the history of htmx or Turbo
-    if (made !== undefined) w.usercom.look(made);
+    if (made !== null) w.usercom.look(made);
     return;
   }
 
@@ -347,7 +347,7 @@
   w.addEventListener("storage", listen);
   attempt(function () { if (w.cookieStore) w.cookieStore.addEventListener("change", listen); });
 
-  mine = made === undefined ? epoch()[0] : made;
+  mine = made === null ? epoch()[0] : made;
   show();
   look();
   attempt(function () {
