@@ -297,7 +297,7 @@
     return new Promise(function () {});
   }
   function sends(input, init) {
-    var of = turn, key = /"user_?key":"(\w+)"/i.exec(init && init.body);
+    var of = turn, isPing = /chatping/.test(input && input.url || input), key = isPing && /"userKey":"(\w+)"/.exec(init && init.body);
     if (isOld()) {
       hush();
       return never();
