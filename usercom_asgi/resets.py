@@ -76,7 +76,7 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
         if marker.ended(named):  # the same person is back
             transition.cookies += place.without_marker()
     elif visitor.has_reset or reset is not None or visitor.old_key:
-        transition.cookies = place.cookies(reset[1].key if reset else None)
+        transition.cookies = place.cookies(reset[1].key if reset else visitor.key)
     if visitor.has_reset and reset is not None:
         # Where the page's widget makes the new visitor there is no answer of ours to wait for: its time is over at once.
         marker = replace(reset[0], at=0) if reset[1].status is Status.SKIPPED else reset[0]
@@ -96,6 +96,11 @@ def settle_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
         return []
     place = _Place.of(visitor, config)
     return [*place.cookies(visitor.named_key), *place.epoch(visitor.epoch.reviving(visitor.named_key))]
+
+
+def mend_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
+    """Return the ``Set-Cookie`` values that end a key that has come back, and keep the one beside it that has not ended."""
+    return _Place.of(visitor, config).cookies(visitor.key)
 
 
 def end_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:

@@ -293,7 +293,9 @@ class Walk:
         self.go(lambda: self.tab.reload(wait_until="commit"))
 
     def slow(self) -> None:
-        self.sandbox.faults.latency(self.choice.choice((0.2, 0.5, 0.9)), before=self.choice.random() < 0.4, times=1, sender="widget")
+        self.sandbox.faults.latency(
+            self.choice.choice((0.2, 0.5, 0.9)), before=self.choice.random() < 0.4, times=1, sender="widget"
+        )
 
     def key_in_address(self) -> None:
         """Somebody's link from a mail: of the person who is there, or of one who has gone."""
@@ -365,7 +367,9 @@ class Figures:
 
 def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int = 0) -> Figures:
     figures = Figures()
-    variants = [(library, identifies, bridge) for library in LIBRARIES for identifies in (True, False) for bridge in (True, False)]
+    variants = [
+        (library, identifies, bridge) for library in LIBRARIES for identifies in (True, False) for bridge in (True, False)
+    ]
     with contextlib.ExitStack() as stack:
         open_: dict[Any, tuple[str, Sandbox]] = {}
         for number in range(first, first + count):
