@@ -1,8 +1,9 @@
 """Random walks of two people through one browser: `PYTHONPATH=tests python -m browser.walks 300 --seed 1`.
 
-Whatever the order of logins, tabs, Back and slow answers, what one of them does is never recorded in a profile of the other,
-and no page greets the one as the other. A sitting ends with a logout, or where the other one logs in: what is done in it belongs
-to whoever logs in during it, or to nobody. The sandbox's profiles are the judge.
+Whatever the order of logins, tabs, Back and slow answers, what one of them does is never
+recorded in a profile of the other, and no page greets the one as the other. A sitting ends with
+a logout, or where the other one logs in: what is done in it belongs to the person who logs in
+during it, or to none. The sandbox's profiles are the judge.
 """
 
 from __future__ import annotations
@@ -46,6 +47,12 @@ LIBRARIES = ("", "htmx2", "htmx4", "turbo")
 COUNTS = """<script>
 addEventListener("pageshow", function (event) { if (event.persisted) localStorage.kept = +(localStorage.kept || 0) + 1 });
 </script>"""
+
+
+COUNT_RELOADS = """try {
+  const kept = sessionStorage.getItem("usercom.reload");
+  if (kept && kept !== sessionStorage.seen) { sessionStorage.seen = kept; countReload(kept); }
+} catch (e) {}"""
 
 
 def person(name: str) -> dict[str, Any]:
@@ -114,9 +121,6 @@ def shop(url: str, library: str, *, identifies: bool, bridge: bool) -> Starlette
     return app
 
 
-TIMES: dict[str, float] = {}
-
-
 @dataclass
 class Walk:
     """Two people at one browser, in turn."""
@@ -154,17 +158,12 @@ class Walk:
         names, weights = zip(*self.STEPS, strict=True)
         for name in self.choice.choices(names, weights, k=steps):
             self.taken.append(name)
-            began = time.monotonic()
             try:
                 getattr(self, name)()
             except Error as error:  # the page went away under it
                 self.missed.append(f"{name}: {str(error).splitlines()[0]}")
-            TIMES[name] = TIMES.get(name, 0) + time.monotonic() - began
-            began = time.monotonic()
             self.look()
-            TIMES["look"] = TIMES.get("look", 0) + time.monotonic() - began
         self.tab.wait_for_timeout(700)
-        self.judge()
 
     def rest(self) -> None:
         self.tab.wait_for_timeout(self.choice.choice((0, 20, 60, 150, 400)))
@@ -343,8 +342,6 @@ class Walk:
         for key, owners in self.profiles().items():
             if len(owners) > 1:
                 self.faults.append(f"one profile ({key}) of {sorted(map(str, owners))}")
-        for page in self.context.pages:
-            page.bring_to_front()
         for key in self.keys():
             user = self.sandbox.store.find(key)
             if user is not None and user.user_id not in (None, f"id-{self.now}"):
@@ -373,7 +370,7 @@ def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int
     with contextlib.ExitStack() as stack:
         open_: dict[Any, tuple[str, Sandbox]] = {}
         for number in range(first, first + count):
-            choice = random.Random(f"{seed}-{number}")  # noqa: S311
+            choice = random.Random(f"{seed}-{number}")
             library, identifies, bridge = variant = variants[number % len(variants)]
             if variant not in open_:
                 sandbox = Sandbox(api_key="ABC123")
@@ -385,13 +382,11 @@ def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int
             context.set_default_timeout(4_000)
             loads: list[str] = []
             context.expose_function("countReload", lambda what, loads=loads: loads.append(what))
-            context.add_init_script(
-                "try { const kept = sessionStorage.getItem('usercom.reload');"
-                " if (kept && kept !== sessionStorage.seenReload) { sessionStorage.seenReload = kept; countReload(kept) } } catch (e) {}"
-            )
+            context.add_init_script(COUNT_RELOADS)
             one = Walk(number, context, url, sandbox, library, bridge, choice)
             with contextlib.suppress(Error):
                 one.run(steps)
+            one.judge()
             figures.missed.update(one.missed)
             figures.walks += 1
             figures.steps.update(one.taken)
@@ -400,8 +395,8 @@ def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int
             with contextlib.suppress(Error):
                 figures.restored += int(one.tab.evaluate("+(localStorage.kept || 0)"))
             figures.events += sum(str(each.data.get("by", "")).startswith(f"{number}.") for each in sandbox.store.events)
-            figures.faults += [f"walk {number} ({library or 'plain'}, identify={identifies}, bridge={bridge}): {each}; {one.taken}"
-                               for each in one.faults]  # fmt: skip
+            where = f"walk {number} ({library or 'plain'}, identify={identifies}, bridge={bridge})"
+            figures.faults += [f"{where}: {each}; {one.taken}" for each in one.faults]
             sandbox.faults.clear()
             context.close()
     return figures
@@ -410,9 +405,7 @@ def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int
 def _work(task: tuple[int, int, int, int]) -> Figures:
     first, count, seed, steps = task
     with chromium(keeps_pages=True) as browser:
-        found = walk(browser, count, seed, steps, first=first)
-        print({k: round(v, 1) for k, v in TIMES.items()})
-        return found
+        return walk(browser, count, seed, steps, first=first)
 
 
 def main() -> int:
@@ -433,10 +426,13 @@ def main() -> int:
             total.missed += part.missed
             for name in ("resets", "restored", "reloads", "events", "faults"):
                 setattr(total, name, getattr(total, name) + getattr(part, name))
-    print("\n".join([*total.faults, *(f"{many} steps did not happen: {what}" for what, many in total.missed.most_common(12))]))
-    print(f"{total.walks} walks, {sum(total.steps.values())} steps, {total.resets} resets, {total.restored} pages from memory,"
-          f" {total.reloads} reloads by the guard, {total.events} events, {len(total.faults)} violations,"
-          f" {time.monotonic() - began:.0f} s")  # fmt: skip
+    lines = [*total.faults, *(f"{many} steps did not happen: {what}" for what, many in total.missed.most_common(12))]
+    lines.append(
+        f"{total.walks} walks, {sum(total.steps.values())} steps, {total.resets} resets, {total.restored} pages from"
+        f" memory, {total.reloads} reloads by the guard, {total.events} events, {len(total.faults)} violations,"
+        f" {time.monotonic() - began:.0f} s"
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
     return 1 if total.faults else 0
 
 
