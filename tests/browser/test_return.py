@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from chromium import chromium
@@ -245,7 +244,7 @@ class Kept:
 def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(context: BrowserContext, usercom: UserCom) -> None:
     kept = Kept()
     with serve_app(kept.app(usercom)) as port:
-        page, loads = context.new_page(), list[Any]()
+        page, loads = context.new_page(), list[str]()
         page.goto(f"http://localhost:{port}/?fresh")
         page.wait_for_function(READY)
         kept.page = page.content().partition("<div id=")[0]
@@ -253,7 +252,7 @@ def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(contex
         page.goto(f"http://localhost:{port}/logout")
         page.wait_for_function(READY)
         hits = len(usercom.store.hits)
-        page.on("framenavigated", loads.append)
+        page.on("framenavigated", lambda frame: loads.append(frame.url))
         page.goto(f"http://localhost:{port}/")
         page.wait_for_timeout(1_500)
         assert len(loads) == 2
@@ -264,8 +263,8 @@ def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(contex
 @ALONE
 def test_page_without_cookies_works_and_is_not_loaded_again(context: BrowserContext, site: str, usercom: UserCom) -> None:
     context.add_init_script("Object.defineProperty(document, 'cookie', { get: () => '', set: () => {} })")
-    page, loads = context.new_page(), list[Any]()
-    page.on("framenavigated", loads.append)
+    page, loads = context.new_page(), list[str]()
+    page.on("framenavigated", lambda frame: loads.append(frame.url))
     page.goto(f"{site}/page/0")
     page.wait_for_function(READY)
     page.evaluate("userengage('event.here'); dispatchEvent(new Event('focus'))")

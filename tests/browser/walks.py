@@ -135,6 +135,7 @@ class Walk:
     now: str | None = None
     sitting: int = 0
     owners: dict[int, str] = field(default_factory=dict[int, str])
+    current: list[str] = field(default_factory=list[str])
     #: The keys of those who have logged out.
     ended: list[str] = field(default_factory=list[str])
     taken: list[str] = field(default_factory=list[str])
@@ -183,49 +184,47 @@ class Walk:
 
     def login(self) -> None:
         name = f"{self.choice.choice('ab')}{self.number}"
-        before, keys = self.now, self.keys()
         self.post(f"/login/{name}", settles=True)
-        if self.session() == name:
-            if before not in (None, name):
-                self.ended += keys
-                self.sitting += 1
-            self.now = name
-            self.owners[self.sitting] = name
 
-    def session(self) -> str:
+    def session(self) -> str | None:
         """Who is logged in, as the server knows."""
         cookie = next((each.get("value", "") for each in self.context.cookies() if each.get("name") == "session"), "")
         text = base64.b64decode(cookie.partition(".")[0] + "==") if cookie else b"{}"
-        return str(json.loads(text or "{}").get("user", "nobody"))
+        user = json.loads(text or "{}").get("user")
+        return None if user is None else str(user)
 
     def keys(self) -> list[str]:
         return [str(each.get("value")) for each in self.context.cookies() if each.get("name") == "__ca__chat"]
 
-    def left(self, keys: list[str]) -> None:
-        if self.session() == "nobody":
-            self.now = None
-            self.ended += keys
+    def sync(self) -> None:
+        """See who is logged in now, which a slow answer may change after its step."""
+        now = self.session()
+        if now == self.now:
+            self.current = self.keys()
+            return
+        if self.now is not None or now is None:
+            self.ended += self.current
             self.sitting += 1
+        self.now, self.current = now, self.keys()
+        if now is not None:
+            self.owners[self.sitting] = now
 
     def logout_form(self) -> None:
-        keys = self.keys()
         self.post("/logout/form", settles=True)
-        self.left(keys)
+        self.sync()
 
     def logout_fetch(self) -> None:
-        keys = self.keys()
         self.tab.evaluate("fetch('/logout/json', {method: 'POST'}).then(r => r.text()).then(() => 1)")
-        self.left(keys)
+        self.sync()
         self.rest()
 
     def logout_htmx(self) -> None:
         if not self.tab.evaluate("!!document.getElementById('htmx-out')"):
             return
-        keys = self.keys()
         with self.tab.expect_response("**/logout/htmx", timeout=3_000):
             self.tab.evaluate("document.getElementById('htmx-out').click()")
         self.tab.wait_for_timeout(30)  # until the page has it
-        self.left(keys)
+        self.sync()
 
     def open_tab(self) -> None:
         if len(self.context.pages) < 4:
@@ -328,6 +327,7 @@ class Walk:
         end = time.monotonic() + 2.5
         while True:
             greeting = ""
+            self.sync()
             with contextlib.suppress(Error):
                 greeting = self.tab.evaluate(GREETING) or ""
             name = greeting.removeprefix("Hello, ") if greeting.startswith("Hello, ") else None
@@ -342,6 +342,7 @@ class Walk:
         for key, owners in self.profiles().items():
             if len(owners) > 1:
                 self.faults.append(f"one profile ({key}) of {sorted(map(str, owners))}")
+        self.sync()
         for key in self.keys():
             user = self.sandbox.store.find(key)
             if user is not None and user.user_id not in (None, f"id-{self.now}"):
