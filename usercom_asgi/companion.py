@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, cast
 
-from .identity import MAX_AGE, set_cookie
+from .identity import MAX_AGE, expire_twins, set_cookie
 from .signing import Signer
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class Companion:
         text = self._signer.dumps({"who": fingerprint}) if fingerprint else ""
         age = MAX_AGE if fingerprint else 0
         return set_cookie(COOKIE, text, max_age=age, domain=self._domain, secure=secure, http_only=True)
+
+    def expire_twins(self, *, host: str, secure: bool, path: str) -> list[bytes]:
+        """Return the ``Set-Cookie`` values that end the cookie elsewhere, as from before ``cookie_domain`` changed."""
+        twins = expire_twins(COOKIE, host=host, secure=secure, domain=self._domain, path=path, http_only=True)
+        return [each for each in twins if each != self.set_cookie(None, secure=secure)]
 
     @staticmethod
     def _fingerprint(key: str, person: Mapping[str, object]) -> str | None:

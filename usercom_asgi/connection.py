@@ -6,13 +6,13 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from .companion import COOKIE as COMPANION
-from .context import PageContext, host_name, page_context
+from .context import PageContext, holds_key, host_name, keys_in, page_context
 from .flash import COOKIE as FLASH
 from .flash import HOST_COOKIE as HOST_FLASH
-from .identity import COOKIE, MARKER, ResetMarker, is_user_key, read_cookies
+from .identity import COOKIE, EPOCH, MARKER, Epoch, ResetMarker, is_user_key, read_cookies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import Scope
 
@@ -29,7 +29,7 @@ class Connection:
     It does not keep the scope, which holds the visitor: a circle would be left to the garbage collector at each request.
     """
 
-    _cookies: dict[str, str] | None = None
+    _cookies: dict[str, list[str]] | None = None
     _by_name: dict[bytes, bytes] | None = None
     _page: PageContext | None = None
 
@@ -135,8 +135,38 @@ class Connection:
     @property
     def old_key(self) -> str | None:
         """A key that the browser still sends though a reset has ended it."""
-        key, marker = self.read_cookie(COOKIE), self.marker
-        return key if is_user_key(key) and marker and marker.ended(key) else None
+        return next((key for key in self.cookie_values(COOKIE) if is_user_key(key) and self.has_ended(key)), None)
+
+    @property
+    def epoch(self) -> Epoch:
+        """Which identity the browser has, and which keys have ended in it."""
+        return Epoch.parse(self.read_cookie(EPOCH))
+
+    def has_ended(self, key: str) -> bool:
+        """Tell whether a reset of this browser has ended this key."""
+        marker = self.marker
+        return (marker is not None and marker.ended(key)) or self.epoch.has_ended(key)
+
+    def told_keys(self) -> list[str]:
+        """Return every user key in the request's cookies and addresses: a reset ends all of them."""
+        referrer = self.headers.get(b"referer", b"").decode("latin-1")
+        query = "?" + self._query.decode("latin-1")
+        return [*filter(is_user_key, self.cookie_values(COOKIE)), *keys_in(query), *keys_in(referrer)]
+
+    @property
+    def has_key_in_address(self) -> bool:
+        """True if the address names a user key, which belongs to one browser: no shared cache may keep what is answered."""
+        return bool(self._query) and holds_key(self._query.decode("latin-1"))
+
+    @property
+    def is_form(self) -> bool:
+        """True if something was sent for this page, which a browser that loads it again would send again."""
+        return self._method not in ("GET", "HEAD")
+
+    @property
+    def path(self) -> str:
+        """The path of the address."""
+        return str(self._path)
 
     @property
     def has_cookie(self) -> bool:
@@ -154,7 +184,12 @@ class Connection:
         return hashlib.sha256(b"\n".join(parts)).hexdigest()
 
     def read_cookie(self, name: str) -> str | None:
-        """Return one of the cookies that concern us, as it came."""
+        """Return one of the cookies that concern us, as it came; of those of one name the first."""
+        values = self.cookie_values(name)
+        return values[0] if values else None
+
+    def cookie_values(self, name: str) -> Sequence[str]:
+        """Return the values of the cookies of one name: where there are two, they live in two places."""
         if self._cookies is None:
-            self._cookies = read_cookies(self._headers, COOKIE, MARKER, COMPANION, FLASH, HOST_FLASH)
-        return self._cookies.get(name)
+            self._cookies = read_cookies(self._headers, COOKIE, MARKER, EPOCH, COMPANION, FLASH, HOST_FLASH)
+        return self._cookies.get(name, ())

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 COOKIE = "__ca__chat"
 #: Ours, after a reset: ``<digest of the old key>.<the reset's token>.<when, seconds since the epoch>``.
 MARKER = "__ca__reset"
+#: Ours, and for the page's scripts as well: which identity the browser has, and short marks of keys that have ended.
+EPOCH = "__ca__epoch"
 #: The widget renews its cookie for 365 days at every ping (vendor's bundle of 2022-05 [C S3]).
 MAX_AGE = 365 * 24 * 3600
 
 # Twelve characters nowadays; the documentation shows seven as well, so the length is left open (docs/usercom.md, 2).
 _USER_KEY = re.compile(r"[A-Za-z0-9]{1,64}")
 _MARKER = re.compile(r"([0-9a-f]{16}|-)\.([0-9A-Za-z_-]{16,32})\.([0-9]{1,12})")
+_EPOCH = re.compile(r"([0-9A-Za-z_-]{0,32})((?:\.[0-9a-f]{1,6}){0,8})")
+_MOST_ENDED = 6
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _MOST_HOMES = 8
+_PATH = re.compile(r"[A-Za-z0-9/._~!$&'()*+,=:@%-]{1,256}")
+_MOST_STEPS = 3
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 
 
@@ -37,20 +43,21 @@ def is_user_key(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _USER_KEY.fullmatch(value) is not None
 
 
-def read_cookies(headers: Iterable[tuple[bytes, bytes]], *names: str) -> dict[str, str]:
+def read_cookies(headers: Iterable[tuple[bytes, bytes]], *names: str) -> dict[str, list[str]]:
     """Read some cookies of a request, whatever else the ``cookie`` headers hold; there may be several of those (HTTP/2).
 
     Of two cookies of one name the first counts: browsers send the one of the more specific path first (RFC 6265, 5.4).
+    The others are returned as well, since two of one name have to become one.
     """
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for header, value in headers:
         if header.lower() != b"cookie":
             continue
         for pair in value.decode("latin-1").split(";"):
             name, _, content = pair.partition("=")
             name = name.strip()
-            if name in names and name not in found:
-                found[name] = content.strip()
+            if name in names:
+                found.setdefault(name, []).append(content.strip())
     return found
 
 
@@ -85,6 +92,45 @@ class ResetMarker:
         return digest(key) == self.digest
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Epoch:
+    """What the epoch cookie says: which identity the browser has, and which keys must not come back to it.
+
+    Every reset changes ``id``. It is no secret, and neither are the marks of the ended keys, the newest last: the page's
+    scripts read both.
+    """
+
+    NONE: ClassVar[Epoch]
+
+    id: str = ""
+    ended: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, value: str | None) -> Epoch:
+        """Read the cookie's value; anything else than ours is as good as none."""
+        match = _EPOCH.fullmatch(value) if value else None
+        return cls(match[1], tuple(filter(None, match[2].split(".")))) if match else cls.NONE
+
+    def __str__(self) -> str:
+        return ".".join([self.id, *self.ended])
+
+    def has_ended(self, key: str) -> bool:
+        """Tell whether this key was ended by one of the last resets."""
+        return bool(self.ended) and mark(key) in self.ended
+
+    def ending(self, keys: Iterable[str]) -> Epoch:
+        """Return the cookie of the same identity when these keys have ended as well."""
+        marks = [*self.ended, *map(mark, keys)]
+        return Epoch(self.id, tuple(dict.fromkeys(marks))[-_MOST_ENDED:])
+
+    def reviving(self, key: str) -> Epoch:
+        """Return the cookie when User.com has named this key: the same person is back."""
+        return Epoch(self.id, tuple(each for each in self.ended if each != mark(key)))
+
+
+Epoch.NONE = Epoch()
+
+
 #: A reset on its way: its marker, and the receipt that will name the new visitor's key.
 Reset: TypeAlias = "tuple[ResetMarker, Receipt]"
 
@@ -97,6 +143,17 @@ def new_lane() -> str:
 def digest(key: str | None) -> str:
     """Shorten a user key to something that recognises it and cannot open its chat."""
     return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "-"
+
+
+def mark(key: str) -> str:
+    """Shorten a user key to 24 bits (of FNV-1a): enough to know it again, too little to find it.
+
+    Not the digest: a page's script has to compute it at once, before ``widget.js`` runs.
+    """
+    state = 0x811C9DC5
+    for byte in key.encode():
+        state = (state ^ byte) * 16777619 & 0xFFFFFFFF
+    return f"{state >> 8:x}"
 
 
 def widget_domain(host: str) -> str | None:
@@ -135,9 +192,29 @@ def set_marker(marker: ResetMarker, *, secure: bool) -> bytes:
     return set_cookie(MARKER, str(marker), max_age=MAX_AGE, domain=None, secure=secure, http_only=True)
 
 
-def expire_marker(*, secure: bool) -> bytes:
-    """Return the ``Set-Cookie`` value that ends the marker."""
-    return set_cookie(MARKER, "", max_age=0, domain=None, secure=secure, http_only=True)
+def expire_marker(*, host: str, secure: bool, domain: str | None) -> Iterator[bytes]:
+    """Yield the ``Set-Cookie`` values that end the marker, wherever one may live."""
+    yield from expire_twins(MARKER, host=host, secure=secure, domain=domain, http_only=True)
+
+
+def set_epoch(epoch: Epoch, *, host: str, secure: bool, domain: str | None) -> bytes:
+    """Return the ``Set-Cookie`` value of the epoch: where the visitor's key lives, since one reset is that of all its hosts."""
+    return set_cookie(EPOCH, str(epoch), max_age=MAX_AGE, domain=cookie_home(host, domain), secure=secure)
+
+
+def expire_twins(
+    name: str, *, host: str, secure: bool, domain: str | None, path: str = "/", http_only: bool = False
+) -> Iterator[bytes]:
+    """Yield the ``Set-Cookie`` values that end a cookie wherever it may live: any domain, any path above ``path``."""
+    for place in _paths(path):
+        for home in cookie_homes(host, domain):
+            yield set_cookie(name, "", max_age=0, domain=home, secure=secure, http_only=http_only, path=place)
+
+
+def _paths(path: str) -> list[str]:
+    """Return the paths that a cookie of this page may have, the longest left out: what is sent must stay small."""
+    steps = [step for step in path.split("/") if step][:_MOST_STEPS] if _PATH.fullmatch(path) else []
+    return ["/", *("/" + "/".join(steps[:n]) for n in range(1, len(steps) + 1))]
 
 
 def cookie_homes(host: str, domain: str | None) -> list[str | None]:
@@ -164,10 +241,12 @@ def _expire_all(host: str, *, secure: bool, home: str | None, keep: bool) -> Ite
             yield set_cookie(COOKIE, "", max_age=0, domain=place, secure=secure)
 
 
-def set_cookie(name: str, value: str, *, max_age: int, domain: str | None, secure: bool, http_only: bool = False) -> bytes:
-    """Return a ``Set-Cookie`` value: ``Path=/``, ``SameSite=Lax``, expired at once if ``max_age`` is 0 (seconds)."""
+def set_cookie(
+    name: str, value: str, *, max_age: int, domain: str | None, secure: bool, http_only: bool = False, path: str = "/"
+) -> bytes:
+    """Return a ``Set-Cookie`` value: ``SameSite=Lax``, expired at once if ``max_age`` is 0 (seconds)."""
     # Written by hand: http.cookies knows neither every attribute on every Python, nor how to stay out of the way.
-    parts = [f"{name}={value}", "Path=/", f"Max-Age={max_age}"]
+    parts = [f"{name}={value}", f"Path={path}", f"Max-Age={max_age}"]
     if not max_age:
         parts.append("Expires=Thu, 01 Jan 1970 00:00:00 GMT")
     if domain:

@@ -57,8 +57,7 @@ class KeyHolder(Connection):
 
     @property
     def _cookie_key(self) -> str | None:
-        key, marker = self.read_cookie(COOKIE), self.marker
-        return key if is_user_key(key) and not (marker and marker.ended(key)) else None
+        return next((key for key in self.cookie_values(COOKIE) if is_user_key(key) and not self.has_ended(key)), None)
 
     @property
     def has_hit(self) -> bool:
@@ -70,8 +69,8 @@ class KeyHolder(Connection):
         """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
         if self._reset is None and not self._has_recalled:
             self._has_recalled = True
-            marker, key = self.marker, self.read_cookie(COOKIE)
-            if marker and (not is_user_key(key) or marker.ended(key)):
+            marker = self.marker
+            if marker and self._cookie_key is None:
                 self._reset = self._delivery.recall(marker.token)
                 self._lane = marker.token if self._reset else None
         return self._reset

@@ -44,8 +44,7 @@ class Login:
         self._rotate = rotate
         self._cuts = cuts
         # Who the browser was last identified as, once the cookie was read: to check its signature costs more than most pages.
-        self._remembered: str | None = None
-        self._has_read = False
+        self._remembered: list[str | None] | None = None
         self._now: str | None = None
         self._is_settled = False
         self._is_looking = False
@@ -54,7 +53,7 @@ class Login:
 
     def knew_somebody(self, visitor: Visitor) -> bool:
         """Tell whether this browser was identified before."""
-        return self._last(visitor) is not None
+        return any(self._last(visitor))
 
     async def look(self, visitor: Visitor) -> None:
         """Make the visitor whoever is logged in."""
@@ -84,13 +83,14 @@ class Login:
     async def _settle(self, visitor: Visitor, person: Mapping[str, Json]) -> None:
         self._is_settled = True
         self._now = self._companion.fingerprint(person)
-        if self._now is not None and self._companion.claims(visitor.read_cookie(COOKIE), self._now):
-            self._remembered, self._has_read = self._now, True
-        last = self._last(visitor)
-        if last is None:
+        values = visitor.cookie_values(COOKIE)
+        if len(values) == 1 and self._now is not None and self._companion.claims(values[0], self._now):
+            self._remembered = [self._now]
+        last = [each for each in self._last(visitor) if each is not None]
+        if not last:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
-        else:
-            is_somebody_else = last != self._now and not self._companion.is_of(last, person)
+        else:  # of two cookies either may be planted, or left from before `cookie_domain` was changed: only one voice counts
+            is_somebody_else = not all(each == self._now or self._companion.is_of(each, person) for each in last)
         if is_somebody_else and (visitor.is_websocket or visitor.is_sealed):
             visitor.disown(person)  # there is no response, or not any more, to change the browser's cookie by
             return
@@ -107,17 +107,22 @@ class Login:
 
     def cookies(self, visitor: Visitor) -> list[bytes]:
         """Return the ``Set-Cookie`` values that are due with this response."""
-        if not self._is_settled or self._now == self._last(visitor):
+        last = self._last(visitor)
+        if not self._is_settled or last == [self._now] or (not last and self._now is None):
             return []
-        return [self._companion.set_cookie(self._now, secure=visitor.is_secure)]
+        # One that the browser has may live elsewhere, and would be sent before ours from then on.
+        path = visitor.path if len(last) > 1 else "/"
+        twins = self._companion.expire_twins(host=visitor.host, secure=visitor.is_secure, path=path) if last else []
+        return [*twins, self._companion.set_cookie(self._now, secure=visitor.is_secure)]
 
     def release(self) -> None:
         """Let go of the scope at the end of a request."""
         self._scope = None
 
-    def _last(self, visitor: Visitor) -> str | None:
-        if not self._has_read:
-            self._remembered, self._has_read = self._companion.remembered(visitor.read_cookie(COOKIE)), True
+    def _last(self, visitor: Visitor) -> list[str | None]:
+        """Return who the browser was identified as by each of its cookies; None for one that we did not write."""
+        if self._remembered is None:
+            self._remembered = [self._companion.remembered(value) for value in visitor.cookie_values(COOKIE)]
         return self._remembered
 
     def _clean(self, person: Mapping[str, Any]) -> dict[str, Json]:

@@ -113,8 +113,9 @@ class UserComMiddleware:
         self._settings = {"apiKey": self.config.api_key}
         if self.config.widget_state is not None:
             self._settings["state"] = self.config.widget_state
-        self._scripts = callbacks_script(self.config.callbacks) + usercom_script(bridge=self.config.bridge)
-        self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._scripts)
+        self._callbacks = callbacks_script(self.config.callbacks)
+        self._anonymous_script = self._callbacks + self._usercom_script()
+        self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._anonymous_script)
         self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
         self._inline = NoRuntime()
         # Names, not values: each lifespan and each event loop has a delivery of its own. No other middleware has these names:
@@ -218,16 +219,25 @@ class UserComMiddleware:
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self.config)
 
+    def _usercom_script(self, epoch: str | None = None, *, is_answer: bool = False) -> str:
+        config = self.config
+        return usercom_script(config.origin, config.cookie_domain, epoch, is_answer=is_answer, bridge=config.bridge)
+
     def snippet_for(
         self, visitor: Visitor, transition: Transition | None, handover: Handover | None, nonce: str | None = None
     ) -> bytes:
         """Return the script tags for this visitor's page."""
         state = visitor.widget_state
-        if transition is None and handover is None and state is None and not visitor.attributes:
+        is_personal = bool(transition or handover or visitor.attributes or visitor.is_form)
+        if state is None and not is_personal:
             return with_nonce(self._anonymous_snippet, nonce) if nonce else self._anonymous_snippet
         before = forget_script(transition.new_key, transition.homes) if transition else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
         if handover is not None:
             settings = {**(handover.introduction or {}), **settings}
-        after = self._scripts + (commands_script(handover.commands) if handover else "")
+        scripts = self._anonymous_script
+        if is_personal:  # a page that is the same for all takes the identity that it finds
+            epoch = transition.epoch if transition else visitor.epoch.id if handover or visitor.attributes else None
+            scripts = self._callbacks + self._usercom_script(epoch, is_answer=visitor.is_form)
+        after = scripts + (commands_script(handover.commands) if handover else "")
         return render(settings, self.config.widget_url, before=before, after=after, nonce=nonce)

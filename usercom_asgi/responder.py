@@ -13,7 +13,7 @@ from .page.csp import admit, is_nonce
 from .page.eligibility import HTMX, may_be_html, why_not
 from .page.headers import POLICIES, header_list, private, shape_of, telling, values, vary_on, vary_on_cookie, with_cookies
 from .page.page import Page
-from .resets import end_key, settle_key, settle_reset
+from .resets import end_key, mend_key, settle_key, settle_reset
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
@@ -168,6 +168,8 @@ class Responder:
                 reason = "the visitor was just reset, and User.com has not named the new key yet"
         elif visitor.has_hit:
             start = with_cookies(start, settle_key(visitor, config))
+        elif visitor.old_key:  # a page from before the reset has put it back
+            start = with_cookies(start, mend_key(visitor, config))
         visitor.seal()
         if visitor.has_said or self._bears_flash():
             handover = hand_over(visitor, self._site.flash, start, is_page=reason is None)
@@ -216,7 +218,7 @@ class Responder:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
         page = Page(start, snippet, self._method, in_head=site.config.position == "head", shape=shape)
-        if site.asks or transition is not None or visitor.attributes:
+        if site.asks or transition is not None or visitor.attributes or visitor.has_key_in_address:
             page.is_personal = True
         if transition is not None:
             page.cookies = transition.page_cookies

@@ -191,7 +191,7 @@ def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(page: Page, url: s
 
 def test_destroy_takes_the_widget_out(page: Page, url: str) -> None:
     page.goto(f"{url}/destroy")
-    page.wait_for_function("document.readyState === 'complete' && !window.UE", timeout=30_000)
+    page.wait_for_function("window.UE && UE.__internal.isDestroyed()", timeout=30_000)
     assert page.locator("#__ue_widget_mount").count() == 0
 
 

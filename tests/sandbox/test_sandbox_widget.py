@@ -24,7 +24,7 @@ def seen(visit: Visit, selector: str) -> bool:
 def settle(visit: Visit, sandbox: Sandbox, hits: int) -> None:
     """Wait until the widget has the answers to so many pings."""
     eventually(lambda: len(sandbox.store.hits) >= hits)
-    visit.page.wait_for_function("key => civchat.userKey === key", arg=sandbox.store.hits[-1].key)
+    visit.page.wait_for_function("key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key)
 
 
 class TestPing:
@@ -43,7 +43,7 @@ class TestPing:
             "secure": False, "sameSite": "Lax",
         }.items()  # fmt: skip
         assert abs(cookie["expires"] - time.time() - 365 * 24 * 3600) < 60
-        assert visit.page.evaluate("civchat.userKey") == hit.key
+        assert visit.page.evaluate("'userKey' in civchat") is False  # no key was known before the ping
         assert visit.page.locator("#__ue_widget_mount").count() == 1
 
     def test_is_the_same_visitor_on_the_next_page(self, visit: Visit, sandbox: Sandbox) -> None:
@@ -160,6 +160,29 @@ class TestPageHit:
         assert (event.key, event.name, event.data) == (ann, "login", {"via": "sso"})
         assert visit.key() == ann
 
+    def test_old_tab_takes_the_new_key_and_sends_old_attributes(self, visit: Visit, sandbox: Sandbox, api: Api) -> None:
+        """Row 11."""
+        other = api.ping()
+        visit.open("{apiKey: 'ABC123', plan: 'pro'}")
+        visit.page.evaluate(f"document.cookie = '__ca__chat={other}; path=/; domain=127.0.0.1'; UE.pageHit()")
+        settle(visit, sandbox, 3)
+        assert sandbox.store.hits[-1].key == other
+        assert sandbox.store.hits[-1].payload["plan"] == "pro"
+
+    def test_address_counts_more_than_what_was_said_before(self, visit: Visit, sandbox: Sandbox) -> None:
+        """Row 20: every parameter, and over the attributes that the page has said."""
+        visit.open("{apiKey: 'ABC123', user_id: 'ann'}", path="/?user_id=mallory&state=hidden")
+        visit.page.evaluate("UE.pageHit()")
+        settle(visit, sandbox, 2)
+        assert [hit.payload["user_id"] for hit in sandbox.store.hits] == ["ann", "mallory"]
+        assert sandbox.store.hits[0].payload["state"] == "hidden"
+
+    def test_civchat_gets_the_key_that_was_known_before_the_ping(self, visit: Visit, sandbox: Sandbox) -> None:
+        """Row 16."""
+        visit.open()
+        visit.open(path="/next")
+        assert visit.page.evaluate("civchat.userKey") == visit.key()
+
     def test_before_the_first_answer_makes_no_second_user(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.open(after="UE.pageHit({colour: 'blue'})")
         settle(visit, sandbox, 2)
@@ -175,7 +198,6 @@ class TestReset:
         assert visit.key() != old
         assert sandbox.store.hits[1].created_new_gu
         assert sandbox.store.users[visit.key()].attributes == {"lang": "pl"}
-        assert visit.page.evaluate("civchat.userKey") == visit.key()
         visit.page.evaluate("UE.pageHit()")
         settle(visit, sandbox, 3)
         assert not sandbox.store.hits[2].created_new_gu
@@ -201,16 +223,35 @@ class TestReset:
         settle(visit, sandbox, 3)
         assert visit.key() == key
 
-    def test_the_last_visitors_late_answer_is_not_for_the_next(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_late_answer_brings_the_last_key_back(self, visit: Visit, sandbox: Sandbox) -> None:
+        """Row 10 of the vendor's widget: the ping was sent before the reset, and is answered after it."""
         visit.open()
         old = visit.key()
-        sandbox.faults.latency(0.3, before=False, times=1)
+        sandbox.faults.latency(0.5, before=False, times=1)
         visit.page.evaluate("UE.pageHit()")
         eventually(lambda: len(sandbox.store.hits) == 2)
         visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
-        settle(visit, sandbox, 3)
-        visit.page.wait_for_timeout(400)
-        assert visit.key() != old
+        eventually(lambda: len(sandbox.store.hits) == 3)
+        visit.page.wait_for_function("key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key)
+        visit.page.wait_for_function("key => document.cookie.includes(key)", arg=old)
+        visit.page.evaluate("userengage('event.later')")
+        eventually(lambda: [event.key for event in sandbox.store.events] == [old])
+
+    def test_early_call_that_fails_keeps_the_rest_for_the_next_visitor(self, visit: Visit, sandbox: Sandbox) -> None:
+        """Row 5: nothing after the failure is sent, until a reset sends it under the new key."""
+        sandbox.faults.status(500, times=1, only="/api/event/")
+        visit.open(after="userengage('event.one'); userengage('event.two')")
+        old = visit.key()
+        visit.page.wait_for_timeout(200)
+        assert sandbox.store.events == []
+        visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
+        eventually(lambda: [event.name for event in sandbox.store.events] == ["two"])
+        assert sandbox.store.events[0].key != old
+
+    def test_unknown_early_call_keeps_the_rest(self, visit: Visit, sandbox: Sandbox) -> None:
+        visit.open(after="userengage('nonsense'); userengage('event.two')")
+        visit.page.wait_for_timeout(200)
+        assert sandbox.store.events == []
 
     def test_commands_said_during_a_reset_are_the_next_visitors(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.open()
@@ -387,20 +428,29 @@ class TestChat:
 
 
 class TestEnd:
-    def test_destroy(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_destroy_keeps_its_functions_and_sends_nothing(self, visit: Visit, sandbox: Sandbox) -> None:
+        """Row 15."""
         visit.open()
-        visit.page.evaluate("UE.destroy()")
-        assert visit.page.evaluate("[typeof UE, typeof userengage]") == ["undefined", "undefined"]
+        visit.page.evaluate("UE.destroy(); userengage('event.late'); UE.pageHit()")
+        visit.page.wait_for_timeout(100)
+        assert visit.page.evaluate("[typeof UE.pageHit, typeof userengage]") == ["function", "function"]
         assert visit.page.locator("#__ue_widget_mount").count() == 0
+        assert sandbox.store.events == []
         visit.page.add_script_tag(url=visit.widget)
         visit.ready()
         assert [hit.payload.get("userKey") for hit in sandbox.store.hits] == [None, visit.key()]
+
+    def test_page_hit_with_the_app_key_after_destroy_makes_a_new_user(self, visit: Visit, sandbox: Sandbox) -> None:
+        visit.open()
+        visit.page.evaluate("UE.destroy(); UE.pageHit({apiKey: 'ABC123'})")
+        settle(visit, sandbox, 2)
+        assert len(sandbox.store.users) == 2
 
     @pytest.mark.parametrize("event", ["turbolinks:visit", "page:before-change", "turbolinks:load"])
     def test_turbolinks_end_it(self, visit: Visit, event: str) -> None:
         visit.open()
         visit.page.evaluate(f"document.dispatchEvent(new Event('{event}', {{bubbles: true}}))")
-        assert visit.page.evaluate("typeof UE") == "undefined"
+        assert visit.page.locator("#__ue_widget_mount").count() == 0
 
 
 def test_finds_its_own_host_among_many(visit: Visit, sandbox: Sandbox) -> None:

@@ -53,10 +53,18 @@ def callbacks_script(callbacks: Mapping[str, str]) -> str:
     return f"{_CALLBACKS}(window.civchat,{to_script(dict(callbacks))});" if callbacks else ""
 
 
-def usercom_script(*, bridge: bool = False) -> str:
-    """Return the script that defines ``window.usercom``, and ``userengage`` until the widget does."""
+def usercom_script(
+    origin: str, domain: str | None = None, epoch: str | None = None, *, is_answer: bool = False, bridge: bool = False
+) -> str:
+    """Return the script that defines ``window.usercom``, and ``userengage`` until the widget does.
+
+    ``origin`` is User.com's, ``domain`` the configured one of the visitor's cookie. ``epoch`` names the identity that a page
+    with a person's data is made for: where the browser has another one, the page stays silent. ``is_answer`` if a form was
+    sent for the page, which must not be sent again.
+    """
+    arguments = to_script([origin, domain or "", epoch, is_answer])[1:-1]
     hears = f"{_BRIDGE}(window,{to_script(BRIDGE.decode())},{to_script(BRIDGE_HEADER)});" if bridge else ""
-    return f"{_USERCOM}(window);{hears}"
+    return f"{_USERCOM}(window,{arguments});{hears}"
 
 
 def commands_script(commands: Sequence[Sequence[object]]) -> str:

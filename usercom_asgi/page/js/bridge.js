@@ -94,7 +94,10 @@
   var shown = location.href, inVisit = false, pending = 0;
 
   function isElsewhere() {
-    var path = function (href) { return /#[/!]/.test(href) ? href : href.split("#")[0]; }; // "#/" and "#!" are routes
+    var path = function (href) { // "#/" and "#!" are routes; a user key is no part of the address (usercom.js takes it out)
+      href = href.replace(/(\?|&)__ca__chat=[^&#]*&?/, "$1").replace(/[?&](#|$)/, "$1");
+      return /#[/!]/.test(href) ? href : href.split("#")[0];
+    };
     return path(location.href) !== path(shown);
   }
 

@@ -12,7 +12,7 @@
   const ALIASES = { "conditionally hidden": "hidden", "without welcome message": "simple" };
   const STYLE = "@widget.css"; // put here by the server, so that this file needs no other
 
-  if (window.UE) {
+  if (window.UE && !(window.UE.__internal && window.UE.__internal.isDestroyed())) {
     console.warn("Widget has been attached multiple times: this copy of the sandbox's widget.js does nothing.");
     return;
   }
@@ -22,10 +22,12 @@
     return;
   }
 
-  let state = {}; // what the next ping says again: attributes, apiKey, userKey
+  let state = {}; // what the next ping says again: attributes, apiKey
+  let userKey; // of the last answer: calls of userengage() go out under it
   const callbacks = {};
   const early = []; // userengage() calls that wait for a user key
-  let visitor = 0; // counts the resets: an answer about the last visitor is not for the next one
+  let stuck = false; // an early call has failed: the real widget sends none of the rest, until the next reset
+  let visitor = 0; // counts the resets: a chat line of the last visitor is not shown to the next one
   let destroyed = false;
   let ui = null;
   const mounted = whenDomIsReady().then(mount);
@@ -82,9 +84,9 @@
     return explicit || legacyKey() || new URLSearchParams(location.search).get(COOKIE) || getCookie() || undefined;
   }
 
-  /* Every other parameter of the page's address becomes an attribute, unless the page itself says otherwise. */
+  /* Every other parameter of the page's address goes into each ping, over what earlier calls said, under what this one says. */
   function addressAttributes() {
-    return omit(Object.fromEntries(new URLSearchParams(location.search)), [COOKIE, ...NOT_SENT, ...ONCE]);
+    return omit(Object.fromEntries(new URLSearchParams(location.search)), [COOKIE, ...NOT_SENT]);
   }
 
   /* ---- talking to User.com ---- */
@@ -101,10 +103,10 @@
   }
 
   function ping(said) {
-    const now = visitor;
+    const isReset = said.create_new_gu;
     for (const name of CALLBACKS) if (typeof said[name] === "function") callbacks[name] = said[name];
     const attributes = { ...state, ...addressAttributes(), ...omit(said, NOT_SENT) };
-    state = omit(attributes, ONCE);
+    state = omit(attributes, [...ONCE, "userKey"]);
     const view = {
       domain: location.hostname,
       timezone: new Date().getTimezoneOffset(),
@@ -113,12 +115,12 @@
       referrer: document.referrer,
     };
     pings = pings.then(async () => {
-      if (now !== visitor || destroyed) return;
-      const repeated = UE.isReady ? { widget_ready: true } : {};
-      const body = { ...attributes, userKey: findKey(state.userKey), ...view, ...repeated };
+      const repeated = UE.isReady && !isReset ? { widget_ready: true } : {};
+      const found = destroyed ? undefined : findKey(said.userKey); // after destroy() it knows nobody any more
+      if (found && window.civchat && !destroyed) window.civchat.userKey = found;
       try {
-        const answer = await post("/api/v2/user-chatping/", body);
-        if (now === visitor && !destroyed) adopt(answer);
+        // Whatever has happened meanwhile: a late answer brings its key back.
+        adopt(await post("/api/v2/user-chatping/", { ...attributes, userKey: found, ...view, ...repeated }));
       } catch (error) {
         console.warn("Sandbox widget: the ping failed.", error);
       }
@@ -129,12 +131,20 @@
     const key = answer.user.key;
     const first = !UE.isReady;
     setCookie(key);
-    state.userKey = key;
-    if (window.civchat) window.civchat.userKey = key;
+    userKey = key;
+    if (destroyed) return;
     UE.isReady = true;
     ui.greet(answer);
     if (first) start(state.state || ((window.civchat || {}).widget || {}).state);
-    for (const [command, payload] of early.splice(0)) run(command, payload);
+    flush();
+  }
+
+  /* One after the other; where one fails, the rest stays until the answer to a reset. */
+  async function flush() {
+    if (stuck) return;
+    stuck = true;
+    while (early.length) if (!(await run(...early.shift()))) return;
+    stuck = false;
   }
 
   function start(asked) {
@@ -155,25 +165,29 @@
   /* ---- userengage(...) ---- */
 
   function run(command, payload) {
-    if (destroyed) return;
-    const by = { api_key: state.apiKey, user_key: state.userKey, domain: location.hostname };
+    const by = { api_key: state.apiKey, user_key: userKey, domain: location.hostname };
     const data = JSON.stringify(payload || {});
     const event = (name) => send("/api/event/", { ...by, event: name, data });
-    if (command.startsWith("event.")) event(command.slice(6));
-    else if (command === "product_event") send("/api/product_event/", { ...by, data });
-    else if (command === "client.update") {
-      send("/api/update-attribute/", { apiKey: by.api_key, userKey: by.user_key, data: [payload || {}] });
-    } else if (/^widget\.clicked_(open|closed)$/.test(command)) event(command.replace(".", "_"));
-    else if (/^widget\.(open|close|show|hide)$/.test(command)) ui[command.slice(7)]();
-    else console.warn(`Sandbox widget: no such command: ${command}`);
+    if (command.startsWith("event.")) return event(command.slice(6));
+    if (command === "product_event") return send("/api/product_event/", { ...by, data });
+    if (command === "client.update") {
+      return send("/api/update-attribute/", { apiKey: by.api_key, userKey: by.user_key, data: [payload || {}] });
+    }
+    if (/^widget\.clicked_(open|closed)$/.test(command)) return event(command.replace(".", "_"));
+    if (/^widget\.(open|close|show|hide)$/.test(command)) return ui[command.slice(7)](), true;
+    console.warn(`Sandbox widget: no such command: ${command}`);
+    return false;
   }
 
+  /* Whether it was taken, as a promise. */
   function send(path, body) {
-    commands = commands.then(() => post(path, body)).catch((error) => console.warn("Sandbox widget:", error));
+    const sent = commands.then(() => post(path, body));
+    commands = sent.catch((error) => console.warn("Sandbox widget:", error));
+    return sent.then(() => true, () => false);
   }
 
   function userengage(command, payload) {
-    if (state.userKey && UE.isReady) run(String(command), payload);
+    if (userKey && UE.isReady && !destroyed) run(String(command), payload);
     else early.push([String(command), payload]);
   }
 
@@ -182,7 +196,7 @@
   const whenMounted = (task) => (ui ? task() : mounted.then(task));
 
   function pageHit(said) {
-    whenMounted(() => ping(said || {}));
+    if (!destroyed || (said && said.apiKey)) whenMounted(() => ping(said || {}));
   }
 
   function resetAuth(said) {
@@ -196,6 +210,8 @@
     writeCookie("", new Date(0));
     if (window.civchat) delete window.civchat.userKey;
     state = {};
+    userKey = undefined;
+    stuck = false;
     pings = Promise.resolve();
     ui.forget();
     ping({ ...said, create_new_gu: true });
@@ -206,14 +222,14 @@
     destroyed = true;
     for (const name of LEAVING) document.removeEventListener(name, destroy);
     if (ui) ui.remove();
-    if (window.UE === UE) delete window.UE;
-    if (window.userengage === userengage) delete window.userengage;
-    call("onDestroy");
+    UE.isReady = false;
+    userKey = undefined;
+    call("onDestroy"); // UE and userengage stay: what is said from here on is kept and goes nowhere
   }
 
   /* Not the vendor's: lets a test or a demo say what the "Send Code" automation would. */
   const receivePayload = (message) => call("onPayloadReceived", message);
-  const UE = { isReady: false, pageHit, resetAuth, destroy, __internal: { cookieDomain, receivePayload } };
+  const UE = { isReady: false, pageHit, resetAuth, destroy, __internal: { cookieDomain, receivePayload, isDestroyed: () => destroyed } };
   window.UE = UE;
   window.userengage = userengage;
   for (const name of LEAVING) document.addEventListener(name, destroy);
@@ -235,7 +251,7 @@
 
   function say(content) {
     const now = visitor;
-    const body = { api_key: state.apiKey, user_key: state.userKey, domain: location.hostname, content };
+    const body = { api_key: state.apiKey, user_key: userKey, domain: location.hostname, content };
     hear({ content, isAdmin: false });
     commands = commands
       .then(() => post("/api/conversation/new/", body))
@@ -303,7 +319,7 @@
         event.preventDefault();
         const content = input.value.trim();
         input.value = "";
-        if (content && state.userKey) say(content);
+        if (content && userKey) say(content);
       });
       made.addEventListener("keydown", (event) => event.key === "Escape" && close());
       made.append(head, lines, form);

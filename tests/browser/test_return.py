@@ -1,0 +1,303 @@
+"""Nothing of a person who logged out comes back: Back, other tabs, addresses, late answers, cookies in two places."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from chromium import chromium
+from conftest import UserCom
+from playwright.sync_api import Browser, BrowserContext, Page
+from serving import eventually, serve_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from usercom_asgi import UserComMiddleware, get_visitor
+from usercom_asgi.identity import mark
+
+from .walks import COUNTS, GREETING, shop, walk
+
+pytestmark = pytest.mark.browser
+
+READY = "window.UE && UE.isReady"
+OUT = "fetch('/logout/json', {method: 'POST'}).then(answer => answer.text())"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(keeps_pages=True) as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with contextlib.closing(browser.new_context()) as context:
+        context.set_default_timeout(30_000)
+        yield context
+
+
+@pytest.fixture(params=[True, False], ids=["bridge", "alone"])
+def bridge(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def site(usercom: UserCom, bridge: bool) -> Iterator[str]:
+    with serve_app(shop(usercom.url, "", identifies=True, bridge=bridge)) as port:
+        yield f"http://localhost:{port}"
+
+
+BRIDGED = pytest.mark.parametrize("bridge", [True])
+ALONE = pytest.mark.parametrize("bridge", [False])
+
+
+def keys(context: BrowserContext) -> list[str]:
+    return [str(each.get("value")) for each in context.cookies() if each.get("name") == "__ca__chat"]
+
+
+def enter(context: BrowserContext, site: str, name: str = "alice") -> tuple[Page, str]:
+    """Log somebody in; return their page, and their key."""
+    page = context.new_page()
+    page.goto(f"{site}/page/0")
+    page.wait_for_function(READY)
+    send(page, f"/login/{name}")
+    page.wait_for_function(READY)
+    [key] = keys(context)
+    return page, key
+
+
+def send(page: Page, path: str) -> None:
+    with page.expect_navigation():
+        page.evaluate("path => { f.action = path; setTimeout(() => go.click()) }", path)
+
+
+def test_page_from_memory_after_logout_is_loaded_again(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    page, alice = enter(context, site)
+    send(page, "/logout/form")
+    page.wait_for_function(READY)
+    page.evaluate("setTimeout(() => history.back())")
+    eventually(lambda: keys(context) not in ([], [alice]))
+    page.wait_for_function("+localStorage.kept >= 1 && document.getElementById('who').textContent === 'nobody'")
+    page.wait_for_function(READY)
+    assert page.evaluate(GREETING) == "Hello!"
+    page.evaluate("userengage('event.after'); history.pushState({}, '', '/page/2')")
+    eventually(lambda: usercom.store.events)
+    assert usercom.store.events[0].key != alice
+    assert alice not in keys(context)
+
+
+def test_other_tab_after_logout_is_silent_and_loads_again_when_looked_at(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
+    first, alice = enter(context, site)
+    second = context.new_page()
+    second.goto(f"{site}/page/2")
+    second.wait_for_function(READY)
+    send(first, "/logout/form")
+    second.wait_for_function("!document.getElementById('__ue_widget_mount')")  # her chat goes without a look
+    second.evaluate("userengage('event.there'); UE.pageHit({event: {event_name: 'there'}})")
+    second.evaluate("window.before = true; dispatchEvent(new Event('focus'))")
+    second.wait_for_function("!window.before && document.getElementById('who').textContent === 'nobody'")
+    second.wait_for_function(READY)
+    assert usercom.store.events == []
+    assert keys(context) != [alice]
+
+
+@BRIDGED
+def test_ping_under_way_at_a_reset_brings_nothing_back(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    page, alice = enter(context, site)
+    hits = len(usercom.store.hits)
+    usercom.faults.latency(1.2, before=False, times=1, sender="widget")
+    page.evaluate("UE.pageHit()")
+    eventually(lambda: len(usercom.store.hits) == hits + 1)
+    page.evaluate(OUT)
+    page.wait_for_timeout(2_000)
+    [key] = keys(context)
+    assert key != alice
+    page.evaluate("userengage('event.later'); history.pushState({}, '', '/page/2')")
+    eventually(lambda: usercom.store.events and usercom.store.hits[-1].url.endswith("/page/2"))
+    assert usercom.store.events[0].key == usercom.store.hits[-1].key == key
+    assert "user_id" not in usercom.store.hits[-1].payload
+    assert usercom.store.users[key].attributes.get("user_id") is None
+
+
+@ALONE
+def test_fetch_logout_without_bridge_silences_the_page(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    page, alice = enter(context, site)
+    page.evaluate(OUT)
+    page.wait_for_function("!document.getElementById('__ue_widget_mount')")
+    page.evaluate("userengage('event.later'); UE.pageHit()")
+    page.wait_for_timeout(300)
+    assert usercom.store.events == []
+    assert alice not in keys(context)
+
+
+@BRIDGED
+def test_call_before_a_reset_is_never_sent_under_the_next_key(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    page, _ = enter(context, site)
+    usercom.faults.latency(1, times=1, sender="widget")
+    page.goto(f"{site}/page/1", wait_until="commit")
+    page.wait_for_function("window.usercom")
+    page.evaluate("userengage('event.before')")
+    page.evaluate(f"{OUT}.then(() => userengage('event.after'))")
+    eventually(lambda: [each.name for each in usercom.store.events] == ["after"])
+    page.wait_for_timeout(800)
+    assert [each.name for each in usercom.store.events] == ["after"]
+
+
+@ALONE
+@pytest.mark.parametrize("query", ["__ca__chat={}", "%5f%5fca__chat={}"])
+def test_ended_key_in_the_address_is_taken_out_and_not_up(
+    context: BrowserContext, site: str, usercom: UserCom, query: str
+) -> None:
+    page, alice = enter(context, site)
+    send(page, "/logout/form")
+    page.goto(f"{site}/page/1?a=b%20c&{query.format(alice)}&d=1#part")
+    page.wait_for_function(READY)
+    assert page.url == f"{site}/page/1?a=b%20c&d=1#part"
+    assert page.evaluate(GREETING) == "Hello!"
+    assert alice not in keys(context)
+    assert all(alice not in each.url for each in usercom.store.hits)
+
+
+@ALONE
+def test_live_key_in_the_address_is_taken_up_and_out(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    key = usercom.new_user()
+    page = context.new_page()
+    page.goto(f"{site}/page/1?__ca__chat={key}")
+    page.wait_for_function(READY)
+    assert page.url == f"{site}/page/1"
+    assert keys(context) == [key]
+
+
+@ALONE
+def test_same_person_who_comes_back_keeps_their_key(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    """User.com names a key that a reset had ended: it is live again, in the page and on the server."""
+    page, alice = enter(context, site)
+    for _ in range(2):
+        send(page, "/logout/form")
+        page.wait_for_function(READY)
+        assert keys(context) != [alice]
+        send(page, "/login/alice")
+        page.wait_for_function(READY)
+        eventually(lambda: keys(context) == [alice])
+        page.goto(f"{site}/page/2")
+        page.wait_for_function(READY)
+        assert keys(context) == [alice]
+        assert usercom.store.hits[-1].payload["userKey"] == alice
+
+
+@ALONE
+def test_ended_cookie_on_a_longer_path_never_speaks(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    page, alice = enter(context, site)
+    send(page, "/logout/form")
+    page.wait_for_function(READY)
+    new = keys(context)
+    for path in ("/page", "/page/2", "/page/2/"):
+        page.evaluate("([key, path]) => { document.cookie = `__ca__chat=${key}; path=${path}` }", [alice, path])
+    page.goto(f"{site}/page/2")
+    page.wait_for_function(READY)
+    assert usercom.store.hits[-1].payload["userKey"] == new[0]
+    assert set(keys(context)) - {alice} == set(new)
+    assert page.evaluate("document.cookie").count("__ca__chat=") == 1
+
+
+@ALONE
+def test_address_does_not_rename_a_known_visitor(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    page, alice = enter(context, site)
+    page.goto(f"{site}/page/1?user_id=mallory&email=mallory@example.com")
+    page.wait_for_function(READY)
+    page.evaluate("UE.pageHit()")
+    hits = len(usercom.store.hits)
+    eventually(lambda: len(usercom.store.hits) >= hits)
+    page.wait_for_timeout(300)
+    assert {each.payload.get("user_id") for each in usercom.store.hits if each.key == alice} <= {None, "id-alice"}
+    assert usercom.store.users[alice].attributes["email"] == "alice@example.com"
+
+
+class Kept:
+    """An application, or a cache before it, that answers with what it answered first."""
+
+    page = ""
+
+    def app(self, usercom: UserCom) -> UserComMiddleware:
+        async def home(request: Request) -> Response:
+            if "fresh" in request.query_params or not self.page:
+                get_visitor(request).identify(user_id="id-alice")
+                return HTMLResponse(f"<html><head>{COUNTS}</head><body>hello</body></html>")
+            get_visitor(request).suppress()
+            return HTMLResponse(self.page)
+
+        async def logout(request: Request) -> Response:
+            await get_visitor(request).reset_auth()
+            return HTMLResponse("<html><body>bye</body></html>")
+
+        return UserComMiddleware(
+            Starlette(routes=[Route("/", home), Route("/logout", logout)]),
+            usercom.config(secret_keys=("sixteen characters or more",)),
+        )
+
+
+def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(context: BrowserContext, usercom: UserCom) -> None:
+    kept = Kept()
+    with serve_app(kept.app(usercom)) as port:
+        page, loads = context.new_page(), list[str]()
+        page.goto(f"http://localhost:{port}/?fresh")
+        page.wait_for_function(READY)
+        kept.page = page.content().partition("<div id=")[0]
+        assert "id-alice" in kept.page
+        page.goto(f"http://localhost:{port}/logout")
+        page.wait_for_function(READY)
+        hits = len(usercom.store.hits)
+        page.on("framenavigated", lambda frame: loads.append(frame.url))
+        page.goto(f"http://localhost:{port}/")
+        page.wait_for_timeout(1_500)
+        assert len(loads) == 2
+        assert len(usercom.store.hits) == hits
+        assert all(each.payload.get("user_id") is None for each in usercom.store.hits[-1:])
+
+
+@ALONE
+def test_page_without_cookies_works_and_is_not_loaded_again(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    context.add_init_script("Object.defineProperty(document, 'cookie', { get: () => '', set: () => {} })")
+    page, loads = context.new_page(), list[str]()
+    page.on("framenavigated", lambda frame: loads.append(frame.url))
+    page.goto(f"{site}/page/0")
+    page.wait_for_function(READY)
+    page.evaluate("userengage('event.here'); dispatchEvent(new Event('focus'))")
+    eventually(lambda: usercom.store.events)
+    assert len(loads) == 1
+
+
+@ALONE
+def test_answer_to_a_form_is_loaded_again_without_the_form(context: BrowserContext, site: str, usercom: UserCom) -> None:
+    page, _ = enter(context, site)
+    send(page, "/answer")
+    posts: list[str] = []
+    page.on("request", lambda request: posts.append(request.method))
+    other = context.new_page()
+    other.goto(f"{site}/page/0")
+    send(other, "/logout/form")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    page.wait_for_function("document.getElementById('who').textContent === 'nobody'")
+    assert "POST" not in posts[:1]
+
+
+@ALONE
+def test_mark_is_the_same_in_page_and_server(context: BrowserContext, site: str) -> None:
+    page, alice = enter(context, site)
+    send(page, "/logout/form")
+    [epoch] = [str(each.get("value")) for each in context.cookies() if each.get("name") == "__ca__epoch"]
+    assert mark(alice) in epoch.split(".")[1:]
+    assert alice not in epoch
+
+
+def test_dozen_random_walks_keep_two_people_apart(browser: Browser) -> None:
+    figures = walk(browser, 12, 7, 10)
+    assert figures.faults == []
+    assert figures.walks == 12
+    assert figures.resets
+    assert figures.events
