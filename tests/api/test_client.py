@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -25,8 +25,13 @@ from serving import certificate
 
 from usercom_asgi import ConfigurationError, Refused, Unavailable, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.api import client as module
-from usercom_asgi.api.client import ApiClient, Response, environment_proxy, httpx, open_api_client, ssl_context
+from usercom_asgi.api.client import ApiClient, Response, environment_proxy, open_api_client, ssl_context
 from usercom_asgi.hooks import warn_once
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
+else:
+    httpx = module.httpx
 
 Serve = Callable[[SocketStream], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -586,6 +591,8 @@ async def test_post_json_after_aclose_leaves_no_connection() -> None:
         assert client._idle == []
 
 
+# httpx 0.28 leaves the generator of a body that is not sent in time to trio, which warns.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_post_json_timeout_in_a_large_body_closes_the_socket() -> None:
     """With a body that nobody reads, of which the socket would wait to be rid."""
 

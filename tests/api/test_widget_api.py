@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import UserCom
 
 from usercom_asgi import Event, Refused, UserComClient, UserComConfig
-from usercom_asgi.api.client import httpx
+from usercom_asgi.api import client as module
 from usercom_asgi.api.widget_api import _user_key
 from usercom_asgi.context import PageContext
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
+else:
+    httpx = module.httpx
 
 
 @pytest.mark.parametrize("agent", ["Shop 1.0 日本", "x\r\nX-Evil: 1", "\0", "é"])

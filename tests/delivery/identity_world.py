@@ -164,7 +164,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.sandbox = Sandbox("ABC123", **self.switches)
+        self.sandbox = Sandbox(api_key="ABC123", **self.switches)
         self.network = Network(self)
         self.sessions: dict[str, str] = {}
         self.said: dict[int, Said] = {}

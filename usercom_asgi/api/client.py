@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,7 +20,7 @@ from ..errors import Refused, Unavailable
 from ..hooks import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     import httpx2 as httpx
 
@@ -114,7 +114,7 @@ class ApiClient:
                 received = await transport.handle_async_request(request)
                 response.retry_after = retry_after_seconds(received.headers.get("retry-after", ""))
                 response.status = received.status_code
-                async for chunk in received.stream:
+                async for chunk in cast("AsyncIterable[bytes]", received.stream):
                     response.body += chunk
                     if len(response.body) > _MAX_BODY:
                         scope.cancel()  # httpx closes less of its own after a break
