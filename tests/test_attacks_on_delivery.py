@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from test_login import KEYS, PEOPLE, Visit, who
 
 from usercom_asgi import Event, InvalidCommand, PageHit, Update, UserComClient, UserComMiddleware, get_visitor
-from usercom_asgi.api.exchange import Reply
+from usercom_asgi.api.client import Response
 from usercom_asgi.companion import Companion
 from usercom_asgi.delivery.sqlite_admin import Row
 from usercom_asgi.delivery.sqlite_file import Burial, Done, Loaded, Put, Work
@@ -253,7 +253,7 @@ def test_no_repr_holds_a_key() -> None:
     burial = Burial(key, 1.0, letter, 404, "refused", letter)
     loaded = Loaded(1, key, key, letter)
     made = [
-        Reply(200, [], [letter.encode()]),
+        Response(200, body=letter.encode()),
         *(put, burial, loaded, Row(1, key, 1.0, letter)),
         *(Work(puts=[put], burials=[burial], keys=[(key, key)]), Done(loaded=[loaded])),
     ]

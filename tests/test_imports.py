@@ -94,8 +94,8 @@ def test_the_direction_of_imports(name: str, path: Path) -> None:
 
 def test_the_check_above_can_fail(tmp_path: Path) -> None:
     source = tmp_path / "x.py"
-    source.write_text("from ..api.widget import WidgetApi\nfrom .. import visitor\nimport usercom_asgi.delivery.lanes\n")
-    assert list(imports("page.page", source)) == ["api.widget", "visitor", "delivery.lanes"]
+    source.write_text("from ..api.widget_api import WidgetApi\nfrom .. import visitor\nimport usercom_asgi.delivery.lanes\n")
+    assert list(imports("page.page", source)) == ["api.widget_api", "visitor", "delivery.lanes"]
 
 
 @pytest.mark.parametrize(("name", "path"), list(modules()))
@@ -152,7 +152,7 @@ def test_an_import_starts_nothing_and_does_not_load_the_http_client() -> None:
         "import sys, threading, usercom_asgi\n"
         "usercom_asgi.UserComMiddleware(None, usercom_asgi.UserComConfig(app='acme', api_key='ABC123'))\n"
         "assert threading.active_count() == 1\n"
-        "print([m for m in ('httpx', 'asyncio', 'trio', 'itsdangerous', 'sqlite3') if m in sys.modules])\n"
+        "print([m for m in ('httpx', 'httpx2', 'asyncio', 'trio', 'itsdangerous', 'sqlite3') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "httpx" not in done.stdout

@@ -14,7 +14,7 @@ from .context import PageContext
 from .delivery.outbox import checked
 from .delivery.runtime import Runtime
 from .envelope import Envelope
-from .errors import InvalidCommand
+from .errors import ConfigurationError, InvalidCommand
 from .identity import is_user_key, new_lane
 from .outcomes import Listeners
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
+    from .api.client import Transport
     from .commands import Command
     from .delivery.outbox import Outbox
     from .envelope import Sender
@@ -31,11 +32,28 @@ if TYPE_CHECKING:
     from .receipts import Receipt
 
 
-def open_sender(config: UserComConfig) -> AbstractAsyncContextManager[Sender]:
+def open_sender(config: UserComConfig, transport: Transport | None = None) -> AbstractAsyncContextManager[Sender]:
     """Open what sends commands to this workspace."""
-    from .api.widget import open_widget_api
+    from .api.widget_api import open_widget_api
 
-    return open_widget_api(config)
+    return open_widget_api(config, transport=transport)
+
+
+def check_transport(transport: object) -> Transport | None:
+    """Return a transport that was passed as an argument.
+
+    Raises:
+        ConfigurationError: It is not an async transport of the httpx that is in use.
+
+    """
+    if transport is None:
+        return None
+    from .api.client import Transport
+
+    if not isinstance(transport, Transport):
+        needed = f"{Transport.__module__.partition('.')[0]}.{Transport.__name__}"
+        raise ConfigurationError("transport", f"must be an {needed}, got {type(transport).__name__}")
+    return transport
 
 
 class UserComClient:
@@ -53,6 +71,8 @@ class UserComClient:
     Args:
         config: By default :meth:`UserComConfig.from_env`.
         outbox: Where accepted commands wait; by default in memory.
+        transport: An async transport of httpx (of httpx2, where that is installed) for all calls to
+            User.com: a mock in tests, or TLS of your own. Its owner closes it.
         on_delivered, on_dropped, on_dead: Plain functions that are told the :class:`Outcome` of a command.
 
     Raises:
@@ -65,12 +85,14 @@ class UserComClient:
         config: UserComConfig | None = None,
         *,
         outbox: Outbox | None = None,
+        transport: Transport | None = None,
         on_delivered: OutcomeHook | None = None,
         on_dropped: OutcomeHook | None = None,
         on_dead: OutcomeHook | None = None,
     ) -> None:
         self.config = UserComConfig.checked(config)
         self._outbox = checked(outbox)
+        self._transport = check_transport(transport)
         self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
         self._runtime: Runtime | None = None
         self._entered: AsyncExitStack | None = None
@@ -78,7 +100,12 @@ class UserComClient:
     async def __aenter__(self) -> Self:
         if self._runtime is not None:
             raise RuntimeError("this UserComClient is entered already")
-        runtime = Runtime(lambda: open_sender(self.config), self.config, outbox=self._outbox, listeners=self._listeners)
+        runtime = Runtime(
+            lambda: open_sender(self.config, self._transport),
+            self.config,
+            outbox=self._outbox,
+            listeners=self._listeners,
+        )
         async with AsyncExitStack() as stack:  # cancelled while it enters, it leaves as well
             tasks = await stack.enter_async_context(anyio.create_task_group())
             running = anyio.CancelScope()

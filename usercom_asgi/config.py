@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
-# All phases of a call together may take so many times what each of them may.
-_WHOLE_CALL = 3
+# The phases of a call (connect, TLS, write, read) may together take so many times `timeout`.
+_TOTAL_TIMEOUT_FACTOR = 3
 _CHOICES = {"anonymous": ("skip", "create"), "position": ("body", "head"), "csp": ("respect", "extend")}
 _ENVIRONMENT = {
     "app": "USERCOM_APP",
@@ -126,9 +126,9 @@ class UserComConfig:
         _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
 
     @property
-    def longest_call(self) -> float:
-        """Seconds that one call to User.com may take in all of its phases together: an answer that comes in drips is none."""
-        return _WHOLE_CALL * self.timeout
+    def total_timeout(self) -> float:
+        """Seconds that one call to User.com may take in all; a phase ends only if nothing arrives."""
+        return _TOTAL_TIMEOUT_FACTOR * self.timeout
 
     @classmethod
     def checked(cls, config: object) -> UserComConfig:

@@ -18,7 +18,10 @@ from __future__ import annotations
 
 # What the middleware and the client are given beside a configuration.
 _ARGUMENTS = frozenset(
-    {"config", "client", "outbox", "identify", "consent", "nonce", "should_inject", "on_delivered", "on_dropped", "on_dead"}
+    {
+        *("config", "client", "outbox", "transport", "identify", "consent", "nonce", "should_inject"),
+        *("on_delivered", "on_dropped", "on_dead"),
+    }
 )
 
 
@@ -69,16 +72,16 @@ class DeliveryError(UserComError):
 class Unavailable(DeliveryError):
     """User.com could not be reached, or answered that it cannot serve now (408, 425, 429, 5xx).
 
-    ``retry_after`` is what its answer asked for, in seconds. ``untouched`` is true if User.com cannot have acted on the call:
-    it was not reached, or said that it would not.
+    ``retry_after`` is the ``Retry-After`` of its response, in seconds. ``not_sent`` is true if User.com
+    cannot have acted on the call: it was not reached, or it responded with 429.
     """
 
     def __init__(
-        self, reason: str, *, status: int | None = None, retry_after: float | None = None, untouched: bool = False
+        self, reason: str, *, status: int | None = None, retry_after: float | None = None, not_sent: bool = False
     ) -> None:
         super().__init__(reason, status=status)
         self.retry_after = retry_after
-        self.untouched = untouched
+        self.not_sent = not_sent
 
 
 class Refused(DeliveryError):

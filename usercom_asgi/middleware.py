@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import RunVar
 
-from .client import UserComClient, open_sender
+from .client import UserComClient, check_transport, open_sender
 from .companion import Companion
 from .config import UserComConfig
 from .consent import NoDelivery, has_consent
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from .api.client import Transport
     from .delivery.outbox import Outbox
     from .envelope import Sender
     from .handover import Handover
@@ -62,6 +63,8 @@ class UserComMiddleware:
         should_inject: Given the connection of an HTML response, says (or is awaited to say) whether the snippet goes in; None
             lets the library decide. A yes counts also for answers to htmx, downloads and ``no-transform``.
         outbox: Where accepted commands wait; by default in memory. Needs a lifespan.
+        transport: An async transport of httpx (of httpx2, where that is installed) for all calls to
+            User.com: a mock in tests, or TLS of your own. Its owner closes it.
         on_delivered, on_dropped, on_dead: Plain functions that are told the :class:`Outcome` of a command.
         client: A client that somebody else enters and leaves: for an application without a lifespan of its own. It has its
             own outbox and hooks.
@@ -81,6 +84,7 @@ class UserComMiddleware:
         nonce: NonceHook | None = None,
         should_inject: InjectHook | None = None,
         outbox: Outbox | None = None,
+        transport: Transport | None = None,
         on_delivered: OutcomeHook | None = None,
         on_dropped: OutcomeHook | None = None,
         on_dead: OutcomeHook | None = None,
@@ -89,9 +93,12 @@ class UserComMiddleware:
         self.app = app
         check_hooks(identify=identify, consent=consent, nonce=nonce, should_inject=should_inject)
         self._outbox = checked(outbox)
+        self._transport = check_transport(transport)
         self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
-        if client is not None and (outbox is not None or self._listeners != Listeners()):
-            raise ConfigurationError("client", "has an outbox and hooks of its own: give them to the UserComClient")
+        has_own = outbox is not None or transport is not None or self._listeners != Listeners()
+        if client is not None and has_own:
+            problem = "has an outbox, a transport and hooks of its own: give them to the UserComClient"
+            raise ConfigurationError("client", problem)
         if client is not None and config is not None and config != client.config:
             # Pages of one workspace and deliveries to another: whichever counted, half of it would be wrong.
             raise ConfigurationError("client", "has another config than the one given beside it: give the UserComClient alone")
@@ -217,7 +224,7 @@ class UserComMiddleware:
         return Login(self._identify, self._companion, scope, rotate=config.rotate_on_login, cuts=config.cut_strings)
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
-        return open_sender(self.config)
+        return open_sender(self.config, self._transport)
 
     def _usercom_script(self, epoch: str | None = None, *, is_answer: bool = False) -> str:
         config = self.config

@@ -116,7 +116,7 @@ class TaskiqOutbox:
         """
         if not isinstance(task_deadline, (int, float)) or not 0 < task_deadline <= 3600:
             raise ConfigurationError("outbox", "task_deadline must be seconds, more than 0 and at most an hour")
-        return math.ceil(1000 * 2 * (task_deadline + config.longest_call + LONGEST_KICK))
+        return math.ceil(1000 * 2 * (task_deadline + config.total_timeout + LONGEST_KICK))
 
     @asynccontextmanager
     async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[Store]:

@@ -27,7 +27,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, Visitor
-from usercom_asgi.api import widget as widget_api
+from usercom_asgi.api import widget_api
 from usercom_asgi.errors import Refused, Unavailable
 from usercom_asgi.sandbox import Sandbox
 from usercom_asgi.sandbox.endpoints import HANDLERS
@@ -101,10 +101,9 @@ class Network:
         self.faults: list[str] = []
         self.calls: list[Call] = []
 
-    async def post(self, path: str, body: Mapping[str, object], user_agent: str = "") -> None:
-        await self.ask(path, body, user_agent)
-
-    async def ask(self, path: str, body: Mapping[str, object], user_agent: str = "") -> bytes:
+    async def post_json(
+        self, path: str, body: Mapping[str, object], headers: Mapping[str, str], *, read_body: bool = False
+    ) -> bytes:
         record = self._record(path, body)
         self.calls.append(record)
         answer = await self.go(path, body)
@@ -129,7 +128,7 @@ class Network:
         kind = self.faults.pop(0) if self.faults else "ok"
         latency = self.latency * self.world.random.uniform(0.5, 1.5)
         if kind == "refuse":
-            raise Unavailable("no connection", untouched=True)
+            raise Unavailable("no connection", not_sent=True)
         if kind == "hang":
             await trio.sleep(30)
             raise Unavailable("timeout")
@@ -417,12 +416,12 @@ class World:
 
     def play(self, steps: list[Step]) -> list[str]:
         """Play a story; return what of one person has reached another."""
-        with _virtual_time(), patch.object(widget_api, "open_caller", self._open_caller):
+        with _virtual_time(), patch.object(widget_api, "open_api_client", self._open_api_client):
             trio.run(self._play, steps, clock=trio.testing.MockClock(autojump_threshold=0))
         return [*self.problems, *self._wrong_keys(), *self._wrong_cookies(), *self._wrong_profiles()]
 
     @asynccontextmanager
-    async def _open_caller(self, config: UserComConfig) -> AsyncIterator[Network]:
+    async def _open_api_client(self, config: UserComConfig, transport: None) -> AsyncIterator[Network]:
         yield self.network
 
     # What must hold.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import sqlite3
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from conftest import CONFIG, UserCom
+from conftest import CONFIG
 from driver import until
 from posting import Post, running, said, store_of
 
@@ -29,12 +28,7 @@ from usercom_asgi import (
     Status,
     Unavailable,
     Update,
-    UserComClient,
 )
-from usercom_asgi.api.connections import proxy_for
-from usercom_asgi.api.exchange import Reply
-from usercom_asgi.api.http import _body, _no, open_caller
-from usercom_asgi.api.widget import _user_key
 from usercom_asgi.cli import main
 from usercom_asgi.context import PageContext
 from usercom_asgi.delivery import sqlite_file
@@ -398,65 +392,6 @@ async def test_a_hook_that_speaks_when_too_much_is_said_is_not_told_of_itself() 
         runtime.submit(said(1))
         assert len(told) == 1
         assert runtime.stats.turned_away == 2
-
-
-# The wire.
-
-
-@pytest.mark.parametrize("value", ["proxy.corp:3128", " http://proxy.corp:3128 "])
-def test_a_proxy_without_a_scheme_is_one(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", value)
-    monkeypatch.delenv("no_proxy", raising=False)
-    proxy = proxy_for("https://acme.user.com")
-    assert proxy is not None
-    assert str(proxy.url) == "http://proxy.corp:3128"
-
-
-@pytest.mark.parametrize(
-    "value", ["", "  ", "socks5://u:secret@x:1", "http://x:noport", "ftp://x", "http://x:80800", "http://x:0"]
-)
-async def test_a_proxy_that_cannot_be_used_stops_nothing(
-    value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("https_proxy", value)
-    monkeypatch.delenv("no_proxy", raising=False)
-    async with open_caller(CONFIG):
-        pass
-    assert ("none that can be used" in caplog.text) is bool(value.strip())
-    assert "secret" not in caplog.text
-
-
-@pytest.mark.parametrize("agent", ["Shop 1.0 日本", "x\r\nX-Evil: 1", "\0", "é"])
-async def test_a_client_s_page_may_name_any_browser(agent: str, usercom: UserCom) -> None:
-    async with UserComClient(usercom.config()) as client:
-        receipt = await client.send(Event("said"), key=usercom.new_user(), page=PageContext(user_agent=agent))
-        assert await receipt.delivered(20)
-
-
-def test_an_answer_that_is_compressed_without_having_been_asked_for() -> None:
-    headers = [(b"content-encoding", b"gzip")]
-    sound = gzip.compress(b'{"a": 1}')
-    assert _body(Reply(200, headers, [sound])) == b'{"a": 1}'
-    assert _body(Reply(200, headers, [b"\x1f\x8bnonsense"])) == b""
-
-
-def test_an_answer_that_unpacks_to_much_is_not_unpacked() -> None:
-    zeros = gzip.compress(b"0" * 100_000_000)
-    assert len(_body(Reply(400, [(b"content-encoding", b"gzip")], [zeros]))) <= 4 * 1024 * 1024
-    assert _body(Reply(400, [(b"content-encoding", b"gzip, gzip")], [gzip.compress(zeros)])) == b""
-
-
-@pytest.mark.parametrize("charset", ["hex", "idna", "punycode", "undefined", "rot13", "utf-16", "no such charset"])
-def test_an_answer_may_name_any_charset(charset: str) -> None:
-    reply = Reply(401, [(b"content-type", f"text/plain; charset={charset}".encode())], [b"\xffno" * 1000])
-    error = _no("/x", reply)
-    assert isinstance(error, Refused)
-    assert (error.status, len(error.detail)) == (401, 500)
-
-
-def test_an_answer_that_is_nested_without_end_names_no_key() -> None:
-    with pytest.raises(Refused, match="without a user key"):
-        _user_key(b"[" * 200_000)
 
 
 async def test_the_delivery_that_cannot_run_says_so() -> None:

@@ -53,17 +53,6 @@ async def test_one_retry_after_pauses_all(usercom: UserCom) -> None:
     assert len(usercom.store.events) == 6
 
 
-async def test_a_retry_after_may_be_a_date() -> None:
-    from email.utils import formatdate
-
-    from usercom_asgi.api.exchange import Reply
-    from usercom_asgi.api.http import _retry_after
-
-    date = formatdate(time.time() + 300, usegmt=True)
-    assert 280 < (_retry_after(Reply(429, [(b"retry-after", date.encode())])) or 0) <= 300
-    assert _retry_after(Reply(429, [(b"retry-after", b"soon")])) is None
-
-
 @pytest.mark.parametrize("after", [Answer("a"), Refused("404", status=404)])
 async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> None:
     """With many workers that is how a limit is met: some are told of it, and others are answered yet."""

@@ -169,7 +169,7 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
 
 async def test_the_last_line_says_how_many_of_the_dropped_are_resets(caplog: pytest.LogCaptureFixture) -> None:
     retry = RetryPolicy(first=60)
-    async with running(Moody(Unavailable("ConnectError", untouched=True)), retry, grace=0.1) as runtime:
+    async with running(Moody(Unavailable("ConnectError", not_sent=True)), retry, grace=0.1) as runtime:
         settled = runtime.submit(Envelope(command=ResetAuth(), lane="r1", may_create=True))
         await until(lambda: settled.is_final)  # the next try would come too late
         runtime.submit(said(1))

@@ -151,7 +151,7 @@ def test_an_outage_among_it_is_one(status: int, caplog: pytest.LogCaptureFixture
             for n in range(1200):
                 if n == 400:
                     caplog.clear()
-                    post.down = Unavailable("ConnectError", untouched=True)
+                    post.down = Unavailable("ConnectError", not_sent=True)
                 if n == 700:
                     began = anyio.current_time() - 300
                     calls.extend(at - began for at, _ in post.calls if at > began)

@@ -128,7 +128,7 @@ async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
 
 
 async def test_what_follows_a_reset_waits_for_its_key() -> None:
-    post = Post(Unavailable("429", untouched=True), Answer("new"))
+    post = Post(Unavailable("429", not_sent=True), Answer("new"))
     async with running(post) as runtime:
         runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
         runtime.submit(said(1, "reset", None))
@@ -187,7 +187,7 @@ async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> Non
 @pytest.mark.parametrize("retry_after", [None, 3600.0])
 async def test_a_reset_is_not_ours_after_its_deadline(retry_after: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.retry.RESET_DEADLINE", 1.0)
-    post = Post(*[Unavailable("429", retry_after=retry_after, untouched=True)] * 10_000)
+    post = Post(*[Unavailable("429", retry_after=retry_after, not_sent=True)] * 10_000)
     async with running(post) as runtime:
         receipt = runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
         assert not await receipt.delivered(20)

@@ -1,1 +1,1 @@
-"""Speaks User.com's HTTP; the only code that imports httpx and h11."""
+"""HTTP calls to User.com; only ``client`` imports httpx."""

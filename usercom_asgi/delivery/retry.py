@@ -41,4 +41,4 @@ class RetryPolicy:
 
     def may_repeat(self, waiting: Waiting, error: Unavailable) -> bool:
         """Tell whether a command may be sent twice: what was carried out already would make a second new user."""
-        return error.untouched or not waiting.envelope.creates_user
+        return error.not_sent or not waiting.envelope.creates_user

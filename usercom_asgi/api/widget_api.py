@@ -16,7 +16,7 @@ from ..commands import Event, PageHit, ProductEvent, ResetAuth
 from ..envelope import Answer
 from ..errors import Refused
 from ..identity import is_user_key
-from .http import open_caller
+from .client import open_api_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..config import UserComConfig
     from ..context import PageContext
     from ..envelope import Envelope
-    from .http import Caller
+    from .client import ApiClient, Transport
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -33,20 +33,21 @@ PING = "/api/v2/user-chatping/"
 EVENT = "/api/event/"
 PRODUCT_EVENT = "/api/product_event/"
 UPDATE = "/api/update-attribute/"
+_CONTROL_CHARACTERS = bytes((*range(0x20), 0x7F))
 
 
 @asynccontextmanager
-async def open_widget_api(config: UserComConfig) -> AsyncGenerator[WidgetApi]:
+async def open_widget_api(config: UserComConfig, *, transport: Transport | None = None) -> AsyncGenerator[WidgetApi]:
     """Open a :class:`WidgetApi` with a client of its own."""
-    async with open_caller(config) as caller:
-        yield WidgetApi(caller, config.api_key, unified_identification=config.unified_identification)
+    async with open_api_client(config, transport) as client:
+        yield WidgetApi(client, config.api_key, unified_identification=config.unified_identification)
 
 
 class WidgetApi:
     """Sends commands the way the browser would; one command a request."""
 
-    def __init__(self, caller: Caller, api_key: str, *, unified_identification: bool | None = None) -> None:
-        self._caller = caller
+    def __init__(self, client: ApiClient, api_key: str, *, unified_identification: bool | None = None) -> None:
+        self._client = client
         self._api_key = api_key
         self._warns_of_emails = unified_identification is False
 
@@ -106,18 +107,26 @@ class WidgetApi:
             body["userKey"] = key
         if create_new_gu:
             body["create_new_gu"] = True
-        return _user_key(await self._caller.ask(PING, body, page.user_agent))
+        return _user_key(await self._client.post_json(PING, body, _headers(page), read_body=True))
 
     async def _event(
         self, path: str, names: Mapping[str, str], data: Mapping[str, object], key: str, page: PageContext
     ) -> None:
         # The data is JSON inside JSON: that is how the widget sends it.
         body = {"api_key": self._api_key, "user_key": key, "domain": page.domain, **names, "data": json.dumps(data)}
-        await self._caller.post(path, body, page.user_agent)
+        await self._client.post_json(path, body, _headers(page))
 
     async def _update(self, command: Update, key: str, page: PageContext) -> None:
         body = {"apiKey": self._api_key, "userKey": key, "data": [dict(command.attributes)]}
-        await self._caller.post(UPDATE, body, page.user_agent)
+        await self._client.post_json(UPDATE, body, _headers(page))
+
+
+def _headers(page: PageContext) -> dict[str, str]:
+    """Return the headers that the browser would send."""
+    headers = {"Accept": "*/*", "X-Requested-With": "XMLHttpRequest"}
+    # The application may name a user agent that a header cannot hold.
+    agent = page.user_agent.encode("ascii", "ignore").translate(None, _CONTROL_CHARACTERS).strip()
+    return {**headers, "User-Agent": agent.decode()} if agent else headers
 
 
 def _user_key(answer: bytes) -> str:

@@ -1,0 +1,52 @@
+"""Guards ``api/widget_api.py``: requests as ``widget.js`` makes them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import UserCom
+
+from usercom_asgi import Event, Refused, UserComClient, UserComConfig
+from usercom_asgi.api import client as module
+from usercom_asgi.api.widget_api import _user_key
+from usercom_asgi.context import PageContext
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
+else:
+    httpx = module.httpx
+
+
+@pytest.mark.parametrize("agent", ["Shop 1.0 日本", "x\r\nX-Evil: 1", "\0", "é"])
+async def test_send_user_agent_that_a_header_cannot_hold_is_cleaned(agent: str, usercom: UserCom) -> None:
+    async with UserComClient(usercom.config()) as client:
+        receipt = await client.send(Event("said"), key=usercom.new_user(), page=PageContext(user_agent=agent))
+        assert await receipt.delivered(20)
+
+
+async def test_send_event_requests_what_the_widget_would() -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200)
+
+    settings = UserComConfig(app="acme", api_key="ABC123", grace=30)
+    async with UserComClient(settings, transport=httpx.MockTransport(answer)) as client:
+        page = PageContext(user_agent="Shop 1.0", domain="shop.example.com")
+        assert await (await client.send(Event("sold", {"n": 1}), key="k1", page=page)).delivered(20)
+    request = requests[0]
+    assert (request.method, str(request.url)) == ("POST", "https://acme.user.com/api/event/")
+    assert request.headers["host"] == "acme.user.com"
+    assert request.headers["x-requested-with"] == "XMLHttpRequest"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"] == "Shop 1.0"
+    assert json.loads(request.content)["user_key"] == "k1"
+    assert json.loads(json.loads(request.content)["data"]) == {"n": 1}
+
+
+def test_user_key_response_nested_without_end_is_refused() -> None:
+    with pytest.raises(Refused, match="without a user key"):
+        _user_key(b"[" * 200_000)
