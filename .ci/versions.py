@@ -28,12 +28,12 @@ OLDEST_TOOLS = ("trio==0.26.0", "hypercorn==0.17.3")
 #: What each environment runs.
 CORE = (
     "tests/test_imports.py", "tests/test_mistakes.py", "tests/test_state.py", "tests/test_client.py", "tests/test_cli.py",
-    "tests/delivery/test_lifespan.py", "tests/api/test_http.py",
+    "tests/delivery/test_lifespan.py", "tests/api/test_client.py",
 )  # fmt: skip
 #: What runs besides where all extras are.
 WIDE = (
     "tests/test_middleware.py", "tests/test_login.py", "tests/test_reset.py", "tests/test_consent.py", "tests/test_identity.py",
-    "tests/test_browser_channel.py", "tests/api/test_connections.py", "tests/delivery/test_poison.py",
+    "tests/test_browser_channel.py", "tests/api/test_widget_api.py", "tests/delivery/test_poison.py",
     "tests/delivery/test_runtime.py",
 )  # fmt: skip
 #: What runs besides where an extra is.

@@ -22,8 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import Event, InvalidCommand, Status, UserComClient, UserComConfig, UserComMiddleware, get_visitor
 from usercom_asgi.companion import Companion
-from usercom_asgi.identity import ResetMarker, cookie_homes, digest
+from usercom_asgi.identity import cookie_homes
 from usercom_asgi.page.injector import Injector, inject
+from usercom_asgi.user_key import ResetMarker, digest
 
 PAGE = b"<html><body>hello</body></html>"
 

@@ -24,7 +24,7 @@ from usercom_asgi.companion import COOKIE as COMPANION
 from usercom_asgi.companion import Companion
 from usercom_asgi.consent import NoDelivery
 from usercom_asgi.flash import COOKIE, HOST_COOKIE, MAX_AGE, Flash
-from usercom_asgi.identity import digest
+from usercom_asgi.user_key import digest
 from usercom_asgi.visitor import Visitor
 
 KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")

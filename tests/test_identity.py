@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercom_asgi.identity import (
-    COOKIE,
-    ResetMarker,
-    cookie_homes,
-    digest,
-    expire_key,
-    is_user_key,
-    read_cookies,
-    set_key,
-    set_marker,
-    widget_domain,
-)
+from usercom_asgi.identity import cookie_homes, expire_key, read_cookies, set_key, set_marker, widget_domain
+from usercom_asgi.user_key import COOKIE, ResetMarker, digest, is_user_key
 
 
 @pytest.mark.parametrize(

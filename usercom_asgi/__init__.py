@@ -15,7 +15,7 @@ from .outcomes import Outcome
 from .receipts import Receipt, Status
 from .state import get_delivery, get_visitor
 from .visitor import Visitor
-from .widget import WidgetState
+from .widget_checks import WidgetState
 
 if TYPE_CHECKING:
     from .delivery.sqlite import SqliteOutbox

@@ -10,13 +10,13 @@ import anyio
 from .attributes import clean_attributes
 from .commands import ResetAuth
 from .config import UserComConfig
-from .context import PageContext
 from .delivery.outbox import checked
 from .delivery.runtime import Runtime
 from .envelope import Envelope
 from .errors import ConfigurationError, InvalidCommand
-from .identity import is_user_key, new_lane
 from .outcomes import Listeners
+from .pagecontext import PageContext
+from .user_key import is_user_key, new_lane
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ConfigurationError
 from .origin import is_host, origin_of
-from .widget import check_callbacks, check_state
+from .widget_checks import check_callbacks, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

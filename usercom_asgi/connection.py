@@ -6,21 +6,22 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from .companion import COOKIE as COMPANION
-from .context import PageContext, holds_key, host_name, keys_in, page_context
+from .context import holds_key, host_name, keys_in, page_context
 from .flash import COOKIE as FLASH
 from .flash import HOST_COOKIE as HOST_FLASH
-from .identity import COOKIE, EPOCH, MARKER, Epoch, ResetMarker, is_user_key, read_cookies
+from .identity import EPOCH, MARKER, Epoch, read_cookies
+from .user_key import BRIDGE, COOKIE, ResetMarker, is_user_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from starlette.types import Scope
 
+    from .pagecontext import PageContext
+
 _MARKER_BYTES = MARKER.encode()
 _FLASH_BYTES = FLASH.encode()
 _WINDOWS = (b"document", b"iframe", b"frame")
-#: The media type in ``Accept`` by which the bridge of ``page/js`` says that a page asks, and will hear.
-BRIDGE = b"application/x-usercom"
 
 
 class Connection:

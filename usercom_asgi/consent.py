@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
     from .commands import Command
     from .config import UserComConfig
-    from .envelope import Envelope
+    from .envelope import Envelope, PendingReset
     from .hooks import ConsentHook
-    from .identity import Reset
     from .receipts import Receipt
 
 logger = logging.getLogger("usercom_asgi")
@@ -46,9 +45,9 @@ class NoDelivery:
         """See :class:`~usercom_asgi.envelope.Delivery`."""
         return skipped(command, reason)
 
-    def remember(self, name: str, reset: Reset) -> None:
+    def remember(self, name: str, reset: PendingReset) -> None:
         """Forget it."""
 
-    def recall(self, name: str) -> Reset | None:  # noqa: ARG002  the runtime's signature
+    def recall(self, name: str) -> PendingReset | None:  # noqa: ARG002  the runtime's signature
         """There is nothing."""
         return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from .identity import COOKIE
+from .pagecontext import PageContext
+from .user_key import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,16 +25,6 @@ _KEY_IN_URL = re.compile(f"({_STARTS}){_NAME}({_spelled('=')}(?:(?!{_ENDS})[^\\s
 _KEYS = re.compile(f"{COOKIE}=([A-Za-z0-9]{{1,64}})")
 _PATH = "/:@!$&'()*+,;=~-._"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class PageContext:
-    """Where it was said: the page's address (free of ``__ca__chat``), the site's host, and the visitor's browser."""
-
-    url: str = ""
-    domain: str = ""
-    referrer: str = ""
-    user_agent: str = ""
 
 
 def page_context(

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from .commands import ResetAuth
-from .context import PageContext
+from .pagecontext import PageContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
     from .commands import Command
-    from .identity import Reset
     from .receipts import Receipt
+    from .user_key import ResetMarker
 
 #: How long a reset stays ours, in seconds: after it the widget makes the new visitor, and the delivery must not.
 RESET_DEADLINE = 10.0
@@ -76,6 +76,14 @@ class Answer:
     then: Command | None = None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class PendingReset:
+    """A reset under way: its marker, and the receipt that will name the new visitor's key."""
+
+    marker: ResetMarker
+    receipt: Receipt
+
+
 class Sender(Protocol):
     """Sends one command in one request.
 
@@ -109,10 +117,10 @@ class Delivery(Protocol):
         """Take note of a command of which there is nothing to send."""
         ...
 
-    def remember(self, name: str, reset: Reset) -> None:
+    def remember(self, name: str, reset: PendingReset) -> None:
         """Keep a reset for a request that comes later."""
         ...
 
-    def recall(self, name: str) -> Reset | None:
+    def recall(self, name: str) -> PendingReset | None:
         """Return the reset that an earlier request asked for, if this process knows it."""
         ...

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from .identity import digest, set_cookie
+from .identity import set_cookie
 from .signing import Signer
+from .user_key import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

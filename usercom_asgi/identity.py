@@ -5,20 +5,16 @@ Everything that comes in a cookie is a stranger's word: it is matched against a 
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .receipts import Receipt
+    from .user_key import ResetMarker
+from .user_key import COOKIE
 
-#: The widget's cookie, written by the browser and by nobody else unless asked (User.com's cookie table).
-COOKIE = "__ca__chat"
 #: Ours, after a reset: ``<digest of the old key>.<the reset's token>.<when, seconds since the epoch>``.
 MARKER = "__ca__reset"
 #: Ours, and for the page's scripts as well: which identity the browser has, and short marks of keys that have ended.
@@ -26,9 +22,6 @@ EPOCH = "__ca__epoch"
 #: The widget renews its cookie for 365 days at every ping (vendor's bundle of 2022-05 [C S3]).
 MAX_AGE = 365 * 24 * 3600
 
-# Twelve characters nowadays; the documentation shows seven as well, so the length is left open (docs/usercom.md, 2).
-_USER_KEY = re.compile(r"[A-Za-z0-9]{1,64}")
-_MARKER = re.compile(r"([0-9a-f]{16}|-)\.([0-9A-Za-z_-]{16,32})\.([0-9]{1,12})")
 _EPOCH = re.compile(r"([0-9A-Za-z_-]{0,32})((?:\.[0-9a-f]{1,6}){0,8})")
 _MOST_ENDED = 6
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
@@ -36,11 +29,6 @@ _MOST_HOMES = 8
 _PATH = re.compile(r"[A-Za-z0-9/._~!$&'()*+,=:@%-]{1,256}")
 _MOST_STEPS = 3
 _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
-
-
-def is_user_key(value: object) -> TypeGuard[str]:
-    """Tell whether a value has the form of a user key."""
-    return isinstance(value, str) and _USER_KEY.fullmatch(value) is not None
 
 
 def read_cookies(headers: Iterable[tuple[bytes, bytes]], *names: str) -> dict[str, list[str]]:
@@ -59,37 +47,6 @@ def read_cookies(headers: Iterable[tuple[bytes, bytes]], *names: str) -> dict[st
             if name in names:
                 found.setdefault(name, []).append(content.strip())
     return found
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ResetMarker:
-    """What the marker cookie says: whose key must not come back, and which reset it was.
-
-    ``digest`` is of the old key (``-`` where there was none). ``token`` names the reset within the process that made it, and
-    cannot be guessed: who knows it is given the new visitor's key. ``at`` is in seconds since the epoch.
-    """
-
-    digest: str
-    token: str
-    at: int
-
-    @classmethod
-    def new(cls, old_key_digest: str) -> ResetMarker:
-        """Make the marker of a reset that happens now."""
-        return cls(old_key_digest, new_lane(), int(time.time()))
-
-    @classmethod
-    def parse(cls, value: str | None) -> ResetMarker | None:
-        """Read the cookie's value; None for anything that we did not write."""
-        match = _MARKER.fullmatch(value) if value else None
-        return cls(match[1], match[2], int(match[3])) if match else None
-
-    def __str__(self) -> str:
-        return f"{self.digest}.{self.token}.{self.at}"
-
-    def ended(self, key: str) -> bool:
-        """Tell whether this is the key that the reset ended."""
-        return digest(key) == self.digest
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -129,20 +86,6 @@ class Epoch:
 
 
 Epoch.NONE = Epoch()
-
-
-#: A reset on its way: its marker, and the receipt that will name the new visitor's key.
-Reset: TypeAlias = "tuple[ResetMarker, Receipt]"
-
-
-def new_lane() -> str:
-    """Return a name for the lane of a visitor who has no key yet; nobody can guess it."""
-    return secrets.token_urlsafe(16)
-
-
-def digest(key: str | None) -> str:
-    """Shorten a user key to something that recognises it and cannot open its chat."""
-    return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "-"
 
 
 def mark(key: str) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .connection import Connection
-from .identity import COOKIE, is_user_key
+from .user_key import COOKIE, is_user_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .attributes import Json
-    from .envelope import Delivery
-    from .identity import Reset
+    from .envelope import Delivery, PendingReset
     from .receipts import Receipt
 
 
@@ -22,7 +21,7 @@ class KeyHolder(Connection):
     # On the class, since most requests never touch them: a visitor is made for every one.
     # Set where what is said waits for the key that a reset brings.
     _lane: str | None = None
-    _reset: Reset | None = None
+    _reset: PendingReset | None = None
     _has_recalled = False
     # The receipts of this request whose answers name a key, each with the identity that it was sent for.
     _hits: tuple[tuple[Mapping[str, Json], Receipt], ...] = ()
@@ -39,7 +38,7 @@ class KeyHolder(Connection):
         """
         reset = self.reset
         if reset is not None:
-            return reset[1].key
+            return reset.receipt.key
         return self.named_key or (None if self._is_disowned else self._cookie_key)
 
     @property
@@ -51,7 +50,7 @@ class KeyHolder(Connection):
     def key_for(self, who: Mapping[str, Json]) -> str | None:
         """Return the key to send a command about ``who`` with: never one that an answer about another person has named."""
         if self.reset is not None:
-            return self.reset[1].key
+            return self.reset.receipt.key
         named = next((hit.key for names, hit in reversed(self._hits) if hit.key is not None and names == who), None)
         return named or (None if self._is_disowned else self._cookie_key)
 
@@ -65,7 +64,7 @@ class KeyHolder(Connection):
         return bool(self._hits)
 
     @property
-    def reset(self) -> Reset | None:
+    def reset(self) -> PendingReset | None:
         """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
         if self._reset is None and not self._has_recalled:
             self._has_recalled = True

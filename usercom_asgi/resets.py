@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from .envelope import RESET_DEADLINE
 from .identity import (
-    COOKIE,
     EPOCH,
     Epoch,
     cookie_home,
     cookie_homes,
-    digest,
     expire_key,
     expire_marker,
     expire_twins,
@@ -26,11 +24,12 @@ from .identity import (
     set_marker,
 )
 from .receipts import Status
+from .user_key import COOKIE, digest
 
 if TYPE_CHECKING:
     from .config import UserComConfig
-    from .identity import ResetMarker
     from .receipts import Receipt
+    from .user_key import ResetMarker
     from .visitor import Visitor
 
 
@@ -65,8 +64,8 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
     reset = visitor.reset if marker or visitor.has_reset else None
     if reset is None and marker is None:
         return None
-    if reset is not None and not reset[1].is_final and (visitor.has_reset or is_page):
-        await delivery.settle(reset[1], config.reset_wait)
+    if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
+        await delivery.settle(reset.receipt, config.reset_wait)
 
     place = _Place.of(visitor, config)
     transition = Transition(new_key=visitor.key, homes=place.homes())
@@ -76,10 +75,10 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
         if marker.ended(named):  # the same person is back
             transition.cookies += place.without_marker()
     elif visitor.has_reset or reset is not None or visitor.old_key:
-        transition.cookies = place.cookies(reset[1].key if reset else visitor.key)
+        transition.cookies = place.cookies(reset.receipt.key if reset else visitor.key)
     if visitor.has_reset and reset is not None:
         # Where the page's widget makes the new visitor there is no answer of ours to wait for: its time is over at once.
-        marker = replace(reset[0], at=0) if reset[1].status is Status.SKIPPED else reset[0]
+        marker = replace(reset.marker, at=0) if reset.receipt.status is Status.SKIPPED else reset.marker
         transition.cookies.append(set_marker(marker, secure=place.secure))
     elif visitor.will_run_scripts:
         transition.page_cookies += place.without_marker()
@@ -126,7 +125,7 @@ def _is_ours(visitor: Visitor) -> bool:
     """Tell whether our own call may still make the new visitor."""
     reset = visitor.reset
     # Without a receipt another process made the reset, and may be waiting for its answer.
-    marker = visitor.marker if reset is None else None if reset[1].is_final else reset[0]
+    marker = visitor.marker if reset is None else None if reset.receipt.is_final else reset.marker
     return visitor.key is None and marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from .browser import BrowserChannel, size
 from .commands import PageHit, ResetAuth
-from .envelope import RESET_DEADLINE, Envelope, lane_of
+from .envelope import RESET_DEADLINE, Envelope, PendingReset, lane_of
 from .errors import InvalidCommand
-from .identity import ResetMarker, digest, new_lane
 from .keys import KeyHolder
 from .person import Person
 from .receipts import Receipt, Status
+from .user_key import ResetMarker, digest, new_lane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .config import UserComConfig
     from .envelope import Delivery
     from .flash import Flash, Said
-    from .identity import Reset
     from .login import Login
 
 logger = logging.getLogger("usercom_asgi")
@@ -128,7 +127,7 @@ class Succession(KeyHolder, Person):
         self._identity = new_user
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
-            return await self._tell(PageHit(attributes=new_user)) if new_user else self._reset[1]
+            return await self._tell(PageHit(attributes=new_user)) if new_user else self._reset.receipt
         if self.is_sealed:
             logger.warning("a reset comes too late: the response has begun, so the browser keeps its user key")
             self.disown(new_user)
@@ -154,35 +153,35 @@ class Succession(KeyHolder, Person):
         self._identity = person
         self._is_disowned = True
 
-    def _same_click(self, click: str | None) -> Reset | None:
+    def _same_click(self, click: str | None) -> PendingReset | None:
         """Return the reset of a logout that was clicked twice: the same browser with the same cookies, seconds ago."""
         reset = self._delivery.recall(click) if click else None
-        return reset if reset and time.time() - reset[0].at < RESET_DEADLINE else None
+        return reset if reset and time.time() - reset.marker.at < RESET_DEADLINE else None
 
-    def _begin_anew(self, command: ResetAuth | PageHit, old_key_digest: str) -> Reset:
+    def _begin_anew(self, command: ResetAuth | PageHit, old_key_digest: str) -> PendingReset:
         """Ask User.com for a new visitor, whose commands wait in a lane of their own until the key is there."""
         marker = ResetMarker.new(old_key_digest)
         self._lane = marker.token
-        reset = (marker, self._submit(command, key=None, may_create=True))
+        reset = PendingReset(marker, self._submit(command, key=None, may_create=True))
         self._delivery.remember(marker.token, reset)
         return reset
 
-    def _leave_to_page(self, new_user: Mapping[str, Json], earlier: Reset | None, *, kept: bool) -> Reset:
+    def _leave_to_page(self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, kept: bool) -> PendingReset:
         """Have the running widget make the new visitor: nothing else ends the chat that is open in it (step 4)."""
         reset = earlier
-        if reset is None or reset[1].status is not Status.SKIPPED:
-            reset = ResetMarker.new(digest(self.key or self.old_key)), Receipt(Status.SKIPPED, _LEFT)
+        if reset is None or reset.receipt.status is not Status.SKIPPED:
+            reset = PendingReset(ResetMarker.new(digest(self.key or self.old_key)), Receipt(Status.SKIPPED, _LEFT))
         elif not kept:
             self.browser.said = []  # the other answer's reset may be over before these would be said
-        if not self.browser.reset(new_user, self.names(), digest(reset[0].token), keep=kept):
+        if not self.browser.reset(new_user, self.names(), digest(reset.marker.token), keep=kept):
             logger.warning("a reset's details (%d) do not all fit into a header: some are left out", len(new_user))
         self.is_left_to_page = True
         return reset
 
-    def _become(self, reset: Reset) -> Receipt:
+    def _become(self, reset: PendingReset) -> Receipt:
         self._reset, self.has_reset = reset, True
-        self._lane = reset[0].token
-        return reset[1]
+        self._lane = reset.marker.token
+        return reset.receipt
 
     async def _tell(self, command: Command) -> Receipt:
         """Say it; where accepted means written to disk, it is when this returns."""
@@ -195,7 +194,7 @@ class Succession(KeyHolder, Person):
             return Receipt(Status.SKIPPED, _LEFT) if self.browser.put(command) else Receipt(Status.DROPPED, _FULL)
         who = self.names()
         key = self.key_for(who)
-        if self._reset is not None and not self._reset[1].is_final:  # `key_for` has looked for one
+        if self._reset is not None and not self._reset.receipt.is_final:  # `key_for` has looked for one
             return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
         if key is None and not who and self._has_consent:
             return self._delivery.skip(command, _NO_KEY)
@@ -208,7 +207,7 @@ class Succession(KeyHolder, Person):
         """Return the lane of the reset that created this browser's key: commands from before that answer may wait in it."""
         marker = self.marker if key is not None and self.bears_marker() else None
         reset = self._delivery.recall(marker.token) if marker else None
-        return marker.token if marker and reset and reset[1].key == key else None
+        return marker.token if marker and reset and reset.receipt.key == key else None
 
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
         who = self.names()

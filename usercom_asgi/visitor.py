@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from .appearance import Appearance
 from .attributes import Json, clean_attributes
 from .commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .context import without_key
-from .identity import digest
 from .succession import Succession
-from .widget import Appearance
+from .user_key import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .commands import Event, PageHit, ProductEvent, ResetAuth, Update
-from .context import PageContext
 from .envelope import Envelope
 from .errors import OutboxError
+from .pagecontext import PageContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,13 +30,13 @@ from usercom_asgi import (
     Update,
 )
 from usercom_asgi.cli import main
-from usercom_asgi.context import PageContext
 from usercom_asgi.delivery import sqlite_file
 from usercom_asgi.delivery.gate import Gate
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.envelope import Answer, Envelope
 from usercom_asgi.outcomes import Listeners
+from usercom_asgi.pagecontext import PageContext
 from usercom_asgi.wire import to_text
 
 

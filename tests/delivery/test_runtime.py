@@ -16,7 +16,7 @@ from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
 from usercom_asgi.envelope import Answer, Envelope
-from usercom_asgi.identity import ResetMarker
+from usercom_asgi.user_key import ResetMarker
 
 
 async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> None:
@@ -171,7 +171,7 @@ async def test_resets_are_recalled_by_name_and_not_for_ever(monkeypatch: pytest.
     post = Post()
     async with running(post) as runtime:
         for n in range(5):
-            runtime.remember(f"token{n}", (ResetMarker.new("-"), runtime.submit(said(n))))
+            runtime.remember(f"token{n}", PendingReset(ResetMarker.new("-"), runtime.submit(said(n))))
         assert [runtime.recall(f"token{n}") is not None for n in range(5)] == [False, False, True, True, True]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from ..commands import Event, PageHit, ProductEvent, ResetAuth
 from ..envelope import Answer
 from ..errors import Refused
-from ..identity import is_user_key
+from ..user_key import is_user_key
 from .client import open_api_client
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ..commands import Update
     from ..config import UserComConfig
-    from ..context import PageContext
     from ..envelope import Envelope
+    from ..pagecontext import PageContext
     from .client import ApiClient, Transport
 
 logger = logging.getLogger("usercom_asgi")

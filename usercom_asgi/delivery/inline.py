@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from ..commands import Command
     from ..config import UserComConfig
-    from ..envelope import Envelope, OpenSender
-    from ..identity import Reset
+    from ..envelope import Envelope, OpenSender, PendingReset
     from ..outcomes import Listeners, Outcome
     from ..receipts import Receipt
 
@@ -99,10 +98,10 @@ class InlineDelivery:
     def request_ended(self, number: int) -> None:
         """It ends with the request by itself."""
 
-    def remember(self, name: str, reset: Reset) -> None:
+    def remember(self, name: str, reset: PendingReset) -> None:
         """Nothing outlives the request here."""
 
-    def recall(self, name: str) -> Reset | None:  # noqa: ARG002  the runtime's signature
+    def recall(self, name: str) -> PendingReset | None:  # noqa: ARG002  the runtime's signature
         """Nothing outlives the request here."""
         return None
 

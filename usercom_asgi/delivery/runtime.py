@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from ..commands import Command
     from ..config import UserComConfig
-    from ..envelope import Envelope, OpenSender
-    from ..identity import Reset
+    from ..envelope import Envelope, OpenSender, PendingReset
     from ..outcomes import Outcome
     from .outbox import Outbox
 
@@ -67,7 +66,7 @@ class Runtime(Holdings):
         # Behind a response nothing is tried again: each request says itself what it has lost.
         outage = Outage(None if until else lambda: max(self.waiting, self._books.store.kept))
         self._gate = Gate(self._retry, config.requests_per_second, outage)
-        self._remembered: dict[str, Reset] = {}
+        self._remembered: dict[str, PendingReset] = {}
         self._pid = os.getpid()
         self._closed = False
         self._why_closed = "the application is shutting down"
@@ -153,13 +152,13 @@ class Runtime(Holdings):
         if self.reachable:
             await receipt.tried(within)
 
-    def remember(self, name: str, reset: Reset) -> None:
+    def remember(self, name: str, reset: PendingReset) -> None:
         """Keep a reset for a request that comes later; the oldest are forgotten."""
         if len(self._remembered) >= _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[name] = reset
 
-    def recall(self, name: str) -> Reset | None:
+    def recall(self, name: str) -> PendingReset | None:
         """Return the reset that an earlier request asked for."""
         return self._remembered.get(name)
 

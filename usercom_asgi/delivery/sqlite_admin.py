@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import OutboxError
-from ..identity import digest
+from ..user_key import digest
 from ..wire import from_text
 from .sqlite_schema import connect, transaction
 

@@ -25,7 +25,7 @@ def read_object(raw: bytes | str) -> dict[str, Any]:
         raise RefusedError(400, f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise RefusedError(400, "not a JSON object")
-    return cast(dict[str, Any], value)
+    return cast("dict[str, Any]", value)
 
 
 def require_key(body: dict[str, Any], name: str, expected: str) -> None:
@@ -78,7 +78,7 @@ def event_of_ping(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
         return None
     if not isinstance(event, dict):
         raise RefusedError(400, "event must be an object with an event_name")
-    data = dict(cast(dict[str, Any], event))
+    data = dict(cast("dict[str, Any]", event))
     name = data.pop("event_name", None) or data.pop("name", None)
     if not isinstance(name, str) or not name:
         raise RefusedError(400, "event.event_name must be a string that is not empty")
@@ -102,10 +102,10 @@ def updates(body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, list):
         raise RefusedError(400, "data must be a list of objects")
     merged: dict[str, Any] = {}
-    for part in cast(list[object], data):
+    for part in cast("list[object]", data):
         if not isinstance(part, dict):
             raise RefusedError(400, "data must be a list of objects")
-        merged.update(cast(dict[str, Any], part))
+        merged.update(cast("dict[str, Any]", part))
     return merged
 
 

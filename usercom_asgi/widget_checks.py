@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from .errors import InvalidCommand
-
 #: User.com's developer guide, "widget callbacks".
 CALLBACKS = ("onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose")
 
@@ -58,27 +56,3 @@ def check_callbacks(given: Mapping[str, str]) -> Mapping[str, str]:
         if (_CODE | _ROOTS).intersection(path.split(".")):
             raise ValueError(f"{name} must be a function of your own: {path} makes code of what it is given")
     return MappingProxyType(dict(given))
-
-
-class Appearance:
-    """How the widget shows itself in one response, if it does."""
-
-    _widget_state: str | None = None
-    #: No snippet will go into this response.
-    is_suppressed = False
-
-    @property
-    def widget_state(self) -> str | None:
-        """How the widget appears in this response: ``simple``, ``standard``, ``hidden``, ``expanded``; None as configured."""
-        return self._widget_state
-
-    @widget_state.setter
-    def widget_state(self, state: str | None) -> None:
-        try:
-            self._widget_state = None if state is None else check_state(state)
-        except ValueError as error:
-            raise InvalidCommand("widget_state", str(error)) from None
-
-    def suppress(self) -> None:
-        """Leave the snippet out of this response."""
-        self.is_suppressed = True
