@@ -218,9 +218,7 @@ class Responder:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
         page = Page(start, snippet, self._method, in_head=site.config.position == "head", shape=shape)
-        if site.asks or transition is not None or visitor.attributes:
-            page.is_personal = True
-        elif self._scope.get("query_string") and visitor.has_key_in_address:  # most addresses have none
+        if site.asks or transition is not None or visitor.attributes or visitor.has_key_in_address:
             page.is_personal = True
         if transition is not None:
             page.cookies = transition.page_cookies
