@@ -33,7 +33,7 @@ CORE = (
 #: What runs besides where all extras are.
 WIDE = (
     "tests/test_middleware.py", "tests/test_login.py", "tests/test_reset.py", "tests/test_consent.py", "tests/test_identity.py",
-    "tests/test_browser_channel.py", "tests/api/test_widget_api.py", "tests/delivery/test_poison.py",
+    "tests/test_browser_channel.py", "tests/api/test_widget_api.py", "tests/delivery/test_gate.py",
     "tests/delivery/test_runtime.py",
 )  # fmt: skip
 #: What runs besides where an extra is.

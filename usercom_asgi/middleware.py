@@ -235,15 +235,15 @@ class UserComMiddleware:
     ) -> bytes:
         """Return the script tags for this visitor's page."""
         state = visitor.widget_state
-        is_personal = bool(transition or handover or visitor.attributes or visitor.is_form)
-        if state is None and not is_personal:
+        is_same = transition is None and handover is None and not visitor.attributes and not visitor.is_form
+        if is_same and state is None:
             return with_nonce(self._anonymous_snippet, nonce) if nonce else self._anonymous_snippet
         before = forget_script(transition.new_key, transition.homes) if transition else ""
         settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
         if handover is not None:
             settings = {**(handover.introduction or {}), **settings}
         scripts = self._anonymous_script
-        if is_personal:  # a page that is the same for all takes the identity that it finds
+        if not is_same:  # a page that is the same for all takes the identity that it finds
             epoch = transition.epoch if transition else visitor.epoch.id if handover or visitor.attributes else None
             scripts = self._callbacks + self._usercom_script(epoch, is_answer=visitor.is_form)
         after = scripts + (commands_script(handover.commands) if handover else "")

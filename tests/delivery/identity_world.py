@@ -438,7 +438,8 @@ class World:
                 yield f"e{each.n} of browser {said.browser} (about {each.person}) went out under {each.key}, not {own}"
             if each.answered is not None:
                 answers.setdefault(each.n, []).append((each.person, each.answered))
-                if each.is_reset:
+                is_creating = self.settings.get("anonymous") == "create" and each.key is None and each.person is None
+                if each.is_reset or is_creating:
                     resets[said.browser].add(each.answered)
 
     def _wrong_cookies(self) -> Iterator[str]:
