@@ -15,7 +15,7 @@ from posting import Post, numbers, running, said
 from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable, Update, UserComConfig
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.envelope import Answer, Envelope
+from usercom_asgi.envelope import Answer, Envelope, PendingReset
 from usercom_asgi.user_key import ResetMarker
 
 
