@@ -41,6 +41,7 @@ test-versions: $(VENV)/dev.installed
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) -m mypy $(CODE)
 	$(RUN) -m pyright
 

@@ -59,7 +59,7 @@ async def timed_helper(say: Callable[[int], Awaitable[Any]], count: int) -> dict
 async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
     """The call that a peer's is compared with; the same of a ready envelope; and the helper that handlers await."""
     from usercom_asgi import Event, UserComClient, UserComConfig, Visitor
-    from usercom_asgi.envelope import Envelope
+    from usercom_asgi.core.envelope import Envelope
 
     found = {}
     async with UserComClient(UserComConfig(base_url=url, api_key="ABC123")) as client:

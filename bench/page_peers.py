@@ -25,7 +25,7 @@ def injector(app: ASGIApp) -> ASGIApp:
     """The page half alone: may it be rewritten, where, and with which headers."""
     from usercom_asgi.page.eligibility import why_not
     from usercom_asgi.page.headers import header_list, shape_of, telling
-    from usercom_asgi.page.page import Page
+    from usercom_asgi.page.response import Page
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         page: Page | None = None
@@ -63,7 +63,7 @@ def usercom(app: ASGIApp) -> ASGIApp:
 def logged_in(app: ASGIApp) -> ASGIApp:
     """Somebody is logged in, and was at the last request: the hook is asked, and the page says who it is."""
     from usercom_asgi import UserComConfig, UserComMiddleware
-    from usercom_asgi.companion import Companion
+    from usercom_asgi.visitor.signed_cookies import Companion
 
     config = UserComConfig(app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",))
     person = {"user_id": "42", "email": "ann@example.com", "first_name": "Ann", "plan": "pro"}

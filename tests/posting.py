@@ -10,11 +10,11 @@ from typing import Any
 import anyio
 
 from usercom_asgi import Event, SqliteOutbox, UserComConfig
+from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi.core.receipts import Listeners
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.delivery.sqlite_store import SqliteStore
-from usercom_asgi.envelope import Answer, Envelope
-from usercom_asgi.outcomes import Listeners
+from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.sqlite.store import SqliteStore
 
 FAST = RetryPolicy(first=0.01, longest=0.02)
 

@@ -21,10 +21,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import Event, InvalidCommand, Status, UserComClient, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.companion import Companion
-from usercom_asgi.identity import cookie_homes
+from usercom_asgi.core.user_key import ResetMarker, digest
 from usercom_asgi.page.injector import Injector, inject
-from usercom_asgi.user_key import ResetMarker, digest
+from usercom_asgi.visitor.cookies import cookie_homes
+from usercom_asgi.visitor.signed_cookies import Companion
 
 PAGE = b"<html><body>hello</body></html>"
 
@@ -531,7 +531,7 @@ async def test_headers_that_are_none_are_the_servers_to_refuse(bad: Any, chunks:
 @pytest.mark.parametrize("broken", ["for_changed_body", "_bodies", "with_cookies", "inject", "Injector"])
 @pytest.mark.parametrize("parts", [[b"<html><body>x</body></html>"], [b"<html>", b"<body>x", b"</body></html>"]])
 async def test_whatever_fails_the_page_goes_out_whole(broken: str, parts: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    from usercom_asgi.page import page as module
+    from usercom_asgi.page import response as module
 
     def fails(*args: Any, **options: Any) -> Any:
         raise ZeroDivisionError

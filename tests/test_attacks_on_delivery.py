@@ -17,12 +17,12 @@ from test_login import KEYS, PEOPLE, Visit, who
 
 from usercom_asgi import Event, InvalidCommand, PageHit, Update, UserComClient, UserComMiddleware, get_visitor
 from usercom_asgi.api.client import Response
-from usercom_asgi.companion import Companion
-from usercom_asgi.delivery.sqlite_admin import Row
-from usercom_asgi.delivery.sqlite_file import Burial, Done, Loaded, Put, Work
-from usercom_asgi.envelope import Envelope
-from usercom_asgi.outcomes import Listeners
-from usercom_asgi.wire import from_text, to_text
+from usercom_asgi.core.envelope import Envelope
+from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.serialization import from_text, to_text
+from usercom_asgi.delivery.sqlite.admin import Row
+from usercom_asgi.delivery.sqlite.database import Burial, Done, Loaded, Put, Work
+from usercom_asgi.visitor.signed_cookies import Companion
 
 PAGE = html(b"<html><body></body></html>")
 

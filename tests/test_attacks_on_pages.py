@@ -11,8 +11,8 @@ from driver import answers, body, call, html, http_scope, start
 from starlette.types import Message, Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.hooks import warn_once
-from usercom_asgi.page.codings import CodingError, open_coding
+from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.page.content_encoding import CodingError, open_coding
 from usercom_asgi.page.injector import Injector, inject
 
 PAGE = b"<html><body>hello</body></html>"

@@ -19,13 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from test_reset import Browser
 
 from usercom_asgi import ConfigurationError, Event, InvalidCommand, Status, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.browser import LIMIT
-from usercom_asgi.companion import COOKIE as COMPANION
-from usercom_asgi.companion import Companion
-from usercom_asgi.consent import NoDelivery
-from usercom_asgi.flash import COOKIE, HOST_COOKIE, MAX_AGE, Flash
-from usercom_asgi.user_key import digest
-from usercom_asgi.visitor import Visitor
+from usercom_asgi.core.user_key import digest
+from usercom_asgi.visitor.browser import LIMIT
+from usercom_asgi.visitor.consent import NoDelivery
+from usercom_asgi.visitor.signed_cookies import FLASH_COOKIE, FLASH_HOST_COOKIE, FLASH_MAX_AGE, Companion, Flash
+from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE as COMPANION
+from usercom_asgi.visitor.visitor import Visitor
 
 KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")
 PAGE = b"<html><body>hello</body></html>"
@@ -74,7 +73,7 @@ class Visit(Browser):
     async def go(self, path: str = "/", headers: Mapping[str, str] | None = None, **scope: Any) -> Recorded:
         got = await call(self.app, path, headers={**self.headers, **(headers or {})}, **scope)
         self.keep(got)
-        for line in [*got.set_cookies(COOKIE), *got.set_cookies(COMPANION)]:
+        for line in [*got.set_cookies(FLASH_COOKIE), *got.set_cookies(COMPANION)]:
             assert "HttpOnly" in line
             name, _, value = line.partition(";")[0].partition("=")
             self.jar.pop(name, None)
@@ -149,7 +148,7 @@ async def test_on_a_page_it_is_in_the_snippet_and_no_cache_keeps_it() -> None:
     assert in_page(got) == EVERYTHING
     assert "</script><b>" not in got.text
     assert got.header("cache-control") == "no-store"
-    assert not got.set_cookies(COOKIE)
+    assert not got.set_cookies(FLASH_COOKIE)
     assert in_page(await visit.go()) == []
 
 
@@ -158,11 +157,11 @@ async def test_over_redirects_and_over_json_it_runs_on_the_next_page_and_once() 
     got = await visit.go("/say", method="POST")
     assert got.header("cache-control") == "private"
     for path in ("/redirect", "/json", "/fragment", "/redirect"):
-        assert not (await visit.go(path)).set_cookies(COOKIE)
+        assert not (await visit.go(path)).set_cookies(FLASH_COOKIE)
     got = await visit.go("/")
     assert in_page(got) == EVERYTHING
     assert got.header("cache-control") == "no-store"
-    assert "Max-Age=0" in got.set_cookies(COOKIE)[0]
+    assert "Max-Age=0" in got.set_cookies(FLASH_COOKIE)[0]
     assert in_page(await visit.go("/")) == []
 
 
@@ -196,7 +195,7 @@ async def test_a_response_that_nobody_shows_does_not_use_it_up(path: str, header
     await visit.go("/say")
     got = await visit.go(path, headers, method=method)
     assert in_page(got) == []
-    assert not got.set_cookies(COOKIE)
+    assert not got.set_cookies(FLASH_COOKIE)
     assert in_page(await visit.go()) == [["userengage", "widget.open"]]
 
 
@@ -206,7 +205,7 @@ async def test_a_page_that_is_fetched_by_script_and_shown(headers: dict[str, str
     await visit.go("/say")
     got = await visit.go("/", {"sec-fetch-dest": "empty", **headers})
     assert in_page(got) == [["userengage", "widget.open"]]
-    assert COOKIE not in visit.jar
+    assert FLASH_COOKIE not in visit.jar
 
 
 async def test_a_fragment_after_which_it_waits_and_a_page_that_comes_in_pieces() -> None:
@@ -254,7 +253,7 @@ async def test_for_htmx_it_is_beside_the_applications_own_events(own: list[str],
     assert {name: trigger[name] for name in events} == events
     assert got.header("cache-control") == "no-store"
     assert got.text == "<p>part</p>"
-    assert not got.set_cookies(COOKIE)
+    assert not got.set_cookies(FLASH_COOKIE)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +282,7 @@ async def test_what_waits_is_heard_by_htmx_and_by_the_bridge(path: str) -> None:
             assert in_trigger(got) == [["userengage", "widget.open"]]
         else:
             assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == [["userengage", "widget.open"]]
-        assert COOKIE not in visit.jar
+        assert FLASH_COOKIE not in visit.jar
 
 
 async def test_the_bridge_hears_in_a_header() -> None:
@@ -310,7 +309,7 @@ async def test_too_much_is_refused_at_the_call_and_loses_nothing() -> None:
 
     visit = Visit(site(floods))
     got = await visit.go("/say")
-    (cookie,) = got.set_cookies(COOKIE)
+    (cookie,) = got.set_cookies(FLASH_COOKIE)
     assert len(cookie.partition(";")[0]) < 2_300
     said = in_page(await visit.go())
     assert said[0][1] == "event.first"
@@ -391,7 +390,7 @@ async def test_it_is_said_to_the_visitor_of_whom_it_was_said() -> None:
     await visit.go("/say")
     visit.jar["__ca__chat"] = "bbbbbbbbbbbb"  # somebody else, and no reset of ours has seen it
     assert in_page(await visit.go()) == []
-    assert COOKIE not in visit.jar
+    assert FLASH_COOKIE not in visit.jar
 
 
 async def test_flash_of_a_browser_without_a_key_runs_in_a_page_without_a_key() -> None:
@@ -408,12 +407,12 @@ async def test_flash_of_a_browser_without_a_key_on_http_does_not_run_under_a_key
     await visit.go("/say")
     visit.jar["__ca__chat"] = KEY
     assert in_page(await visit.go()) == []
-    assert COOKIE not in visit.jar
+    assert FLASH_COOKIE not in visit.jar
 
 
 @pytest.mark.parametrize(
     ("domain", "name", "runs"),
-    [(None, HOST_COOKIE, [["userengage", "widget.open"]]), (None, COOKIE, []), ("example.com", COOKIE, [])],
+    [(None, FLASH_HOST_COOKIE, [["userengage", "widget.open"]]), (None, FLASH_COOKIE, []), ("example.com", FLASH_COOKIE, [])],
 )
 async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_host_can_set_it(
     domain: str | None, name: str, runs: list[list[str]]
@@ -421,7 +420,7 @@ async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_h
     visit = Visit(site(opens, cookie_domain=domain))
     del visit.jar["__ca__chat"]
     got = await visit.go("/say", scheme="https")
-    [line] = got.set_cookies(HOST_COOKIE if domain is None else COOKIE)
+    [line] = got.set_cookies(FLASH_HOST_COOKIE if domain is None else FLASH_COOKIE)
     assert ("Domain=" in line) == (domain is not None)
     assert "; Secure" in line
     visit.jar = {name: line.partition(";")[0].partition("=")[2], "__ca__chat": KEY}
@@ -430,7 +429,7 @@ async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_h
 
 @pytest.mark.parametrize("value", ["", "x", "a.b.c", "W10.x.y", "💥".encode().decode("latin-1")])
 async def test_a_cookie_that_we_did_not_write_says_nothing(value: str) -> None:
-    assert in_page(await Visit(site(), **{COOKIE: value}).go()) == []
+    assert in_page(await Visit(site(), **{FLASH_COOKIE: value}).go()) == []
 
 
 async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,7 +438,7 @@ async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.M
     assert both.load(value, KEY, secure=True) == [["i", "UE.destroy"]]
     assert new.load(value, KEY, secure=True) == []
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + MAX_AGE + 2)
+    monkeypatch.setattr(time, "time", lambda: now + FLASH_MAX_AGE + 2)
     assert both.load(value, KEY, secure=True) == []
 
 
@@ -459,7 +458,7 @@ async def test_a_reset_takes_back_what_was_said_before_it(usercom: UserCom) -> N
         visitor.browser.event("of-nobody")
 
     async def says(visitor: Visitor) -> None:
-        await (leaves(visitor) if visitor.key == key and COOKIE in visit.jar else _said(visitor))
+        await (leaves(visitor) if visitor.key == key and FLASH_COOKIE in visit.jar else _said(visitor))
 
     async def _said(visitor: Visitor) -> None:
         visitor.browser.event("of-alice-too")
@@ -656,7 +655,7 @@ async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_wi
         await visit.go(state=dict(state))
         if waits:  # it was said of Alice, and Bob's page must not hear it
             await visit.go("/say", {"hx-redirect": ""}, state=dict(state))
-            assert COOKIE in visit.jar
+            assert FLASH_COOKIE in visit.jar
         visit.jar["user"] = "bob"
         got = await visit.go("/fragment" if waits else "/say", asks, state=dict(state))
     said = in_trigger(got) or [each[1:] for each in json.loads(got.header("usercom-commands") or "[]")]
@@ -712,14 +711,14 @@ async def test_a_reset_always_has_room(user_id: str, usercom: UserCom) -> None:
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user())
         await visit.go("/say", state=dict(state))
-        assert COOKIE in visit.jar
+        assert FLASH_COOKIE in visit.jar
         got = await visit.go("/say", HTMX, state=dict(state))
     assert in_trigger(got)[-1][0] == "UE.resetAuth"
 
 
 async def test_a_reset_makes_room_for_what_comes_after_it(usercom: UserCom) -> None:
     async def says(visitor: Visitor) -> None:
-        if COOKIE in visit.jar:
+        if FLASH_COOKIE in visit.jar:
             _ = visitor.browser
             await visitor.reset_auth()
         visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250])

@@ -15,9 +15,9 @@ from posting import FAST, Post, said
 
 from usercom_asgi import Event, Refused, SqliteOutbox, Unavailable, UserComConfig
 from usercom_asgi.cli import main
+from usercom_asgi.core.envelope import Envelope
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.envelope import Envelope
+from usercom_asgi.delivery.service import Runtime
 
 CONFIG = UserComConfig(app="acme", api_key="ABC123", grace=0)
 

@@ -21,7 +21,7 @@ from usercom_asgi import (
     UserComClient,
     UserComMiddleware,
 )
-from usercom_asgi.hooks import warn_once
+from usercom_asgi.core.hooks import warn_once
 
 
 async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:

@@ -8,8 +8,8 @@ from driver import call, html, lifespan
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.context import holds_key, keys_in, without_key
-from usercom_asgi.identity import Epoch, mark
+from usercom_asgi.visitor.cookies import Epoch, mark
+from usercom_asgi.visitor.request import holds_key, keys_in, without_key
 
 PAGE = b"<html><body>hello</body></html>"
 CONFIG = UserComConfig(app="acme", api_key="ABC123", inline_deadline=0)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercom_asgi.identity import cookie_homes, expire_key, read_cookies, set_key, set_marker, widget_domain
-from usercom_asgi.user_key import COOKIE, ResetMarker, digest, is_user_key
+from usercom_asgi.core.user_key import COOKIE, ResetMarker, digest, is_user_key
+from usercom_asgi.visitor.cookies import cookie_homes, expire_key, read_cookies, set_key, set_marker, widget_domain
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from test_reset import Browser
 
 from usercom_asgi import ConfigurationError, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.companion import COOKIE, Companion
+from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE, Companion
 
 PAGE = b"<html><body>hello</body></html>"
 KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")
@@ -61,7 +61,7 @@ class Visit(Browser):
         got = await self.get(self.app, path, state=dict(self.state), **scope)
         for line in got.all("set-cookie"):
             name, _, value = line.partition(";")[0].partition("=")
-            if name in ("user", COOKIE):
+            if name in ("user", IDENTITY_COOKIE):
                 self.jar.pop(name, None)
                 if value:
                     self.jar[name] = value
@@ -83,15 +83,15 @@ async def test_from_nobody_to_somebody_the_history_is_kept(hook: Any, usercom: U
     async with lifespan(app) as state:
         visit = Visit(app, state, __ca__chat=key)
         assert b"id-alice" not in (await visit.go()).body
-        assert COOKIE not in visit.jar
+        assert IDENTITY_COOKIE not in visit.jar
         await visit.go("/login/alice")
         page = await visit.go()
         assert b'"user_id":"id-alice"' in page.body
         assert page.header("cache-control") == "private"
         assert visit.jar["__ca__chat"] == key
-        assert (await visit.go()).set_cookies(COOKIE) == []
+        assert (await visit.go()).set_cookies(IDENTITY_COOKIE) == []
     assert list(usercom.store.users) == [key]
-    assert "alice" not in visit.jar[COOKIE]
+    assert "alice" not in visit.jar[IDENTITY_COOKIE]
 
 
 @pytest.mark.parametrize("way", [["/logout", "/"], ["/logout", "/json", "/"]])
@@ -167,7 +167,7 @@ async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(userc
     app = shop(usercom)
     async with lifespan(app) as state:
         cookie = before.set_cookie(before.fingerprint(PEOPLE["alice"]), secure=False).decode().split(";")[0].partition("=")[2]
-        visit = Visit(app, state, __ca__chat=key, user="alice", **{COOKIE: cookie})
+        visit = Visit(app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: cookie})
         await visit.go()
     assert list(usercom.store.users) == [key]
 
@@ -177,7 +177,7 @@ async def test_a_cookie_that_we_did_not_write_says_nothing(cookie: str, usercom:
     key = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
-        page = await Visit(app, state, __ca__chat=key, user="alice", **{COOKIE: cookie}).go()
+        page = await Visit(app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: cookie}).go()
     assert b"id-alice" in page.body
     assert list(usercom.store.users) == [key]
 
@@ -291,10 +291,10 @@ async def test_who_is_there_needs_no_proof_and_who_was_there_does(usercom: UserC
     key = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
-        same = await Visit(app, state, __ca__chat=key, user="alice", **{COOKIE: unsigned("alice")}).go()
-        other = await Visit(app, state, __ca__chat=key, user="bob", **{COOKIE: unsigned("alice")}).go()
+        same = await Visit(app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: unsigned("alice")}).go()
+        other = await Visit(app, state, __ca__chat=key, user="bob", **{IDENTITY_COOKIE: unsigned("alice")}).go()
     assert b"id-alice" in same.body
-    assert not same.set_cookies(COOKIE)
+    assert not same.set_cookies(IDENTITY_COOKIE)
     assert b"id-bob" in other.body
-    assert other.set_cookies(COOKIE), "nobody known was there before, so nobody is reset, and Bob is remembered"
+    assert other.set_cookies(IDENTITY_COOKIE), "nobody known was there before, so nobody is reset, and Bob is remembered"
     assert list(usercom.store.users) == [key]

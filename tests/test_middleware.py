@@ -23,7 +23,7 @@ from usercom_asgi import (
     get_delivery,
     get_visitor,
 )
-from usercom_asgi.delivery.runtime import Runtime
+from usercom_asgi.delivery.service import Runtime
 from usercom_asgi.sandbox import Sandbox, serve
 
 PAGE = b"<html><body><p>hello</p></body></html>"
@@ -645,7 +645,7 @@ async def test_the_first_byte_of_a_page_that_trickles_does_not_wait() -> None:
 async def test_an_outbox_without_a_lifespan_is_said_to_be_of_no_use(
     usercom: UserCom, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from usercom_asgi.hooks import warn_once
+    from usercom_asgi.core.hooks import warn_once
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await scope["state"]["usercom"].event("said")

@@ -22,7 +22,7 @@ from usercom_asgi import (
     UserComMiddleware,
     get_visitor,
 )
-from usercom_asgi.hooks import warn_once
+from usercom_asgi.core.hooks import warn_once
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 WITH_KEYS = UserComConfig(app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",))

@@ -14,7 +14,7 @@ from driver import Recorded, answers, body, call, html, lifespan, start, until, 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
-from usercom_asgi.user_key import ResetMarker, digest
+from usercom_asgi.core.user_key import ResetMarker, digest
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 REDIRECT = answers(start({"location": "/"}, 303), body())

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercom_asgi import Event, EventType, OutboxError, PageHit, ProductEvent, ResetAuth, Update
-from usercom_asgi.commands import Command
-from usercom_asgi.envelope import Envelope
-from usercom_asgi.pagecontext import PageContext
-from usercom_asgi.wire import from_text, pack, to_text, unpack
+from usercom_asgi.core.commands import Command
+from usercom_asgi.core.envelope import Envelope, PageContext
+from usercom_asgi.core.serialization import from_text, pack, to_text, unpack
 
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 names = st.from_regex(r"plan_[a-z]{1,8}", fullmatch=True)

@@ -6,23 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .client import UserComClient
-from .commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
-from .config import UserComConfig
+from .core.commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
+from .core.config import UserComConfig
+from .core.exceptions import ConfigurationError, DeliveryError, InvalidCommand, OutboxError, Refused, Unavailable, UserComError
+from .core.receipts import Outcome, Receipt, Status
+from .core.validation import WidgetState
 from .delivery.outbox import MemoryOutbox
-from .errors import ConfigurationError, DeliveryError, InvalidCommand, OutboxError, Refused, Unavailable, UserComError
-from .middleware import UserComMiddleware
-from .outcomes import Outcome
-from .receipts import Receipt, Status
-from .state import get_delivery, get_visitor
-from .visitor import Visitor
-from .widget_checks import WidgetState
+from .dependencies import get_delivery, get_visitor
+from .middleware.usercom import UserComMiddleware
+from .visitor.visitor import Visitor
 
 if TYPE_CHECKING:
-    from .delivery.sqlite import SqliteOutbox
-    from .taskiq import TaskiqOutbox as TaskiqOutbox
+    from .delivery.sqlite.outbox import SqliteOutbox
+    from .integrations.taskiq.outbox import TaskiqOutbox as TaskiqOutbox
 
 # Loaded when they are asked for: most applications need neither them nor what they bring along.
-_LAZY = {"SqliteOutbox": "usercom_asgi.delivery.sqlite", "TaskiqOutbox": "usercom_asgi.taskiq"}
+_LAZY = {"SqliteOutbox": "usercom_asgi.delivery.sqlite.outbox", "TaskiqOutbox": "usercom_asgi.integrations.taskiq.outbox"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .delivery import sqlite_admin as admin
-from .errors import OutboxError
+from .core.exceptions import OutboxError
+from .delivery.sqlite import admin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

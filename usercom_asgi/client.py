@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from .attributes import clean_attributes
-from .commands import ResetAuth
-from .config import UserComConfig
+from .core.commands import ResetAuth
+from .core.config import UserComConfig
+from .core.envelope import Envelope, PageContext
+from .core.exceptions import ConfigurationError, InvalidCommand
+from .core.receipts import Listeners
+from .core.user_key import is_user_key, new_lane
+from .core.validation import clean_attributes
 from .delivery.outbox import checked
-from .delivery.runtime import Runtime
-from .envelope import Envelope
-from .errors import ConfigurationError, InvalidCommand
-from .outcomes import Listeners
-from .pagecontext import PageContext
-from .user_key import is_user_key, new_lane
+from .delivery.service import Runtime
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -25,11 +24,10 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from .api.client import Transport
-    from .commands import Command
+    from .core.commands import Command
+    from .core.envelope import Sender
+    from .core.receipts import OutcomeHook, Receipt
     from .delivery.outbox import Outbox
-    from .envelope import Sender
-    from .outcomes import OutcomeHook
-    from .receipts import Receipt
 
 
 def open_sender(config: UserComConfig, transport: Transport | None = None) -> AbstractAsyncContextManager[Sender]:

@@ -26,7 +26,7 @@ from serving import certificate
 from usercom_asgi import ConfigurationError, Refused, Unavailable, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.api import client as module
 from usercom_asgi.api.client import ApiClient, Response, environment_proxy, open_api_client, ssl_context
-from usercom_asgi.hooks import warn_once
+from usercom_asgi.core.hooks import warn_once
 
 if TYPE_CHECKING:
     import httpx2 as httpx

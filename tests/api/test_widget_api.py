@@ -11,7 +11,7 @@ from conftest import UserCom
 from usercom_asgi import Event, Refused, UserComClient, UserComConfig
 from usercom_asgi.api import client as module
 from usercom_asgi.api.widget_api import _user_key
-from usercom_asgi.pagecontext import PageContext
+from usercom_asgi.core.envelope import PageContext
 
 if TYPE_CHECKING:
     import httpx2 as httpx

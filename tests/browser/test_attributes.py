@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page
 
-from usercom_asgi.attributes import RESERVED_NAMES, clean_attributes
+from usercom_asgi.core.validation import RESERVED_NAMES, clean_attributes
 from usercom_asgi.page.snippet import render
 
 pytestmark = pytest.mark.browser

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from usercom_asgi import UserComMiddleware, get_visitor
-from usercom_asgi.identity import mark
+from usercom_asgi.visitor.cookies import mark
 
 from .walks import COUNTS, GREETING, shop, walk
 

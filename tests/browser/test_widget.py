@@ -79,8 +79,8 @@ def test_state_and_callbacks(browser: Browser, usercom: UserCom) -> None:
 def test_a_state_that_does_not_exist_is_refused() -> None:
     from driver import http_scope
 
-    from usercom_asgi.consent import NoDelivery
-    from usercom_asgi.visitor import Visitor
+    from usercom_asgi.visitor.consent import NoDelivery
+    from usercom_asgi.visitor.visitor import Visitor
 
     visitor = Visitor(http_scope(), NoDelivery(), CONFIG)
     visitor.widget_state = WidgetState.HIDDEN

@@ -28,10 +28,10 @@ from starlette.routing import Route
 
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, Visitor
 from usercom_asgi.api import widget_api
-from usercom_asgi.errors import Refused, Unavailable
+from usercom_asgi.core.exceptions import Refused, Unavailable
 from usercom_asgi.sandbox import Sandbox
 from usercom_asgi.sandbox.endpoints import HANDLERS
-from usercom_asgi.sandbox.shapes import RefusedError
+from usercom_asgi.sandbox.parsing import RefusedError
 
 HOST = "shop.example.com"
 PING = "/api/v2/user-chatping/"

@@ -33,11 +33,10 @@ from usercom_asgi import (
     UserComMiddleware,
     get_delivery,
 )
-from usercom_asgi.delivery.lanes import Lanes
-from usercom_asgi.delivery.waiting import Waiting
-from usercom_asgi.envelope import Envelope
-from usercom_asgi.outcomes import Listeners
-from usercom_asgi.receipts import Receipt
+from usercom_asgi.core.envelope import Envelope
+from usercom_asgi.core.receipts import Listeners, Receipt
+from usercom_asgi.delivery.message import Waiting
+from usercom_asgi.delivery.queue import Lanes
 
 
 def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:

@@ -18,26 +18,15 @@ from conftest import CONFIG
 from driver import until
 from posting import Post, running, said, store_of
 
-from usercom_asgi import (
-    Event,
-    Outcome,
-    PageHit,
-    Refused,
-    ResetAuth,
-    SqliteOutbox,
-    Status,
-    Unavailable,
-    Update,
-)
+from usercom_asgi import Event, Outcome, PageHit, Refused, ResetAuth, SqliteOutbox, Status, Unavailable, Update
 from usercom_asgi.cli import main
-from usercom_asgi.delivery import sqlite_file
-from usercom_asgi.delivery.gate import Gate
+from usercom_asgi.core.envelope import Answer, Envelope, PageContext
+from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.serialization import to_text
+from usercom_asgi.delivery.circuit_breaker import Gate
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.envelope import Answer, Envelope
-from usercom_asgi.outcomes import Listeners
-from usercom_asgi.pagecontext import PageContext
-from usercom_asgi.wire import to_text
+from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.sqlite import database as sqlite_file
 
 
 def balanced(runtime: Runtime) -> bool:
@@ -86,7 +75,7 @@ async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -
 
 
 async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.sqlite_store._POLL", 0.1)  # it pauses that long after each failure
+    monkeypatch.setattr("usercom_asgi.delivery.sqlite.store._POLL", 0.1)  # it pauses that long after each failure
     post = Post(*[Unavailable("503")] * 1000)
     async with running(
         post,
@@ -150,7 +139,7 @@ async def test_a_lease_that_only_looks_expired_is_left_alone(tmp_path: Path, mon
         for n in range(20):
             await (first, second)[n % 2].submit(said(n, f"lane{n}")).stored(20)
         real = time.time
-        monkeypatch.setattr("usercom_asgi.delivery.sqlite_file.time.time", lambda: real() + 3600)
+        monkeypatch.setattr("usercom_asgi.delivery.sqlite.database.time.time", lambda: real() + 3600)
         await anyio.sleep(3.5)
         monkeypatch.undo()
         assert (first.stats.adopted, second.stats.adopted) == (0, 0)

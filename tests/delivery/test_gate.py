@@ -13,9 +13,9 @@ from driver import until
 from posting import Post, numbers, running, said
 
 from usercom_asgi import Event, Refused, ResetAuth, Status, Unavailable, UserComClient
-from usercom_asgi.delivery.gate import PROBE_AFTER
+from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi.delivery.circuit_breaker import PROBE_AFTER
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.envelope import Answer, Envelope
 
 
 class Down(Post):
@@ -105,7 +105,7 @@ async def test_pacing() -> None:
 async def test_a_refused_key_stops_the_sending_and_loses_nothing(
     status: int, usercom: UserCom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.gate.LOCKED_FIRST", 0.4)
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 0.4)
     keys = [usercom.new_user() for _ in range(20)]
     usercom.faults.status(status)
     began = time.monotonic()
@@ -162,7 +162,7 @@ async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None
 async def test_a_drain_does_not_wait_for_what_cannot_be(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.gate.LOCKED_FIRST", 600.0)
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 600.0)
     for error in (Unavailable("429", status=429, retry_after=600), Refused("401", status=401)):
         post = Down(error)
         began = time.monotonic()

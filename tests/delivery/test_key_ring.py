@@ -12,8 +12,8 @@ from posting import Post, running
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import Event, PageHit, ResetAuth, UserComMiddleware, get_visitor
+from usercom_asgi.core.envelope import Answer, Envelope
 from usercom_asgi.delivery.key_ring import KeyRing
-from usercom_asgi.envelope import Answer, Envelope
 
 
 def envelope(source: str = "r1", key: str | None = "K1", **identity: str) -> Envelope:

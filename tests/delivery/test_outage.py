@@ -26,10 +26,10 @@ from usercom_asgi import (
     UserComMiddleware,
     get_visitor,
 )
-from usercom_asgi.delivery.gate import PROBE_AFTER
+from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi.delivery.circuit_breaker import PROBE_AFTER
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.envelope import Answer, Envelope
+from usercom_asgi.delivery.service import Runtime
 
 GONE = "User.com cannot be reached or does not serve"
 BACK = "User.com is there again after"
@@ -116,7 +116,7 @@ async def test_one_that_flaps_is_said_once_a_minute(caplog: pytest.LogCaptureFix
         receipt = runtime.submit(said(10))
         await until(lambda: post.failed > 2 * PROBE_AFTER)
         assert lines(caplog) == []
-        monkeypatch.setattr("usercom_asgi.delivery.complaints._INTERVAL", 0.0)
+        monkeypatch.setattr("usercom_asgi.delivery.recorder._INTERVAL", 0.0)
         await until(lambda: lines(caplog))
         post.error = None
         assert await receipt.delivered(5)
@@ -124,7 +124,7 @@ async def test_one_that_flaps_is_said_once_a_minute(caplog: pytest.LogCaptureFix
 
 
 async def test_a_refused_key_has_lines_of_its_own(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.gate.LOCKED_FIRST", 0.01)
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 0.01)
     post = Moody(Unavailable("ConnectError"))
     async with running(post) as runtime:
         receipt = runtime.submit(said(1))

@@ -16,9 +16,9 @@ from posting import Post, running
 from trio.testing import MockClock
 
 from usercom_asgi import Event, Refused, ResetAuth, Unavailable
+from usercom_asgi.core.envelope import Answer, Envelope
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.envelope import Answer, Envelope
+from usercom_asgi.delivery.service import Runtime
 
 BACK_OFF = RetryPolicy()
 GONE = "User.com cannot be reached or does not serve"
@@ -143,7 +143,7 @@ def test_where_little_is_said_it_does_not_wait_for_long() -> None:
 @pytest.mark.parametrize("status", [500, 403])
 def test_an_outage_among_it_is_one(status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five minutes down: one asks for all, now and then, and then all go on, in order."""
-    monkeypatch.setattr("usercom_asgi.delivery.complaints._INTERVAL", 0.0)  # which is of a clock that does not jump
+    monkeypatch.setattr("usercom_asgi.delivery.recorder._INTERVAL", 0.0)  # which is of a clock that does not jump
     post = Picky(status)
     calls: list[float] = []
 

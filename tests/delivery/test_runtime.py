@@ -13,10 +13,10 @@ from driver import until
 from posting import Post, numbers, running, said
 
 from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable, Update, UserComConfig
+from usercom_asgi.core.envelope import Answer, Envelope, PendingReset
+from usercom_asgi.core.user_key import ResetMarker
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.envelope import Answer, Envelope, PendingReset
-from usercom_asgi.user_key import ResetMarker
+from usercom_asgi.delivery.service import Runtime
 
 
 async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> None:
@@ -167,7 +167,7 @@ async def test_a_cancelled_drain_ends_all_the_same() -> None:
 
 
 async def test_resets_are_recalled_by_name_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.runtime._REMEMBERED", 3)
+    monkeypatch.setattr("usercom_asgi.delivery.service._REMEMBERED", 3)
     post = Post()
     async with running(post) as runtime:
         for n in range(5):

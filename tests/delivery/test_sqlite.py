@@ -31,12 +31,12 @@ from usercom_asgi import (
     Unavailable,
     Update,
 )
+from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi.core.serialization import to_text
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.runtime import Runtime
-from usercom_asgi.delivery.sqlite_admin import dead_rows
-from usercom_asgi.delivery.sqlite_rows import Rows
-from usercom_asgi.envelope import Answer, Envelope
-from usercom_asgi.wire import to_text
+from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.sqlite.admin import dead_rows
+from usercom_asgi.delivery.sqlite.store import Rows
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from driver import until
 from posting import Post, numbers, running, said, store_of
 
 from usercom_asgi import Refused
-from usercom_asgi.delivery.runtime import Runtime
+from usercom_asgi.delivery.service import Runtime
 
 
 @pytest.fixture

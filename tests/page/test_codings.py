@@ -180,8 +180,8 @@ async def test_without_the_library_a_page_passes_and_one_warning_says_why(
 ) -> None:
     import sys
 
-    from usercom_asgi.hooks import warn_once
-    from usercom_asgi.page.codings import can_recode
+    from usercom_asgi.core.hooks import warn_once
+    from usercom_asgi.page.content_encoding import can_recode
 
     monkeypatch.setitem(sys.modules, "brotli", None)
     for cache in (can_recode, warn_once):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercom_asgi import ConfigurationError, UserComConfig, UserComMiddleware
-from usercom_asgi.hooks import warn_once
+from usercom_asgi.core.hooks import warn_once
 from usercom_asgi.page.csp import Needs, Policy, admit
 
 NEEDS = Needs.of("https://acme.user.com")

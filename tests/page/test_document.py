@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from usercom_asgi.page.document import HOLD
 from usercom_asgi.page.injector import Injector, inject
+from usercom_asgi.page.locator import HOLD
 
 from .corpus import CLOSED, FILL, PAGES
 

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from starlette.types import Message
 
-from usercom_asgi.page.page import Page
+from usercom_asgi.page.response import Page
 
 SNIPPET = b"<script>1</script>"
 TEXT = b"<p>text</p>\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from usercom_asgi.page.injector import Injector, inject
-from usercom_asgi.page.markup import Markup
+from usercom_asgi.page.tokenizer import Markup
 
 ADDED = b"<script>1</script>"
 LONG = b"var state = 'nice shop! ';\n" * 9000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from usercom_asgi.sandbox.facts import PRODUCT_EVENT_TYPES
+from usercom_asgi.sandbox.vendor import PRODUCT_EVENT_TYPES
 
 if TYPE_CHECKING:
     from sandbox.conftest import Api

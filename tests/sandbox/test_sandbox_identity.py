@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from usercom_asgi.sandbox.identity import MATRIX, Call, Owner
+from usercom_asgi.sandbox.identification import MATRIX, Call, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,15 +16,15 @@ from urllib.request import getproxies, proxy_bypass
 
 import anyio
 
-from ..errors import Refused, Unavailable
-from ..hooks import warn_once
+from ..core.exceptions import Refused, Unavailable
+from ..core.hooks import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     import httpx2 as httpx
 
-    from ..config import UserComConfig
+    from ..core.config import UserComConfig
 
     Headers = Mapping[str, str]
 else:

@@ -12,19 +12,18 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
-from ..commands import Event, PageHit, ProductEvent, ResetAuth
-from ..envelope import Answer
-from ..errors import Refused
-from ..user_key import is_user_key
+from ..core.commands import Event, PageHit, ProductEvent, ResetAuth
+from ..core.envelope import Answer
+from ..core.exceptions import Refused
+from ..core.user_key import is_user_key
 from .client import open_api_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from ..commands import Update
-    from ..config import UserComConfig
-    from ..envelope import Envelope
-    from ..pagecontext import PageContext
+    from ..core.commands import Update
+    from ..core.config import UserComConfig
+    from ..core.envelope import Envelope, PageContext
     from .client import ApiClient, Transport
 
 logger = logging.getLogger("usercom_asgi")
@@ -52,7 +51,7 @@ class WidgetApi:
         self._warns_of_emails = unified_identification is False
 
     async def send(self, envelope: Envelope, key: str | None) -> Answer:
-        """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.envelope.Sender`."""
+        """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.core.envelope.Sender`."""
         command, page = envelope.command, envelope.page
         if isinstance(command, PageHit) and (key is not None or envelope.identity or envelope.may_create):
             found = await self._ping({**envelope.identity, **command.attributes}, key, page, url=command.url)

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from ..outcomes import skipped
+from ..core.receipts import skipped
 from .retry import RetryPolicy
-from .runtime import Runtime
+from .service import Runtime
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from ..commands import Command
-    from ..config import UserComConfig
-    from ..envelope import Envelope, OpenSender, PendingReset
-    from ..outcomes import Listeners, Outcome
-    from ..receipts import Receipt
+    from ..core.commands import Command
+    from ..core.config import UserComConfig
+    from ..core.envelope import Envelope, OpenSender, PendingReset
+    from ..core.receipts import Listeners, Outcome, Receipt
 
 # One try a command: nobody can be made to wait behind a response for the second one.
 _ONCE = RetryPolicy(deadline=0.0)
@@ -92,7 +91,7 @@ class InlineDelivery:
         return receipt
 
     def skip(self, command: Command, reason: str) -> Receipt:
-        """See :class:`~usercom_asgi.envelope.Delivery`."""
+        """See :class:`~usercom_asgi.core.envelope.Delivery`."""
         return skipped(command, reason)
 
     def request_ended(self, number: int) -> None:

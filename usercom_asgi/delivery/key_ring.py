@@ -18,7 +18,7 @@ import json
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from ..envelope import Envelope
+    from ..core.envelope import Envelope
 
 # Entries serve the commands of requests that still wait. The oldest are of requests long over.
 _MAX_ENTRIES = 64

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..errors import OutboxError
+from ..core.exceptions import OutboxError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from .runtime import Runtime
+    from .service import Runtime
 
 logger = logging.getLogger("usercom_asgi")
 

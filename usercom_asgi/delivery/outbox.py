@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio.lowlevel
 
-from ..errors import ConfigurationError
+from ..core.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Container, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from ..outcomes import Outcome
-    from .waiting import Waiting
+    from ..core.receipts import Outcome
+    from .message import Waiting
 
 #: Dead letters that memory keeps: the newest.
 _KEPT_DEAD = 1000

@@ -6,11 +6,11 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..envelope import RESET_DEADLINE
+from ..core.envelope import RESET_DEADLINE
 
 if TYPE_CHECKING:
-    from ..errors import Unavailable
-    from .waiting import Waiting
+    from ..core.exceptions import Unavailable
+    from .message import Waiting
 
 
 @dataclass(frozen=True, slots=True)

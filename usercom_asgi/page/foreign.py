@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
-from .texts import attributes, is_self_closing
+from .syntax import attributes, is_self_closing
 
 
 class Step(Enum):

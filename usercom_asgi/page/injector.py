@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .document import HOLD, Document
+from .locator import HOLD, Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from ..user_key import BRIDGE
+from ..core.user_key import BRIDGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -10,11 +10,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import dashboard, facts, replies
+from usercom_asgi.sandbox import dashboard
+from usercom_asgi.sandbox import responses as replies
+from usercom_asgi.sandbox import vendor as facts
 from usercom_asgi.sandbox.cors import AnyOrigin
 from usercom_asgi.sandbox.endpoints import HANDLERS
 from usercom_asgi.sandbox.faults import Fault, Faults, Sender
-from usercom_asgi.sandbox.shapes import RefusedError, read_object
+from usercom_asgi.sandbox.parsing import RefusedError, read_object
 from usercom_asgi.sandbox.store import Faulted, Rejected, Store
 
 ABORT = "usercom.sandbox.abort"

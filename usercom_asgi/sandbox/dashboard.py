@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import replies
-from usercom_asgi.sandbox.shapes import RefusedError, read_object
+from usercom_asgi.sandbox import responses as replies
+from usercom_asgi.sandbox.parsing import RefusedError, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox import facts, shapes
-from usercom_asgi.sandbox.identity import Switches, resolve
+from usercom_asgi.sandbox import parsing as shapes
+from usercom_asgi.sandbox import vendor as facts
+from usercom_asgi.sandbox.identification import Switches, resolve
 from usercom_asgi.sandbox.store import Hit, RecordedEvent, RecordedProductEvent, RecordedUpdate, User
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.facts import NOT_ATTRIBUTES, new_user_key
 from usercom_asgi.sandbox.nicknames import nickname
+from usercom_asgi.sandbox.vendor import NOT_ATTRIBUTES, new_user_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,284 @@
+"""What the library is told once, at start: :class:`UserComConfig`."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from .exceptions import ConfigurationError
+from .validation import check_callbacks, check_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.IGNORECASE)
+
+
+def origin_of(*, app: str | None, host: str | None, base_url: str | None) -> str:
+    """Return the origin of the API, without a trailing slash.
+
+    Raises:
+        ConfigurationError: Not exactly one of them is given, or it is malformed.
+
+    """
+    given = [name for name, value in (("app", app), ("host", host), ("base_url", base_url)) if value is not None]
+    if not given:
+        raise ConfigurationError(
+            "app",
+            "missing; give the workspace's subdomain, such as app='acme' (or host, or base_url), "
+            "or take all settings from the environment: UserComConfig.from_env()",
+        )
+    if len(given) > 1:
+        raise ConfigurationError(given[1], f"give either {given[0]} or {given[1]}, not both")
+    if app is not None:
+        return f"https://{_subdomain(app)}.user.com"
+    if host is not None:
+        return f"https://{_hostname(host)}"
+    return _origin(base_url)
+
+
+def is_host(value: object) -> bool:
+    """Tell whether this is a bare host name of two labels or more."""
+    return isinstance(value, str) and _HOST.fullmatch(value) is not None
+
+
+def _subdomain(app: str) -> str:
+    if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
+        return app.lower()
+    guess = re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None
+    hint = guess[1] if guess else "acme"
+    raise ConfigurationError("app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com")
+
+
+def _hostname(host: str) -> str:
+    if is_host(host):
+        return host.lower()
+    raise ConfigurationError("host", "must be a host name without scheme and path, such as host='chat.example.com'")
+
+
+def _origin(base_url: str | None) -> str:
+    right = "must be an address without path and credentials, such as base_url='http://127.0.0.1:8900'"
+    try:
+        parts = urlsplit(base_url or "")
+        sound = _is_origin(parts)
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigurationError("base_url", right) from None
+    if not sound:
+        raise ConfigurationError("base_url", right)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _is_origin(parts: SplitResult) -> bool:
+    return (
+        parts.scheme in ("http", "https")
+        and re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc, re.IGNORECASE) is not None
+        and bool(parts.hostname)
+        and (parts.port is None or parts.port > 0)
+        and parts.path in ("", "/")
+        and not (parts.query or parts.fragment)
+    )
+
+
+# Nowadays six letters and digits, in UserEngage's days 64 (docs/usercom.md, 1); the length is not documented.
+_API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
+
+# The phases of a call (connect, TLS, write, read) may together take so many times `timeout`.
+_TOTAL_TIMEOUT_FACTOR = 3
+_CHOICES = {"anonymous": ("skip", "create"), "position": ("body", "head"), "csp": ("respect", "extend")}
+_ENVIRONMENT = {
+    "app": "USERCOM_APP",
+    "host": "USERCOM_HOST",
+    "base_url": "USERCOM_BASE_URL",
+    "api_key": "USERCOM_API_KEY",
+    "rest_token": "USERCOM_REST_TOKEN",
+    "secret_keys": "USERCOM_SECRET_KEYS",
+    "cookie_domain": "USERCOM_COOKIE_DOMAIN",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserComConfig:
+    """How to reach User.com, and how much the application may be asked to wait for it.
+
+    Exactly one of ``app``, ``host`` and ``base_url`` says where User.com is.
+
+    Args:
+        app: The workspace's subdomain: ``"acme"`` for ``acme.user.com``.
+        host: The whole host name, for a workspace with a domain of its own: ``"chat.example.com"``.
+        base_url: Where the API and ``widget.js`` are, scheme included: for the sandbox and for tests.
+        api_key: The public app key of the workspace (Settings > Workspace Settings > API & Integrations).
+        rest_token: The secret key of the public REST API, if one is to be used.
+        secret_keys: What cookies of ours are signed with, oldest first; the last one signs, all verify. Each has 16 characters
+            or more.
+        cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie; by default where the widget itself would put it.
+        reset_wait: Seconds that a response may wait for a new visitor's key after ``reset_auth()``; 0 for never.
+        timeout: Seconds that one call to User.com may take in each of its phases (connect, write, read).
+        grace: Seconds that a shutdown may take to deliver what still waits.
+        inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
+        max_waiting: Commands that may wait in memory, those in flight included; what comes on top is dropped.
+        max_concurrency: Visitors whose commands are sent at the same time.
+        requests_per_second: Calls to User.com that one process may make in a second; by default as many as go.
+        deadline: Seconds after which what User.com could not take is given up, and goes to the dead letters.
+        unified_identification: Whether the workspace has this setting on, if you want to be warned: where it is off, an
+            ``email`` without a ``user_id`` overwrites the address of whoever the visitor is. Changes nothing that is sent.
+        anonymous: What becomes of a page hit of somebody with neither a key nor a name: ``skip`` leaves it to the widget's own
+            ping, ``create`` has User.com make the visitor, and waits up to ``reset_wait`` for the key to set the cookie.
+        widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or ``expanded``; by default as User.com's own
+            settings say.
+        callbacks: The page's own functions that the widget calls, as dotted paths: ``{"onOpen": "shop.chat.opened"}``, for
+            ``onLoad``, ``onPayloadReceived``, ``onMessage``, ``onOpen`` and ``onClose``. Looked up when called.
+        rotate_on_login: Reset the visitor at a login as well: nothing of the time before it is kept, and a cookie that somebody
+            else has planted ends there.
+        position: Where the snippet goes: at the end of the ``body``, as the vendor documents, or of the ``head``.
+        csp: What becomes of a Content-Security-Policy that keeps the widget out: ``respect`` leaves it (and warns, once);
+            ``extend`` adds the fewest sources, and a nonce if need be.
+        cut_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
+        bridge: Have the page's script stay in touch with handlers that are asked by ``fetch`` or ``XMLHttpRequest``: what they
+            say by ``visitor.browser`` (with ``secret_keys``) runs at once, and ``reset_auth()`` ends the visitor in the widget
+            that is running.
+        honour_gpc: Take ``Sec-GPC: 1`` for a refusal of consent.
+
+    Raises:
+        ConfigurationError: A value is missing or malformed. The text names the field and shows what is right.
+
+    """
+
+    app: str | None = None
+    host: str | None = None
+    base_url: str | None = None
+    api_key: str = ""
+    rest_token: str | None = field(default=None, repr=False)
+    secret_keys: tuple[str, ...] = field(default=(), repr=False)
+    cookie_domain: str | None = None
+    reset_wait: float = 0.25
+    timeout: float = 10.0
+    grace: float = 5.0
+    inline_deadline: float = 2.0
+    max_waiting: int = 10_000
+    max_concurrency: int = 8
+    requests_per_second: float | None = None
+    deadline: float = 6 * 3600.0
+    position: Literal["body", "head"] = "body"
+    csp: Literal["respect", "extend"] = "respect"
+    cut_strings: bool = False
+    bridge: bool = False
+    honour_gpc: bool = False
+    rotate_on_login: bool = False
+    unified_identification: bool | None = None
+    anonymous: Literal["skip", "create"] = "skip"
+    widget_state: str | None = None
+    callbacks: Mapping[str, str] = field(default_factory=dict[str, str])
+    #: The origin of the API, without a trailing slash. Derived.
+    origin: str = field(init=False, compare=False)
+    #: The address of the widget's script. Derived.
+    widget_url: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        origin = origin_of(app=self.app, host=self.host, base_url=self.base_url)
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "widget_url", f"{origin}/widget.js")
+        self._check_keys()
+        self._check_cookie_domain()
+        self._check_widget()
+        for name in ("reset_wait", "grace", "inline_deadline"):
+            _check_number(name, getattr(self, name), least=0.0)
+        _check_number("timeout", self.timeout, least=0.001)
+        _check_number("deadline", self.deadline, least=1.0)
+        if self.requests_per_second is not None:
+            _check_number("requests_per_second", self.requests_per_second, least=0.001)
+        _check_number("max_waiting", self.max_waiting, least=1, whole=True)
+        _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
+
+    @property
+    def total_timeout(self) -> float:
+        """Seconds that one call to User.com may take in all; a phase ends only if nothing arrives."""
+        return _TOTAL_TIMEOUT_FACTOR * self.timeout
+
+    @classmethod
+    def checked(cls, config: object) -> UserComConfig:
+        """Return a configuration that was given, or :meth:`from_env` if none was; raises if it is something else."""
+        if config is None:
+            return cls.from_env()
+        if not isinstance(config, cls):
+            raise ConfigurationError(
+                "config", f"must be a UserComConfig, such as UserComConfig(**values) (got {type(config).__name__})"
+            )
+        return config
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> UserComConfig:
+        """Read ``USERCOM_APP``, ``USERCOM_API_KEY``, ``USERCOM_REST_TOKEN``, ``USERCOM_SECRET_KEYS`` and the like.
+
+        ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first. ``settings`` wins over the environment.
+        """
+        environ = os.environ if environ is None else environ
+        given = {name: environ[variable] for name, variable in _ENVIRONMENT.items() if environ.get(variable)}
+        values: dict[str, Any] = {**given, **settings}
+        if isinstance(values.get("secret_keys"), str):
+            values["secret_keys"] = tuple(key.strip() for key in values["secret_keys"].split(",") if key.strip())
+        if not values.get("api_key"):
+            raise ConfigurationError("api_key", "missing; set USERCOM_API_KEY to the workspace's app key, such as ABC123")
+        if not any(values.get(name) for name in ("app", "host", "base_url")):
+            raise ConfigurationError("app", "missing; set USERCOM_APP to the subdomain, such as acme for acme.user.com")
+        unknown = values.keys() - {each.name for each in fields(cls) if each.init}
+        if unknown:
+            raise ConfigurationError(min(unknown), "no such setting")
+        return cls(**values)
+
+    def _check_keys(self) -> None:
+        if not isinstance(self.api_key, str) or not _API_KEY.fullmatch(self.api_key):
+            raise ConfigurationError(
+                "api_key", "must be the workspace's public app key: letters and digits, such as api_key='ABC123'"
+            )
+        token = self.rest_token
+        if token is not None and (not isinstance(token, str) or not _REST_TOKEN.fullmatch(token)):
+            raise ConfigurationError("rest_token", "must be the secret key of the REST API, or None")
+        if token is not None and token == self.api_key:
+            # The app key is printed into every page: this mistake would publish the secret.
+            raise ConfigurationError("api_key", "is the same as rest_token; the app key is public, the token is secret")
+        object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
+
+    def _check_widget(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigurationError(name, f"must be {choices[0]!r} or {choices[1]!r}")
+        try:
+            if self.widget_state is not None:
+                object.__setattr__(self, "widget_state", check_state(self.widget_state))
+        except ValueError as error:
+            raise ConfigurationError("widget_state", str(error)) from None
+        try:
+            object.__setattr__(self, "callbacks", check_callbacks(self.callbacks))
+        except ValueError as error:
+            raise ConfigurationError("callbacks", str(error)) from None
+
+    def _check_cookie_domain(self) -> None:
+        domain = self.cookie_domain
+        if domain is None:
+            return
+        bare = domain.removeprefix(".") if isinstance(domain, str) else ""
+        if not is_host(bare):
+            raise ConfigurationError("cookie_domain", "must be a bare domain, such as cookie_domain='example.com'")
+        object.__setattr__(self, "cookie_domain", bare.lower())
+
+
+def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(keys, str):
+        raise ConfigurationError(
+            "secret_keys", "must be a sequence of keys, oldest first, such as secret_keys=('<16 characters or more>',)"
+        )
+    keys = tuple(keys)
+    if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
+        raise ConfigurationError("secret_keys", "every key must be a string of 16 characters or more")
+    return keys
+
+
+def _check_number(name: str, value: float, *, least: float, whole: bool = False) -> None:
+    kind, right = (int, "a whole number") if whole else ((int, float), "a number")
+    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < float("inf"):
+        raise ConfigurationError(name, f"must be {right} of {least:g} or more")

@@ -1,0 +1,279 @@
+"""The running delivery: bounded memory, a few long-lived workers, one drain at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..core.exceptions import OutboxError
+from ..core.receipts import Listeners, Receipt, skipped
+from .circuit_breaker import Gate, Outage
+from .message import Waiting
+from .outbox import MemoryOutbox, MemoryStore
+from .queue import Lanes
+from .recorder import Books
+from .retry import RetryPolicy
+from .stats import Readiness, Stats
+from .worker import Sending
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from anyio.abc import TaskStatus
+
+    from ..core.commands import Command
+    from ..core.config import UserComConfig
+    from ..core.envelope import Envelope, OpenSender, PendingReset
+    from ..core.receipts import Outcome
+    from .outbox import Outbox
+
+
+class Holdings:
+    """Commands that are accepted and not settled, in their lanes and in the books: the :class:`~.outbox.House` of a store."""
+
+    def __init__(self, listeners: Listeners, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
+        self._lanes = Lanes()
+        # Until the outbox is open, and that is before the first request, memory is all there is.
+        self._books = Books(listeners, MemoryStore(self, max_waiting))
+
+    @property
+    def room(self) -> int:
+        """How many commands may still come into memory."""
+        return self._max_waiting - self._books.waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many commands are in memory, accepted and not settled."""
+        return self._books.waiting
+
+    def admit(self, waiting: Waiting) -> None:
+        """Take a command that was accepted, and is safe."""
+        self._lanes.add(waiting)
+
+    def adopt(self, waiting: Waiting, keys: str | None, *, is_own: bool) -> None:
+        """Take a command that was left in the outbox, by this process or another one, or in another life."""
+        self._books.adopt(is_own=is_own)
+        self._lanes.add(waiting, keys)
+
+    def leave(self, waiting: Waiting) -> None:
+        """Let go of a command that is safe in the outbox, and will come from there."""
+        self._books.leave(waiting)
+
+    def forget(self, lane_ids: Container[str]) -> list[Waiting]:
+        """Take out what is another process's now."""
+        return self._lanes.forget(lane_ids)
+
+    async def withdraw(self, receipts: Sequence[Receipt]) -> list[Waiting]:
+        """Take back what is not delivered of these, to :meth:`hand_over` or to :meth:`bury`; see :meth:`Lanes.withdraw`."""
+        return await self._lanes.withdraw(receipts)
+
+    def hand_over(self, waiting: Waiting, reason: str) -> None:
+        """Let go of a command that another process has taken."""
+        self._books.hand_over(waiting, reason)
+
+    def bury(self, waiting: Waiting, reason: str) -> None:
+        """Put a command that is in no lane to the dead letters."""
+        self._books.bury(waiting, reason)
+
+
+logger = logging.getLogger("usercom_asgi")
+
+_REMEMBERED = 10_000
+# Seconds between two looks, at the end, at whether there is any hope left for what waits.
+_LOOK = 0.01
+
+
+class Runtime(Holdings):
+    """Accepts envelopes at once and sends them in the background.
+
+    ``max_waiting`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
+    process owns it.
+    """
+
+    def __init__(
+        self,
+        open_sender: OpenSender,
+        config: UserComConfig,
+        retry: RetryPolicy | None = None,
+        *,
+        outbox: Outbox | None = None,
+        listeners: Listeners | None = None,
+        until: str = "",
+    ) -> None:
+        super().__init__(listeners or Listeners(), config.max_waiting)
+        self._open_sender = open_sender
+        self._config = config
+        self._retry = retry or RetryPolicy(deadline=config.deadline)
+        self._outbox = outbox or MemoryOutbox()
+        self._until = until
+        # Behind a response nothing is tried again: each request says itself what it has lost.
+        outage = Outage(None if until else lambda: max(self.waiting, self._books.store.kept))
+        self._gate = Gate(self._retry, config.requests_per_second, outage)
+        self._remembered: dict[str, PendingReset] = {}
+        self._pid = os.getpid()
+        self._closed = False
+        self._why_closed = "the application is shutting down"
+        self._stop = anyio.Event()
+        self._stopped = anyio.Event()
+        #: Set once :meth:`run` is at work.
+        self.has_started = anyio.Event()
+
+    @property
+    def reachable(self) -> bool:
+        """False while User.com is known to be down: the last call has failed."""
+        return self._gate.is_open
+
+    @property
+    def is_accepting(self) -> bool:
+        """False while what is said is dropped."""
+        return not self._is_over and self._books.store.refuses(self.waiting) is None
+
+    @property
+    def _is_over(self) -> bool:
+        return self._closed or self._stopped.is_set()
+
+    @property
+    def stats(self) -> Stats:
+        """What was done so far, and what waits now."""
+        oldest = min(filter(None, (self._lanes.oldest(), self._books.store.oldest())), default=None)
+        age = max(0.0, time.time() - oldest) if oldest is not None else 0.0
+        return replace(self._books.stats, waiting=self.waiting, oldest_age=age)
+
+    @property
+    def dead_letters(self) -> Sequence[Outcome]:
+        """What User.com has refused, or what became too old: the newest of them, as far as they are at hand."""
+        return self._books.store.dead()
+
+    def readiness(self) -> Readiness:
+        """Return how the delivery is, for a health route."""
+        gate, stats = self._gate, self.stats
+        resumes_in = max(0.0, gate.opens_at - anyio.current_time())
+        state = "sending" if gate.is_open else "locked" if gate.is_locked else "paused" if resumes_in else "failing"
+        trouble = self._books.store.trouble
+        if not self.has_started.is_set():
+            state = "starting"
+        elif trouble and gate.is_open:
+            state = "failing"
+        return Readiness(
+            state="closed" if self._is_over else state,
+            is_accepting=self.is_accepting,
+            reason=trouble if gate.is_open else gate.reason,
+            resumes_in=resumes_in,
+            waiting=stats.waiting,
+            oldest_age=stats.oldest_age,
+            kept=self._books.store.kept,
+        )
+
+    def skip(self, command: Command, reason: str) -> Receipt:
+        """Count a command of which there is nothing to send."""
+        self._books.stats.skipped += 1
+        return skipped(command, reason)
+
+    def submit(self, envelope: Envelope) -> Receipt:
+        """Accept an envelope, or drop it if too many wait. Never waits, never raises."""
+        books = self._books
+        reason = self._why_not() or books.store.refuses(books.waiting)
+        if reason is not None:
+            return books.turn_away(envelope, reason)
+        receipt = Receipt()
+        books.stats.accepted += 1
+        books.waiting += 1
+        books.store.put(Waiting(envelope, receipt))
+        return receipt
+
+    def _why_not(self) -> str | None:
+        if os.getpid() != self._pid:
+            return "this process is a fork of the one that delivers: start the delivery after the fork"
+        return self._why_closed if self._closed else None
+
+    def request_ended(self, number: int) -> None:
+        """What this request has said is complete; see :attr:`Envelope.request`."""
+        self._books.store.request_ended(number)
+
+    async def settle(self, receipt: Receipt, within: float) -> None:
+        """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down."""
+        if self.reachable:
+            await receipt.tried(within)
+
+    def remember(self, name: str, reset: PendingReset) -> None:
+        """Keep a reset for a request that comes later; the oldest are forgotten."""
+        if len(self._remembered) >= _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[name] = reset
+
+    def recall(self, name: str) -> PendingReset | None:
+        """Return the reset that an earlier request asked for."""
+        return self._remembered.get(name)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Send what is submitted, until :meth:`drain` has ended; to be started once, in a task of its own.
+
+        Raises:
+            OutboxError: The outbox cannot be used, and is configured to say so.
+
+        """
+        self.has_started.set()
+        announced = False
+        try:
+            opened = self._outbox.open(self, max_waiting=self._config.max_waiting)
+            async with self._open_sender() as sender, opened as self._books.store, anyio.create_task_group() as workers:
+                sending = Sending(sender, self._lanes, self._gate, self._retry, self._books)
+                for _ in range(self._config.max_concurrency):
+                    workers.start_soon(sending.work)
+                workers.start_soon(self._lanes.unpark_when_due)
+                announced = True
+                task_status.started()
+                await self._stop.wait()
+                workers.cancel_scope.cancel()
+        except OutboxError:
+            raise
+        except Exception:
+            # The application goes on without us: what is said is dropped and counted.
+            self._why_closed = "the delivery cannot run, see the log"
+            logger.exception("the delivery to User.com cannot run")
+        finally:
+            self._close()
+            self._stopped.set()
+        if not announced:
+            task_status.started()
+
+    async def drain(self) -> None:
+        """Take nothing more, deliver what waits within ``grace`` seconds, end :meth:`run`, and say what was lost.
+
+        Retries and pauses count against the grace as well. What cannot be sent before its end is not waited for.
+        """
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            if self.has_started.is_set():
+                self._books.store.flush()
+                with anyio.move_on_after(self._config.grace) as scope:
+                    self._gate.hurry()
+                    self._lanes.unpark(are_all=True)
+                    # Time passing is one of the things that end it, so this looks now and then.
+                    while self.waiting and not self._stopped.is_set() and self._has_hope(scope.deadline):  # noqa: ASYNC110
+                        await anyio.sleep(_LOOK)
+                self._stop.set()
+                await self._stopped.wait()
+            else:
+                self._close()
+        if not self._until:
+            self._books.say_goodbye("" if self._gate.is_open else self._gate.reason)
+
+    def _has_hope(self, deadline: float) -> bool:
+        if self._books.store.oldest() is not None:
+            return True  # what is outside of the lanes does not depend on User.com
+        return self._lanes.has_work_before(deadline, is_open=self._gate.opens_at < deadline)
+
+    def _close(self) -> None:
+        self._closed = True
+        until = self._until or "the shutdown"
+        lost = self._books.close(self._lanes.close(), f"not delivered before {until}")
+        if lost and self._until:
+            why = self._gate.reason or "there was no time left"
+            logger.warning("not delivered to User.com before %s: %d commands (%s)", until, lost, why)

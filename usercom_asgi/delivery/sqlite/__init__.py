@@ -1,0 +1,1 @@
+"""Outbox in a SQLite file, shared by the processes of one host."""

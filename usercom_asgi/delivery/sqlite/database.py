@@ -1,0 +1,271 @@
+"""The file of a :class:`~usercom_asgi.SqliteOutbox`: its tables, and what is done in one transaction.
+
+Several processes of one host share the file. A *lane* (one visitor) belongs to one *owner* (one running delivery) at a time,
+which has its commands in memory and sends them; an owner renews its lease, and when that has run out its lanes are free.
+All of this is synchronous and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from .schema import BUSY, connect, transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+#: Commands of one lane that are taken into memory at once; lanes; and commands of all of them.
+BATCH, LANES, MOST_LOADED = 200, 100, 500
+#: Dead letters that are kept: the newest.
+MOST_DEAD = 100_000
+# Seconds for which a lease is seen to have run out before its lanes are taken over: a machine that slept, or a clock that
+# jumped, makes all leases look so for a moment.
+_CERTAINTY = 2.5
+# Seconds for which another's transaction is waited for at the end, or if that was waited for in vain before.
+_BUSY_IN_A_HURRY = 0.5
+
+
+# None of these has a repr: they hold user keys, and what was said.
+@dataclass(slots=True, repr=False)
+class Put:
+    """A command to be written down. ``may_load``: there is room for it in memory."""
+
+    lane: str
+    said_at: float
+    body: str
+    may_load: bool
+
+
+@dataclass(slots=True, repr=False)
+class Burial:
+    """A command that goes to the dead letters."""
+
+    lane: str
+    said_at: float
+    body: str
+    status: int | None
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True, repr=False)
+class Loaded:
+    """A command that was on disk and is in memory now."""
+
+    row: int
+    lane: str
+    keys: str | None
+    body: str
+
+
+@dataclass(slots=True, repr=False)
+class Work:
+    """What is to be done in one transaction."""
+
+    puts: list[Put] = field(default_factory=list[Put])
+    #: Rows that need not be kept any more.
+    done: list[int] = field(default_factory=list[int])
+    burials: list[Burial] = field(default_factory=list[Burial])
+    #: ``(body, row)``: a part of a command was delivered.
+    changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    #: ``(keys, lane)``: which user keys a lane has learned.
+    keys: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    #: Lanes of ours of which nothing is in memory any more.
+    released: list[str] = field(default_factory=list[str])
+    #: So many more commands may be taken into memory; and whether to look for lanes that nobody owns.
+    room: int = 0
+    adopts: bool = False
+
+
+@dataclass(slots=True, repr=False)
+class Done:
+    """What came of it: for each put its row, and whether it may be sent from memory; and what was loaded."""
+
+    puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
+    loaded: list[Loaded] = field(default_factory=list[Loaded])
+    #: The lanes that are still ours, if our lease had run out; None if it had not.
+    still_ours: set[str] | None = None
+    #: Below this there are no rows any more; known if it was looked for lanes.
+    oldest: int = 0
+
+
+class SqliteFile:
+    """One connection to the file, for one owner."""
+
+    def __init__(self, path: Path, lease: float) -> None:
+        self.owner = uuid4().hex
+        self._lease = lease
+        self._path = path
+        self._connection = connect(path)
+        self._inode = path.stat().st_ino
+        self._is_new = True
+        self._is_in_a_hurry = False
+        #: Leases that were seen to have run out: how they were, and since when, on a clock that does not jump.
+        self._suspects: dict[str, tuple[float, float]] = {}
+
+    def transact(self, work: Work) -> Done:
+        """Do all of it, or nothing.
+
+        Raises:
+            sqlite3.Error: Nothing was done.
+
+        """
+        done = Done()
+        now = time.time()
+        with transaction(self._connection) as db:
+            done.still_ours = self._renew(db, now)
+            done.puts = [self._put(db, put) for put in work.puts]
+            db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
+            db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
+            db.executemany("UPDATE lanes SET keys = ? WHERE lane = ?", work.keys)
+            bury(db, work.burials, now)
+            room = work.room
+            for lane in work.released:
+                if db.execute("SELECT 1 FROM lanes WHERE lane = ? AND owner = ?", (lane, self.owner)).fetchone():
+                    room -= self._load(db, lane, room, done.loaded)
+            if work.adopts:
+                self._adopt(db, room, now, done.loaded)
+                done.oldest = oldest(db)
+        return done
+
+    def count(self, at_least: int) -> int:
+        """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
+        return count(self._connection, at_least)
+
+    def lanes_with_more(self, lanes: Iterable[str]) -> set[str]:
+        """Return those of these lanes in which older commands wait on disk alone; none, if the file will not come back."""
+        return lanes_with_more(self._connection, self.owner, lanes) if self.is_in_place() else set()
+
+    def hurry(self, *, is_urgent: bool) -> None:
+        """Wait for other processes no longer than a shutdown may, or as long as always."""
+        if is_urgent != self._is_in_a_hurry:
+            self._is_in_a_hurry = is_urgent
+            seconds = _BUSY_IN_A_HURRY if is_urgent else BUSY
+            self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+
+    def is_in_place(self) -> bool:
+        """Tell whether the file is still where it was opened: what is written into a deleted one is gone."""
+        try:
+            return self._inode == self._path.stat().st_ino
+        except OSError:
+            return False
+
+    def abandon(self) -> int:
+        """Close it as it is: it cannot be written."""
+        self._connection.close()
+        return 0
+
+    def close(self) -> int:
+        """Free all lanes at once, so that nobody has to wait for the end of our lease; return how many commands are left."""
+        try:
+            with transaction(self._connection) as db:
+                db.execute("UPDATE lanes SET owner = NULL, more = 1 WHERE owner = ?", (self.owner,))
+                db.execute("DELETE FROM lanes WHERE owner IS NULL AND lane NOT IN (SELECT lane FROM commands)")
+                db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
+            return int(self._connection.execute("SELECT count(*) FROM commands").fetchone()[0])
+        finally:
+            self._connection.close()
+
+    def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
+        """Renew our lease; if it had run out, return which lanes nobody else has taken."""
+        found = db.execute("SELECT lease FROM owners WHERE owner = ?", (self.owner,)).fetchone()
+        renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
+        db.execute(renew, (self.owner, now + self._lease))
+        had_run_out = not self._is_new and (found is None or found[0] < now)
+        self._is_new = False
+        if not had_run_out:
+            return None
+        return {lane for [lane] in db.execute("SELECT lane FROM lanes WHERE owner = ?", (self.owner,)).fetchall()}
+
+    def _put(self, db: sqlite3.Connection, put: Put) -> tuple[int, bool]:
+        found = db.execute("SELECT owner, more FROM lanes WHERE lane = ?", (put.lane,)).fetchone()
+        is_ours = found is None or (found[0] == self.owner and not found[1])
+        is_loaded = is_ours and put.may_load
+        if found is None:
+            owner = self.owner if is_loaded else None
+            db.execute("INSERT INTO lanes (lane, owner, more) VALUES (?, ?, ?)", (put.lane, owner, not is_loaded))
+        elif not is_loaded and not found[1]:
+            # Its owner will find it there when it has sent what it has.
+            db.execute("UPDATE lanes SET more = 1 WHERE lane = ?", (put.lane,))
+        row = db.execute("INSERT INTO commands (lane, said_at, body) VALUES (?, ?, ?)", (put.lane, put.said_at, put.body))
+        return int(row.lastrowid or 0), is_loaded
+
+    def _load(self, db: sqlite3.Connection, lane: str, room: int, loaded: list[Loaded]) -> int:
+        """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
+        limit = max(0, min(room, BATCH))
+        keys = db.execute("SELECT keys FROM lanes WHERE lane = ?", (lane,)).fetchone()
+        rows = db.execute("SELECT id, body FROM commands WHERE lane = ? ORDER BY id LIMIT ?", (lane, limit + 1)).fetchall()
+        if not rows:
+            db.execute("DELETE FROM lanes WHERE lane = ?", (lane,))
+            return 0
+        taken = rows[:limit]
+        owner = self.owner if taken else None
+        db.execute("UPDATE lanes SET owner = ?, more = ? WHERE lane = ?", (owner, len(rows) > limit, lane))
+        loaded += [Loaded(row, lane, keys[0] if keys else None, body) for row, body in taken]
+        return len(taken)
+
+    def _adopt(self, db: sqlite3.Connection, room: int, now: float, loaded: list[Loaded]) -> None:
+        """Take over lanes that nobody owns any more, the oldest first."""
+        self._drop_the_dead(db, now)
+        room = min(room, MOST_LOADED)
+        free = db.execute(
+            "SELECT lane FROM lanes WHERE owner IS NULL OR owner NOT IN (SELECT owner FROM owners) ORDER BY id LIMIT ?",
+            (LANES,),
+        ).fetchall()
+        for [lane] in free:
+            if room <= 0:
+                return
+            room -= self._load(db, lane, room, loaded)
+
+    def _drop_the_dead(self, db: sqlite3.Connection, now: float) -> None:
+        """Forget the owners whose lease has run out, if they do not renew it after all."""
+        expired = dict(db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall())
+        seen, clock = self._suspects, time.monotonic()
+        self._suspects = {
+            owner: (lease, seen[owner][1] if seen.get(owner, (None,))[0] == lease else clock)
+            for owner, lease in expired.items()
+        }
+        dead = [(owner,) for owner, (_, since) in self._suspects.items() if clock - since >= _CERTAINTY]
+        db.executemany("DELETE FROM owners WHERE owner = ?", dead)
+
+
+def bury(db: sqlite3.Connection, burials: Sequence[Burial], now: float) -> None:
+    """Write down dead letters."""
+    db.executemany(
+        "INSERT INTO dead (lane, said_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(each.lane, each.said_at, now, each.status, each.reason, each.detail, each.body) for each in burials],
+    )
+    if burials:
+        db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))
+
+
+def count(db: sqlite3.Connection, at_least: int) -> int:
+    """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
+    # Each for itself SQLite finds at once; for both in one SELECT it reads all rows.
+    ends = "SELECT (SELECT max(id) FROM commands) - (SELECT min(id) FROM commands) + 1"
+    [span] = db.execute(f"SELECT coalesce(({ends}), 0)").fetchone()
+    if span < at_least:
+        return int(span)
+    [found] = db.execute("SELECT count(*) FROM commands").fetchone()
+    return int(found)
+
+
+def oldest(db: sqlite3.Connection) -> int:
+    """Return a number below which there are no rows any more, and will be none."""
+    newest = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'commands'"
+    [row] = db.execute(f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)").fetchone()  # noqa: S608  constants
+    return int(row)
+
+
+def lanes_with_more(db: sqlite3.Connection, owner: str, lanes: Iterable[str]) -> set[str]:
+    """Return those of these lanes in which commands wait on disk alone: this owner's, and nobody's."""
+    look = """
+        SELECT 1 FROM lanes
+        WHERE lane = ? AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
+    """
+    return {lane for lane in lanes if db.execute(look, (lane, owner)).fetchone()}

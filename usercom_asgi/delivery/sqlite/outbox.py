@@ -1,0 +1,90 @@
+"""Commands wait in a file: :class:`SqliteOutbox`. What is accepted is on disk, and survives the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import anyio.to_thread
+
+from ...core.exceptions import ConfigurationError, OutboxError
+from ..outbox import MemoryOutbox
+from .database import SqliteFile
+from .store import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ..outbox import House, Store
+
+logger = logging.getLogger("usercom_asgi")
+
+
+class SqliteOutbox:
+    """Commands wait in a file on a local disk; several worker processes of one host share it.
+
+    An awaited helper returns when what was said is committed to the disk, and what is committed is delivered, if need be by
+    another process or after a restart; what was in flight when a process was killed may be delivered twice. Needs a lifespan.
+
+    Args:
+        path: The file; it is made if it is not there, for this user's eyes only. Not on a network file system.
+        on_error: If the file cannot be used at start: ``raise`` an :class:`OutboxError`, or wait in ``memory`` with a loud
+            line in the log.
+        max_rows: Commands that may wait in the file; what comes on top is dropped.
+        lease: Seconds after which another process takes over what a killed one has left.
+
+    Raises:
+        ConfigurationError: An argument is malformed.
+
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        on_error: Literal["raise", "memory"] = "raise",
+        max_rows: int = 1_000_000,
+        lease: float = 10.0,
+    ) -> None:
+        if not isinstance(path, (str, os.PathLike)) or not str(path) or str(path).startswith((":", "file:")):
+            raise ConfigurationError("outbox", "needs the path of a file, such as SqliteOutbox('var/usercom.db')")
+        if on_error not in ("raise", "memory"):
+            raise ConfigurationError("outbox", "on_error must be 'raise' or 'memory'")
+        if isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1:
+            raise ConfigurationError("outbox", "max_rows must be a whole number of 1 or more")
+        if not isinstance(lease, (int, float)) or not 1 <= lease < 3600:
+            raise ConfigurationError("outbox", "lease must be seconds, 1 or more")
+        self.path = Path(path)
+        self.on_error = on_error
+        self.max_rows = max_rows
+        self.lease = lease
+
+    def __repr__(self) -> str:
+        return f"SqliteOutbox({str(self.path)!r})"
+
+    @asynccontextmanager
+    async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[Store]:
+        """See :meth:`Outbox.open`."""
+        limiter = anyio.CapacityLimiter(1)  # one connection, one thread at a time
+        try:
+            file = await anyio.to_thread.run_sync(SqliteFile, self.path, self.lease, limiter=limiter)
+        except OutboxError as error:
+            if self.on_error == "raise":
+                raise
+            logger.error("%s. What is said waits in memory instead, and is lost with the process.", error)  # noqa: TRY400
+            async with MemoryOutbox().open(house, max_waiting=max_waiting) as memory:
+                yield memory
+            return
+        store = SqliteStore(file, house, limiter, max_waiting=max_waiting, max_rows=self.max_rows, name=str(self.path))
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.keep_writing)
+                yield store
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await store.close()

@@ -1,0 +1,132 @@
+"""Opens the file of a :class:`~usercom_asgi.SqliteOutbox`, makes its tables, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from ...core.exceptions import OutboxError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# "ucom": tells our files from those of other programs (PRAGMA application_id).
+APPLICATION_ID = 0x75636F6D
+VERSION = 1
+#: Seconds that one process waits for another's transaction; they take milliseconds.
+BUSY = 2.0
+# Above this, reading all of the file at start would take seconds.
+_CHECKED_BELOW = 256 * 1024 * 1024
+_SCHEMA = """
+CREATE TABLE owners (owner TEXT PRIMARY KEY, lease REAL NOT NULL) WITHOUT ROWID;
+-- more: commands are on disk that the owner has not in memory. keys: what KeyRing.dumps() writes.
+CREATE TABLE lanes (id INTEGER PRIMARY KEY, lane TEXT NOT NULL UNIQUE, owner TEXT, more INTEGER NOT NULL, keys TEXT);
+CREATE TABLE commands (id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, said_at REAL NOT NULL, body TEXT NOT NULL);
+CREATE INDEX commands_by_lane ON commands (lane, id);
+CREATE TABLE dead (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, said_at REAL NOT NULL, died_at REAL NOT NULL,
+    status INTEGER, reason TEXT NOT NULL, detail TEXT NOT NULL, body TEXT NOT NULL
+);
+"""
+
+
+class transaction:  # noqa: N801  used as a statement
+    """A transaction that writes, begun at once: two that begin by reading would meet, and one would have to give up."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self._connection.execute("COMMIT")
+        elif self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
+    """Open the file, and make it if it is not there.
+
+    Raises:
+        OutboxError: It cannot be used; the text says why, and what to do.
+
+    """
+    try:
+        # What is made here holds names and keys: for nobody else's eyes.
+        os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
+        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        connection.text_factory = _as_text
+        try:
+            _prepare_patiently(connection, path, create=create)
+        except BaseException:
+            connection.close()
+            raise
+    except (OSError, sqlite3.Error) as error:
+        # Who only wants to look at a file has mistyped its name, and would find nothing in a new folder.
+        is_homeless = create and isinstance(error, FileNotFoundError) and not path.parent.exists()
+        what = f"the folder {path.parent} is missing; make it first" if is_homeless else _explained(error)
+        raise OutboxError(f"{path}: {what}") from error
+    return connection
+
+
+def _as_text(raw: bytes) -> str:
+    # One text that is damaged must not make all reading fail; JSON with such a backslash in it is none.
+    return raw.decode(errors="backslashreplace")
+
+
+def _prepare_patiently(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+    # To switch a new file to WAL takes the file alone, and SQLite does not wait for that: workers start at the same moment.
+    end = time.monotonic() + BUSY
+    while True:
+        try:
+            _prepare(connection, path, create=create)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (application or tables):
+        raise OutboxError(f"{path}: is another program's database; give the outbox a file of its own")
+    if application != APPLICATION_ID and not create:
+        raise OutboxError(f"{path}: is no outbox: it is empty")
+    if application == APPLICATION_ID and version != VERSION:
+        raise OutboxError(f"{path}: was made by another version of usercom-asgi (format {version}, here {VERSION})")
+    if path.stat().st_size < _CHECKED_BELOW and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise OutboxError(f"{path}: is damaged ({found}); move it away, and recover it with sqlite3's .recover")
+    [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise OutboxError(f"{path}: this file system cannot share a database between processes (journal_mode {mode})")
+    # FULL: a commit is on the disk, not only on its way there. An outbox that forgets at a power cut is none.
+    connection.execute("PRAGMA synchronous = FULL")
+    with transaction(connection) as db:  # fails here, and not at the first purchase, if nothing can be written
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("DELETE FROM owners WHERE lease < ?", (time.time() - 24 * 3600,))
+
+
+def _explained(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file or folder"
+    if isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text:
+        return f"cannot be written by this process ({text}); give it a folder that it may write to"
+    if "not a database" in text or "malformed" in text:
+        return f"is no SQLite database, or a damaged one ({text}); move it away"
+    if "full" in text:
+        return f"there is no room on the disk ({text})"
+    return text

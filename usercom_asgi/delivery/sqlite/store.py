@@ -1,0 +1,361 @@
+"""An open :class:`~usercom_asgi.SqliteOutbox`: between the event loop's runtime and the file, which a worker thread writes."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from ...core.envelope import Envelope
+from ...core.exceptions import OutboxError
+from ...core.receipts import Receipt
+from ...core.serialization import from_text, to_text
+from ..message import Waiting
+from ..outbox import Prompt
+from ..recorder import Rarely
+from .database import Burial, Done, Loaded, Put, SqliteFile, Work
+
+if TYPE_CHECKING:
+    from ...core.receipts import Outcome
+    from ..outbox import House
+
+
+class Gathering(Prompt):
+    """What the runtime says of its commands, until it is written; and how many of them are in memory. Nothing here waits."""
+
+    def __init__(self, max_waiting: int, max_rows: int) -> None:
+        self._max_waiting = max_waiting
+        self._max_rows = max_rows
+        self._puts: list[Waiting] = []
+        #: Held back while the file cannot be written: older commands of their visitors wait in it.
+        self._behind: list[Waiting] = []
+        self._work = Work()
+        self._in_memory: dict[str, int] = {}  # commands of each lane of ours
+        self._held = 0  # of all lanes
+        self._rows = 0  # on disk, roughly
+        self._woken = anyio.Event()
+        #: The file could not be written when that was last tried: nobody waits for it.
+        self._is_broken = False
+        self._complaints = Rarely()
+
+    @property
+    def trouble(self) -> str:
+        """See :attr:`Store.trouble`."""
+        return "the outbox's file cannot be written: what is said waits in memory only" if self._is_broken else ""
+
+    def refuses(self, waiting: int) -> str | None:
+        """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
+        if waiting - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
+            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
+        return f"{self._rows} commands wait on disk already (max_rows)" if self._rows >= self._max_rows else None
+
+    def put(self, waiting: Waiting) -> None:
+        """See :meth:`Store.put`."""
+        if not self._is_broken:
+            waiting.receipt.storing = anyio.Event()
+        self._puts.append(waiting)
+        self._rows += 1
+        self._hold(waiting.envelope.lane, 1)
+        self._woken.set()
+
+    def settled(self, waiting: Waiting) -> None:
+        """See :meth:`Store.settled`."""
+        rows = waiting.rows
+        self._work.done += rows
+        self._rows -= len(rows)
+        self._hold(waiting.envelope.lane, -len(rows))
+        self._woken.set()
+
+    def progressed(self, waiting: Waiting, keys: str) -> None:
+        """See :meth:`Store.progressed`."""
+        self._work.changed.append((to_text(waiting.envelope), waiting.rows[0]))
+        self._work.keys.append((keys, waiting.envelope.lane))
+        self._woken.set()
+
+    def bury(self, waiting: Waiting, letter: Outcome) -> None:
+        """See :meth:`Store.bury`."""
+        envelope = waiting.envelope
+        self._work.burials.append(
+            Burial(envelope.lane, letter.said_at, to_text(envelope), letter.http_status, letter.reason, letter.detail)
+        )
+        if self._is_broken:
+            self._forget_old_letters()
+        self._woken.set()
+
+    @property
+    def kept(self) -> int:
+        """See :attr:`Store.kept`."""
+        return max(0, self._rows)
+
+    def keeps(self, waiting: Waiting) -> bool:
+        """Tell whether it is in the file."""
+        return bool(waiting.rows)
+
+    def _forget_old_letters(self) -> None:
+        """While they cannot be written, commands that are in memory only die without end."""
+        too_many = len(self._work.burials) - self._max_waiting
+        if too_many > 0:
+            del self._work.burials[:too_many]
+            if self._complaints.due("letters") is not None:
+                logger.error("%d dead letters wait for the disk (max_waiting): the oldest are forgotten", self._max_waiting)
+
+    def _hold(self, lane: str, change: int) -> None:
+        """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
+        if not self._count(lane, change):
+            self._work.released.append(lane)
+            self._woken.set()
+
+    def _count(self, lane: str, change: int) -> int:
+        self._held += change
+        count = self._in_memory.get(lane, 0) + change
+        if count > 0:
+            self._in_memory[lane] = count
+        else:
+            self._in_memory.pop(lane, None)
+        return count
+
+
+_BLOCK = 1024
+
+
+class Rows:
+    """A set of row numbers that lie close to each other: a bit for each, so that a million of them take a few hundred kB."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, int] = {}
+
+    def add(self, row: int) -> None:
+        """Put one in."""
+        block, bit = divmod(row, _BLOCK)
+        self._blocks[block] = self._blocks.get(block, 0) | 1 << bit
+
+    def discard(self, row: int) -> bool:
+        """Take one out, and tell whether it was there."""
+        block, bit = divmod(row, _BLOCK)
+        bits = self._blocks.get(block, 0)
+        if not bits >> bit & 1:
+            return False
+        self._blocks[block] = bits ^ 1 << bit
+        if not self._blocks[block]:
+            del self._blocks[block]
+        return True
+
+    def forget_below(self, row: int) -> None:
+        """Forget those that are far below this one: other processes have sent them."""
+        for block in [each for each in self._blocks if each < row // _BLOCK]:
+            del self._blocks[block]
+
+
+logger = logging.getLogger("usercom_asgi")
+
+# Seconds between two looks at what nobody owns: what another process has left, or did not have room for.
+_POLL = 1.0
+
+
+class SqliteStore(Gathering):
+    """See :class:`~usercom_asgi.delivery.outbox.Store`.
+
+    What is to be written gathers while a transaction is under way, and goes with the next one: a burst costs a few commits.
+    """
+
+    def __init__(
+        self, file: SqliteFile, house: House, limiter: anyio.CapacityLimiter, *, max_waiting: int, max_rows: int, name: str
+    ) -> None:
+        super().__init__(max_waiting, max_rows)
+        self._file = file
+        self._house = house
+        self._name = name
+        self._limiter = limiter
+        self._is_ending = False
+        self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
+        self._left = Rows()  # what we have accepted and left in the file; its receipts may be gone
+        self._next_poll = 0.0
+        self._written = anyio.Event()  # what gathers now
+
+    def flush(self) -> None:
+        """See :meth:`Store.flush`."""
+        self._is_ending = True
+        self._woken.set()
+
+    async def written(self) -> None:
+        """See :meth:`Store.written`."""
+        if self._woken.is_set() and not self._is_broken:
+            await self._written.wait()
+        else:
+            await anyio.lowlevel.checkpoint()
+
+    def dead(self) -> list[Outcome]:
+        """They are in the file: ``usercom-asgi outbox PATH`` shows them."""
+        return []
+
+    async def keep_writing(self) -> None:
+        """Write what gathers, renew the lease, and look for what nobody owns; runs for ever."""
+        while True:
+            with anyio.move_on_after(max(0.0, self._next_poll - anyio.current_time())):
+                await self._woken.wait()
+            self._woken = anyio.Event()
+            is_time = not self._is_broken or anyio.current_time() >= self._next_poll
+            if not is_time or not await self._write():
+                await self._keep_in_memory()
+
+    async def close(self) -> None:
+        """Write what is left, and let other processes have our lanes."""
+        self.flush()
+        is_written = await self._write(is_last=True)
+        await self._keep_in_memory()
+        try:
+            end = self._file.close if is_written else self._file.abandon
+            self._rows = await anyio.to_thread.run_sync(end, limiter=self._limiter)
+        except sqlite3.Error as error:
+            self._complain(error, 0)
+
+    async def _write(self, *, is_last: bool = False) -> bool:
+        """Do what has gathered in one transaction; False if the file cannot be written now."""
+        puts, self._puts, self._behind = self._behind + self._puts, [], []
+        work, self._work = self._work, Work()
+        # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
+        released = list(dict.fromkeys(work.released))
+        work.released = [lane for lane in released if lane not in self._in_memory]
+        written, self._written = self._written, anyio.Event()
+        now, before = anyio.current_time(), self._rows
+        work.room = 0 if is_last else self._house.room
+        work.adopts = now >= self._next_poll and not is_last
+        done, rows, envelopes = Done(), before, list[Envelope | OutboxError]()
+        try:
+            # Not to be abandoned: what was written must be known to be.
+            with anyio.CancelScope(shield=True):
+                done, rows, envelopes = await anyio.to_thread.run_sync(self._transact, work, puts, limiter=self._limiter)
+        except Exception as error:  # noqa: BLE001  also one of ours: what was accepted goes on, whatever it is
+            self._next_poll = anyio.current_time() + _POLL
+            work.puts, work.released = [], released
+            self._fail(puts, work, error)
+            return False
+        finally:
+            written.set()
+        self._is_broken = False
+        if work.adopts:
+            # Where there was more than one look could take, the next one comes at once.
+            self._next_poll = now if done.loaded and self._house.room > 0 else now + _POLL
+        self._rows += rows - before
+        if done.still_ours is not None:
+            self._let_go(done.still_ours)
+        self._left.forget_below(done.oldest)
+        self._apply(puts, done, envelopes)
+        return True
+
+    def _transact(self, work: Work, puts: list[Waiting]) -> tuple[Done, int, list[Envelope | OutboxError]]:
+        """In the worker thread: nothing of this is the event loop's work."""
+        self._file.hurry(is_urgent=self._is_ending or self._is_broken)
+        if work.adopts and not self._file.is_in_place():
+            raise OSError("it was moved or deleted while it is in use")
+        may_load = work.room >= 0
+        work.puts = [Put(each.envelope.lane, each.envelope.said_at, to_text(each.envelope), may_load) for each in puts]
+        rows = self._rows
+        done = self._file.transact(work)
+        return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each) for each in done.loaded]
+
+    def _apply(self, puts: list[Waiting], done: Done, envelopes: list[Envelope | OutboxError]) -> None:
+        for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
+            waiting.row = row
+            self._tell_stored(waiting)
+            if is_loaded:
+                self._house.admit(waiting)
+            else:
+                self._stays(waiting)
+        for loaded, envelope in zip(done.loaded, envelopes, strict=True):
+            self._take(loaded, envelope)
+
+    def _let_go(self, still_ours: set[str]) -> None:
+        """We stood still for longer than our lease, and what we had in memory is others' now: they send it."""
+        lost = {lane for lane in self._in_memory if lane not in still_ours}
+        for waiting in self._house.forget(lost):
+            self._stays(waiting)
+
+    def _stays(self, waiting: Waiting) -> None:
+        """It is on disk, and not ours to send."""
+        lane = waiting.envelope.lane
+        self._hold(lane, -len(waiting.rows))
+        # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
+        self._work.released.append(lane)
+        for row in waiting.rows:
+            self._left.add(row)
+        self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
+        self._house.leave(waiting)
+
+    def _take(self, loaded: Loaded, envelope: Envelope | OutboxError) -> None:
+        """Take into memory what was on disk."""
+        if isinstance(envelope, OutboxError):
+            logger.error("%s: %s; it goes to the dead letters", self._name, envelope)
+            self._work.burials.append(Burial(loaded.lane, time.time(), loaded.body, None, str(envelope), ""))
+            self._work.done.append(loaded.row)
+            self._hold(loaded.lane, 0)
+            return
+        self._hold(loaded.lane, 1)
+        receipt = self._receipts.pop(loaded.row, None)
+        waiting = Waiting(envelope, receipt or Receipt())
+        waiting.row = loaded.row
+        self._house.adopt(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
+
+    def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
+        """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
+        self._is_broken = True
+        self._puts = [*puts, *self._puts]
+        for waiting in self._puts:
+            self._tell_stored(waiting)
+        self._complain(error, len(self._puts))
+        self._written.set()
+        self._written = anyio.Event()
+        later, self._work = self._work, work
+        for name in ("done", "burials", "changed", "keys", "released"):
+            getattr(work, name).extend(getattr(later, name))
+        self._forget_old_letters()
+
+    async def _keep_in_memory(self) -> None:
+        """What was accepted goes on, though it could not be written; but for what would overtake what waits on disk."""
+        if self._is_ending:  # what is on disk has time, and this has not
+            self._puts, self._behind = self._behind + self._puts, []
+        puts, self._puts = self._puts, []
+        older = await self._lanes_with_more({waiting.envelope.lane for waiting in puts})
+        for waiting in puts:
+            if waiting.envelope.lane in older:
+                self._behind.append(waiting)
+                continue
+            # Without a release: of its lane nothing is in the file that was not there before.
+            self._count(waiting.envelope.lane, -1)
+            self._rows -= 1
+            self._house.admit(waiting)
+
+    async def _lanes_with_more(self, lanes: set[str]) -> set[str]:
+        """Return those of these lanes in which something waits that is not in the runtime's memory."""
+        if not lanes or self._is_ending:
+            return set()
+        found = {waiting.envelope.lane for waiting in self._behind}
+        # There is nothing to wait for in what cannot be read either.
+        with anyio.CancelScope(shield=True), suppress(Exception):
+            found |= await anyio.to_thread.run_sync(self._file.lanes_with_more, lanes, limiter=self._limiter)
+        return found
+
+    def _tell_stored(self, waiting: Waiting) -> None:
+        for receipt in waiting.receipts:
+            if receipt.storing is not None:
+                receipt.storing.set()
+                receipt.storing = None
+
+    def _complain(self, error: Exception, puts: int) -> None:
+        if self._complaints.due("the file") is not None:
+            logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
+
+
+def _envelope(loaded: Loaded) -> Envelope | OutboxError:
+    try:
+        envelope = from_text(loaded.body)
+    except OutboxError as error:
+        return error
+    return envelope if envelope.lane == loaded.lane else OutboxError("what was kept is of another visitor")

@@ -1,0 +1,1 @@
+"""Outboxes that other projects' brokers carry."""

@@ -1,0 +1,1 @@
+"""Outbox over any broker that taskiq supports."""

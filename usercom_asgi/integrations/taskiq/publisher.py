@@ -1,0 +1,82 @@
+"""What a broker is told, and how patiently: :class:`Kicker`. Knows no broker but by the function that hands it a task."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ...core.serialization import pack
+from ...delivery.recorder import Rarely
+from ...delivery.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ...core.envelope import Envelope
+
+logger = logging.getLogger("usercom_asgi")
+
+#: How long a broker may take to accept one task, in seconds.
+LONGEST_KICK = 3.0
+_RETRY = RetryPolicy(first=0.25, longest=2.0)
+# So many failures of one task, while others pass: then it is the task that the broker does not take.
+_MOST_FAILURES = 8
+
+
+class Kicker:
+    """Hands the broker one task at a time, again and again until it is taken."""
+
+    def __init__(self, kick: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
+        self._kick = kick
+        self._passes = 0
+        self._complaints = Rarely()
+        #: Why the last one was not taken; empty if it was.
+        self.trouble = ""
+
+    async def hand_over(self, envelopes: Sequence[Envelope]) -> bool:
+        """Hand over what is to travel as one task, however long that takes; False if the broker takes all others but this."""
+        commands = [to_task(envelope) for envelope in envelopes]
+        failures, passes = 0, self._passes
+        while True:
+            try:
+                with anyio.fail_after(LONGEST_KICK):
+                    await self._kick(commands)
+            except Exception as error:  # noqa: BLE001  every broker has errors of its own
+                failures += 1
+                self.complain(error)
+                if failures >= _MOST_FAILURES and self._passes > passes:
+                    return False
+                await anyio.sleep(_RETRY.delay(failures, None))
+            else:
+                self._passes += 1
+                self.recovered()
+                return True
+
+    def recovered(self) -> None:
+        """Write down that the broker serves."""
+        if self.trouble:
+            self.trouble = ""
+            logger.warning("the broker is there again")
+
+    def complain(self, error: BaseException) -> None:
+        """Say that the broker does not serve; once a minute."""
+        # The type tells enough, and the text might quote the broker's address with its password.
+        self.trouble = f"the broker does not take tasks ({type(error.__cause__ or error).__name__})"
+        if self._complaints.due("the broker") is not None:
+            logger.error("%s: what is said to User.com waits here until it does", self.trouble)
+
+
+def to_task(envelope: Envelope) -> dict[str, Any]:
+    """Return an envelope as JSON for the broker; its events say when they were said, since a broker keeps no order."""
+    packed = pack(envelope)
+    said_at = datetime.fromtimestamp(envelope.said_at, UTC).isoformat(timespec="milliseconds")
+    command = packed["command"]
+    if command["kind"] == "product_event":
+        command["custom_data"].setdefault("said_at", said_at)
+    event = command if command["kind"] == "event" else command.get("event")
+    if event is not None:
+        event["data"].setdefault("said_at", said_at)
+    return packed

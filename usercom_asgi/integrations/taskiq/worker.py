@@ -1,0 +1,182 @@
+"""Commands come from a broker, and go to User.com: :class:`BrokerWorker`, for the process that runs the broker's tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ...core.exceptions import OutboxError
+from ...core.serialization import unpack
+from ...delivery.outbox import MemoryStore
+from ...delivery.service import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ...core.config import UserComConfig
+    from ...core.envelope import Envelope, OpenSender
+    from ...core.receipts import Listeners, Receipt
+    from ...delivery.message import Waiting
+    from ...delivery.outbox import House
+    from .publisher import Kicker
+
+logger = logging.getLogger("usercom_asgi")
+
+# `taskiq worker` gives a broker 5 seconds to shut down (--shutdown-timeout), and us a part of it.
+_LONGEST_GRACE = 3.0
+# The broker's worker bounds how many tasks run at a time; nothing that it has given us may be turned away.
+_NO_BOUND = 1_000_000_000
+
+
+class BrokerWorker:
+    """Sends what comes in tasks by one :class:`Runtime`: one pace, one order of each visitor, for all tasks of the process.
+
+    A task is over when everything in it has come to its end, or, after ``task_deadline`` seconds, is in a new task. Until then
+    the broker must not be told that it is done. What ``nudge_every`` is for: see :meth:`_keep_nudging`.
+    """
+
+    def __init__(
+        self,
+        config: UserComConfig,
+        open_sender: OpenSender,
+        listeners: Listeners,
+        kicker: Kicker,
+        *,
+        task_deadline: float,
+        nudge_every: float | None = None,
+    ) -> None:
+        self._config = replace(config, max_waiting=_NO_BOUND, grace=min(config.grace, _LONGEST_GRACE))
+        self._open_sender = open_sender
+        self._listeners = listeners
+        self._kicker = kicker
+        self._task_deadline = task_deadline
+        self._nudge_every = nudge_every
+        self._runtime: Runtime | None = None
+        self._host: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    async def start(self, *_: object) -> None:
+        """Start the delivery of this process, if it does not run.
+
+        Raises:
+            OutboxError: It cannot run.
+
+        """
+        if self._host is None:
+            self._ready, self._stop = asyncio.Event(), asyncio.Event()
+            runtime = Runtime(self._open_sender, self._config, outbox=_KeptByTheBroker(), listeners=self._listeners)
+            # The broker's startup and its shutdown are two calls, and no task group may span them.
+            self._runtime, self._host = runtime, asyncio.create_task(self._live(runtime), name="usercom_asgi")
+        await self._ready.wait()
+        if self._runtime is None or not self._runtime.is_accepting:
+            raise OutboxError("the delivery to User.com cannot run in this worker")
+
+    async def stop(self, *_: object) -> None:
+        """Send what is under way, within the grace, and stop."""
+        host, self._host = self._host, None
+        self._stop.set()
+        if host is not None:
+            await host
+
+    async def _live(self, runtime: Runtime) -> None:
+        ready = self._ready
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(runtime.run)
+                tasks.start_soon(self._keep_nudging)
+                ready.set()
+                await self._stop.wait()
+                await runtime.drain()
+                tasks.cancel_scope.cancel()
+        finally:
+            ready.set()
+
+    async def deliver(self, commands: list[dict[str, Any]]) -> None:
+        """Send what one task holds, in order; the task itself, which the broker's worker runs."""
+        envelopes = _readable(commands)
+        if not envelopes:
+            return
+        runtime = await self._running()
+        receipts = [runtime.submit(envelope) for envelope in envelopes]
+        with anyio.move_on_after(self._task_deadline):
+            for receipt in receipts:
+                await receipt.over()
+        late = [receipt for receipt in receipts if not receipt.is_final]
+        if late:
+            await self._hand_back(runtime, late)
+        for receipt in receipts:
+            # Merged with what another task holds, it is on its way back there; at a shutdown this never ends.
+            await receipt.over()
+
+    async def _running(self) -> Runtime:
+        """Return the delivery of this process; never, if it is at its end."""
+        if self._runtime is None:  # the outbox was made after the worker's startup
+            await self.start()
+        runtime = self._runtime
+        if runtime is None or not runtime.is_accepting:
+            # What returns or raises is acknowledged. This is not to be: another process will be given it.
+            await anyio.sleep_forever()
+            raise AssertionError("unreachable")
+        return runtime
+
+    async def _hand_back(self, runtime: Runtime, receipts: list[Receipt]) -> None:
+        """Put what User.com could not take yet into a new task; what is too old goes to the dead letters."""
+        rest: list[Waiting] = []
+        for waiting in await runtime.withdraw(receipts):
+            if waiting.age > self._config.deadline:
+                runtime.bury(waiting, f"given up after {waiting.age:.0f} s: {runtime.readiness().reason or 'no time was left'}")
+            else:
+                rest.append(waiting)
+        if not rest:
+            return
+        is_taken, why_not = False, "cut off on its way back to the broker"  # by a time limit of the task's
+        try:
+            is_taken = await self._kicker.hand_over([waiting.envelope for waiting in rest])
+            why_not = "the broker does not take it back"
+        finally:  # they are in no lane any more
+            for waiting in rest:
+                if is_taken:
+                    runtime.hand_over(waiting, "handed back to the broker")
+                else:
+                    runtime.bury(waiting, why_not)
+
+    async def _keep_nudging(self) -> None:
+        """Send an empty task now and then; runs for ever.
+
+        taskiq-redis takes over what a killed worker has left only when something new arrives: on a quiet night that may be
+        never.
+        """
+        if self._nudge_every is not None:
+            while True:
+                await anyio.sleep(self._nudge_every)
+                await self._kicker.hand_over([])
+
+
+def _readable(commands: list[dict[str, Any]]) -> list[Envelope]:
+    """Return the commands of a task that this version can read."""
+    found: list[Envelope] = []
+    for packed in commands:
+        try:
+            found.append(unpack(packed))
+        except OutboxError as error:
+            logger.error("a task of the broker: %s; it is lost", error)  # noqa: TRY400
+    return found
+
+
+class _KeptByTheBroker:
+    """What is not delivered at the end of this process was never acknowledged, and comes again."""
+
+    @asynccontextmanager
+    async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[MemoryStore]:
+        yield _KeptStore(house, max_waiting)
+
+
+class _KeptStore(MemoryStore):
+    def keeps(self, waiting: Waiting) -> bool:  # noqa: ARG002  the protocol's signature
+        return True

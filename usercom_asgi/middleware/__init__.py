@@ -1,0 +1,1 @@
+"""The ASGI middleware: the only room that knows all the others."""

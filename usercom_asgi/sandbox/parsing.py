@@ -1,0 +1,114 @@
+"""Bodies of the widget's requests, checked and typed (`docs/usercom.md`, 3)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, cast
+
+from usercom_asgi.sandbox.vendor import PRODUCT_EVENT_TYPES
+
+
+class RefusedError(Exception):
+    """User.com would not take this request."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def read_object(raw: bytes | str) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        value: object = json.loads(raw, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise RefusedError(400, "not a JSON object")
+    return cast("dict[str, Any]", value)
+
+
+def require_key(body: dict[str, Any], name: str, expected: str) -> None:
+    """The app key, which every request of the widget carries in its body."""
+    if body.get(name) != expected:
+        raise RefusedError(403, f"{name} is missing" if name not in body else f"{name} is not this workspace's")
+
+
+def text(body: dict[str, Any], name: str) -> str:
+    """A string that has to be there."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise RefusedError(400, f"{name} must be a string that is not empty")
+    return value
+
+
+def optional_text(body: dict[str, Any], name: str) -> str:
+    """A string, or nothing."""
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RefusedError(400, f"{name} must be a string")
+    return value
+
+
+def encoded_object(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object in a string of JSON: the widget encodes the data of its events twice."""
+    try:
+        return read_object(optional_text(body, name) or "{}")
+    except RefusedError as refused:
+        raise RefusedError(400, f"{name} must be an object, encoded as a string of JSON: {refused.reason}") from None
+
+
+def check_ping(body: dict[str, Any]) -> None:
+    """The parts of a ping that are no free attributes."""
+    for name in ("userKey", "email", "url", "domain", "referrer"):
+        optional_text(body, name)
+    user_id = body.get("user_id")
+    if user_id is not None and (isinstance(user_id, bool) or not isinstance(user_id, str | int)):
+        raise RefusedError(400, "user_id must be a string")
+    if not isinstance(body.get("company") or {}, dict):
+        raise RefusedError(400, "company must be an object")
+
+
+def event_of_ping(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """The event that travels in a page hit: its name, and the rest of it."""
+    event = body.get("event")
+    if event is None:
+        return None
+    if not isinstance(event, dict):
+        raise RefusedError(400, "event must be an object with an event_name")
+    data = dict(cast("dict[str, Any]", event))
+    name = data.pop("event_name", None) or data.pop("name", None)
+    if not isinstance(name, str) or not name:
+        raise RefusedError(400, "event.event_name must be a string that is not empty")
+    return name, data
+
+
+def product_event(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Product id, event type and the rest of a product event."""
+    data = encoded_object(body, "data")
+    product_id, event_type = data.pop("product_id", None), data.pop("event_type", None)
+    if product_id is None or isinstance(product_id, bool) or not isinstance(product_id, str | int) or product_id == "":
+        raise RefusedError(400, "data.product_id is required")
+    if not isinstance(event_type, str) or event_type not in PRODUCT_EVENT_TYPES:
+        raise RefusedError(400, f"data.event_type must be one of: {', '.join(sorted(PRODUCT_EVENT_TYPES))}")
+    return str(product_id), event_type, data
+
+
+def updates(body: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a `client.update`: a list of objects, the later ones over the earlier."""
+    data = body.get("data")
+    if not isinstance(data, list):
+        raise RefusedError(400, "data must be a list of objects")
+    merged: dict[str, Any] = {}
+    for part in cast("list[object]", data):
+        if not isinstance(part, dict):
+            raise RefusedError(400, "data must be a list of objects")
+        merged.update(cast("dict[str, Any]", part))
+    return merged
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"{name} is no JSON value"
+    raise ValueError(message)

@@ -1,0 +1,1 @@
+"""One request's visitor: who it is, and the commands about them."""

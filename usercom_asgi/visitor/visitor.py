@@ -1,0 +1,161 @@
+"""The handle on ``request.state.usercom``: who the visitor is, and what is said of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
+from ..core.exceptions import InvalidCommand
+from ..core.user_key import digest
+from ..core.validation import Json, check_state, clean_attributes
+from .request import without_key
+from .session import Succession
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..core.receipts import Receipt
+
+
+class Appearance:
+    """How the widget shows itself in one response, if it does."""
+
+    _widget_state: str | None = None
+    #: No snippet will go into this response.
+    is_suppressed = False
+
+    @property
+    def widget_state(self) -> str | None:
+        """How the widget appears in this response: ``simple``, ``standard``, ``hidden``, ``expanded``; None as configured."""
+        return self._widget_state
+
+    @widget_state.setter
+    def widget_state(self, state: str | None) -> None:
+        try:
+            self._widget_state = None if state is None else check_state(state)
+        except ValueError as error:
+            raise InvalidCommand("widget_state", str(error)) from None
+
+    def suppress(self) -> None:
+        """Leave the snippet out of this response."""
+        self.is_suppressed = True
+
+
+class Visitor(Succession, Appearance):
+    """The person behind a request.
+
+    The helpers are awaited and do not wait: they check what is said, accept it, and return a :class:`~usercom_asgi.Receipt`;
+    the delivery to User.com goes on in the background. They raise
+    :class:`~usercom_asgi.InvalidCommand` for what User.com could never take, and otherwise cannot fail.
+    """
+
+    def __repr__(self) -> str:
+        return f"<Visitor {'known' if self.is_identified else 'anonymous'}>"
+
+    def identify(self, /, **attributes: Any) -> None:
+        """Say who this is: for this response's ``window.civchat``, and for the commands that follow.
+
+        Takes the standard attributes (``user_id``, ``email``, ``first_name``, ``phone_number``, ...), ``company={...}`` and
+        any custom ones; None is left out. Nothing is sent by this alone: the widget on the page sends it, or the next hit.
+
+        Raises:
+            InvalidCommand: A name is reserved or a value cannot be sent.
+
+        """
+        self._identity = {**self._identity, **clean_attributes(attributes, cut=self._cuts)}
+
+    async def page_hit(self, /, url: str | None = None, event: Event | None = None, **attributes: Any) -> Receipt:
+        """Record a page view that the widget does not see, and attributes with it: ``UE.pageHit``.
+
+        An ``event`` travels in the same hit: it belongs to whoever User.com takes the visitor for after it. The URL is the
+        request's own unless given. Without a user key and a known user the hit is skipped: it would make a new user each time.
+
+        Raises:
+            InvalidCommand: A value cannot be sent.
+
+        """
+        await self.know()
+        command = PageHit(
+            without_key(url) if isinstance(url, str) else url, event, {**self._identity, **attributes}, cut=self._cuts
+        )
+        if self.is_prefetch:
+            return self._delivery.skip(command, "a prefetch is no page view")
+        if self._creates and self.key is None and not self.is_identified and self.reset is None:
+            # A reset without anybody before it: the same care is due, or the widget makes the visitor a second time.
+            return self._become(self._begin_anew(command, digest(None)))
+        return await self._tell(command)
+
+    async def event(self, name: str, /, **data: Any) -> Receipt:
+        """Record an event: ``userengage('event.NAME', {...})``.
+
+        Raises:
+            InvalidCommand: The name is empty or a value cannot be sent.
+
+        """
+        command = Event(name, data, cut=self._cuts)
+        await self.know()
+        return await self._tell(command)
+
+    async def product_event(
+        self,
+        product_id: str,
+        event_type: EventType | str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        custom_data: Mapping[str, object] | None = None,
+        **attributes: Any,
+    ) -> Receipt:
+        """Record what happened to a product: ``userengage('product_event', {...})``.
+
+        Raises:
+            InvalidCommand: The product is missing, the type is none of the sixteen, or a value cannot be sent.
+
+        """
+        command = ProductEvent(product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts)
+        await self.know()
+        return await self._tell(command)
+
+    async def update(self, /, **attributes: Any) -> Receipt:
+        """Change attributes without a page view: ``userengage('client.update', {...})``. None is left out, and clears nothing.
+
+        Raises:
+            InvalidCommand: A name is reserved or a value cannot be sent.
+
+        """
+        command = Update(attributes, cut=self._cuts)
+        if not command.attributes:
+            return self._delivery.skip(command, "there is nothing to change: an attribute that is None is left out")
+        await self.know()
+        return await self._tell(command)
+
+    async def reset_auth(self, /, **new_user: Any) -> Receipt:
+        """End this visitor, and start the one whose details are given: ``UE.resetAuth``. To be called at logout.
+
+        To switch from one person to the next, give the next one's details here: ``identify()`` after it says them on the
+        page only. The call to User.com starts at once and is not waited for. The response gives the browser the new visitor's
+        cookie, or none; commands said before this keep the old key, and those said after it wait for the new one. Once the
+        response has begun the browser cannot be changed any more: then it is skipped, with a warning.
+
+        Raises:
+            InvalidCommand: A name is reserved or a value cannot be sent.
+
+        """
+        command = ResetAuth(new_user, cut=self._cuts)
+        if self._login is not None:
+            self._login.settle(cast("Mapping[str, Json]", command.attributes))
+        return await self.start_anew(cast("Mapping[str, Json]", command.attributes))
+
+    async def know(self) -> None:
+        """Find out who is logged in, if the application has told how."""
+        if self._login is not None:
+            await self._login.look(self)
+
+    @property
+    def _cuts(self) -> bool:
+        return self._config.cut_strings
+
+    @property
+    def _creates(self) -> bool:
+        """A visitor without a key is given one by the first page hit, instead of being skipped."""
+        return self._config.anonymous == "create" and not self.is_websocket
