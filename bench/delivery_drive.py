@@ -65,10 +65,13 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
     async with UserComClient(UserComConfig(base_url=url, api_key="ABC123")) as client:
         delivery = client.delivery
         assert delivery
-        await timed(lambda n: delivery.submit(Envelope(command=Event("said", {"n": -1}), lane=f"k{n}", key=f"k{n}")), BURST)
+        await timed(
+            lambda n: delivery.submit(Envelope(command=Event("said", {"n": -1}), ordering_key=f"k{n}", key=f"k{n}")), BURST
+        )
         await warm_up()
         envelopes = [
-            Envelope(command=Event("said", {"n": n}), lane=f"k{n % VISITORS}", key=f"k{n % VISITORS}") for n in range(count)
+            Envelope(command=Event("said", {"n": n}), ordering_key=f"k{n % VISITORS}", key=f"k{n % VISITORS}")
+            for n in range(count)
         ]
         found["Runtime.submit(envelope)"] = await timed(lambda n: delivery.submit(envelopes[n]), count)
         await idle(client)

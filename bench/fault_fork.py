@@ -19,7 +19,7 @@ async def say(client: UserComClient, first: int) -> dict[str, Any]:
     receipts = [await client.send(Event("said", {"n": n}), key=f"k{n % 25}") for n in range(first, first + EACH)]
     assert client.delivery
     return {
-        "turned_away": client.delivery.stats.turned_away,
+        "turned_away": client.delivery.stats.rejected,
         "reasons": sorted({each.reason for each in receipts if each.reason}),
     }
 

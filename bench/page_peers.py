@@ -24,7 +24,7 @@ def bare(app: ASGIApp) -> ASGIApp:
 def injector(app: ASGIApp) -> ASGIApp:
     """The page half alone: may it be rewritten, where, and with which headers."""
     from usercom_asgi.page.eligibility import why_not
-    from usercom_asgi.page.headers import header_list, shape_of, telling
+    from usercom_asgi.page.headers import header_layout, header_list, telling
     from usercom_asgi.page.response import Page
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +41,7 @@ def injector(app: ASGIApp) -> ASGIApp:
             elif message["type"] == "http.response.start":
                 if type(message.get("headers")) is not list:
                     message = {**message, "headers": header_list(message)}
-                shape = shape_of(message["headers"])
+                shape = header_layout(message["headers"])
                 if why_not(scope["method"], {}, message["status"], telling(message["headers"], shape)) is None:
                     page = Page({**message, "headers": message["headers"].copy()}, SNIPPET, scope["method"], shape=shape)
                 else:
@@ -63,12 +63,12 @@ def usercom(app: ASGIApp) -> ASGIApp:
 def logged_in(app: ASGIApp) -> ASGIApp:
     """Somebody is logged in, and was at the last request: the hook is asked, and the page says who it is."""
     from usercom_asgi import UserComConfig, UserComMiddleware
-    from usercom_asgi.visitor.signed_cookies import Companion
+    from usercom_asgi.visitor.signed_cookies import IdentityCookie
 
     config = UserComConfig(app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",))
     person = {"user_id": "42", "email": "ann@example.com", "first_name": "Ann", "plan": "pro"}
     middleware = UserComMiddleware(app, config, identify=lambda _: person)
-    companion = Companion(config.secret_keys, None)
+    companion = IdentityCookie(config.secret_keys, None)
     cookie = companion.set_cookie(companion.fingerprint(person), secure=False).partition(b";")[0]
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:

@@ -91,7 +91,7 @@ async def settled(shop: Shop, within: float) -> None:
 def balance(stats: Any) -> int:
     """What is missing in the accounts."""
     known = stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
-    return int(stats.accepted + stats.adopted + stats.turned_away - known)
+    return int(stats.accepted + stats.adopted + stats.rejected - known)
 
 
 async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:

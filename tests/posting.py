@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 
 from usercom_asgi import Event, SqliteOutbox, UserComConfig
-from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.receipts import Listeners
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.delivery.sqlite.store import SqliteStore
 
 FAST = RetryPolicy(first=0.01, longest=0.02)
@@ -26,7 +26,7 @@ class Post:
     some milliseconds that a slow machine steps over.
     """
 
-    def __init__(self, *outcomes: Exception | Answer, delay: float = 0.0, holding: bool = False) -> None:
+    def __init__(self, *outcomes: Exception | SendResult, delay: float = 0.0, holding: bool = False) -> None:
         self.sent: list[tuple[str, Any, str | None]] = []
         self.outcomes = list(outcomes)
         self.delay = delay
@@ -46,15 +46,15 @@ class Post:
         yield self
         self.closed = True
 
-    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+    async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
             if self._released is not None:
                 await self._released.wait()
             await anyio.sleep(self.delay)
-            outcome = self.outcomes.pop(0) if self.outcomes else Answer(key)
-            self.sent.append((envelope.lane, envelope.command, key))
+            outcome = self.outcomes.pop(0) if self.outcomes else SendResult(key)
+            self.sent.append((envelope.ordering_key, envelope.command, key))
             if isinstance(outcome, Exception):
                 raise outcome
             return outcome
@@ -70,12 +70,12 @@ async def running(
     retry: RetryPolicy = FAST,
     listeners: Listeners | None = None,
     **settings: Any,
-) -> AsyncIterator[Runtime]:
+) -> AsyncIterator[DeliveryService]:
     """Run a delivery around the block, drained at its end. A path is a file whose lease is as short as can be."""
     # A machine that runs tests may be slow: where the grace is not what is tested, there is plenty.
     config = UserComConfig(**{"app": "acme", "api_key": "ABC123", "grace": 30, **settings})
     outbox = SqliteOutbox(outbox, lease=1) if isinstance(outbox, Path) else outbox
-    runtime = Runtime(post.open, config, retry, outbox=outbox, listeners=listeners)
+    runtime = DeliveryService(post.open, config, retry, outbox=outbox, listeners=listeners)
     async with anyio.create_task_group() as tasks:
         await tasks.start(runtime.run)
         yield runtime
@@ -83,15 +83,15 @@ async def running(
     assert post.closed
 
 
-def store_of(runtime: Runtime) -> SqliteStore:
+def store_of(runtime: DeliveryService) -> SqliteStore:
     """The store of a delivery with a file; the protocol that the delivery knows hides it."""
     store = runtime._books.store
     assert isinstance(store, SqliteStore)
     return store
 
 
-def said(n: int, lane: str = "a", key: str | None = "key") -> Envelope:
-    return Envelope(command=Event("said", {"n": n}), lane=lane, key=key)
+def said(n: int, ordering_key: str = "a", key: str | None = "key") -> Envelope:
+    return Envelope(command=Event("said", {"n": n}), ordering_key=ordering_key, key=key)
 
 
 def numbers(post: Post, lane: str) -> list[int]:

@@ -21,10 +21,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import Event, InvalidCommand, Status, UserComClient, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.core.user_key import ResetMarker, digest
+from usercom_asgi.core.user_key import ResetMarker, key_digest
 from usercom_asgi.page.injector import Injector, inject
 from usercom_asgi.visitor.cookies import cookie_homes
-from usercom_asgi.visitor.signed_cookies import Companion
+from usercom_asgi.visitor.signed_cookies import IdentityCookie
 
 PAGE = b"<html><body>hello</body></html>"
 
@@ -58,7 +58,7 @@ async def test_one_visitor_s_cookie_does_not_go_out_with_the_next_one_s_call() -
 
 async def test_a_client_cannot_choose_how_much_we_answer() -> None:
     host = ".".join("a" * 7000)
-    marker = ResetMarker(digest("abc123"), "a" * 22, 1)
+    marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
     middleware = UserComMiddleware(html(PAGE), UserComConfig(app="acme", api_key="ABC123", inline_deadline=0))
     page = await call(middleware)
     got = await call(middleware, host=host, headers={"cookie": f"__ca__chat=abc123; __ca__reset={marker}"})
@@ -155,7 +155,7 @@ async def test_a_broken_host_header_breaks_nothing(host: str, usercom: UserCom) 
         await visitor.event("x")
         await visitor.reset_auth()
 
-    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=2))
+    middleware = UserComMiddleware(handler(said), usercom.config(reset_timeout=2))
     got = await call(middleware, host=host, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
     assert got.set_cookies("__ca__reset")
     assert len(usercom.store.events) == 1
@@ -164,7 +164,7 @@ async def test_a_broken_host_header_breaks_nothing(host: str, usercom: UserCom) 
 async def test_a_reset_that_hangs_until_the_timeout_is_made_once(usercom: UserCom) -> None:
     usercom.faults.latency(0.6, before=False)
     middleware = UserComMiddleware(
-        handler(lambda visitor: visitor.reset_auth()), usercom.config(timeout=0.3, reset_wait=0.1, grace=0.3)
+        handler(lambda visitor: visitor.reset_auth()), usercom.config(timeout=0.3, reset_timeout=0.1, shutdown_timeout=0.3)
     )
     async with lifespan(middleware) as state:
         await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
@@ -179,7 +179,7 @@ async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) 
         await visitor.event("after")
 
     usercom.faults.latency(60)
-    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=0, timeout=60))
+    middleware = UserComMiddleware(handler(said), usercom.config(reset_timeout=0, timeout=60))
     got = Recorded({})
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(call, middleware, headers={"cookie": "__ca__chat=abc123"}, record=got))
@@ -191,7 +191,7 @@ async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) 
 
 
 async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: UserCom) -> None:
-    middleware = UserComMiddleware(handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5))
     old = usercom.new_user()
     async with lifespan(middleware) as state:
         got = []
@@ -224,7 +224,7 @@ async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: UserCo
 async def test_only_a_page_that_runs_its_scripts_ends_the_marker(
     scope: dict[str, Any], consumed: bool, usercom: UserCom
 ) -> None:
-    marker = ResetMarker(digest("abc123"), "a" * 22, 1)
+    marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
     headers = {"cookie": f"__ca__reset={marker}", **scope.get("headers", {})}
     got = await call(UserComMiddleware(html(PAGE), usercom.config()), **{**scope, "headers": headers})
     assert bool(got.set_cookies("__ca__reset")) is consumed
@@ -237,7 +237,7 @@ async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(us
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (logout if scope["path"] == "/logout" else html(PAGE))(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=2))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=2))
     async with lifespan(middleware) as state:
         got = await call(middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
         [marker] = got.set_cookies("__ca__reset")
@@ -275,7 +275,7 @@ async def test_who_is_introduced_at_the_second_reset_is_introduced(usercom: User
         await visitor.reset_auth(user_id="42")
         assert visitor.user_id == "42"
 
-    middleware = UserComMiddleware(handler(said), usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(handler(said), usercom.config(reset_timeout=5))
     await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
     _, new = usercom.store.users
     assert usercom.store.users[new].attributes == {"user_id": "42"}
@@ -337,7 +337,7 @@ async def test_two_people_without_cookies_are_not_one_who_clicked_twice(usercom:
 
     for cookies in ({}, {"cookie": "__ca__chat=abc123"}):
         usercom.store.clear()
-        middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+        middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
         async with lifespan(middleware) as state:
             for who in ("/alice", "/bob"):
                 await call(middleware, who, headers={"user-agent": "B/1", **cookies}, state=dict(state))
@@ -353,7 +353,7 @@ SECRET = ("sixteen characters or more",)
 
 
 def remembering(key: str, who: str) -> dict[str, str]:
-    companion = Companion(SECRET, None)
+    companion = IdentityCookie(SECRET, None)
     cookie = companion.set_cookie(companion.fingerprint({"user_id": who}), secure=False).decode().split(";")[0]
     return {"cookie": f"__ca__chat={key}; {cookie}"}
 
@@ -387,7 +387,7 @@ async def test_helpers_that_run_at_once_all_wait_for_the_hook(usercom: UserCom) 
             tasks.start_soon(visitor.event, "two")
 
     alice = usercom.new_user()
-    middleware = UserComMiddleware(handler(said), usercom.config(secret_keys=SECRET, reset_wait=5), identify=slow)
+    middleware = UserComMiddleware(handler(said), usercom.config(secret_keys=SECRET, reset_timeout=5), identify=slow)
     await call(middleware, headers=remembering(alice, "alice"))
     assert {each.name for each in usercom.store.events if each.key == alice} == {"from the hook itself"}
     assert {each.name for each in usercom.store.events if each.key != alice} == {"one", "two"}
@@ -410,7 +410,7 @@ async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: UserCo
         receipts.append(await visitor.page_hit())
 
     page = html(PAGE, headers={"cache-control": "public, max-age=600"})
-    middleware = UserComMiddleware(handler(said, page), usercom.config(anonymous="create", reset_wait=0, timeout=60))
+    middleware = UserComMiddleware(handler(said, page), usercom.config(anonymous="create", reset_timeout=0, timeout=60))
     async with lifespan(middleware) as state:
         first = await call(middleware, state=dict(state))
         assert (first.body, first.header("cache-control"), first.header("vary")) == (PAGE, "private, max-age=600", "Cookie")
@@ -436,11 +436,11 @@ async def test_a_request_that_is_cancelled_delivers_what_it_has_accepted(usercom
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await get_visitor(scope).event("x")
-        has_said.set()
+        has_browser_commands.set()
         await anyio.sleep_forever()
 
-    has_said = anyio.Event()
-    await call_until(has_said, UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    has_browser_commands = anyio.Event()
+    await call_until(has_browser_commands, UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
     assert [each.key for each in usercom.store.events] == [key]
 
 
@@ -457,7 +457,7 @@ async def test_somebody_with_a_broken_phone_number_is_somebody_else_all_the_same
             await html(b"<html><body>x</body></html>")(scope, receive, send)
 
     middleware = UserComMiddleware(
-        app, usercom.config(secret_keys=("sixteen characters or more",), reset_wait=5), identify=lambda _: person
+        app, usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5), identify=lambda _: person
     )
     bob = usercom.new_user()
     async with lifespan(middleware) as state:

@@ -21,8 +21,8 @@ from usercom_asgi.core.envelope import Envelope
 from usercom_asgi.core.receipts import Listeners
 from usercom_asgi.core.serialization import from_text, to_text
 from usercom_asgi.delivery.sqlite.admin import Row
-from usercom_asgi.delivery.sqlite.database import Burial, Done, Loaded, Put, Work
-from usercom_asgi.visitor.signed_cookies import Companion
+from usercom_asgi.delivery.sqlite.database import DeadLetterRow, LoadedRow, NewRow, WriteBatch, WriteResult
+from usercom_asgi.visitor.signed_cookies import IdentityCookie
 
 PAGE = html(b"<html><body></body></html>")
 
@@ -40,7 +40,7 @@ def bob_after_a_while(asked: list[Any]) -> Any:
 
 def alice_s(key: str) -> str:
     """The cookies of a browser that Alice was last identified in."""
-    companion = Companion(KEYS, None)
+    companion = IdentityCookie(KEYS, None)
     remembers = companion.set_cookie(companion.fingerprint(PEOPLE["alice"]), secure=False).decode()
     return f"__ca__chat={key}; {remembers.partition(';')[0]}"
 
@@ -71,7 +71,7 @@ def test_an_id_that_is_too_long_is_an_invalid_command() -> None:
 
 @pytest.mark.parametrize("name", ["purchase", "event.purchase", "event.event.purchase", "event.event."])
 def test_an_event_keeps_its_name_on_disk(name: str) -> None:
-    envelope = Envelope(command=PageHit(event=Event(name)), lane="a", key="k")
+    envelope = Envelope(command=PageHit(event=Event(name)), ordering_key="a", key="k")
     assert from_text(to_text(envelope)).command == envelope.command
 
 
@@ -115,7 +115,7 @@ async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(usercom: Use
         await visitor.event("secret of bob's")
         await PAGE(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=bob_after_a_while(asked))
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked))
     async with lifespan(middleware) as state:
         got = await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) <= 2
@@ -143,7 +143,7 @@ async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: Us
             tasks.start_soon(visitor.event, "two")
         await PAGE(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=30), identify=bob_after_a_while(asked))
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked))
     async with lifespan(middleware) as state:
         await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) == 2
@@ -169,7 +169,7 @@ async def test_a_key_that_is_named_while_a_marker_lies_around_reaches_the_browse
             assert receipt.key == alice
         await answers(start({"content-type": "application/json"}), body(b"{}"))(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=30))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=30))
     async with lifespan(middleware) as state:
         visit = Visit(middleware, state, __ca__chat=alice if was == "alice" else other)
         for path in ("/logout", "/login", "/"):
@@ -182,7 +182,7 @@ async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: UserCom) -> Non
     alice = usercom.new_user()
     jar = {"__ca__chat": alice, "user": "alice"}
     for keys in ((old,), (old, new), (new,)):
-        middleware = UserComMiddleware(PAGE, usercom.config(secret_keys=keys, reset_wait=30), identify=who)
+        middleware = UserComMiddleware(PAGE, usercom.config(secret_keys=keys, reset_timeout=30), identify=who)
         async with lifespan(middleware) as state:
             visit = Visit(middleware, state, **jar)
             if keys == (new,):
@@ -190,7 +190,7 @@ async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: UserCom) -> Non
             await visit.go()
             if keys == (old, new):
                 assert visit.jar["__ca__chat"] == alice
-                assert Companion([new], None).remembered(visit.jar["__ca__companion"])
+                assert IdentityCookie([new], None).remembered(visit.jar["__ca__companion"])
             jar = dict(visit.jar)
     assert jar.get("__ca__chat") != alice
 
@@ -202,7 +202,7 @@ async def test_a_client_in_a_time_limit_delivers_within_the_grace(usercom: UserC
     keys = [usercom.new_user() for _ in range(5)]
     usercom.faults.latency(0.2)
     with anyio.move_on_after(0.1) as scope:
-        async with UserComClient(usercom.config(grace=30)) as client:
+        async with UserComClient(usercom.config(shutdown_timeout=30)) as client:
             for n in range(5):
                 await client.send(Event("e", {"n": n}), key=keys[n])
             await anyio.sleep(60)
@@ -237,9 +237,9 @@ async def test_what_a_hook_raises_changes_nothing(raised: type[BaseException]) -
         raise raised
 
     post = Post()
-    async with running(post, listeners=Listeners(on_delivered=hook), max_concurrency=2, grace=30) as runtime:
+    async with running(post, listeners=Listeners(on_delivered=hook), max_concurrency=2, shutdown_timeout=30) as runtime:
         for n in range(6):
-            runtime.submit(said(n, lane=f"v{n}"))
+            runtime.submit(said(n, ordering_key=f"v{n}"))
     assert len(post.sent) == 6
 
 
@@ -249,12 +249,12 @@ async def test_what_a_hook_raises_changes_nothing(raised: type[BaseException]) -
 def test_no_repr_holds_a_key() -> None:
     key = "abcdef123456"
     letter = f'{{"user": {{"key": "{key}"}}}}'
-    put = Put(key, 1.0, letter, may_load=True)
-    burial = Burial(key, 1.0, letter, 404, "refused", letter)
-    loaded = Loaded(1, key, key, letter)
+    put = NewRow(key, 1.0, letter, may_load=True)
+    burial = DeadLetterRow(key, 1.0, letter, 404, "refused", letter)
+    loaded = LoadedRow(1, key, key, letter)
     made = [
         Response(200, body=letter.encode()),
         *(put, burial, loaded, Row(1, key, 1.0, letter)),
-        *(Work(puts=[put], burials=[burial], keys=[(key, key)]), Done(loaded=[loaded])),
+        *(WriteBatch(puts=[put], burials=[burial], keys=[(key, key)]), WriteResult(loaded=[loaded])),
     ]
     assert not [each for each in made if key in repr(each)]

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
 from usercom_asgi.core.hooks import warn_once
-from usercom_asgi.page.content_encoding import CodingError, open_coding
+from usercom_asgi.page.content_encoding import CodingError, open_encoding
 from usercom_asgi.page.injector import Injector, inject
 
 PAGE = b"<html><body>hello</body></html>"
@@ -219,8 +219,8 @@ async def test_after_a_304_the_stored_page_still_shows_the_widget() -> None:
     assert b"widget.js" in got.body
     assert got.header("etag") is None
     assert got.header("last-modified") is None
-    untouched = await call(over(html(PAGE, headers={**policy, "content-security-policy": "img-src 'self'"}), csp="extend"))
-    assert untouched.header("etag") == 'W/"v1"'
+    not_sent = await call(over(html(PAGE, headers={**policy, "content-security-policy": "img-src 'self'"}), csp="extend"))
+    assert not_sent.header("etag") == 'W/"v1"'
 
 
 @pytest.mark.parametrize("path", ["/widget.js", "/", ""])
@@ -252,10 +252,10 @@ async def test_a_policy_that_names_other_paths_than_are_needed(caplog: pytest.Lo
 
 
 def test_a_body_of_very_many_gzip_members_is_left_alone() -> None:
-    coding = open_coding(b"gzip")
+    coding = open_encoding(b"gzip")
     assert coding is not None
     assert coding.decode(gzip.compress(b"x") * 100, last=True) == b"x" * 100
-    coding = open_coding(b"gzip")
+    coding = open_encoding(b"gzip")
     assert coding is not None
     with pytest.raises(CodingError, match="members"):
         coding.decode(gzip.compress(b"") * 64_000, last=True)

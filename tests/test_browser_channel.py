@@ -19,10 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from test_reset import Browser
 
 from usercom_asgi import ConfigurationError, Event, InvalidCommand, Status, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.core.user_key import digest
+from usercom_asgi.core.user_key import key_digest
 from usercom_asgi.visitor.browser import LIMIT
 from usercom_asgi.visitor.consent import NoDelivery
-from usercom_asgi.visitor.signed_cookies import FLASH_COOKIE, FLASH_HOST_COOKIE, FLASH_MAX_AGE, Companion, Flash
+from usercom_asgi.visitor.signed_cookies import FLASH_COOKIE, FLASH_HOST_COOKIE, FLASH_MAX_AGE, FlashCookie, IdentityCookie
 from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE as COMPANION
 from usercom_asgi.visitor.visitor import Visitor
 
@@ -331,16 +331,16 @@ async def test_what_waits_counts_as_well() -> None:
 @given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
 async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    visitor = Visitor(scope, NoDelivery(), config(), flash=Flash(KEYS, "example.com"))
+    visitor = Visitor(scope, NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com"))
     try:
         for _ in range(50):
             visitor.browser.event("e", **{name: value for name, value in data.items() if name.isidentifier()})
             visitor.browser.update(**data)
     except InvalidCommand:
         pass
-    cookie = Flash(KEYS, None).set_cookie(visitor.said, KEY, secure=True)
+    cookie = FlashCookie(KEYS, None).set_cookie(visitor.said, KEY, secure=True)
     assert len(cookie) < 2_400
-    assert Flash(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True) == visitor.said
+    assert FlashCookie(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True) == visitor.said
 
 
 async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
@@ -433,7 +433,7 @@ async def test_a_cookie_that_we_did_not_write_says_nothing(value: str) -> None:
 
 
 async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    old, both, new = Flash(KEYS[:1], None), Flash(KEYS, None), Flash(KEYS[1:], None)
+    old, both, new = FlashCookie(KEYS[:1], None), FlashCookie(KEYS, None), FlashCookie(KEYS[1:], None)
     value = old.set_cookie([["i", "UE.destroy"]], KEY, secure=True).decode().partition(";")[0].partition("=")[2]
     assert both.load(value, KEY, secure=True) == [["i", "UE.destroy"]]
     assert new.load(value, KEY, secure=True) == []
@@ -443,9 +443,9 @@ async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.M
 
 
 async def test_another_cookie_of_ours_is_no_flash() -> None:
-    companion = Companion(KEYS, None)
+    companion = IdentityCookie(KEYS, None)
     cookie = companion.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
-    assert Flash(KEYS, None).load(cookie, KEY, secure=False) == []
+    assert FlashCookie(KEYS, None).load(cookie, KEY, secure=False) == []
 
 
 # ---- a reset ----
@@ -464,7 +464,7 @@ async def test_a_reset_takes_back_what_was_said_before_it(usercom: UserCom) -> N
         visitor.browser.event("of-alice-too")
 
     key = usercom.new_user()
-    app = site(says, config=usercom.config(secret_keys=KEYS, reset_wait=5))
+    app = site(says, config=usercom.config(secret_keys=KEYS, reset_timeout=5))
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=key)
         await visit.go("/say", state=dict(state))
@@ -501,7 +501,7 @@ async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(asks: dict
     assert [each.status for each in receipts] == [Status.SKIPPED] * 4
     assert not usercom.store.hits, "the widget makes the one new visitor"
     assert "__ca__chat" not in visit.jar
-    assert got.set_cookies("__ca__reset")[0].startswith(f"__ca__reset={digest(key)}")
+    assert got.set_cookies("__ca__reset")[0].startswith(f"__ca__reset={key_digest(key)}")
     assert b"widget.js" in page.body
 
 
@@ -583,7 +583,7 @@ async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(who: str,
         user = connection.scope["state"].get("user", connection.cookies.get("user"))
         return {"user_id": user} if user else None
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_wait=5), identify=hook)
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_timeout=5), identify=hook)
     async with lifespan(middleware) as state:
         visit = Visit(middleware, __ca__chat=usercom.new_user(), user="alice")
 
@@ -605,7 +605,7 @@ async def test_strings_are_cut_by_option(usercom: UserCom) -> None:
         visitor.identify(first_name=long, company={"name": long})
         visitor.browser.event("e", text=long)
 
-    got = await Visit(site(says, (start(), body(PAGE)), cut_strings=True)).go("/say")
+    got = await Visit(site(says, (start(), body(PAGE)), truncate_strings=True)).go("/say")
     assert civchat(got)["first_name"] == "x" * 40
     assert civchat(got)["company"] == {"name": "x" * 255}
     assert in_page(got) == [["userengage", "event.e", {"text": "x" * 255}]]
@@ -620,7 +620,7 @@ async def test_strings_are_cut_by_option(usercom: UserCom) -> None:
         with pytest.raises(InvalidCommand, match="user_id"):
             await visitor.update(user_id=long)
 
-    app = site(tells, config=usercom.config(cut_strings=True))
+    app = site(tells, config=usercom.config(truncate_strings=True))
     async with lifespan(app) as state:
         await Visit(app, __ca__chat=usercom.new_user()).go("/say", state=dict(state))
     assert usercom.store.events[0].name == "x" * 255
@@ -687,7 +687,7 @@ async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
         await visitor.reset_auth()
         await visitor.event("of-nobody")
 
-    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS, reset_wait=5))
+    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS, reset_timeout=5))
     async with lifespan(app) as state:
         cookies = {"cookie": f"__ca__chat={usercom.new_user()}"}
         await call(app, "/say", headers=cookies, state=dict(state))
@@ -723,7 +723,7 @@ async def test_a_reset_makes_room_for_what_comes_after_it(usercom: UserCom) -> N
             await visitor.reset_auth()
         visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250])
 
-    app = site(says, config=usercom.config(secret_keys=KEYS, reset_wait=5))
+    app = site(says, config=usercom.config(secret_keys=KEYS, reset_timeout=5))
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user())
         await visit.go("/say", state=dict(state))
@@ -840,7 +840,7 @@ async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
 
 
 async def test_somebody_else_who_is_noticed_after_the_response_makes_no_user(usercom: UserCom) -> None:
-    signed = Companion(KEYS, None)
+    signed = IdentityCookie(KEYS, None)
     who = signed.set_cookie(signed.fingerprint({"user_id": "7"}), secure=False).partition(b";")[0].decode()
     receipts = []
 

@@ -13,17 +13,18 @@ import pytest
 from driver import until
 from posting import FAST, Post, said
 
-from usercom_asgi import Event, Refused, SqliteOutbox, Unavailable, UserComConfig
+from usercom_asgi import Event, SqliteOutbox, UserComConfig
 from usercom_asgi.cli import main
 from usercom_asgi.core.envelope import Envelope
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 
-CONFIG = UserComConfig(app="acme", api_key="ABC123", grace=0)
+CONFIG = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0)
 
 
 async def deliver(path: Path, post: Post, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0) -> None:
-    runtime = Runtime(post.open, CONFIG, retry, outbox=SqliteOutbox(path, lease=1))
+    runtime = DeliveryService(post.open, CONFIG, retry, outbox=SqliteOutbox(path, lease=1))
     async with anyio.create_task_group() as tasks:
         await tasks.start(runtime.run)
         for each in envelopes:
@@ -36,14 +37,14 @@ async def deliver(path: Path, post: Post, *envelopes: Envelope, retry: RetryPoli
 def path(tmp_path: Path) -> Path:
     """Two commands wait, and one has died."""
     path = tmp_path / "usercom.db"
-    died = Post(Refused("POST /api/event/ answered 400", status=400, detail="bad name: Ann"))
-    anyio.run(deliver, path, died, Envelope(command=Event("odd", {"name": "Ann"}), lane="secretkey1", key="secretkey1"))
+    died = Post(RejectedError("POST /api/event/ answered 400", status=400, detail="bad name: Ann"))
+    anyio.run(deliver, path, died, Envelope(command=Event("odd", {"name": "Ann"}), ordering_key="secretkey1", key="secretkey1"))
     anyio.run(_leave_two, path)
     return path
 
 
 async def _leave_two(path: Path) -> None:
-    down = Post(*[Unavailable("503")] * 10)
+    down = Post(*[UnavailableError("503")] * 10)
     await deliver(path, down, said(1, "secretkey2"), said(2, "secretkey2"), retry=RetryPolicy(first=60))
 
 
@@ -64,7 +65,7 @@ def test_values_are_shown_where_they_are_asked_for(path: Path, capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert "bad name: Ann" in shown
     assert "secretkey1" in shown
-    assert "said" not in shown.replace('"said_at"', "")
+    assert "said" not in shown.replace('"created_at"', "")
 
 
 def test_json_is_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +94,7 @@ def test_retry_while_a_server_is_at_work(path: Path) -> None:
     post = Post()
 
     async def run() -> None:
-        runtime = Runtime(post.open, CONFIG, FAST, outbox=SqliteOutbox(path, lease=1))
+        runtime = DeliveryService(post.open, CONFIG, FAST, outbox=SqliteOutbox(path, lease=1))
         async with anyio.create_task_group() as tasks:
             await tasks.start(runtime.run)
             await until(lambda: len(post.sent) == 2)

@@ -87,7 +87,7 @@ async def test_misuse_is_refused_at_the_call() -> None:
 async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: UserCom) -> None:
     usercom.faults.hang()
     receipt: Receipt
-    async with UserComClient(usercom.config(grace=0.2)) as client:
+    async with UserComClient(usercom.config(shutdown_timeout=0.2)) as client:
         receipt = await client.send(Event("x"), key="abc123")
     assert receipt.status is Status.DROPPED
 

@@ -107,12 +107,12 @@ def test_the_environment() -> None:
         "USERCOM_SECRET_KEYS": "old-old-old-old-old, new-new-new-new-new",
         "USERCOM_COOKIE_DOMAIN": ".example.com",
     }
-    config = UserComConfig.from_env(environ, reset_wait=0)
+    config = UserComConfig.from_env(environ, reset_timeout=0)
     assert config.origin == "https://acme.user.com"
     assert config.rest_token == TOKEN
     assert config.secret_keys == ("old-old-old-old-old", "new-new-new-new-new")
     assert config.cookie_domain == "example.com"
-    assert config.reset_wait == 0
+    assert config.reset_timeout == 0
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ async def test_without_consent_nothing_is_tracked(
 @pytest.mark.parametrize("hook", [lambda connection: True, asynchronously_no, None])
 async def test_with_consent_everything_is(hook: Any, usercom: UserCom) -> None:
     app = Says()
-    middleware = UserComMiddleware(app, usercom.config(honour_gpc=True, reset_wait=5), consent=hook)
+    middleware = UserComMiddleware(app, usercom.config(honour_gpc=True, reset_timeout=5), consent=hook)
     async with lifespan(middleware) as state:
         cookies = f"consent=yes; __ca__chat={usercom.new_user()}"
         got = await call(middleware, headers={"cookie": cookies, "sec-gpc": "0"}, state=dict(state))

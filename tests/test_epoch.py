@@ -102,7 +102,7 @@ async def test_reset_ends_every_key_of_the_request(usercom: UserCom) -> None:
         await get_visitor(scope).reset_auth()
         await html(PAGE)(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     headers = {"cookie": "__ca__chat=cookie1; __ca__chat=twin22", "referer": "http://h/?next=%2F%3F__ca__chat%3Dmail33"}
     async with lifespan(middleware) as state:
         page = await call(middleware, headers=headers, state=dict(state))

@@ -46,7 +46,7 @@ class Login:
 
 
 async def visit(usercom: UserCom, app: Login, browser: Browser) -> None:
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, state=dict(state))
     assert usercom.store.rejected == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercom_asgi.core.user_key import COOKIE, ResetMarker, digest, is_user_key
+from usercom_asgi.core.user_key import COOKIE, ResetMarker, is_user_key, key_digest
 from usercom_asgi.visitor.cookies import cookie_homes, expire_key, read_cookies, set_key, set_marker, widget_domain
 
 
@@ -88,7 +88,7 @@ def test_no_marker_breaks_the_parser(value: str) -> None:
 
 
 def test_a_marker_recognises_the_old_key_and_does_not_hold_it() -> None:
-    marker = ResetMarker.new(digest("oldkey123456"))
+    marker = ResetMarker.new(key_digest("oldkey123456"))
     again = ResetMarker.parse(str(marker))
     assert again == marker
     assert marker.ended("oldkey123456")

@@ -60,7 +60,7 @@ async def test_the_same_key_sets_no_cookie(usercom: UserCom) -> None:
 async def test_a_visitor_can_be_made_before_the_widget_has_run(usercom: UserCom, has_lifespan: bool) -> None:
     browser = Browser()
     app = App()
-    middleware = UserComMiddleware(app, usercom.config(anonymous="create", reset_wait=5))
+    middleware = UserComMiddleware(app, usercom.config(anonymous="create", reset_timeout=5))
     if has_lifespan:
         async with lifespan(middleware) as state:
             await browser.get(middleware, state=dict(state))
@@ -76,7 +76,7 @@ async def test_a_visitor_can_be_made_before_the_widget_has_run(usercom: UserCom,
 
 async def test_nobody_waits_long_for_a_first_key(usercom: UserCom) -> None:
     usercom.faults.hang()
-    middleware = UserComMiddleware(App(), usercom.config(anonymous="create", reset_wait=0.1, grace=0.1))
+    middleware = UserComMiddleware(App(), usercom.config(anonymous="create", reset_timeout=0.1, shutdown_timeout=0.1))
     async with lifespan(middleware) as state:
         with anyio.fail_after(20):  # it hangs for ever
             got = await call(middleware, state=dict(state))

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from test_reset import Browser
 
 from usercom_asgi import ConfigurationError, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE, Companion
+from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE, IdentityCookie
 
 PAGE = b"<html><body>hello</body></html>"
 KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")
@@ -69,7 +69,7 @@ class Visit(Browser):
 
 
 def shop(usercom: UserCom, hook: Any = who, **settings: Any) -> UserComMiddleware:
-    return UserComMiddleware(Shop(), usercom.config(secret_keys=KEYS, reset_wait=5, **settings), identify=hook)
+    return UserComMiddleware(Shop(), usercom.config(secret_keys=KEYS, reset_timeout=5, **settings), identify=hook)
 
 
 async def who_later(connection: HTTPConnection) -> dict[str, str] | None:
@@ -137,7 +137,7 @@ async def test_what_the_application_says_itself_is_not_done_twice(usercom: UserC
                 await get_visitor(scope).reset_auth()
             await super().__call__(scope, receive, send)
 
-    app = UserComMiddleware(Careful(), usercom.config(secret_keys=KEYS, reset_wait=5), identify=who)
+    app = UserComMiddleware(Careful(), usercom.config(secret_keys=KEYS, reset_timeout=5), identify=who)
     async with lifespan(app) as state:
         visit = Visit(app, state, __ca__chat=usercom.new_user(), user="alice")
         await visit.go()
@@ -163,7 +163,7 @@ async def test_rotate_on_login_ends_a_planted_key(usercom: UserCom) -> None:
 
 async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(usercom: UserCom) -> None:
     key = usercom.new_user()
-    before = Companion(KEYS[:1], None)
+    before = IdentityCookie(KEYS[:1], None)
     app = shop(usercom)
     async with lifespan(app) as state:
         cookie = before.set_cookie(before.fingerprint(PEOPLE["alice"]), secure=False).decode().split(";")[0].partition("=")[2]
@@ -235,7 +235,7 @@ def test_without_a_key_to_sign_with_it_says_so_at_once() -> None:
 
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_a_fingerprint_tells_two_people_apart_and_names_neither(one: str, two: str) -> None:
-    companion = Companion(KEYS, None)
+    companion = IdentityCookie(KEYS, None)
     first = companion.fingerprint({"user_id": one}) or ""
     assert companion.is_of(first, {"user_id": one, "email": "x@y"})
     assert companion.is_of(first, {"user_id": two}) is (one == two)
@@ -281,8 +281,8 @@ async def test_a_hook_may_use_the_visitor_in_tasks_of_its_own_and_others_wait_fo
 
 
 def unsigned(person: str, key: str = KEYS[-1]) -> str:
-    fingerprint = Companion((key,), None).fingerprint(PEOPLE[person])
-    forged = Companion(("of somebody else's, sixteen",), None).set_cookie(fingerprint, secure=False)
+    fingerprint = IdentityCookie((key,), None).fingerprint(PEOPLE[person])
+    forged = IdentityCookie(("of somebody else's, sixteen",), None).set_cookie(fingerprint, secure=False)
     return forged.decode().split(";")[0].partition("=")[2]
 
 

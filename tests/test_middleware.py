@@ -23,7 +23,7 @@ from usercom_asgi import (
     get_delivery,
     get_visitor,
 )
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.sandbox import Sandbox, serve
 
 PAGE = b"<html><body><p>hello</p></body></html>"
@@ -332,7 +332,7 @@ async def test_a_hit_of_nobody_is_skipped_with_the_reason(usercom: UserCom, capl
     middleware = UserComMiddleware(app, usercom.config())
     async with lifespan(middleware) as state:
         await call(middleware, state=dict(state))
-        [runtime] = [each for each in state.values() if isinstance(each, Runtime)]
+        [runtime] = [each for each in state.values() if isinstance(each, DeliveryService)]
         assert (runtime.stats.skipped, runtime.stats.accepted) == (2, 0)
     assert "skipped: Event('x', data={}): the visitor has no user key yet" in caplog.text
     assert [each.status for each in receipts] == [Status.SKIPPED] * 2

@@ -14,7 +14,7 @@ from driver import Recorded, answers, body, call, html, lifespan, start, until, 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
-from usercom_asgi.core.user_key import ResetMarker, digest
+from usercom_asgi.core.user_key import ResetMarker, key_digest
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 REDIRECT = answers(start({"location": "/"}, 303), body())
@@ -83,7 +83,7 @@ def forgets(page: Recorded) -> str | None:
 async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: UserCom) -> None:
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
-    middleware = UserComMiddleware(shop(then, after="after"), usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(shop(then, after="after"), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         got = await browser.get(middleware, "/logout", state=dict(state))
     got.assert_legal()
@@ -109,7 +109,7 @@ async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: UserC
 
 async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(usercom: UserCom) -> None:
     browser = Browser(__ca__chat=usercom.new_user())
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))
         new = browser.jar["__ca__chat"]
@@ -132,7 +132,7 @@ async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: UserCom)
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await paths.get(scope["path"], shop())(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))
         for path in paths:
@@ -145,7 +145,7 @@ async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: UserCom)
 async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: UserCom) -> None:
     """A widget in another tab writes its cookie again after every ping."""
     old = usercom.new_user()
-    marker = ResetMarker(digest(old), "x" * 22, int(time.time()) - 60)
+    marker = ResetMarker(key_digest(old), "x" * 22, int(time.time()) - 60)
     browser = Browser(__ca__chat=old, __ca__reset=str(marker))
     keys: list[str | None] = []
 
@@ -165,7 +165,7 @@ async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: UserCom)
 
 
 async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: UserCom) -> None:
-    marker = ResetMarker(digest("oldkey123456"), "x" * 22, int(time.time()) - 60)
+    marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - 60)
     browser = Browser(__ca__chat="newkey123456", __ca__reset=str(marker))
     middleware = UserComMiddleware(shop(), usercom.config())
     async with lifespan(middleware) as state:
@@ -180,7 +180,7 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
     usercom.faults.latency(60, before=slow_before)
-    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_wait=0.05, timeout=60))
+    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_timeout=0.05, timeout=60))
     async with lifespan(middleware) as state:
         with anyio.fail_after(20):
             await browser.get(middleware, "/logout", state=dict(state))
@@ -203,7 +203,7 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
 async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(usercom: UserCom) -> None:
     browser = Browser(__ca__chat=usercom.new_user())
     usercom.faults.latency(60)
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=2, timeout=60))
+    middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=2, timeout=60))
 
     async def clear() -> None:
         await anyio.sleep(0.2)
@@ -227,7 +227,7 @@ async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(userc
 
     browser = Browser(__ca__chat=usercom.new_user())
     usercom.faults.latency(60)
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=0, timeout=60))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=0, timeout=60))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))
         await browser.get(middleware, "/say", state=dict(state))
@@ -238,7 +238,7 @@ async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(userc
 
 async def test_another_process_leaves_the_widget_out_until_the_deadline(usercom: UserCom) -> None:
     for age, has_widget in ((1, False), (11, True)):
-        marker = ResetMarker(digest("oldkey123456"), "x" * 22, int(time.time()) - age)
+        marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - age)
         browser = Browser(__ca__reset=str(marker))
         middleware = UserComMiddleware(shop(), usercom.config())
         async with lifespan(middleware) as state:
@@ -255,7 +255,7 @@ async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
         usercom.faults.status(500)
     else:
         getattr(usercom.faults, fault)()
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=60, timeout=0.2, grace=0.1))
+    middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=60, timeout=0.2, shutdown_timeout=0.1))
     async with lifespan(middleware) as state:
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
@@ -272,7 +272,7 @@ async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
 async def test_a_reset_without_a_lifespan(usercom: UserCom) -> None:
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
-    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_timeout=5))
     await browser.get(middleware, "/logout")
     _, new = usercom.store.users
     assert browser.jar["__ca__chat"] == new
@@ -287,7 +287,7 @@ async def test_a_reset_that_is_said_twice_is_one(usercom: UserCom) -> None:
         receipts.append(await get_visitor(scope).reset_auth())
         await REDIRECT(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await Browser(__ca__chat=usercom.new_user()).get(middleware, "/logout", state=dict(state))
     assert receipts[0] is receipts[1]
@@ -303,7 +303,7 @@ async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(usercom: 
         assert (visitor.user_id, visitor.email) == ("bob", None)
         await html(PAGE)(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         page = await Browser(__ca__chat=usercom.new_user()).get(middleware, "/logout", state=dict(state))
     [hit] = usercom.store.hits
@@ -316,7 +316,7 @@ async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(usercom: 
 
 async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: UserCom) -> None:
     browser = Browser()
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))
     [new] = usercom.store.users
@@ -325,7 +325,7 @@ async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: UserCom) ->
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "evil.com;x=y", "a\x00b.com", ""])
 async def test_no_host_header_gets_into_a_cookie(host: str, usercom: UserCom) -> None:
-    middleware = UserComMiddleware(shop(), usercom.config(reset_wait=5))
+    middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         got = await call(middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state), host=host)
     for line in got.all("set-cookie"):

@@ -29,12 +29,12 @@ commands: st.SearchStrategy[Command] = st.one_of(
 envelopes = st.builds(
     Envelope,
     command=commands,
-    lane=texts,
+    ordering_key=texts,
     key=st.none() | st.just("abc123DEF456"),
     identity=mappings,
     page=st.builds(PageContext, url=texts, domain=texts, referrer=texts, user_agent=texts),
     may_create=st.booleans(),
-    said_at=st.floats(0, 2e9),
+    created_at=st.floats(0, 2e9),
 )
 
 
@@ -46,7 +46,7 @@ def test_what_is_packed_comes_back_the_same(envelope: Envelope) -> None:
     assert "\n" not in to_text(envelope)
 
 
-GOOD = pack(Envelope(command=Event("e", {"n": 1}), lane="a", key="k"))
+GOOD = pack(Envelope(command=Event("e", {"n": 1}), ordering_key="a", key="k"))
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ GOOD = pack(Envelope(command=Event("e", {"n": 1}), lane="a", key="k"))
         {**GOOD, "command": {"kind": "update", "attributes": 3}},
         {**GOOD, "command": None},
         {**GOOD, "page": {"nose": 1}},
-        {**GOOD, "said_at": "yesterday"},
-        {**GOOD, "said_at": 10**400},
-        {**GOOD, "said_at": float("nan")},
-        {**GOOD, "said_at": float("inf")},
+        {**GOOD, "created_at": "yesterday"},
+        {**GOOD, "created_at": 10**400},
+        {**GOOD, "created_at": float("nan")},
+        {**GOOD, "created_at": float("inf")},
         {**GOOD, "key": ["k"]},
         [],
     ],

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from .client import UserComClient
 from .core.commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from .core.config import UserComConfig
-from .core.exceptions import ConfigurationError, DeliveryError, InvalidCommand, OutboxError, Refused, Unavailable, UserComError
+from .core.exceptions import (
+    ConfigurationError,
+    InvalidCommand,
+    OutboxError,
+    UserComError,
+)
 from .core.receipts import Outcome, Receipt, Status
 from .core.validation import WidgetState
 from .delivery.outbox import MemoryOutbox
@@ -38,7 +43,6 @@ def __dir__() -> list[str]:
 __all__ = [
     "Command",
     "ConfigurationError",
-    "DeliveryError",
     "Event",
     "EventType",
     "InvalidCommand",
@@ -48,11 +52,9 @@ __all__ = [
     "PageHit",
     "ProductEvent",
     "Receipt",
-    "Refused",
     "ResetAuth",
     "SqliteOutbox",
     "Status",
-    "Unavailable",
     "Update",
     "UserComClient",
     "UserComConfig",

@@ -123,7 +123,7 @@ def _all_found(many: int, options: argparse.Namespace) -> int:
 
 
 def _line(row: admin.Row, *, values: bool) -> str:
-    line = f"{row.id:>8}  {_span(time.time() - row.said_at):>6}  {row.visitor}  {row.body if values else row.what}"
+    line = f"{row.id:>8}  {_span(time.time() - row.created_at):>6}  {row.visitor}  {row.body if values else row.what}"
     if row.died_at is None:
         return line
     answer = f"\n{'':>18}{row.detail!r}" if values and row.detail else ""
@@ -131,7 +131,7 @@ def _line(row: admin.Row, *, values: bool) -> str:
 
 
 def _as_json(row: admin.Row, *, values: bool) -> dict[str, Any]:
-    known: dict[str, Any] = {"id": row.id, "visitor": row.visitor, "said_at": row.said_at, "command": row.what}
+    known: dict[str, Any] = {"id": row.id, "visitor": row.visitor, "created_at": row.created_at, "command": row.what}
     if row.died_at is not None:
         known |= {"died_at": row.died_at, "status": row.status, "reason": row.reason}
     return {**known, "body": row.body, "detail": row.detail} if values else known

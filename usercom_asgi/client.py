@@ -12,10 +12,10 @@ from .core.config import UserComConfig
 from .core.envelope import Envelope, PageContext
 from .core.exceptions import ConfigurationError, InvalidCommand
 from .core.receipts import Listeners
-from .core.user_key import is_user_key, new_lane
+from .core.user_key import is_user_key, new_ordering_key
 from .core.validation import clean_attributes
 from .delivery.outbox import checked
-from .delivery.service import Runtime
+from .delivery.service import DeliveryService
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -55,7 +55,7 @@ def check_transport(transport: object) -> Transport | None:
 
 
 class UserComClient:
-    """Sends commands in the background for as long as it is entered, and drains within ``config.grace`` at the end.
+    """Sends commands in the background for as long as it is entered, and drains within ``config.shutdown_timeout`` at the end.
 
     Entering it raises ``OutboxError`` if its outbox cannot be used.
 
@@ -92,13 +92,13 @@ class UserComClient:
         self._outbox = checked(outbox)
         self._transport = check_transport(transport)
         self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
-        self._runtime: Runtime | None = None
+        self._runtime: DeliveryService | None = None
         self._entered: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
         if self._runtime is not None:
             raise RuntimeError("this UserComClient is entered already")
-        runtime = Runtime(
+        runtime = DeliveryService(
             lambda: open_sender(self.config, self._transport),
             self.config,
             outbox=self._outbox,
@@ -127,7 +127,7 @@ class UserComClient:
             await entered.aclose()  # without the block's error, which the group would wrap
 
     @property
-    def delivery(self) -> Runtime | None:
+    def delivery(self) -> DeliveryService | None:
         """The running delivery; None while the client is not entered."""
         return self._runtime
 
@@ -159,11 +159,13 @@ class UserComClient:
         if key is None and not named:
             raise InvalidCommand("key", "give the visitor's user key, or the person's user_id or email")
         # A reset ends the lane of the old key: what is said with that key after it is still said of the old visitor.
-        lane = new_lane() if isinstance(command, ResetAuth) else key or f"job:{sorted(named.items())}"
+        lane = new_ordering_key() if isinstance(command, ResetAuth) else key or f"job:{sorted(named.items())}"
         # A job names whom each command is about: with a key it is sent with that key, and without one a look-up serves for
         # all that the jobs send about this person meanwhile.
-        source = new_lane() if key else "job"
-        envelope = Envelope(command=command, lane=lane, key=key, source=source, identity=named, page=page or PageContext())
+        source = new_ordering_key() if key else "job"
+        envelope = Envelope(
+            command=command, ordering_key=lane, key=key, source=source, identity=named, page=page or PageContext()
+        )
         receipt = self._runtime.submit(envelope)
         await receipt.stored()
         return receipt

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
-from .middleware.scope import AT_WORK, STATE_KEY
+from .middleware.scope import SCOPE_KEY, STATE_KEY
 from .visitor.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
     """
     scope = connection.scope if isinstance(connection, HTTPConnection) else connection
     # The state alone is no proof: a server may have put it together from another request's.
-    visitor = scope["state"].get(STATE_KEY) if AT_WORK in scope else None
+    visitor = scope["state"].get(STATE_KEY) if SCOPE_KEY in scope else None
     if not isinstance(visitor, Visitor):
         raise RuntimeError("there is no visitor here: add UserComMiddleware to the application")  # noqa: TRY004
     return visitor
@@ -59,9 +59,9 @@ def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
 
     """
     scope = connection.scope if isinstance(connection, HTTPConnection) else connection
-    if AT_WORK not in scope:
+    if SCOPE_KEY not in scope:
         raise RuntimeError("there is no delivery here: add UserComMiddleware to the application")
-    return cast("RunningDelivery", scope[AT_WORK])
+    return cast("RunningDelivery", scope[SCOPE_KEY])
 
 
 # FastAPI reads a dependency's annotations, knows HTTPConnection, and has no idea of a union with it.

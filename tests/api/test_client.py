@@ -23,9 +23,10 @@ from anyio.streams.tls import TLSListener
 from conftest import CONFIG
 from serving import certificate
 
-from usercom_asgi import ConfigurationError, Refused, Unavailable, UserComClient, UserComConfig, UserComMiddleware
+from usercom_asgi import ConfigurationError, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.api import client as module
 from usercom_asgi.api.client import ApiClient, Response, environment_proxy, open_api_client, ssl_context
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.hooks import warn_once
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ async def test_post_json_response_in_drips_ends_at_the_total_timeout() -> None:
 
     async with served(serve, total_timeout=1.5) as client:
         began = time.monotonic()
-        with pytest.raises(Unavailable, match=r"POST /x: no response in 1\.5 s"):
+        with pytest.raises(UnavailableError, match=r"POST /x: no response in 1\.5 s"):
             await post(client)
         assert time.monotonic() - began < 20
 
@@ -147,7 +148,7 @@ async def test_post_json_connection_broken_in_the_body_is_missed_only_by_read_bo
 async def assert_only_the_body_is_missed(serve: Serve, *, wants_answer: bool) -> None:
     async with served(serve, total_timeout=1.5) as client:
         if wants_answer:
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await ask(client)
         else:
             await post(client)
@@ -158,14 +159,14 @@ async def test_post_json_connection_dropped_after_the_request_may_have_been_sent
         await request(stream)
 
     async with served(serve) as client:
-        with pytest.raises(Unavailable) as raised:
+        with pytest.raises(UnavailableError) as raised:
             await post(client)
         assert not raised.value.not_sent
 
 
 async def test_post_json_port_without_a_server_is_not_sent() -> None:
     async with open_api_client(UserComConfig(base_url="http://127.0.0.1:9", api_key="ABC123", timeout=0.3), None) as client:
-        with pytest.raises(Unavailable) as raised:
+        with pytest.raises(UnavailableError) as raised:
             await post(client)
         assert raised.value.not_sent
 
@@ -183,7 +184,7 @@ async def test_post_json_response_without_end_is_read_up_to_a_limit() -> None:
 
     async with served(serve, timeout=5) as client:
         await post(client)
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             await ask(client)
     assert sent < 40_000_000
 
@@ -211,7 +212,7 @@ async def test_post_json_redirect_is_refused() -> None:
         pytest.fail(str(await stream.receive()))
 
     async with served(serve) as client:
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(RejectedError) as raised:
             await post(client)
         assert raised.value.status == 302
 
@@ -266,7 +267,7 @@ async def test_post_json_invalid_response_raises_unavailable(answer: bytes) -> N
 
     async with served(serve) as client:
         for _ in range(2):
-            with pytest.raises(Unavailable) as raised:
+            with pytest.raises(UnavailableError) as raised:
                 await post(client)
             assert not raised.value.not_sent
 
@@ -281,7 +282,7 @@ async def test_post_json_rejection_of_a_large_body_is_read_before_it_is_sent() -
             pass
 
     async with served(serve) as client:
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(RejectedError) as raised:
             await post(client, {"much": "x" * 8_000_000})
         assert raised.value.status == 413
 
@@ -295,7 +296,7 @@ async def test_post_json_silent_server_ends_at_the_timeout() -> None:
 
     async with served(serve, timeout=0.5) as client:
         began = time.monotonic()
-        with pytest.raises(Unavailable, match="POST /x: ReadTimeout"):
+        with pytest.raises(UnavailableError, match="POST /x: ReadTimeout"):
             await post(client)
         assert time.monotonic() - began < 20
 
@@ -331,7 +332,7 @@ async def test_post_json_after_cancelled_calls_still_connects(monkeypatch: pytes
 
 
 async def _fails(client: ApiClient) -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(UnavailableError):
         await post(client)
 
 
@@ -350,7 +351,7 @@ async def test_open_api_client_proxy_of_the_environment_is_used(monkeypatch: pyt
             await post(client)
         monkeypatch.setenv("no_proxy", "example.com")
         async with open_api_client(config, None) as client:
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await post(client)
     assert len(asked) == 1
     assert asked[0].startswith(b"POST http://usercom.example.com/x HTTP/1.1")
@@ -444,7 +445,7 @@ async def test_post_json_untrusted_certificate_is_not_sent(tls: ssl.SSLContext, 
     monkeypatch.delenv("SSL_CERT_FILE")
     server = Server()
     async with listening(server.serve, tls) as port, open_api_client(config(f"https://localhost:{port}"), None) as client:
-        with pytest.raises(Unavailable) as raised:
+        with pytest.raises(UnavailableError) as raised:
             await post(client)
         assert raised.value.not_sent
     assert server.heads == []
@@ -493,7 +494,7 @@ async def test_post_json_proxy_that_refuses_the_tunnel_is_not_sent(answer: bytes
     async with listening(serve) as port:
         monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{port}")
         async with open_api_client(config("https://acme.user.com"), None) as client:
-            with pytest.raises(Unavailable) as raised:
+            with pytest.raises(UnavailableError) as raised:
                 await post(client)
     assert raised.value.not_sent
     assert ("not sent: ProxyError 407" in str(raised.value)) is (b"407" in answer)
@@ -506,7 +507,7 @@ async def test_post_json_tls_handshake_without_end_is_not_sent() -> None:
             await anyio.sleep(30)
 
     async with listening(serve) as port, open_api_client(config(f"https://localhost:{port}", timeout=0.5), None) as client:
-        with pytest.raises(Unavailable, match="POST /x not sent: ConnectTimeout") as raised:
+        with pytest.raises(UnavailableError, match="POST /x not sent: ConnectTimeout") as raised:
             await post(client)
     assert raised.value.not_sent
 
@@ -603,7 +604,7 @@ async def test_post_json_timeout_in_a_large_body_closes_the_socket() -> None:
     async with listening(serve) as port, open_api_client(config(f"http://127.0.0.1:{port}", timeout=0.2), None) as client:
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(4):
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 await post(client, {"much": "x" * 8_000_000})
         await anyio.sleep(0.1)
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4  # the server's side
@@ -658,7 +659,7 @@ def test_unpacked_gzip_returns_the_text_up_to_a_limit() -> None:
 async def test_post_json_rejection_of_any_charset_keeps_the_beginning(charset: str) -> None:
     head = b"HTTP/1.1 401 No\r\nContent-Type: text/plain; charset=%s\r\nContent-Length: 3000\r\n\r\n"
     async with served(Always(head % charset.encode() + b"\xffno" * 1000)) as client:
-        with pytest.raises(Refused) as raised:
+        with pytest.raises(RejectedError) as raised:
             await post(client)
     assert (raised.value.status, len(raised.value.detail)) == (401, 500)
 
@@ -673,7 +674,7 @@ def test_retry_after_seconds_date_returns_the_seconds_until_then() -> None:
 async def test_post_json_status_that_may_pass_raises_unavailable(status: int, *, not_sent: bool) -> None:
     answer = b"HTTP/1.1 %d X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n" % status
     async with served(Always(answer)) as client:
-        with pytest.raises(Unavailable) as raised:
+        with pytest.raises(UnavailableError) as raised:
             await post(client)
     found = raised.value
     assert (found.status, found.retry_after, found.not_sent) == (status, 7, not_sent)
@@ -685,7 +686,7 @@ async def test_post_json_error_and_logs_hold_no_value_of_the_request(caplog: pyt
 
     with caplog.at_level(logging.DEBUG):
         async with served(serve) as client:
-            with pytest.raises(Unavailable) as raised:
+            with pytest.raises(UnavailableError) as raised:
                 await post(client, {"email": "ann@example.com", "userKey": "s3cretkey"})
     assert str(raised.value) == "POST /x: RemoteProtocolError"
     for text in (str(raised.value), repr(raised.value), caplog.text):
@@ -696,7 +697,7 @@ async def test_post_json_error_and_logs_hold_no_value_of_the_request(caplog: pyt
 
 async def test_post_json_header_that_http_cannot_hold_is_refused() -> None:
     async with served(Always(ANSWER)) as client:
-        with pytest.raises(Refused, match="LocalProtocolError"):
+        with pytest.raises(RejectedError, match="LocalProtocolError"):
             await client.post_json("/x", {}, {"X-Bad": "a\nb"})
 
 
@@ -716,7 +717,7 @@ async def test_post_json_transport_of_the_caller_is_used_and_stays_open() -> Non
     transport = Mock(answer)
     async with open_api_client(config("https://acme.user.com"), transport) as client:
         assert json.loads(await ask(client, {"a": 1})) == {"content": '{"a": 1}'}
-        with pytest.raises(Unavailable, match=r"^POST /x not sent: ConnectError$") as raised:
+        with pytest.raises(UnavailableError, match=r"^POST /x not sent: ConnectError$") as raised:
             await post(client, {"fail": 1})
         assert raised.value.not_sent
     assert not transport.closed

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import UserCom
 
-from usercom_asgi import Event, Refused, UserComClient, UserComConfig
+from usercom_asgi import Event, UserComClient, UserComConfig
 from usercom_asgi.api import client as module
 from usercom_asgi.api.widget_api import _user_key
 from usercom_asgi.core.envelope import PageContext
+from usercom_asgi.core.exceptions import RejectedError
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -33,7 +34,7 @@ async def test_send_event_requests_what_the_widget_would() -> None:
         requests.append(request)
         return httpx.Response(200)
 
-    settings = UserComConfig(app="acme", api_key="ABC123", grace=30)
+    settings = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=30)
     async with UserComClient(settings, transport=httpx.MockTransport(answer)) as client:
         page = PageContext(user_agent="Shop 1.0", domain="shop.example.com")
         assert await (await client.send(Event("sold", {"n": 1}), key="k1", page=page)).delivered(20)
@@ -48,5 +49,5 @@ async def test_send_event_requests_what_the_widget_would() -> None:
 
 
 def test_user_key_response_nested_without_end_is_refused() -> None:
-    with pytest.raises(Refused, match="without a user key"):
+    with pytest.raises(RejectedError, match="without a user key"):
         _user_key(b"[" * 200_000)

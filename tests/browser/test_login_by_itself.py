@@ -63,7 +63,7 @@ def shop(config: UserComConfig) -> Starlette:
 @pytest.mark.parametrize("way", ["a redirect to a static file", "an answer in JSON"])
 @pytest.mark.parametrize("rotate", [False, True])
 def test_the_next_person_sees_nothing_of_the_last_one(browser: Browser, usercom: UserCom, way: str, rotate: bool) -> None:
-    config = usercom.config(secret_keys=("sixteen characters or more",), reset_wait=5, rotate_on_login=rotate)
+    config = usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5, rotate_on_login=rotate)
     with serve_app(shop(config)) as port:
         context = browser.new_context()
         page = context.new_page()

@@ -87,7 +87,7 @@ def leave_a_legacy_key(shopper: Shopper) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_whole_story(browser: Browser, usercom: UserCom, host: str) -> None:
-    with visiting(browser, usercom.config(reset_wait=5), host) as shopper:
+    with visiting(browser, usercom.config(reset_timeout=5), host) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
         say_in_the_chat(shopper, usercom, "where is my order?")
@@ -108,7 +108,7 @@ def test_the_whole_story(browser: Browser, usercom: UserCom, host: str) -> None:
 @pytest.mark.parametrize("before", [True, False], ids=["slow to begin", "slow to answer"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "shop.example.com"])
 def test_user_com_is_too_slow_to_name_the_new_key_in_time(browser: Browser, usercom: UserCom, host: str, before: bool) -> None:
-    with visiting(browser, usercom.config(reset_wait=0.1, timeout=120), host) as shopper:
+    with visiting(browser, usercom.config(reset_timeout=0.1, timeout=120), host) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
         say_in_the_chat(shopper, usercom, "where is my order?")
@@ -128,7 +128,7 @@ def test_user_com_is_too_slow_to_name_the_new_key_in_time(browser: Browser, user
 
 
 def test_the_key_comes_while_the_next_page_waits_its_moment(browser: Browser, usercom: UserCom) -> None:
-    with visiting(browser, usercom.config(reset_wait=3, timeout=30)) as shopper:
+    with visiting(browser, usercom.config(reset_timeout=3, timeout=30)) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
         usercom.faults.latency(4.5, sender="server")

@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, Visitor
 from usercom_asgi.api import widget_api
-from usercom_asgi.core.exceptions import Refused, Unavailable
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.sandbox import Sandbox
 from usercom_asgi.sandbox.endpoints import HANDLERS
 from usercom_asgi.sandbox.parsing import RefusedError
@@ -128,19 +128,19 @@ class Network:
         kind = self.faults.pop(0) if self.faults else "ok"
         latency = self.latency * self.world.random.uniform(0.5, 1.5)
         if kind == "refuse":
-            raise Unavailable("no connection", not_sent=True)
+            raise UnavailableError("no connection", not_sent=True)
         if kind == "hang":
             await trio.sleep(30)
-            raise Unavailable("timeout")
+            raise UnavailableError("timeout")
         await trio.sleep(latency / 2)
         if kind == "500":
-            raise Unavailable("500", status=500)
+            raise UnavailableError("500", status=500)
         try:
             answer = HANDLERS[path](self.world.sandbox, json.loads(json.dumps(body)), Headers({}))
         except RefusedError as error:
-            raise Refused("refused", status=error.status) from error
+            raise RejectedError("refused", status=error.status) from error
         if kind == "drop":
-            raise Unavailable("dropped")
+            raise UnavailableError("dropped")
         await trio.sleep(latency / 2)
         return json.dumps(answer).encode()
 
@@ -350,7 +350,7 @@ class World:
             body["userKey"] = key
         try:
             answer = json.loads(await self.network.go(PING, body))
-        except (Unavailable, Refused):
+        except (UnavailableError, RejectedError):
             return
         if self.pages[browser] == shown:
             self._give(browser, answer["user"]["key"])

@@ -25,7 +25,6 @@ from usercom_asgi import (
     ConfigurationError,
     Event,
     Outcome,
-    Refused,
     ResetAuth,
     Status,
     Update,
@@ -34,13 +33,14 @@ from usercom_asgi import (
     get_delivery,
 )
 from usercom_asgi.core.envelope import Envelope
+from usercom_asgi.core.exceptions import RejectedError
 from usercom_asgi.core.receipts import Listeners, Receipt
-from usercom_asgi.delivery.message import Waiting
-from usercom_asgi.delivery.queue import Lanes
+from usercom_asgi.delivery.message import QueuedCommand
+from usercom_asgi.delivery.queue import QueueManager
 
 
 def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
-    return Envelope(command=Update(attributes), lane=lane, key=key)
+    return Envelope(command=Update(attributes), ordering_key=lane, key=key)
 
 
 # Merging.
@@ -99,18 +99,18 @@ def test_merging_changes_nothing_of_what_user_com_ends_up_with(said: list[tuple[
                 seen.append((lane, key, dict(state.get(key, {}))))
         return state, sorted(seen, key=repr)
 
-    async def lanes_of() -> tuple[Lanes, int]:
-        lanes, receipts = Lanes(), 0
+    async def lanes_of() -> tuple[QueueManager, int]:
+        lanes, receipts = QueueManager(), 0
         for lane, key, attributes in said:
             command = Event("e") if attributes is None else Update(attributes)
-            lanes.add(Waiting(Envelope(command=command, lane=lane, key=lane + key), Receipt()))
+            lanes.add(QueuedCommand(Envelope(command=command, ordering_key=lane, key=lane + key), Receipt()))
             receipts += 1
         return lanes, receipts
 
     lanes, receipts = anyio.run(lanes_of)
     left = lanes.close()
     assert sum(len(each.receipts) for each in left) == receipts
-    merged = [(each.envelope.lane, each.envelope.key, each.envelope.command) for each in left]
+    merged = [(each.envelope.ordering_key, each.envelope.key, each.envelope.command) for each in left]
     plain = [(lane, lane + key, Event("e") if given is None else Update(given)) for lane, key, given in said]
     assert carry_out(merged) == carry_out(plain)
 
@@ -121,8 +121,8 @@ def test_merging_changes_nothing_of_what_user_com_ends_up_with(said: list[tuple[
 async def test_hooks_are_told_of_every_outcome() -> None:
     told: list[Outcome] = []
     listeners = Listeners(on_delivered=told.append, on_dropped=told.append, on_dead=told.append)
-    post = Post(Refused("answered 400", status=400, detail="the body"), delay=0.01)
-    async with running(post, listeners=listeners, max_waiting=2) as runtime:
+    post = Post(RejectedError("answered 400", status=400, detail="the body"), delay=0.01)
+    async with running(post, listeners=listeners, max_queue_size=2) as runtime:
         for n in range(3):
             runtime.submit(said(n))
     assert [(each.status, each.command.data["n"]) for each in told] == [  # type: ignore[union-attr]
@@ -232,7 +232,7 @@ async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: User
         child = os.fork()
         if not child:  # pragma: no cover  in the child
             receipt = runtime.submit(said(1))
-            os.write(write, f"{receipt.status.value}: {receipt.reason}; {runtime.stats.turned_away}".encode())
+            os.write(write, f"{receipt.status.value}: {receipt.reason}; {runtime.stats.rejected}".encode())
             os._exit(0)
         os.waitpid(child, 0)  # noqa: ASYNC222  nothing else is to happen meanwhile
         said_by_child = os.read(read, 1000).decode()

@@ -18,20 +18,21 @@ from conftest import CONFIG
 from driver import until
 from posting import Post, running, said, store_of
 
-from usercom_asgi import Event, Outcome, PageHit, Refused, ResetAuth, SqliteOutbox, Status, Unavailable, Update
+from usercom_asgi import Event, Outcome, PageHit, ResetAuth, SqliteOutbox, Status, Update
 from usercom_asgi.cli import main
-from usercom_asgi.core.envelope import Answer, Envelope, PageContext
+from usercom_asgi.core.envelope import Envelope, PageContext, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.receipts import Listeners
 from usercom_asgi.core.serialization import to_text
-from usercom_asgi.delivery.circuit_breaker import Gate
+from usercom_asgi.delivery.circuit_breaker import CircuitBreaker
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.delivery.sqlite import database as sqlite_file
 
 
-def balanced(runtime: Runtime) -> bool:
+def balanced(runtime: DeliveryService) -> bool:
     stats = runtime.stats
-    taken = stats.accepted + stats.adopted + stats.turned_away
+    taken = stats.accepted + stats.adopted + stats.rejected
     return taken == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
 
 
@@ -59,13 +60,13 @@ async def test_a_visitor_who_speaks_as_the_last_word_is_noted_is_not_sent_twice(
 async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -> None:
     """After a reset a visitor may be known by the reset's token and by the new key at the same moment."""
     path = tmp_path / "x.db"
-    post = Post(Answer("K1"), delay=0.02)
+    post = Post(SendResult("K1"), delay=0.02)
     async with running(post, path) as runtime:
-        reset = runtime.submit(Envelope(command=ResetAuth(), lane="token"))
+        reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="token"))
         assert await reset.delivered(20)
         runtime.submit(said(1, "token", "K1"))
-        runtime.submit(Envelope(command=Update({"a": 1}), lane="token", key="K1"))
-        runtime.submit(Envelope(command=Update({"b": 2}), lane="K1", key="K1"))
+        runtime.submit(Envelope(command=Update({"a": 1}), ordering_key="token", key="K1"))
+        runtime.submit(Envelope(command=Update({"b": 2}), ordering_key="K1", key="K1"))
         last = runtime.submit(said(2, "K1", "K1"))
         assert await last.delivered(20)
         await until(lambda: runtime.waiting == 0)
@@ -76,24 +77,24 @@ async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -
 
 async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.sqlite.store._POLL", 0.1)  # it pauses that long after each failure
-    post = Post(*[Unavailable("503")] * 1000)
+    post = Post(*[UnavailableError("503")] * 1000)
     async with running(
         post,
         SqliteOutbox(tmp_path / "x.db"),
         retry=RetryPolicy(first=600),
-        max_waiting=10,
-        grace=0,
+        max_queue_size=10,
+        shutdown_timeout=0,
         max_concurrency=1,
     ) as runtime:
         connection = store_of(runtime)._file._connection
         connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
         long = Event("long", {"t": "x" * 250})
         for n in range(60):
-            receipt = runtime.submit(Envelope(command=long, lane=f"lane{n}", key="k"))
+            receipt = runtime.submit(Envelope(command=long, ordering_key=f"lane{n}", key="k"))
             await receipt.stored(20)
         assert runtime.waiting <= 35  # what fits into the file's last pages, and ten more
         assert not runtime.readiness().is_accepting
-        assert runtime.stats.turned_away > 20
+        assert runtime.stats.rejected > 20
         connection.execute("PRAGMA max_page_count = 100000")
     assert balanced(runtime)
 
@@ -103,9 +104,9 @@ async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_other
 ) -> None:
     """A laptop that slept, a machine that was moved: what is in flight may go twice, and no more."""
     path = tmp_path / "x.db"
-    sleeper, robber = Post(*[Unavailable("503")] * 10_000), Post()
+    sleeper, robber = Post(*[UnavailableError("503")] * 10_000), Post()
     is_awake = threading.Event()
-    async with running(sleeper, path, retry=RetryPolicy(first=600), max_concurrency=2, grace=0.2) as first:
+    async with running(sleeper, path, retry=RetryPolicy(first=600), max_concurrency=2, shutdown_timeout=0.2) as first:
         receipts = [first.submit(said(n, f"lane{n % 20}")) for n in range(100)]
         for each in receipts:
             await each.stored(20)
@@ -131,10 +132,10 @@ async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_other
 async def test_a_lease_that_only_looks_expired_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All processes slept, or the clock has jumped: for a moment every lease has run out."""
     path = tmp_path / "x.db"
-    posts = [Post(*[Unavailable("503")] * 10_000) for _ in range(2)]
+    posts = [Post(*[UnavailableError("503")] * 10_000) for _ in range(2)]
     async with (
-        running(posts[0], SqliteOutbox(path), retry=RetryPolicy(first=600), grace=0) as first,
-        running(posts[1], SqliteOutbox(path), retry=RetryPolicy(first=600), grace=0) as second,
+        running(posts[0], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0) as first,
+        running(posts[1], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0) as second,
     ):
         for n in range(20):
             await (first, second)[n % 2].submit(said(n, f"lane{n}")).stored(20)
@@ -151,7 +152,7 @@ async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked
     other = await anyio.to_thread.run_sync(lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False))
     post = Post()
     began = 0.0
-    async with running(post, SqliteOutbox(path), grace=1) as runtime:
+    async with running(post, SqliteOutbox(path), shutdown_timeout=1) as runtime:
         await runtime.submit(said(1)).delivered(20)
         other.execute("BEGIN IMMEDIATE")
         runtime.submit(said(2))
@@ -165,9 +166,9 @@ async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked
 
 async def test_a_learned_key_goes_with_what_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    post = Post(Answer("NEW"), Refused("answered 400", status=400))
+    post = Post(SendResult("NEW"), RejectedError("answered 400", status=400))
     async with running(post, path) as runtime:
-        runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True))
+        runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
         died = runtime.submit(said(1, "token", None))
         assert not await died.delivered(20)
     assert await anyio.to_thread.run_sync(main, ["outbox", str(path), "retry", "--all"]) == 0
@@ -179,9 +180,9 @@ async def test_a_learned_key_goes_with_what_is_kept(tmp_path: Path) -> None:
 
 async def test_and_with_what_had_no_room_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    post = Post(Answer("NEW"), holding=True)
-    async with running(post, path, max_waiting=1) as runtime:
-        await runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True)).stored(20)
+    post = Post(SendResult("NEW"), holding=True)
+    async with running(post, path, max_queue_size=1) as runtime:
+        await runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True)).stored(20)
         purchase = runtime.submit(said(1, "token", None))
         await purchase.stored(20)
         assert runtime.waiting == 1  # the purchase is on disk alone
@@ -194,7 +195,7 @@ async def test_what_cannot_be_written_as_json_costs_itself_alone(tmp_path: Path)
     post = Post()
     async with running(post, SqliteOutbox(tmp_path / "x.db")) as runtime:
         odd = PageContext(user_agent=b"x")  # type: ignore[arg-type]
-        bad = Envelope(command=Event("e", {"n": 1}), lane="a", key="k", page=odd)
+        bad = Envelope(command=Event("e", {"n": 1}), ordering_key="a", key="k", page=odd)
         receipts = [runtime.submit(bad), runtime.submit(said(2))]
         assert await receipts[1].delivered(20)
         assert await runtime.submit(said(3)).delivered(20)
@@ -208,12 +209,14 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(tmp_path: Path, monkeyp
         pass
     with sqlite3.connect(path) as db:
         rows = [(f"lane{n // 100}", 1e9, body.replace("LANE", f"lane{n // 100}")) for n in range(20_000)]
-        db.executemany("INSERT INTO commands (lane, said_at, body) VALUES (?, ?, ?)", rows)
-        db.executemany("INSERT INTO lanes (lane, more) VALUES (?, 1)", [(f"lane{n}",) for n in range(200)])
+        db.executemany("INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)", rows)
+        db.executemany("INSERT INTO queues (ordering_key, more) VALUES (?, 1)", [(f"lane{n}",) for n in range(200)])
     db.close()
     loads: list[int] = []
-    post = Post(*[Unavailable("503")] * 10_000)
-    async with running(post, SqliteOutbox(path), retry=RetryPolicy(first=600), grace=0, max_waiting=5000) as runtime:
+    post = Post(*[UnavailableError("503")] * 10_000)
+    async with running(
+        post, SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0, max_queue_size=5000
+    ) as runtime:
         store = store_of(runtime)
         apply = store._apply
 
@@ -230,7 +233,7 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(tmp_path: Path, monkeyp
 async def test_the_last_line_tells_the_truth(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     path = tmp_path / "x.db"
-    post = Post(Unavailable("503"), *[Answer(None)] * 100)
+    post = Post(UnavailableError("503"), *[SendResult(None)] * 100)
     async with running(post, SqliteOutbox(path)) as runtime:
         for n in range(50):
             runtime.submit(said(n, f"lane{n}"))
@@ -253,19 +256,19 @@ async def test_a_file_that_was_deleted_is_noticed(tmp_path: Path, caplog: pytest
 
 
 async def test_a_burst_of_429_is_one_pause() -> None:
-    gate = Gate(RetryPolicy())
+    gate = CircuitBreaker(RetryPolicy())
     tickets = [await gate.enter() for _ in range(8)]
     for ticket in tickets:
-        gate.failed(Unavailable("429", status=429, retry_after=1), is_probe=ticket)
-    assert gate.opens_at - anyio.current_time() <= 1.01
+        gate.failed(UnavailableError("429", status=429, retry_after=1), is_probe=ticket)
+    assert gate.resumes_at - anyio.current_time() <= 1.01
 
 
 async def test_what_was_never_sent_does_not_open_a_lock() -> None:
-    gate = Gate(RetryPolicy())
-    gate.refused(Refused("401", status=401), is_probe=await gate.enter())
-    assert gate.is_locked
-    gate.refused(Refused("there is neither a user key nor a known user"), is_probe=False)
-    assert gate.is_locked
+    gate = CircuitBreaker(RetryPolicy())
+    gate.refused(RejectedError("401", status=401), is_probe=await gate.enter())
+    assert gate.is_unauthorized
+    gate.refused(RejectedError("there is neither a user key nor a known user"), is_probe=False)
+    assert gate.is_unauthorized
     assert gate.passes == 0
 
 
@@ -277,7 +280,7 @@ async def test_a_reset_goes_before_a_backlog() -> None:
             runtime.submit(said(n, f"lane{n}"))
         await until(lambda: len(post.sent) > 2)
         before = len(post.sent)
-        reset = runtime.submit(Envelope(command=ResetAuth(), lane="token", may_create=True))
+        reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
         assert await reset.delivered(20)
     assert before < 90
     assert [lane for lane, _, _ in post.sent].index("token") <= before + 1  # one was on its way
@@ -285,14 +288,14 @@ async def test_a_reset_goes_before_a_backlog() -> None:
 
 async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> None:
     class Mixed(Post):
-        async def send(self, envelope: Envelope, key: str | None) -> Answer:
-            if envelope.lane == "limited":
-                raise Unavailable("429", status=429, retry_after=60)
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "limited":
+                raise UnavailableError("429", status=429, retry_after=60)
             return await super().send(envelope, key)
 
     post = Mixed(holding=True)
 
-    async def release(runtime: Runtime) -> None:
+    async def release(runtime: DeliveryService) -> None:
         await until(lambda: runtime.readiness().state == "closed")
         await anyio.sleep(0.4)  # while it looks whether there is any hope left
         post.release()
@@ -309,10 +312,10 @@ async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> 
 
 async def test_one_bad_value_costs_its_own_update() -> None:
     class Picky(Post):
-        async def send(self, envelope: Envelope, key: str | None) -> Answer:
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             answer = await super().send(envelope, key)
             if isinstance(envelope.command, Update) and "bad" in envelope.command.attributes:
-                raise Refused("answered 400", status=400)
+                raise RejectedError("answered 400", status=400)
             return answer
 
     post = Picky(holding=True)
@@ -320,7 +323,8 @@ async def test_one_bad_value_costs_its_own_update() -> None:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
         receipts = [
-            runtime.submit(Envelope(command=Update(each), lane="a", key="key")) for each in ({"a": 1}, {"bad": 1}, {"b": 2})
+            runtime.submit(Envelope(command=Update(each), ordering_key="a", key="key"))
+            for each in ({"a": 1}, {"bad": 1}, {"b": 2})
         ]
         post.release()
         assert [await each.delivered(20) for each in receipts] == [True, False, True]
@@ -334,24 +338,24 @@ async def test_objects_of_one_name_are_not_merged_by_guess() -> None:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
         for company in ({"name": "Acme"}, {"size": 5}):
-            runtime.submit(Envelope(command=Update({"company": company}), lane="a", key="key"))
+            runtime.submit(Envelope(command=Update({"company": company}), ordering_key="a", key="key"))
         post.release()
     assert [dict(command.attributes["company"]) for _, command, _ in post.sent[1:]] == [{"name": "Acme"}, {"size": 5}]
 
 
 async def test_a_merged_update_is_as_old_as_its_first() -> None:
-    post = Post(*[Unavailable("503")] * 1000)
+    post = Post(*[UnavailableError("503")] * 1000)
     async with running(post, retry=RetryPolicy(first=0.05, longest=0.05, deadline=0.5), max_concurrency=1) as runtime:
-        first = runtime.submit(Envelope(command=Update({"a": 0}), lane="a", key="key"))
+        first = runtime.submit(Envelope(command=Update({"a": 0}), ordering_key="a", key="key"))
         with anyio.fail_after(20):
             while not first.is_final:  # if each of these made it young again, it would never be
-                runtime.submit(Envelope(command=Update({"a": 1}), lane="a", key="key"))
+                runtime.submit(Envelope(command=Update({"a": 1}), ordering_key="a", key="key"))
                 await anyio.sleep(0.05)
     assert first.status is Status.DEAD
 
 
 async def test_an_error_in_the_accounts_costs_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    post = Post(Refused("answered 400", status=400))
+    post = Post(RejectedError("answered 400", status=400))
     async with running(post) as runtime:
         books = runtime._books
         complain = books._complain
@@ -374,13 +378,13 @@ async def test_a_hook_that_speaks_when_too_much_is_said_is_not_told_of_itself() 
         runtimes[0].submit(said(99))
 
     post = Post()
-    runtimes: list[Runtime] = []
-    async with running(post, listeners=Listeners(on_dropped=again), max_waiting=1) as runtime:
+    runtimes: list[DeliveryService] = []
+    async with running(post, listeners=Listeners(on_dropped=again), max_queue_size=1) as runtime:
         runtimes.append(runtime)
         runtime.submit(said(0))
         runtime.submit(said(1))
         assert len(told) == 1
-        assert runtime.stats.turned_away == 2
+        assert runtime.stats.rejected == 2
 
 
 async def test_the_delivery_that_cannot_run_says_so() -> None:
@@ -389,8 +393,8 @@ async def test_the_delivery_that_cannot_run_says_so() -> None:
         raise OSError("no certificates")
         yield
 
-    runtime = Runtime(broken, CONFIG)
+    runtime = DeliveryService(broken, CONFIG)
     async with anyio.create_task_group() as tasks:
         await tasks.start(runtime.run)
-        assert "cannot run" in runtime.submit(Envelope(command=PageHit(), lane="a", key="k")).reason
+        assert "cannot run" in runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="k")).reason
         await runtime.drain()

@@ -12,8 +12,9 @@ from conftest import UserCom
 from driver import until
 from posting import Post, numbers, running, said
 
-from usercom_asgi import Event, Refused, ResetAuth, Status, Unavailable, UserComClient
-from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi import Event, ResetAuth, Status, UserComClient
+from usercom_asgi.core.envelope import Envelope, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.delivery.circuit_breaker import PROBE_AFTER
 from usercom_asgi.delivery.retry import RetryPolicy
 
@@ -26,7 +27,7 @@ class Down(Post):
         self.error: Exception | None = error
         self.asked: list[float] = []
 
-    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+    async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         self.asked.append(anyio.current_time())
         if (error := self.error) is not None:
             await anyio.sleep(self.delay)
@@ -53,17 +54,17 @@ async def test_one_retry_after_pauses_all(usercom: UserCom) -> None:
     assert len(usercom.store.events) == 6
 
 
-@pytest.mark.parametrize("after", [Answer("a"), Refused("404", status=404)])
+@pytest.mark.parametrize("after", [SendResult("a"), RejectedError("404", status=404)])
 async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> None:
     """With many workers that is how a limit is met: some are told of it, and others are answered yet."""
-    post = Post(Unavailable("429", status=429, retry_after=60), after, delay=0.05)
+    post = Post(UnavailableError("429", status=429, retry_after=60), after, delay=0.05)
     async with running(post) as runtime:
         for n in range(2):
-            runtime.submit(said(n, lane=str(n)))
+            runtime.submit(said(n, ordering_key=str(n)))
         await until(lambda: len(post.sent) == 2)
         await anyio.sleep(0.1)
         for n in range(5):
-            runtime.submit(said(n, lane=f"later {n}"))
+            runtime.submit(said(n, ordering_key=f"later {n}"))
         await anyio.sleep(0.3)
         assert len(post.sent) == 2
         assert runtime.readiness().state == "paused"
@@ -71,7 +72,7 @@ async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> Non
 
 
 async def test_after_repeated_failure_one_asks_for_all() -> None:
-    post = Down(Unavailable("ConnectError"), delay=0.005)
+    post = Down(UnavailableError("ConnectError"), delay=0.005)
     async with running(post, retry=RetryPolicy(first=0.2, longest=0.2)) as runtime:
         began = time.monotonic()
         for n in range(200):
@@ -131,11 +132,11 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
     """Whoever sends a strange Host header must not stop everybody's delivery (docs/usercom.md, 3)."""
 
     class Picky(Post):
-        async def send(self, envelope: Envelope, key: str | None) -> Answer:
-            if envelope.lane == "evil":
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "evil":
                 before = len(self.sent)
                 await until(lambda: len(self.sent) > before)  # while somebody else's pass, that is
-                raise Refused("POST /api/event/ answered 403", status=403)
+                raise RejectedError("POST /api/event/ answered 403", status=403)
             return await super().send(envelope, key)
 
     post, others = Picky(delay=0.002), 0
@@ -152,9 +153,9 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
 
 
 async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None:
-    post = Down(Refused("answered 401", status=401))
-    async with running(post, grace=0.1) as runtime:
-        receipt = runtime.submit(Envelope(command=ResetAuth(), lane="reset", may_create=True))
+    post = Down(RejectedError("answered 401", status=401))
+    async with running(post, shutdown_timeout=0.1) as runtime:
+        receipt = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset", may_create=True))
         assert not await receipt.delivered(20)
         assert receipt.status is Status.DROPPED
 
@@ -163,10 +164,10 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 600.0)
-    for error in (Unavailable("429", status=429, retry_after=600), Refused("401", status=401)):
+    for error in (UnavailableError("429", status=429, retry_after=600), RejectedError("401", status=401)):
         post = Down(error)
         began = time.monotonic()
-        async with running(post, grace=60) as runtime:
+        async with running(post, shutdown_timeout=60) as runtime:
             runtime.submit(said(1))
             await until(lambda post=post: len(post.asked) > 0)  # type: ignore[misc]
         assert time.monotonic() - began < 20
@@ -175,8 +176,8 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
 
 
 async def test_a_drain_tries_once_more_what_was_put_off() -> None:
-    post = Down(Unavailable("503"))
-    async with running(post, retry=RetryPolicy(first=600), grace=30) as runtime:
+    post = Down(UnavailableError("503"))
+    async with running(post, retry=RetryPolicy(first=600), shutdown_timeout=30) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(10)]
         await until(lambda: len(post.asked) >= PROBE_AFTER)
         post.error = None
@@ -184,9 +185,9 @@ async def test_a_drain_tries_once_more_what_was_put_off() -> None:
 
 
 async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixture) -> None:
-    post = Down(Unavailable("503"), delay=0.05)
+    post = Down(UnavailableError("503"), delay=0.05)
     began = time.monotonic()
-    async with running(post, retry=RetryPolicy(first=0.05, longest=0.1), grace=0.6) as runtime:
+    async with running(post, retry=RetryPolicy(first=0.05, longest=0.1), shutdown_timeout=0.6) as runtime:
         for n in range(30):
             runtime.submit(said(n, f"lane{n}"))
     assert 0.5 < time.monotonic() - began < 10
@@ -197,7 +198,7 @@ async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixtur
 
 async def test_readiness_and_stats() -> None:
     post = Post(holding=True)
-    async with running(post, max_waiting=2) as runtime:
+    async with running(post, max_queue_size=2) as runtime:
         assert runtime.readiness().state == "sending"
         assert runtime.readiness().is_accepting
         for n in range(3):
@@ -205,10 +206,10 @@ async def test_readiness_and_stats() -> None:
         await anyio.sleep(0.05)
         ready, stats = runtime.readiness(), runtime.stats
         assert not ready.is_accepting
-        assert (stats.accepted, stats.turned_away, stats.dropped, stats.waiting) == (2, 1, 1, 2)
+        assert (stats.accepted, stats.rejected, stats.dropped, stats.waiting) == (2, 1, 1, 2)
         assert 0.04 < stats.oldest_age < 20
         assert ready.oldest_age > 0.04
         post.release()
     assert runtime.readiness().state == "closed"
     stats = runtime.stats
-    assert stats.accepted + stats.turned_away == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
+    assert stats.accepted + stats.rejected == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting

@@ -12,12 +12,12 @@ from posting import Post, running
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import Event, PageHit, ResetAuth, UserComMiddleware, get_visitor
-from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.delivery.key_ring import KeyRing
 
 
 def envelope(source: str = "r1", key: str | None = "K1", **identity: str) -> Envelope:
-    return Envelope(command=Event("e"), lane="K1", key=key, source=source, identity=identity)
+    return Envelope(command=Event("e"), ordering_key="K1", key=key, source=source, identity=identity)
 
 
 async def test_key_ring_without_an_answer_gives_the_key_of_the_envelope() -> None:
@@ -37,14 +37,14 @@ async def test_key_ring_answer_counts_for_the_same_request_and_person_alone() ->
 
 async def test_key_ring_key_of_a_reset_counts_for_all_that_waits_for_it() -> None:
     ring = KeyRing()
-    ring.learn(Envelope(command=ResetAuth(), lane="token", source="r1"), "NEW")
+    ring.learn(Envelope(command=ResetAuth(), ordering_key="token", source="r1"), "NEW")
     assert ring.key_for(envelope("r2", key=None, user_id="b")) == "NEW"
     assert ring.key_for(envelope("r2", key="K2")) == "K2"
 
 
 async def test_key_ring_text_restores_the_keys_and_nothing_else_does() -> None:
     ring, other = KeyRing(), KeyRing()
-    ring.learn(Envelope(command=ResetAuth(), lane="token", source="r1"), "NEW")
+    ring.learn(Envelope(command=ResetAuth(), ordering_key="token", source="r1"), "NEW")
     ring.learn(envelope(user_id="a"), "KA")
     other.learn(envelope(user_id="a"), "newer")
     other.restore(ring.dumps())
@@ -58,7 +58,7 @@ async def test_key_ring_text_restores_the_keys_and_nothing_else_does() -> None:
 
 async def test_key_ring_with_thousands_of_answers_keeps_a_bounded_number() -> None:
     ring = KeyRing()
-    ring.learn(Envelope(command=ResetAuth(), lane="token", source="r0"), "NEW")
+    ring.learn(Envelope(command=ResetAuth(), ordering_key="token", source="r0"), "NEW")
     for n in range(5000):
         ring.learn(envelope(f"r{n}"), f"K{n}")
     assert len(ring.dumps()) < 5000
@@ -68,15 +68,15 @@ async def test_key_ring_with_thousands_of_answers_keeps_a_bounded_number() -> No
 
 async def test_queue_of_a_key_that_was_named_for_another_browser_is_its_own() -> None:
     """A stranger's hit named the victim's key; what the victim does meanwhile waits for nobody and stays the victim's."""
-    post = Post(Answer("VICTIM"), holding=True)
+    post = Post(SendResult("VICTIM"), holding=True)
     async with running(post, max_concurrency=4) as runtime:
-        runtime.submit(Envelope(command=PageHit(), lane="STRANGER", key="STRANGER", source="r1"))
+        runtime.submit(Envelope(command=PageHit(), ordering_key="STRANGER", key="STRANGER", source="r1"))
         for n in range(20):
-            runtime.submit(Envelope(command=Event(f"s{n}"), lane="STRANGER", key="STRANGER", source="r2"))
+            runtime.submit(Envelope(command=Event(f"s{n}"), ordering_key="STRANGER", key="STRANGER", source="r2"))
         await until(lambda: post.now == 1)
         post.release()
         await until(lambda: len(post.sent) > 1)
-        receipt = runtime.submit(Envelope(command=Event("mine"), lane="VICTIM", key="VICTIM", source="r3"))
+        receipt = runtime.submit(Envelope(command=Event("mine"), ordering_key="VICTIM", key="VICTIM", source="r3"))
         assert await receipt.delivered(20)
         await runtime.drain()
     assert {key for lane, _, key in post.sent[1:] if lane == "STRANGER"} == {"STRANGER"}

@@ -147,7 +147,7 @@ async def test_a_drain_is_bounded_and_says_what_was_lost(usercom: UserCom, caplo
     async def whole(scope: Scope, receive: Receive, send: Send) -> None:
         await (speaks if scope["type"] == "lifespan" else app)(scope, receive, send)
 
-    middleware = UserComMiddleware(whole, usercom.config(grace=0.3))
+    middleware = UserComMiddleware(whole, usercom.config(shutdown_timeout=0.3))
     with anyio.fail_after(30):
         async with lifespan(middleware) as state:
             for _ in range(5):

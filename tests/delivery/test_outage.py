@@ -15,21 +15,12 @@ from driver import call, until
 from posting import FAST, Post, said
 from starlette.types import Receive, Scope, Send
 
-from usercom_asgi import (
-    Event,
-    Refused,
-    ResetAuth,
-    SqliteOutbox,
-    Unavailable,
-    UserComClient,
-    UserComConfig,
-    UserComMiddleware,
-    get_visitor,
-)
-from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi import Event, ResetAuth, SqliteOutbox, UserComClient, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi.core.envelope import Envelope, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.delivery.circuit_breaker import PROBE_AFTER
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 
 GONE = "User.com cannot be reached or does not serve"
 BACK = "User.com is there again after"
@@ -43,7 +34,7 @@ class Moody(Post):
         self.error = error
         self.failed = 0
 
-    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+    async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         if self.error is not None:
             self.failed += 1
             raise self.error
@@ -52,10 +43,10 @@ class Moody(Post):
 
 @asynccontextmanager
 async def running(
-    post: Post, retry: RetryPolicy = FAST, *, grace: float = 10, outbox: SqliteOutbox | None = None
-) -> AsyncIterator[Runtime]:
-    config = UserComConfig(app="acme", api_key="ABC123", grace=grace)
-    runtime = Runtime(post.open, config, retry, outbox=outbox)
+    post: Post, retry: RetryPolicy = FAST, *, shutdown_timeout: float = 10, outbox: SqliteOutbox | None = None
+) -> AsyncIterator[DeliveryService]:
+    config = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=shutdown_timeout)
+    runtime = DeliveryService(post.open, config, retry, outbox=outbox)
     async with anyio.create_task_group() as tasks:
         await tasks.start(runtime.run)
         yield runtime
@@ -69,7 +60,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_an_outage_leaves_two_lines(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
     keys = [usercom.new_user() for _ in range(3)]
     usercom.faults.status(503)
-    async with UserComClient(usercom.config(grace=10)) as client:
+    async with UserComClient(usercom.config(shutdown_timeout=10)) as client:
         receipts = [await client.send(Event("secretly", {"n": "Ann"}), key=key) for key in keys]
         await until(lambda: lines(caplog))
         await anyio.sleep(0.5)
@@ -85,13 +76,13 @@ async def test_a_hiccup_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
     post = Moody()
     async with running(post) as runtime:
         for n in range(5):
-            post.outcomes = [Unavailable("ConnectError")] * (PROBE_AFTER - 1)
+            post.outcomes = [UnavailableError("ConnectError")] * (PROBE_AFTER - 1)
             assert await runtime.submit(said(n)).delivered(5)
     assert lines(caplog) == []
 
 
 async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    post = Moody(Unavailable("ConnectError"))
+    post = Moody(UnavailableError("ConnectError"))
     async with running(post) as runtime:
         for n in range(50):
             runtime.submit(said(n, f"lane{n}"))
@@ -107,12 +98,12 @@ async def test_one_that_flaps_is_said_once_a_minute(caplog: pytest.LogCaptureFix
     post = Moody()
     async with running(post) as runtime:
         for n in range(10):
-            post.outcomes = [Unavailable("ConnectError")] * PROBE_AFTER
+            post.outcomes = [UnavailableError("ConnectError")] * PROBE_AFTER
             assert await runtime.submit(said(n)).delivered(5)
         assert [each[: len(BACK)] for each in lines(caplog)] == [GONE[: len(BACK)], BACK]
         caplog.clear()
         # One that begins within the minute and stays is said when that is over.
-        post.error = Unavailable("ReadTimeout")
+        post.error = UnavailableError("ReadTimeout")
         receipt = runtime.submit(said(10))
         await until(lambda: post.failed > 2 * PROBE_AFTER)
         assert lines(caplog) == []
@@ -125,13 +116,13 @@ async def test_one_that_flaps_is_said_once_a_minute(caplog: pytest.LogCaptureFix
 
 async def test_a_refused_key_has_lines_of_its_own(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 0.01)
-    post = Moody(Unavailable("ConnectError"))
+    post = Moody(UnavailableError("ConnectError"))
     async with running(post) as runtime:
         receipt = runtime.submit(said(1))
         await until(lambda: lines(caplog))
-        post.error = Refused("answered 401", status=401)
+        post.error = RejectedError("answered 401", status=401)
         await until(lambda: runtime.readiness().state == "locked")
-        post.error, post.failed = Unavailable("ConnectError"), 0
+        post.error, post.failed = UnavailableError("ConnectError"), 0
         await until(lambda: post.failed > PROBE_AFTER)
         post.error = None
         assert await receipt.delivered(5)
@@ -160,7 +151,9 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
 ) -> None:
     caplog.set_level(logging.INFO, "usercom_asgi")
     outbox = SqliteOutbox(tmp_path / "usercom.db") if is_kept else None
-    async with running(Moody(Unavailable("ConnectError")), RetryPolicy(first=60), grace=0.1, outbox=outbox) as runtime:
+    async with running(
+        Moody(UnavailableError("ConnectError")), RetryPolicy(first=60), shutdown_timeout=0.1, outbox=outbox
+    ) as runtime:
         await runtime.submit(said(1)).stored()
     last = caplog.records[-1]
     assert last.levelno == (logging.INFO if is_kept else logging.WARNING)
@@ -169,12 +162,12 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
 
 async def test_the_last_line_says_how_many_of_the_dropped_are_resets(caplog: pytest.LogCaptureFixture) -> None:
     retry = RetryPolicy(first=60)
-    async with running(Moody(Unavailable("ConnectError", not_sent=True)), retry, grace=0.1) as runtime:
-        settled = runtime.submit(Envelope(command=ResetAuth(), lane="r1", may_create=True))
+    async with running(Moody(UnavailableError("ConnectError", not_sent=True)), retry, shutdown_timeout=0.1) as runtime:
+        settled = runtime.submit(Envelope(command=ResetAuth(), ordering_key="r1", may_create=True))
         await until(lambda: settled.is_final)  # the next try would come too late
         runtime.submit(said(1))
     assert "dropped: 2 (resets: 1), dead letters: 0" in caplog.messages[-1]
     caplog.clear()
-    async with running(Post(delay=60), grace=0.1) as runtime:
-        runtime.submit(Envelope(command=ResetAuth(), lane="r1", may_create=True))
+    async with running(Post(delay=60), shutdown_timeout=0.1) as runtime:
+        runtime.submit(Envelope(command=ResetAuth(), ordering_key="r1", may_create=True))
     assert "dropped: 1 (resets: 1), dead letters: 0" in caplog.messages[-1]

@@ -15,10 +15,11 @@ import trio
 from posting import Post, running
 from trio.testing import MockClock
 
-from usercom_asgi import Event, Refused, ResetAuth, Unavailable
-from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi import Event, ResetAuth
+from usercom_asgi.core.envelope import Envelope, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 
 BACK_OFF = RetryPolicy()
 GONE = "User.com cannot be reached or does not serve"
@@ -37,18 +38,20 @@ class Picky(Post):
         #: What was delivered: its lane, its number there, and how long it took.
         self.delivered: list[tuple[str, int, float]] = []
 
-    async def send(self, envelope: Envelope, key: str | None) -> Answer:
-        is_poisoned = envelope.lane.startswith("poisoned")
+    async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+        is_poisoned = envelope.ordering_key.startswith("poisoned")
         self.calls.append((anyio.current_time(), is_poisoned))
         await anyio.sleep(0.05)
         if self.down is not None:
             raise self.down
         if is_poisoned:
-            raise (Refused if self.status == 403 else Unavailable)(f"POST answered {self.status}", status=self.status)
+            raise (RejectedError if self.status == 403 else UnavailableError)(
+                f"POST answered {self.status}", status=self.status
+            )
         assert isinstance(envelope.command, Event)
         at = float(str(envelope.command.data["at"]))
-        self.delivered.append((envelope.lane, int(str(envelope.command.data["n"])), anyio.current_time() - at))
-        return Answer(key)
+        self.delivered.append((envelope.ordering_key, int(str(envelope.command.data["n"])), anyio.current_time() - at))
+        return SendResult(key)
 
     @property
     def worst(self) -> float:
@@ -56,14 +59,14 @@ class Picky(Post):
         return max(delay for _, _, delay in self.delivered)
 
 
-def poison(runtime: Runtime, many: int, *, first: int = 0) -> None:
+def poison(runtime: DeliveryService, many: int, *, first: int = 0) -> None:
     for n in range(first, first + many):
-        runtime.submit(Envelope(command=Event("odd"), lane=f"poisoned {n}", key=f"p{n}"))
+        runtime.submit(Envelope(command=Event("odd"), ordering_key=f"poisoned {n}", key=f"p{n}"))
 
 
-def say(runtime: Runtime, n: int, *, lanes: int = 1_000_000) -> None:
+def say(runtime: DeliveryService, n: int, *, lanes: int = 1_000_000) -> None:
     event = Event("purchase", {"n": n, "at": anyio.current_time()})
-    runtime.submit(Envelope(command=event, lane=f"healthy {n % lanes}", key=f"h{n % lanes}"))
+    runtime.submit(Envelope(command=event, ordering_key=f"healthy {n % lanes}", key=f"h{n % lanes}"))
 
 
 def lasting(test: Callable[[], Awaitable[None]]) -> None:
@@ -84,7 +87,7 @@ def test_what_user_com_cannot_digest_of_one_client_holds_back_nobody_else(
     post = Picky(status)
 
     async def main() -> None:
-        async with running(post, retry=BACK_OFF, grace=0) as runtime:
+        async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             poison(runtime, 100)
             for n in range(900):
                 say(runtime, n)
@@ -111,7 +114,7 @@ def test_new_ones_all_the_time_hold_back_nobody_else_either(status: int, caplog:
     post = Picky(status)
 
     async def main() -> None:
-        async with running(post, retry=BACK_OFF, grace=0) as runtime:
+        async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             for n in range(600):
                 poison(runtime, 1, first=n)
                 say(runtime, n)
@@ -128,7 +131,7 @@ def test_where_little_is_said_it_does_not_wait_for_long() -> None:
     post = Picky(500)
 
     async def main() -> None:
-        async with running(post, retry=BACK_OFF, grace=0) as runtime:
+        async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             poison(runtime, 100)
             for n in range(20):
                 await anyio.sleep(600)
@@ -148,12 +151,12 @@ def test_an_outage_among_it_is_one(status: int, caplog: pytest.LogCaptureFixture
     calls: list[float] = []
 
     async def main() -> None:
-        async with running(post, retry=BACK_OFF, grace=0) as runtime:
+        async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             poison(runtime, 50)
             for n in range(1200):
                 if n == 400:
                     caplog.clear()
-                    post.down = Unavailable("ConnectError", not_sent=True)
+                    post.down = UnavailableError("ConnectError", not_sent=True)
                 if n == 700:
                     began = anyio.current_time() - 300
                     calls.extend(at - began for at, _ in post.calls if at > began)
@@ -183,10 +186,10 @@ def test_a_key_that_is_refused_in_earnest_locks_among_it(caplog: pytest.LogCaptu
     post = Picky(403)
 
     async def main() -> None:
-        async with running(post, retry=BACK_OFF, grace=0) as runtime:
+        async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             for n in range(1000):
                 if n == 100:
-                    post.down = Refused("POST answered 403", status=403)
+                    post.down = RejectedError("POST answered 403", status=403)
                     poison(runtime, 20)
                 if n == 500:
                     assert runtime.readiness().state == "locked"
@@ -207,9 +210,9 @@ def test_resets_that_fail_hold_back_nobody_else() -> None:
     post = Picky(403)
 
     async def main() -> None:
-        async with running(post, retry=BACK_OFF, grace=0) as runtime:
+        async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             for n in range(600):
-                runtime.submit(Envelope(command=ResetAuth(), lane=f"poisoned {n}", may_create=True))
+                runtime.submit(Envelope(command=ResetAuth(), ordering_key=f"poisoned {n}", may_create=True))
                 if n % 2 == 0:
                     say(runtime, n)
                 await anyio.sleep(1)

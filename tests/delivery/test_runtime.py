@@ -12,11 +12,12 @@ from conftest import CONFIG
 from driver import until
 from posting import Post, numbers, running, said
 
-from usercom_asgi import Event, PageHit, Refused, ResetAuth, Status, Unavailable, Update, UserComConfig
-from usercom_asgi.core.envelope import Answer, Envelope, PendingReset
+from usercom_asgi import Event, PageHit, ResetAuth, Status, Update, UserComConfig
+from usercom_asgi.core.envelope import Envelope, PendingReset, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.user_key import ResetMarker
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 
 
 async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> None:
@@ -40,8 +41,8 @@ async def test_one_visitor_is_never_sent_twice_at_a_time() -> None:
 
 async def test_a_slow_visitor_holds_back_nobody_else() -> None:
     class Slow(Post):
-        async def send(self, envelope: Envelope, key: str | None) -> Answer:
-            if envelope.lane == "slow":
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "slow":
                 await is_over.wait()
             return await super().send(envelope, key)
 
@@ -57,7 +58,7 @@ async def test_a_slow_visitor_holds_back_nobody_else() -> None:
 
 async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     post = Post(holding=True)
-    async with running(post, max_waiting=5) as runtime:
+    async with running(post, max_queue_size=5) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(5)]
         await until(lambda: post.now == 5)
         receipts += [runtime.submit(said(n, f"lane{n}")) for n in range(5, 9)]
@@ -68,7 +69,7 @@ async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(capl
 
 
 async def test_a_failure_that_may_pass_is_tried_again_in_order() -> None:
-    post = Post(Unavailable("503"), Unavailable("503"), Unavailable("503"))
+    post = Post(UnavailableError("503"), UnavailableError("503"), UnavailableError("503"))
     async with running(post) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(3)]
     assert numbers(post, "a") == [0, 0, 0, 0, 1, 2]
@@ -77,7 +78,7 @@ async def test_a_failure_that_may_pass_is_tried_again_in_order() -> None:
 
 
 async def test_a_refusal_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
-    post = Post(Refused("answered 400", detail="secret value"))
+    post = Post(RejectedError("answered 400", detail="secret value"))
     async with running(post) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(2)]
     assert [each.status for each in receipts] == [Status.DEAD, Status.DELIVERED]
@@ -93,7 +94,7 @@ async def test_an_error_of_ours_costs_one_command(caplog: pytest.LogCaptureFixtu
 
 
 async def test_after_its_deadline_a_command_is_given_up() -> None:
-    post = Post(*[Unavailable("503")] * 10_000)
+    post = Post(*[UnavailableError("503")] * 10_000)
     async with running(post, retry=RetryPolicy(first=0.01, longest=0.01, deadline=0.1)) as runtime:
         receipt = runtime.submit(said(1))
         assert not await receipt.delivered(20)
@@ -102,7 +103,7 @@ async def test_after_its_deadline_a_command_is_given_up() -> None:
 
 
 async def test_retry_after_is_the_least() -> None:
-    post = Post(Unavailable("429", status=429, retry_after=0.3))
+    post = Post(UnavailableError("429", status=429, retry_after=0.3))
     async with running(post) as runtime:
         began = anyio.current_time()
         assert await runtime.submit(said(1)).delivered(20)
@@ -111,9 +112,9 @@ async def test_retry_after_is_the_least() -> None:
 
 async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
     """With Unified Identification a hit may turn out to be somebody else's, and what follows is theirs."""
-    post = Post(Answer("switched", then=Event("said", {"n": 1})), Answer("switched"))
+    post = Post(SendResult("switched", then=Event("said", {"n": 1})), SendResult("switched"))
     async with running(post) as runtime:
-        hit = runtime.submit(Envelope(command=PageHit(event=Event("said", {"n": 1})), lane="a", key="key"))
+        hit = runtime.submit(Envelope(command=PageHit(event=Event("said", {"n": 1})), ordering_key="a", key="key"))
         runtime.submit(said(2))
     assert [key for _, _, key in post.sent] == ["key", "switched", "switched"]
     assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
@@ -121,22 +122,22 @@ async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
 
 
 async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
-    post = Post(Answer("k", then=Event("said", {"n": 1})), Unavailable("503"))
+    post = Post(SendResult("k", then=Event("said", {"n": 1})), UnavailableError("503"))
     async with running(post) as runtime:
-        runtime.submit(Envelope(command=PageHit(), lane="a", key="key"))
+        runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="key"))
     assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
 
 
 async def test_what_follows_a_reset_waits_for_its_key() -> None:
-    post = Post(Unavailable("429", not_sent=True), Answer("new"))
+    post = Post(UnavailableError("429", not_sent=True), SendResult("new"))
     async with running(post) as runtime:
-        runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
         runtime.submit(said(1, "reset", None))
     assert [key for _, _, key in post.sent] == [None, None, "new"]
 
 
 async def test_while_nobody_answers_user_com_is_known_to_be_down() -> None:
-    post = Post(*[Unavailable("x")] * 10_000)
+    post = Post(*[UnavailableError("x")] * 10_000)
     async with running(post) as runtime:
         assert runtime.reachable
         receipt = runtime.submit(said(1))
@@ -155,8 +156,8 @@ async def test_nothing_is_accepted_after_the_drain() -> None:
 
 async def test_a_cancelled_drain_ends_all_the_same() -> None:
     post = Post(holding=True)
-    config = UserComConfig(app="acme", api_key="ABC123", grace=0.1)
-    runtime = Runtime(post.open, config)
+    config = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0.1)
+    runtime = DeliveryService(post.open, config)
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             await tasks.start(runtime.run)
@@ -176,9 +177,9 @@ async def test_resets_are_recalled_by_name_and_not_for_ever(monkeypatch: pytest.
 
 
 async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> None:
-    post = Post(Unavailable("ReadTimeout"))
+    post = Post(UnavailableError("ReadTimeout"))
     async with running(post) as runtime:
-        receipt = runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        receipt = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
         assert not await receipt.delivered(20)
     assert len(post.sent) == 1
     assert receipt.status is Status.DROPPED
@@ -187,23 +188,23 @@ async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> Non
 @pytest.mark.parametrize("retry_after", [None, 3600.0])
 async def test_a_reset_is_not_ours_after_its_deadline(retry_after: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.retry.RESET_DEADLINE", 1.0)
-    post = Post(*[Unavailable("429", retry_after=retry_after, not_sent=True)] * 10_000)
+    post = Post(*[UnavailableError("429", retry_after=retry_after, not_sent=True)] * 10_000)
     async with running(post) as runtime:
-        receipt = runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        receipt = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
         assert not await receipt.delivered(20)
         assert receipt.status is Status.DROPPED
         tries = len(post.sent)
         assert tries
-        late = runtime.submit(Envelope(command=ResetAuth(), lane="late", said_at=time.time() - 10))
+        late = runtime.submit(Envelope(command=ResetAuth(), ordering_key="late", created_at=time.time() - 10))
         assert not await late.delivered(20)
         assert late.status is Status.DROPPED
     assert len(post.sent) == tries  # the late one was never sent at all
 
 
 async def test_who_comes_back_with_the_new_key_keeps_the_order() -> None:
-    post = Post(Answer("new"), *[Unavailable("503")] * 10_000)
+    post = Post(SendResult("new"), *[UnavailableError("503")] * 10_000)
     async with running(post) as runtime:
-        reset = runtime.submit(Envelope(command=ResetAuth(), lane="reset"))
+        reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
         runtime.submit(said(1, "reset", None))
         assert await reset.delivered(20)
         await until(lambda: len(post.sent) >= 2)
@@ -216,7 +217,7 @@ async def test_who_comes_back_with_the_new_key_keeps_the_order() -> None:
 
 
 async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() -> None:
-    post = Post(*[Unavailable("503")] * 3)
+    post = Post(*[UnavailableError("503")] * 3)
     turns = 0
 
     async def others() -> None:
@@ -226,7 +227,7 @@ async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() 
             turns += 1
 
     async with running(post, retry=RetryPolicy(first=0.3, longest=0.3, deadline=100)) as runtime:
-        resets = [Envelope(command=ResetAuth(), lane=f"late{n}", said_at=time.time() - 1000) for n in range(300)]
+        resets = [Envelope(command=ResetAuth(), ordering_key=f"late{n}", created_at=time.time() - 1000) for n in range(300)]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(others)
             receipts = [runtime.submit(each) for each in resets]
@@ -239,14 +240,14 @@ async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() 
 
 
 async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
-    post = Post(Answer("new"), holding=True)
+    post = Post(SendResult("new"), holding=True)
 
     async def release() -> None:
         post.release()
 
     async with running(post, max_concurrency=1) as runtime, anyio.create_task_group() as tasks:
         known = {"user_id": "7"}
-        envelopes = [Envelope(command=Event("said", {"n": n}), lane="a", identity=known) for n in range(4)]
+        envelopes = [Envelope(command=Event("said", {"n": n}), ordering_key="a", identity=known) for n in range(4)]
         receipts = [runtime.submit(each) for each in [*envelopes, said(9, "b")]]
         await until(lambda: post.now == 1)
         tasks.start_soon(release)  # which gets its turn while the first one is waited for
@@ -255,8 +256,8 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
         assert [each.receipts for each in withdrawn] == [[each] for each in receipts[1:4]]
         assert {each.envelope.key for each in withdrawn} == {"new"}
         for each in withdrawn[:2]:
-            runtime.hand_over(each, "elsewhere")
-        runtime.bury(withdrawn[2], "too old")
+            runtime.mark_forwarded(each, "elsewhere")
+        runtime.dead_letter(withdrawn[2], "too old")
         assert not await receipts[1].delivered(20)
         assert await receipts[4].delivered(20)
     assert numbers(post, "a") == [0]
@@ -282,8 +283,8 @@ async def test_what_was_taken_out_goes_back_if_its_taker_is_cut_off() -> None:
 
 
 async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> None:
-    post = Post(*[Unavailable("429", status=429, retry_after=60.0)] * 10)
-    async with running(post, grace=0.1) as runtime:
+    post = Post(*[UnavailableError("429", status=429, retry_after=60.0)] * 10)
+    async with running(post, shutdown_timeout=0.1) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(20)]
         await until(lambda: not runtime.reachable)
         assert len(await runtime.withdraw(receipts)) == 20
@@ -293,13 +294,13 @@ async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> 
 
 
 async def test_an_update_that_has_merged_comes_along() -> None:
-    post = Post(*[Unavailable("503")] * 100)
-    async with running(post, retry=RetryPolicy(first=5.0), grace=0.1) as runtime:
+    post = Post(*[UnavailableError("503")] * 100)
+    async with running(post, retry=RetryPolicy(first=5.0), shutdown_timeout=0.1) as runtime:
         first, second = (
-            runtime.submit(Envelope(command=Update({name: 1}), lane="a", key="key")) for name in ("plan_a", "plan_b")
+            runtime.submit(Envelope(command=Update({name: 1}), ordering_key="a", key="key")) for name in ("plan_a", "plan_b")
         )
         await until(lambda: runtime.stats.retried)
         (withdrawn,) = await runtime.withdraw([second])
-        runtime.hand_over(withdrawn, "elsewhere")
+        runtime.mark_forwarded(withdrawn, "elsewhere")
     assert first.is_handed_over
     assert second.is_handed_over

@@ -18,29 +18,18 @@ import pytest
 from driver import until
 from posting import Post, numbers, running, said, store_of
 
-from usercom_asgi import (
-    ConfigurationError,
-    Event,
-    OutboxError,
-    PageHit,
-    Receipt,
-    Refused,
-    ResetAuth,
-    SqliteOutbox,
-    Status,
-    Unavailable,
-    Update,
-)
-from usercom_asgi.core.envelope import Answer, Envelope
+from usercom_asgi import ConfigurationError, Event, OutboxError, PageHit, Receipt, ResetAuth, SqliteOutbox, Status, Update
+from usercom_asgi.core.envelope import Envelope, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.serialization import to_text
 from usercom_asgi.delivery.retry import RetryPolicy
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.delivery.sqlite.admin import dead_rows
 from usercom_asgi.delivery.sqlite.store import Rows
 
 
 @asynccontextmanager
-async def several(*runtimes: Any) -> AsyncIterator[list[Runtime]]:
+async def several(*runtimes: Any) -> AsyncIterator[list[DeliveryService]]:
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(each) for each in runtimes]
 
@@ -58,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def down() -> Post:
-    return Post(*[Unavailable("503", status=503)] * 10_000)
+    return Post(*[UnavailableError("503", status=503)] * 10_000)
 
 
 async def stored(*receipts: Receipt) -> None:
@@ -83,7 +72,7 @@ async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: P
 
 async def test_what_is_left_is_delivered_by_the_next_one_in_order(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with running(down(), path, retry=RetryPolicy(first=600), grace=0.1) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0.1) as runtime:
         receipts = [runtime.submit(said(n, "abcde"[n % 5])) for n in range(50)]
         await stored(*receipts)
     assert "left in the outbox: 50" in caplog.text
@@ -102,7 +91,7 @@ async def test_what_is_left_is_delivered_by_the_next_one_in_order(path: Path, ca
 async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commits = 0
     post = Post()
-    async with running(post, path, max_waiting=2000) as runtime:
+    async with running(post, path, max_queue_size=2000) as runtime:
         file = store_of(runtime)._file
         transact = file.transact
 
@@ -144,10 +133,10 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
     sent: list[tuple[str, int]] = []
 
     class Shared(Post):
-        async def send(self, envelope: Envelope, key: str | None) -> Answer:
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             answer = await super().send(envelope, key)
             assert isinstance(envelope.command, Event)
-            sent.append((envelope.lane, int(str(envelope.command.data["n"]))))
+            sent.append((envelope.ordering_key, int(str(envelope.command.data["n"]))))
             return answer
 
     # The leases are long ones: who stands still for longer than a lease may send twice what was in flight.
@@ -163,16 +152,16 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
 
 
 async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: Path) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
         await stored(*(runtime.submit(said(n)) for n in range(5)))
         # As `kill -9` leaves it: an owner that will not come back, and a lease that runs.
         with sqlite3.connect(path) as db:
             db.execute("UPDATE owners SET owner = 'gone'")
-            db.execute("UPDATE lanes SET owner = 'gone'")
+            db.execute("UPDATE queues SET owner = 'gone'")
         db.close()
     with sqlite3.connect(path) as db:
         db.execute("INSERT OR REPLACE INTO owners VALUES ('gone', ?)", (time.time() + 1.5,))
-        db.execute("UPDATE lanes SET owner = 'gone'")
+        db.execute("UPDATE queues SET owner = 'gone'")
     db.close()
     post = Post()
     async with running(post, path):
@@ -184,13 +173,13 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
 
 async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
     post = down()
-    async with running(post, path, retry=RetryPolicy(first=600), max_waiting=10, grace=0) as runtime:
+    async with running(post, path, retry=RetryPolicy(first=600), max_queue_size=10, shutdown_timeout=0) as runtime:
         for n in range(60):
             await runtime.submit(said(n, f"lane{n % 30}")).stored(20)
         assert runtime.waiting <= 11
         assert rows(path) == 60
     post = Post()
-    async with running(post, path, max_waiting=10) as runtime:
+    async with running(post, path, max_queue_size=10) as runtime:
         await until(lambda: len(post.sent) == 60, within=60)
         assert runtime.waiting <= 10
     for lane in range(30):
@@ -199,7 +188,7 @@ async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
 
 async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Path) -> None:
     post = Post(delay=0.01)
-    async with running(post, path, max_waiting=3) as runtime:
+    async with running(post, path, max_queue_size=3) as runtime:
         receipts = []
         for n in range(20):
             receipts.append(runtime.submit(said(n, f"lane{n}")))
@@ -211,7 +200,7 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
 
 async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_receipt(path: Path) -> None:
     post = Post(holding=True)
-    async with running(post, path, max_waiting=1) as runtime:
+    async with running(post, path, max_queue_size=1) as runtime:
         for n in range(5):
             await runtime.submit(said(n, f"lane{n}")).stored(20)
         assert runtime.stats.left == 4
@@ -230,7 +219,7 @@ def test_a_set_of_rows() -> None:
 
 
 async def test_the_file_has_a_bound(path: Path) -> None:
-    async with running(down(), SqliteOutbox(path, max_rows=5), retry=RetryPolicy(first=600), grace=0) as runtime:
+    async with running(down(), SqliteOutbox(path, max_rows=5), retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(8)]
     assert [each.status for each in receipts] == [Status.ACCEPTED] * 5 + [Status.DROPPED] * 3
     assert "max_rows" in receipts[-1].reason
@@ -238,13 +227,13 @@ async def test_the_file_has_a_bound(path: Path) -> None:
 
 
 async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> None:
-    async with running(Post(Refused("answered 400", status=400, detail="no such event")), path) as runtime:
+    async with running(Post(RejectedError("answered 400", status=400, detail="no such event")), path) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(2)]
         assert not await receipts[0].delivered(20)
         assert await receipts[1].delivered(20)
     assert receipts[0].status is Status.DEAD
     with sqlite3.connect(path) as db:
-        [letter] = db.execute("SELECT lane, status, reason, detail, body FROM dead").fetchall()
+        [letter] = db.execute("SELECT ordering_key, status, reason, detail, body FROM dead").fetchall()
     db.close()
     assert letter[:4] == ("a", 400, "refused: answered 400", "no such event")
     assert '"n":0' in letter[4]
@@ -253,9 +242,9 @@ async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> Non
 
 async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Path) -> None:
     with_event = PageHit(event=Event("with", {"n": 1}))
-    post = Post(Answer("named", then=with_event.event), *[Unavailable("503")] * 1000)
-    async with running(post, path, retry=RetryPolicy(first=600), grace=0) as runtime:
-        await runtime.submit(Envelope(command=with_event, lane="a", key="key")).stored(20)
+    post = Post(SendResult("named", then=with_event.event), *[UnavailableError("503")] * 1000)
+    async with running(post, path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+        await runtime.submit(Envelope(command=with_event, ordering_key="a", key="key")).stored(20)
         await stored(runtime.submit(said(2)))
         await until(lambda: len(post.sent) == 2)
     post = Post()
@@ -270,7 +259,9 @@ async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
     async with running(post, path) as runtime:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
-        receipts = [runtime.submit(Envelope(command=Update({f"a{n}": n, "x": n}), lane="a", key="key")) for n in range(5)]
+        receipts = [
+            runtime.submit(Envelope(command=Update({f"a{n}": n, "x": n}), ordering_key="a", key="key")) for n in range(5)
+        ]
         await stored(*receipts)
         post.release()
         assert all([await each.delivered(20) for each in receipts])
@@ -280,12 +271,12 @@ async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
 
 
 async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
-        old = Envelope(command=ResetAuth(), lane="reset", may_create=True)
+    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+        old = Envelope(command=ResetAuth(), ordering_key="reset", may_create=True)
         await runtime.submit(old).stored(20)
     with sqlite3.connect(path) as db:
         for row, body in db.execute("SELECT id, body FROM commands").fetchall():
-            db.execute("UPDATE commands SET body = ? WHERE id = ?", (body.replace('"said_at":', '"said_at":0.0'), row))
+            db.execute("UPDATE commands SET body = ? WHERE id = ?", (body.replace('"created_at":', '"created_at":0.0'), row))
     db.close()
     post = Post()
     async with running(post, path):
@@ -294,7 +285,7 @@ async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None
 
 
 async def test_a_row_that_is_no_command_goes_to_the_dead_letters(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
         await stored(*(runtime.submit(said(n)) for n in range(3)))
     with sqlite3.connect(path) as db:
         db.execute("UPDATE commands SET body = 'nonsense' WHERE id = 2")
@@ -388,7 +379,7 @@ async def test_a_place_that_nobody_may_write_to() -> None:
 
 
 async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), grace=0) as runtime:
+    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
         await stored(*(runtime.submit(said(n, "x" * 200)) for n in range(300)))
     data = bytearray(path.read_bytes())
     for page in range(4, len(data) // 4096 - 1):
@@ -408,7 +399,8 @@ async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(path: Path
         [pages] = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         receipts = [
-            runtime.submit(Envelope(command=Event("long", {"n": n, "t": "x" * 200}), lane="a", key="k")) for n in range(60)
+            runtime.submit(Envelope(command=Event("long", {"n": n, "t": "x" * 200}), ordering_key="a", key="k"))
+            for n in range(60)
         ]
         await stored(*receipts)
         assert [await each.delivered(20) for each in receipts] == [True] * 60
@@ -437,8 +429,8 @@ def test_malformed_arguments_are_refused_at_the_call(path_given: Any, settings: 
 
 GOOD = to_text(said(1, "bad"))
 DAMAGED = {
-    "a huge date": re.sub(r'"said_at":[\d.]+', '"said_at":1' + "0" * 400, GOOD),
-    "no date": re.sub(r'"said_at":[\d.]+', '"said_at":NaN', GOOD),
+    "a huge date": re.sub(r'"created_at":[\d.]+', '"created_at":1' + "0" * 400, GOOD),
+    "no date": re.sub(r'"created_at":[\d.]+', '"created_at":NaN', GOOD),
     "a deep one": "[" * 100_000,
     "another's": to_text(said(1, "somebody else")),
     "no text": GOOD.encode().replace(b"said", b"s\xff\xfed"),
@@ -453,8 +445,8 @@ async def test_a_damaged_row_costs_itself_alone(body: str | bytes, path: Path) -
     with sqlite3.connect(path) as db:
         for lane, text in (("bad", body), ("bad", to_text(said(2, "bad"))), ("good", to_text(said(3, "good")))):
             # Bytes become a text that is none, as a disk's error leaves it.
-            db.execute("INSERT INTO commands (lane, said_at, body) VALUES (?, 1, CAST(? AS TEXT))", (lane, text))
-            db.execute("INSERT OR IGNORE INTO lanes (lane, more) VALUES (?, 1)", (lane,))
+            db.execute("INSERT INTO commands (ordering_key, created_at, body) VALUES (?, 1, CAST(? AS TEXT))", (lane, text))
+            db.execute("INSERT OR IGNORE INTO queues (ordering_key, more) VALUES (?, 1)", (lane,))
     db.close()
     post = Post()
     async with running(post, path):

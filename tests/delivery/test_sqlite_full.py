@@ -14,8 +14,8 @@ import pytest
 from driver import until
 from posting import Post, numbers, running, said, store_of
 
-from usercom_asgi import Refused
-from usercom_asgi.delivery.service import Runtime
+from usercom_asgi.core.exceptions import RejectedError
+from usercom_asgi.delivery.service import DeliveryService
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def full(runtime: Runtime) -> Iterator[None]:
+def full(runtime: DeliveryService) -> Iterator[None]:
     """A disk that is full, as SQLite says it at the commit: nothing of the transaction is there."""
     file = store_of(runtime)._file
     real = file.transact
@@ -40,7 +40,7 @@ def full(runtime: Runtime) -> Iterator[None]:
 
 
 @contextmanager
-def locked(runtime: Runtime) -> Iterator[None]:
+def locked(runtime: DeliveryService) -> Iterator[None]:
     """Another program has begun to write, and does not come to an end."""
     with closing(sqlite3.connect(store_of(runtime)._file._path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -99,8 +99,8 @@ def rows(path: Path, table: str = "commands") -> int:
 async def test_memory_is_bounded_while_nothing_can_be_written(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A client invents keys, and User.com answers 404 to each: dead letters, of visitors who do not come back."""
     many = 1000
-    post = Post(*[Refused("answered 404", status=404, detail="x" * 500) for _ in range(many)])
-    async with running(post, path, max_waiting=100, max_concurrency=50) as runtime:
+    post = Post(*[RejectedError("answered 404", status=404, detail="x" * 500) for _ in range(many)])
+    async with running(post, path, max_queue_size=100, max_concurrency=50) as runtime:
         store, most = store_of(runtime), 0
         with full(runtime):
             for n in range(many):
@@ -122,7 +122,7 @@ async def test_memory_is_bounded_while_nothing_can_be_written(path: Path, caplog
 @BROKEN
 async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> None:
     post = Post(holding=True)
-    async with running(post, path, max_waiting=2) as runtime:
+    async with running(post, path, max_queue_size=2) as runtime:
         for n in range(4):  # two in memory, and two on disk alone
             await runtime.submit(said(n)).stored(20)
         with broken(runtime):
@@ -144,7 +144,7 @@ async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> 
 async def test_at_the_end_what_is_in_memory_only_is_sent_and_what_is_on_disk_is_left(broken: Any, path: Path) -> None:
     post = Post(holding=True)
     async with AsyncExitStack() as breaking:
-        async with running(post, path, max_waiting=2) as runtime:
+        async with running(post, path, max_queue_size=2) as runtime:
             for n in range(4):
                 await runtime.submit(said(n)).stored(20)
             breaking.enter_context(broken(runtime))

@@ -188,8 +188,8 @@ async def test_what_one_request_says_is_one_task_and_keeps_its_order(server: Red
     events = list(usercom.store.events)
     for n in range(20):
         assert [each.data["step"] for each in events if each.data["n"] == n] == [0, 1, 2]
-    said_at = [datetime.fromisoformat(each.data["said_at"]) for each in events]
-    assert all(each.tzinfo is not None for each in said_at)
+    created_at = [datetime.fromisoformat(each.data["occurred_at"]) for each in events]
+    assert all(each.tzinfo is not None for each in created_at)
 
 
 async def test_of_two_workers_one_is_killed_and_nothing_is_lost(server: Redis, usercom: UserCom, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ async def test_the_application_starts_without_redis(server: Redis, usercom: User
 
 async def test_what_the_broker_never_took_is_counted_as_lost(server: Redis, usercom: UserCom) -> None:
     server.stop()
-    config = settings(usercom, grace=0.2)
+    config = settings(usercom, shutdown_timeout=0.2)
     lost: list[Outcome] = []
     app = UserComMiddleware(says(), config, outbox=make(config, server.url), on_dropped=lost.append)
     async with serving(app) as ask:
@@ -286,7 +286,7 @@ async def test_user_com_is_down_for_longer_than_a_task_may_last(server: Redis, u
 
 async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: UserCom) -> None:
     key = usercom.new_user()
-    config = settings(usercom, reset_wait=20)
+    config = settings(usercom, reset_timeout=20)
     receipts: list[Any] = []
 
     async def logout(scope: Scope, receive: Receive, send: Send) -> None:
@@ -329,15 +329,15 @@ async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(serv
         with pytest.raises(ZeroDivisionError):
             await ask(1, key=key)
         await until(lambda: server.tasks == 1)
-    has_said = anyio.Event()
+    has_browser_commands = anyio.Event()
 
     async def hang() -> None:
-        has_said.set()
+        has_browser_commands.set()
         await anyio.sleep_forever()
 
     hanging = UserComMiddleware(says(then=hang), config, outbox=make(config, server.url))
     async with lifespan(hanging) as state:
-        await call_until(has_said, hanging, headers={"cookie": f"{COOKIE}={key}"}, query="2", state=dict(state))
+        await call_until(has_browser_commands, hanging, headers={"cookie": f"{COOKIE}={key}"}, query="2", state=dict(state))
         await until(lambda: server.tasks == 2)
 
 

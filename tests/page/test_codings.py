@@ -181,10 +181,10 @@ async def test_without_the_library_a_page_passes_and_one_warning_says_why(
     import sys
 
     from usercom_asgi.core.hooks import warn_once
-    from usercom_asgi.page.content_encoding import can_recode
+    from usercom_asgi.page.content_encoding import is_supported
 
     monkeypatch.setitem(sys.modules, "brotli", None)
-    for cache in (can_recode, warn_once):
+    for cache in (is_supported, warn_once):
         cache.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
@@ -192,7 +192,7 @@ async def test_without_the_library_a_page_passes_and_one_warning_says_why(
                 data = brotli.compress(PAGE)
                 assert (await through(encoded("br", data))).body == data
     finally:
-        can_recode.cache_clear()
+        is_supported.cache_clear()
     assert [each for each in caplog.messages if "install the extra encodings" in each] == caplog.messages[:1]
 
 

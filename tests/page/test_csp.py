@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from usercom_asgi import ConfigurationError, UserComConfig, UserComMiddleware
 from usercom_asgi.core.hooks import warn_once
-from usercom_asgi.page.csp import Needs, Policy, admit
+from usercom_asgi.page.csp import CspSources, Policy, admit
 
-NEEDS = Needs.of("https://acme.user.com")
+NEEDS = CspSources.of("https://acme.user.com")
 PAGE = b"<html><body>x</body></html>"
 HOSTS = "https://acme.user.com https://widget.user.com"
 CONNECTIONS = "https://acme.user.com wss://acme.user.com"

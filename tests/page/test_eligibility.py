@@ -4,7 +4,7 @@ import pytest
 from driver import http_scope, start
 
 from usercom_asgi.page.eligibility import may_be_html, why_not
-from usercom_asgi.page.headers import by_name, shape_of
+from usercom_asgi.page.headers import by_name, header_layout
 
 HTML = "text/html; charset=utf-8"
 
@@ -68,7 +68,7 @@ def test_others_may_not(case: dict[str, object], says: str) -> None:
 def test_of_two_content_types_the_last_counts() -> None:
     html, plain = (b"Content-Type", b"text/html"), (b"content-type", b"text/plain")
     assert why_not("GET", {}, 200, by_name([plain, html])) is None
-    assert may_be_html([plain, html], shape_of([plain, html]))
+    assert may_be_html([plain, html], header_layout([plain, html]))
     assert "text/plain" in (why_not("GET", {}, 200, by_name([html, plain])) or "")
 
 

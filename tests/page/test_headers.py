@@ -8,9 +8,9 @@ from usercom_asgi.page.headers import (
     by_name,
     for_changed_body,
     for_person,
+    header_layout,
     header_list,
     private,
-    shape_of,
     telling,
     vary_on_cookie,
 )
@@ -89,7 +89,7 @@ def test_the_length_is_exact_or_absent(given: bytes, length: int | None, expecte
 @given(headers=HEADERS, kind=st.sampled_from([b"text/html", b"text/plain"]), capital=st.booleans())
 def test_the_shape_tells_what_the_headers_do(headers: list[tuple[bytes, bytes]], kind: bytes, *, capital: bool) -> None:
     headers = [*headers, (b"Content-Type" if capital else b"content-type", kind)]
-    shape = shape_of(headers)
+    shape = header_layout(headers)
     assert headers[shape.content_type][1] == kind
     lengths = [n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
     assert shape.content_length == (lengths[0] if len(lengths) == 1 else -1)
@@ -104,10 +104,10 @@ def test_the_shape_tells_what_the_headers_do(headers: list[tuple[bytes, bytes]],
 
 @pytest.mark.parametrize("name", sorted(TOUCHED - {b"vary", b"last-modified", b"content-length"} | {b"Content-Encoding"}))
 def test_headers_with_more_to_tell_are_not_plain(name: bytes) -> None:
-    assert shape_of([(b"content-type", b"text/html"), (b"vary", b"x")]).is_plain
-    assert not shape_of([(b"content-type", b"text/html"), (name, b"1")]).is_plain
-    assert not shape_of([(name, b"1")]).is_plain
-    assert not shape_of([(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"1")]).is_plain
+    assert header_layout([(b"content-type", b"text/html"), (b"vary", b"x")]).is_plain
+    assert not header_layout([(b"content-type", b"text/html"), (name, b"1")]).is_plain
+    assert not header_layout([(name, b"1")]).is_plain
+    assert not header_layout([(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"1")]).is_plain
 
 
 def test_headers_may_be_missing_a_tuple_or_a_generator() -> None:

@@ -21,5 +21,5 @@ async def say(request: Request) -> HTMLResponse:
 outbox = SqliteOutbox(os.environ["OUTBOX"], lease=2) if "OUTBOX" in os.environ else None
 # Configured from the environment, as in a deployment; but machines that run tests may be slow, and two workers of uvicorn need
 # ten seconds for the burst anyway (their sockets wait for acknowledgements): a call that hangs so long is not to be repeated.
-config = UserComConfig.from_env(grace=20, inline_deadline=20, timeout=60)
+config = UserComConfig.from_env(shutdown_timeout=20, inline_deadline=20, timeout=60)
 app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware, config=config, outbox=outbox)])

@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import anyio
 
-from ..core.exceptions import Refused, Unavailable
+from ..core.exceptions import RejectedError, UnavailableError
 from ..core.hooks import warn_once
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ApiClient:
         if not 200 <= response.status < 300:
             raise _error_for(path, response)
         if read_body and not response.is_complete:  # otherwise, the status is enough
-            raise Unavailable(f"POST {path}: the response broke off")
+            raise UnavailableError(f"POST {path}: the response broke off")
         return _unpacked(response.body) if read_body else b""
 
     async def _post(self, path: str, content: bytes, headers: Headers, *, is_new: bool) -> Response:
@@ -127,11 +127,11 @@ class ApiClient:
         finally:
             await self._release(transport, is_reusable=response.is_complete and not is_new)
         if isinstance(error, httpx.LocalProtocolError):  # it would be raised again
-            raise Refused(f"POST {path}: {reason}") from error
+            raise RejectedError(f"POST {path}: {reason}") from error
         if not response.status:
             not_sent = not is_sent or isinstance(error, _CONNECT_ERRORS)
             reason = f"POST {path}{' not sent' if not_sent else ''}: {reason}"
-            raise Unavailable(reason, not_sent=not_sent) from error
+            raise UnavailableError(reason, not_sent=not_sent) from error
         return response
 
     def _acquire(self, *, is_new: bool) -> Transport:
@@ -155,13 +155,13 @@ class ApiClient:
                 await self._idle.pop(0)[1].aclose()
 
 
-def _error_for(path: str, response: Response) -> Unavailable | Refused:
+def _error_for(path: str, response: Response) -> UnavailableError | RejectedError:
     status, reason = response.status, f"POST {path} answered {response.status}"
     if status in {408, 425, 429} or status >= 500 or status < 200:  # as all known clients retry
         retry_after, not_sent = response.retry_after, status == 429
-        return Unavailable(reason, status=status, retry_after=retry_after, not_sent=not_sent)
+        return UnavailableError(reason, status=status, retry_after=retry_after, not_sent=not_sent)
     detail = _unpacked(response.body)[:2000].decode("utf-8", "replace")[:500]
-    return Refused(reason, status=status, detail=detail)
+    return RejectedError(reason, status=status, detail=detail)
 
 
 def _unpacked(body: bytes) -> bytes:

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 from ..core.commands import Event, PageHit, ProductEvent, ResetAuth
-from ..core.envelope import Answer
-from ..core.exceptions import Refused
+from ..core.envelope import SendResult
+from ..core.exceptions import RejectedError
 from ..core.user_key import is_user_key
 from .client import open_api_client
 
@@ -50,15 +50,15 @@ class WidgetApi:
         self._api_key = api_key
         self._warns_of_emails = unified_identification is False
 
-    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+    async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.core.envelope.Sender`."""
         command, page = envelope.command, envelope.page
         if isinstance(command, PageHit) and (key is not None or envelope.identity or envelope.may_create):
             found = await self._ping({**envelope.identity, **command.attributes}, key, page, url=command.url)
-            return Answer(found, then=command.event)
+            return SendResult(found, then=command.event)
         if isinstance(command, ResetAuth):
             # Only the new details: the widget does not send the old visitor's attributes again.
-            return Answer(await self._ping(command.attributes, None, page, create_new_gu=True))
+            return SendResult(await self._ping(command.attributes, None, page, create_new_gu=True))
         if key is None:
             return await self._ask_for_key(envelope)
         if isinstance(command, Event):
@@ -67,17 +67,17 @@ class WidgetApi:
             await self._event(PRODUCT_EVENT, {}, command.payload(), key, page)
         else:
             await self._update(cast("Update", command), key, page)
-        return Answer(key)
+        return SendResult(key)
 
-    async def _ask_for_key(self, envelope: Envelope) -> Answer:
+    async def _ask_for_key(self, envelope: Envelope) -> SendResult:
         """No key, but somebody known: a ping finds or makes the profile, and its answer names the key.
 
         With nobody known a ping would make one more nameless user at every request.
         """
         if not envelope.identity:
-            raise Refused("there is neither a user key nor a known user to send it for")
+            raise RejectedError("there is neither a user key nor a known user to send it for")
         found = await self._ping(envelope.identity, None, envelope.page)
-        return Answer(found, then=envelope.command)
+        return SendResult(found, then=envelope.command)
 
     async def _ping(
         self,
@@ -137,5 +137,5 @@ def _user_key(answer: bytes) -> str:
         key = None
     if not is_user_key(key):
         # It has taken the ping, or something stands before it: saying it again would count the view twice.
-        raise Refused(f"POST {PING} answered without a user key", status=200)
+        raise RejectedError(f"POST {PING} answered without a user key", status=200)
     return key

@@ -127,7 +127,7 @@ class UserComConfig:
         unified_identification: Whether the workspace has this setting on, if you want to be warned: where it is off, an
             ``email`` without a ``user_id`` overwrites the address of whoever the visitor is. Changes nothing that is sent.
         anonymous: What becomes of a page hit of somebody with neither a key nor a name: ``skip`` leaves it to the widget's own
-            ping, ``create`` has User.com make the visitor, and waits up to ``reset_wait`` for the key to set the cookie.
+            ping, ``create`` has User.com make the visitor, and waits up to ``reset_timeout`` for the key to set the cookie.
         widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or ``expanded``; by default as User.com's own
             settings say.
         callbacks: The page's own functions that the widget calls, as dotted paths: ``{"onOpen": "shop.chat.opened"}``, for
@@ -155,17 +155,17 @@ class UserComConfig:
     rest_token: str | None = field(default=None, repr=False)
     secret_keys: tuple[str, ...] = field(default=(), repr=False)
     cookie_domain: str | None = None
-    reset_wait: float = 0.25
+    reset_timeout: float = 0.25
     timeout: float = 10.0
-    grace: float = 5.0
+    shutdown_timeout: float = 5.0
     inline_deadline: float = 2.0
-    max_waiting: int = 10_000
+    max_queue_size: int = 10_000
     max_concurrency: int = 8
     requests_per_second: float | None = None
     deadline: float = 6 * 3600.0
     position: Literal["body", "head"] = "body"
     csp: Literal["respect", "extend"] = "respect"
-    cut_strings: bool = False
+    truncate_strings: bool = False
     bridge: bool = False
     honour_gpc: bool = False
     rotate_on_login: bool = False
@@ -191,7 +191,7 @@ class UserComConfig:
         _check_number("deadline", self.deadline, least=1.0)
         if self.requests_per_second is not None:
             _check_number("requests_per_second", self.requests_per_second, least=0.001)
-        _check_number("max_waiting", self.max_waiting, least=1, whole=True)
+        _check_number("max_waiting", self.max_queue_size, least=1, whole=True)
         _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
 
     @property

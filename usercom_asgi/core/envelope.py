@@ -42,19 +42,19 @@ class Envelope:
     ``lane`` names the queue, which keeps the order. ``key`` is the user key that the browser sent; None means the key that an
     earlier answer names. ``source`` is a random name of the request that the command comes from: a key that User.com names is
     used for the same source alone (see ``delivery/key_ring.py``). ``identity`` is who the visitor is known to be, with which a
-    key can be asked for. ``may_create`` allows a hit without an identity to create a new user. ``said_at`` is in
+    key can be asked for. ``may_create`` allows a hit without an identity to create a new user. ``created_at`` is in
     seconds since the epoch. ``request`` numbers the request that it comes from, as :meth:`Store.request_ended` does; None where
     no request ends.
     """
 
     command: Command
-    lane: str
+    ordering_key: str
     key: str | None = None
     source: str = ""
     identity: Mapping[str, object] = field(default_factory=dict[str, object])
     page: PageContext = field(default_factory=PageContext)
     may_create: bool = False
-    said_at: float = field(default_factory=lambda: time.time())  # looked up at each call, so that tests can set the clock
+    created_at: float = field(default_factory=lambda: time.time())  # looked up at each call, so that tests can set the clock
     request: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class Envelope:
         return self.may_create or isinstance(self.command, ResetAuth)
 
 
-def lane_of(names: Mapping[str, object], source: str) -> str:
+def ordering_key_for(names: Mapping[str, object], source: str) -> str:
     """Return the lane of a visitor without a user key: one for each ``user_id``, else one for each source.
 
     An email alone is what a form was filled in with: it must not let a stranger's commands stand in a person's queue.
@@ -75,7 +75,7 @@ def lane_of(names: Mapping[str, object], source: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Answer:
+class SendResult:
     """What came of one call: the user key that User.com named, and what is to be sent next of the same command.
 
     One call is one request. A page hit with an event needs two, and the second must use the key that the first brought back,
@@ -103,7 +103,7 @@ class Sender(Protocol):
 
     """
 
-    async def send(self, envelope: Envelope, key: str | None) -> Answer:
+    async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         """Send the envelope's command as the visitor with this key."""
         ...
 

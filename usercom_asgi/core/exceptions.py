@@ -69,7 +69,7 @@ class DeliveryError(UserComError):
         self.status = status
 
 
-class Unavailable(DeliveryError):
+class UnavailableError(DeliveryError):
     """User.com could not be reached, or answered that it cannot serve now (408, 425, 429, 5xx).
 
     ``retry_after`` is the ``Retry-After`` of its response, in seconds. ``not_sent`` is true if User.com
@@ -84,7 +84,7 @@ class Unavailable(DeliveryError):
         self.not_sent = not_sent
 
 
-class Refused(DeliveryError):
+class RejectedError(DeliveryError):
     """User.com refused the command (4xx): sending it again would be refused again.
 
     ``detail`` is the beginning of the answer's body.

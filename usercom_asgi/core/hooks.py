@@ -48,7 +48,7 @@ async def ask(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-async def ask_calmly(hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str) -> Any:
+async def call_hook_safely(hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str) -> Any:
     """Return what a hook says; None if it fails, which is logged with what happens ``otherwise``."""
     try:
         return await ask(hook, scope)

@@ -126,13 +126,14 @@ class Outcome:
 
     ``status`` is ``delivered``, ``dropped`` or ``dead``; ``reason`` is a sentence, but for what was delivered. Of a command
     that User.com has refused ``http_status`` is its answer's status, and ``detail`` the first 500 characters of the answer's
-    body, which may quote what was sent. ``key`` is the visitor's user key, a secret. ``said_at`` is in seconds since the epoch.
+    body, which may quote what was sent. ``key`` is the visitor's user key, a secret. ``created_at`` is in seconds since the
+    epoch.
     Updates that have merged are one.
     """
 
     command: Command
     status: Status
-    said_at: float
+    created_at: float
     reason: str = ""
     http_status: int | None = None
     detail: str = ""

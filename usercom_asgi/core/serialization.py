@@ -29,13 +29,13 @@ def pack(envelope: Envelope) -> dict[str, Any]:
     return {
         "v": VERSION,
         "command": pack_command(envelope.command),
-        "lane": envelope.lane,
+        "ordering_key": envelope.ordering_key,
         "key": envelope.key,
         "source": envelope.source,
         "identity": dict(envelope.identity),
         "page": asdict(envelope.page),
         "may_create": envelope.may_create,
-        "said_at": envelope.said_at,
+        "created_at": envelope.created_at,
     }
 
 
@@ -51,13 +51,13 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
             raise OutboxError(f"a command of format {packed['v']!r}, where this version knows {VERSION}")
         return Envelope(
             command=unpack_command(packed["command"]),
-            lane=str(packed["lane"]),
+            ordering_key=str(packed["ordering_key"]),
             key=_key(packed["key"]),
             source=str(packed["source"]),
             identity=dict(packed["identity"]),
             page=PageContext(**packed["page"]),
             may_create=bool(packed["may_create"]),
-            said_at=_moment(packed["said_at"]),
+            created_at=_moment(packed["created_at"]),
         )
     except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise OutboxError(f"what was kept is no command of ours ({type(error).__name__})") from error

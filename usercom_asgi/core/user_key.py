@@ -38,7 +38,7 @@ class ResetMarker:
     @classmethod
     def new(cls, old_key_digest: str) -> ResetMarker:
         """Make the marker of a reset that happens now."""
-        return cls(old_key_digest, new_lane(), int(time.time()))
+        return cls(old_key_digest, new_ordering_key(), int(time.time()))
 
     @classmethod
     def parse(cls, value: str | None) -> ResetMarker | None:
@@ -51,14 +51,14 @@ class ResetMarker:
 
     def ended(self, key: str) -> bool:
         """Tell whether this is the key that the reset ended."""
-        return digest(key) == self.digest
+        return key_digest(key) == self.digest
 
 
-def new_lane() -> str:
+def new_ordering_key() -> str:
     """Return a name for the lane of a visitor who has no key yet; nobody can guess it."""
     return secrets.token_urlsafe(16)
 
 
-def digest(key: str | None) -> str:
+def key_digest(key: str | None) -> str:
     """Shorten a user key to something that recognises it and cannot open its chat."""
     return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "-"

@@ -1,4 +1,4 @@
-"""When the next call to User.com may be made: :class:`Gate`.
+"""When the next call to User.com may be made: :class:`CircuitBreaker`.
 
 One for all workers, since the limit is one for the whole workspace: a ``Retry-After`` that one of them is given pauses all, and
 after repeated failure one of them asks whether User.com is there again, instead of all hammering.
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .recorder import Rarely
+from .recorder import LogThrottle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..core.exceptions import Refused, Unavailable
+    from ..core.exceptions import RejectedError, UnavailableError
     from .retry import RetryPolicy
 
 logger = logging.getLogger("usercom_asgi")
@@ -33,7 +33,7 @@ _LOCKS = frozenset({401, 403})
 _REFUSALS_FIRST, _REFUSALS_LAST = 2, 8
 
 
-class Gate:
+class CircuitBreaker:
     """Lets calls pass, at most ``requests_per_second`` of them; closed, or open for one, while User.com does not serve.
 
     After each :meth:`enter` a :meth:`left` is due, and before it, if a call is made, :meth:`begin` at once and then one of
@@ -42,9 +42,9 @@ class Gate:
     way when it began. What fails while others pass (``is_own``) says nothing of User.com, and is not counted.
     """
 
-    def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None, outage: Outage | None = None) -> None:
+    def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None, outage: OutageLog | None = None) -> None:
         self._retry = retry
-        self._outage = outage or Outage()
+        self._outage = outage or OutageLog()
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._next_slot = 0.0
         self._closed_until = 0.0
@@ -57,7 +57,7 @@ class Gate:
         self._most_refusals = _REFUSALS_FIRST
         self._changed = anyio.Event()
         #: User.com refuses our key: nothing is sent but a probe now and then.
-        self.is_locked = False
+        self.is_unauthorized = False
         #: Why the last call that failed has failed.
         self.reason = ""
         #: How many calls were answered well.
@@ -66,10 +66,10 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """True unless the last call has failed."""
-        return not (self._failures or self.is_locked or self._refusals > 1)
+        return not (self._failures or self.is_unauthorized or self._refusals > 1)
 
     @property
-    def opens_at(self) -> float:
+    def resumes_at(self) -> float:
         """When the next call may be made, on the clock of the event loop; in the past while nothing is in its way."""
         return self._closed_until
 
@@ -102,15 +102,15 @@ class Gate:
         self._outage.passed()
         if not self._is_probing:
             return False
-        if self.is_locked:
+        if self.is_unauthorized:
             logger.warning("User.com takes our key again: sending goes on")
             self._most_refusals = min(2 * self._most_refusals, _REFUSALS_LAST)
-        self._is_probing = self._has_probe = self.is_locked = False
+        self._is_probing = self._has_probe = self.is_unauthorized = False
         self._pauses = 0
         self._open_at(0.0)
         return True
 
-    def failed(self, error: Unavailable, *, is_probe: bool, is_own: bool = False) -> None:
+    def failed(self, error: UnavailableError, *, is_probe: bool, is_own: bool = False) -> None:
         """User.com was not reached, or could not serve; what it says of when to come back is for all."""
         self.reason = str(error)
         named = self._retry.asked(error.retry_after)
@@ -130,10 +130,10 @@ class Gate:
 
     def _count_failure(self) -> None:
         self._failures += 1
-        if not self.is_locked:
+        if not self.is_unauthorized:
             self._outage.failed(self.reason, self._failures, is_certain=self._failures >= PROBE_AFTER)
 
-    def refused(self, error: Refused, *, is_probe: bool, is_own: bool = False) -> bool:
+    def refused(self, error: RejectedError, *, is_probe: bool, is_own: bool = False) -> bool:
         """User.com has refused a command; true if that may be about our key, and not about the command."""
         if error.status is None:  # it was never sent: there is nothing that could be
             return False
@@ -141,7 +141,7 @@ class Gate:
             self.passed(is_probe=is_probe)
             return False
         self.reason = str(error)
-        if self.is_locked or error.status == 401:
+        if self.is_unauthorized or error.status == 401:
             self._lock(error, is_probe=is_probe)
         elif not is_own and (is_probe or not self._is_probing):
             # It may be about one visitor's address alone; if the next one gets it too, it is about us. That one is asked alone,
@@ -162,14 +162,14 @@ class Gate:
 
     def hurry(self) -> None:
         """Have the next probe made at once, unless User.com has named a time itself or refuses our key."""
-        if not self.is_locked:
+        if not self.is_unauthorized:
             self._open_at(min(self._closed_until, self._named_until))
 
-    def _lock(self, error: Refused, *, is_probe: bool) -> None:
-        if self.is_locked and not is_probe:
+    def _lock(self, error: RejectedError, *, is_probe: bool) -> None:
+        if self.is_unauthorized and not is_probe:
             return  # it was under way when the first one was refused
-        if not self.is_locked:
-            self.is_locked = True
+        if not self.is_unauthorized:
+            self.is_unauthorized = True
             self._pauses = 0
             self._outage.answered()
             logger.error(
@@ -196,7 +196,7 @@ class Gate:
         self._changed = anyio.Event()
 
 
-class Outage:
+class OutageLog:
     """One line when User.com is gone and one when it is back, however many calls fail; at most once a minute if it flaps.
 
     ``waiting`` tells how much waits for it; without it nothing is said, since nothing is tried again.
@@ -204,7 +204,7 @@ class Outage:
 
     def __init__(self, waiting: Callable[[], int] | None = None) -> None:
         self._waiting = waiting
-        self._complaints = Rarely()
+        self._complaints = LogThrottle()
         self._began: float | None = None
         self._is_said = False
         self._lasted: float | None = None

@@ -13,7 +13,7 @@ import anyio
 
 from ..core.receipts import skipped
 from .retry import RetryPolicy
-from .service import Runtime
+from .service import DeliveryService
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 _ONCE = RetryPolicy(deadline=0.0)
 
 
-class NoRuntime:
+class InlineStatus:
     """What stands for the running delivery where each request delivers for itself: there is nothing to look at."""
 
     stats = Stats()
     dead_letters: Sequence[Outcome] = ()
 
     def readiness(self) -> Readiness:
-        """See :meth:`Runtime.readiness`."""
+        """See :meth:`DeliveryService.readiness`."""
         return Readiness(state="inline", is_accepting=True)
 
 
 class InlineDelivery:
-    """A :class:`Runtime` for one request, which runs when the response is out.
+    """A :class:`DeliveryService` for one request, which runs when the response is out.
 
     Before that only ``at_once``, for a reset, or for somebody who waits for a receipt.
 
-    ``config.grace`` is the deadline. A request that says nothing opens no connection and starts no task.
+    ``config.shutdown_timeout`` is the deadline. A request that says nothing opens no connection and starts no task.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class InlineDelivery:
         self._listeners = listeners
         self._config = config
         self._at_once = at_once
-        self._runtime: Runtime | None = None
+        self._runtime: DeliveryService | None = None
         self._is_running = False
         self._tasks = anyio.create_task_group()
 
@@ -79,9 +79,9 @@ class InlineDelivery:
             self._tasks.cancel_scope.cancel()
 
     def submit(self, envelope: Envelope) -> Receipt:
-        """Accept an envelope, or drop it; see :meth:`Runtime.submit`."""
+        """Accept an envelope, or drop it; see :meth:`DeliveryService.submit`."""
         if self._runtime is None:
-            self._runtime = Runtime(
+            self._runtime = DeliveryService(
                 self._open_sender, self._config, _ONCE, listeners=self._listeners, until="the deadline behind the response"
             )
         receipt = self._runtime.submit(envelope)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from .service import Runtime
+    from .service import DeliveryService
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("usercom_asgi")
 _DJANGO = "can only handle ASGI/HTTP connections"
 
 
-async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send, runtime: Runtime) -> None:
+async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send, runtime: DeliveryService) -> None:
     """Let the application have its lifespan, with the runtime running in it.
 
     An application that has none (returns at once, or raises at the sight of it) is spoken for, so that the delivery has one.
@@ -47,7 +47,7 @@ async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send,
 class _Conversation:
     """The messages between server and application, and what the runtime does at each."""
 
-    def __init__(self, receive: Receive, send: Send, runtime: Runtime, tasks: TaskGroup) -> None:
+    def __init__(self, receive: Receive, send: Send, runtime: DeliveryService, tasks: TaskGroup) -> None:
         self._receive = receive
         self._send = send
         self._runtime = runtime

@@ -1,4 +1,4 @@
-"""A command on its way: :class:`Waiting`, and when two of them become one."""
+"""A command on its way: :class:`QueuedCommand`, and when two of them become one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MERGED_WITHIN = 600.0
 _MOST_MERGED = 100
 
 
-class Waiting:
+class QueuedCommand:
     """An accepted envelope on its way, with its receipt and the tries so far."""
 
     # Thousands of these may wait, and each object that they hold is one more for every full garbage collection.
@@ -31,7 +31,7 @@ class Waiting:
         #: Where it stands itself in the outbox, if that is one with rows; see also :attr:`rows`.
         self.row: int | None = None
         #: The updates that have merged into this one, itself included, as they were said.
-        self.parts: tuple[Waiting, ...] = ()
+        self.parts: tuple[QueuedCommand, ...] = ()
         #: It has been part of one that was refused.
         self.is_single = False
         self.tries = 0
@@ -51,33 +51,38 @@ class Waiting:
     @property
     def age(self) -> float:
         """Seconds since it was said."""
-        return time.time() - self.envelope.said_at
+        return time.time() - self.envelope.created_at
 
-    def take_in(self, newer: Waiting) -> bool:
+    def take_in(self, newer: QueuedCommand) -> bool:
         """Take a later update of the same visitor into this one; False if that cannot be."""
         mine, other = self.envelope, newer.envelope
         if type(mine.command) is not Update or type(other.command) is not Update:
             return False
-        if mine.lane != other.lane or mine.key != other.key or mine.source != other.source or mine.identity != other.identity:
+        if (
+            mine.ordering_key != other.ordering_key
+            or mine.key != other.key
+            or mine.source != other.source
+            or mine.identity != other.identity
+        ):
             return False
         if self.is_single or newer.is_single or len(self.parts) >= _MOST_MERGED:
             return False
         if (self.row is None) != (newer.row is None):
             return False  # what is on disk may become another process's, and must not take along what is in memory only
-        if other.said_at - mine.said_at > _MERGED_WITHIN or _shares_objects(mine.command, other.command):
+        if other.created_at - mine.created_at > _MERGED_WITHIN or _shares_objects(mine.command, other.command):
             return False
         self.parts = (*(self.parts or (self._copy(),)), newer)
         self.envelope = replace(mine, command=mine.command.followed_by(other.command), page=other.page)
         return True
 
-    def apart(self) -> tuple[Waiting, ...]:
+    def apart(self) -> tuple[QueuedCommand, ...]:
         """Return what has merged into this, each to be sent alone: one of them is refused, and not all of them."""
         for part in self.parts:
             part.is_single = True
         return self.parts
 
-    def _copy(self) -> Waiting:
-        copy = Waiting(self.envelope, self.receipt)
+    def _copy(self) -> QueuedCommand:
+        copy = QueuedCommand(self.envelope, self.receipt)
         copy.row = self.row
         return copy
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ..core.receipts import Outcome
-    from .message import Waiting
+    from .message import QueuedCommand
 
 #: Dead letters that memory keeps: the newest.
 _KEPT_DEAD = 1000
 
 
-class House(Protocol):
+class QueueHost(Protocol):
     """What a store needs of the runtime."""
 
     @property
@@ -30,30 +30,30 @@ class House(Protocol):
         """How many commands may still come into memory."""
         ...
 
-    def admit(self, waiting: Waiting) -> None:
+    def enqueue(self, waiting: QueuedCommand) -> None:
         """Take a command that was put into the store, and is safe there."""
         ...
 
-    def adopt(self, waiting: Waiting, keys: str | None, *, is_own: bool) -> None:
+    def restore(self, waiting: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
         """Take a command from where it was kept; ``keys`` is the text of :meth:`Store.progressed`.
 
         ``is_own``: this runtime has accepted it, and left it there.
         """
         ...
 
-    def leave(self, waiting: Waiting) -> None:
+    def release(self, waiting: QueuedCommand) -> None:
         """A command was put into the store and stays there: there is no room, or it is another process's."""
         ...
 
-    def forget(self, lane_ids: Container[str]) -> list[Waiting]:
+    def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
         """Take out what is in memory of these lanes and not in flight, and return it: it is another process's."""
         ...
 
-    def hand_over(self, waiting: Waiting, reason: str) -> None:
+    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
         """Another process has it, and what becomes of it will not be known here."""
         ...
 
-    def bury(self, waiting: Waiting, reason: str) -> None:
+    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
         """A command that is in no lane goes to the dead letters."""
         ...
 
@@ -65,8 +65,8 @@ class Store(Protocol):
         """Return why nothing more can be accepted while so many wait in memory; None if it can."""
         ...
 
-    def put(self, waiting: Waiting) -> None:
-        """Take what was accepted. When it is safe it is given to :meth:`House.admit`."""
+    def put(self, waiting: QueuedCommand) -> None:
+        """Take what was accepted. When it is safe it is given to :meth:`QueueHost.enqueue`."""
         ...
 
     def request_ended(self, number: int) -> None:
@@ -86,15 +86,15 @@ class Store(Protocol):
         """Return when the oldest of what is not in the lanes was said."""
         ...
 
-    def settled(self, waiting: Waiting) -> None:
+    def settled(self, waiting: QueuedCommand) -> None:
         """It was delivered, or given up for good: it need not be kept."""
         ...
 
-    def progressed(self, waiting: Waiting, keys: str) -> None:
+    def progressed(self, waiting: QueuedCommand, keys: str) -> None:
         """A part of it was delivered, or a key was learned; ``keys`` is all that its lane has learned (:class:`KeyRing`)."""
         ...
 
-    def bury(self, waiting: Waiting, letter: Outcome) -> None:
+    def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:
         """It goes to the dead letters."""
         ...
 
@@ -111,7 +111,7 @@ class Store(Protocol):
         """How much is kept elsewhere than in this process's memory, roughly; it may come from all processes."""
         ...
 
-    def keeps(self, waiting: Waiting) -> bool:
+    def keeps(self, waiting: QueuedCommand) -> bool:
         """Tell whether this is not lost if it is left at the end."""
         ...
 
@@ -119,7 +119,7 @@ class Store(Protocol):
 class Outbox(Protocol):
     """Where accepted commands wait; configuration until it is opened, once for each event loop."""
 
-    def open(self, house: House, *, max_waiting: int) -> AbstractAsyncContextManager[Store]:
+    def open(self, house: QueueHost, *, max_queue_size: int) -> AbstractAsyncContextManager[Store]:
         """Open it for one runtime, in whose task this is entered and left.
 
         Raises:
@@ -143,15 +143,15 @@ def checked(outbox: object) -> Outbox | None:
 
 
 class MemoryOutbox:
-    """Commands wait in the memory of the process, ``max_waiting`` at most; what is left at its end is lost. The default."""
+    """Commands wait in the memory of the process, ``max_queue_size`` at most; what is left at its end is lost. The default."""
 
     @asynccontextmanager
-    async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[MemoryStore]:
+    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
         """See :meth:`Outbox.open`."""
-        yield MemoryStore(house, max_waiting)
+        yield MemoryStore(house, max_queue_size)
 
 
-class Prompt:
+class UnbufferedStore:
     """What a store that holds nothing back says of that."""
 
     @property
@@ -170,28 +170,28 @@ class Prompt:
         return None
 
 
-class MemoryStore(Prompt):
+class MemoryStore(UnbufferedStore):
     """See :class:`Store`."""
 
     kept = 0
 
-    def __init__(self, house: House, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
+    def __init__(self, house: QueueHost, max_queue_size: int) -> None:
+        self._max_waiting = max_queue_size
         self._dead: deque[Outcome] = deque(maxlen=_KEPT_DEAD)
         #: What is in memory is as safe as it will be.
-        self.put = house.admit
+        self.put = house.enqueue
 
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`."""
         return f"{waiting} commands wait already (max_waiting)" if waiting >= self._max_waiting else None
 
-    def settled(self, waiting: Waiting) -> None:
+    def settled(self, waiting: QueuedCommand) -> None:
         """It was never anywhere else."""
 
-    def progressed(self, waiting: Waiting, keys: str) -> None:
+    def progressed(self, waiting: QueuedCommand, keys: str) -> None:
         """It was never anywhere else."""
 
-    def bury(self, waiting: Waiting, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
+    def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
         """Keep the newest."""
         self._dead.append(letter)
 
@@ -203,6 +203,6 @@ class MemoryStore(Prompt):
         """See :meth:`Store.dead`."""
         return list(self._dead)
 
-    def keeps(self, waiting: Waiting) -> bool:  # noqa: ARG002  the protocol's signature
+    def keeps(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
         """It is gone with the process."""
         return False

@@ -1,4 +1,4 @@
-"""What came of each command, written down: :class:`Books`. Receipts, counts, hooks, the outbox and the log agree here."""
+"""Records command outcomes: receipts, counters, hooks, outbox, log."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 from ..core.commands import ResetAuth
 from ..core.receipts import Outcome, Receipt, Status, tell
-from .queue import Lane
+from .queue import VisitorQueue
 from .stats import Stats
 
 if TYPE_CHECKING:
     from ..core.envelope import Envelope
-    from ..core.exceptions import Refused
+    from ..core.exceptions import RejectedError
     from ..core.receipts import Listeners
-    from .message import Waiting
+    from .message import QueuedCommand
     from .outbox import Store
 
 logger = logging.getLogger("usercom_asgi")
 
 
-class Books:
+class OutcomeRecorder:
     """The accounts of one delivery."""
 
     def __init__(self, listeners: Listeners, store: Store) -> None:
@@ -38,12 +38,12 @@ class Books:
         self._is_telling = False
         self._handed_over = 0
         self._dropped_resets = 0
-        self._complaints = Rarely()
+        self._complaints = LogThrottle()
 
-    def settle(self, lane: Lane, status: Status, reason: str = "", *, error: Refused | None = None) -> None:
+    def settle(self, queue: VisitorQueue, status: Status, reason: str = "", *, error: RejectedError | None = None) -> None:
         """The lane's first command has come to its end."""
-        waiting = lane.waiting.popleft()
-        key = lane.keys.key_for(waiting.envelope)
+        waiting = queue.waiting.popleft()
+        key = queue.keys.key_for(waiting.envelope)
         many = len(waiting.receipts)
         self._no_longer(waiting)
         if status is Status.DELIVERED:
@@ -57,7 +57,7 @@ class Books:
         if status is Status.DEAD:
             # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
             waiting.envelope = replace(waiting.envelope, key=key)
-            self.store.bury(waiting, outcome_of(waiting.envelope, status, reason, key=key, error=error))
+            self.store.dead_letter(waiting, outcome_of(waiting.envelope, status, reason, key=key, error=error))
         if waiting.rows:
             self.store.settled(waiting)
         # What is somebody else's code comes last: an error in it costs nothing.
@@ -65,31 +65,31 @@ class Books:
             self._complain_of(waiting, status, reason)
         self._tell(waiting.envelope, status, reason, key=key, error=error)
 
-    def progressed(self, lane: Lane) -> None:
+    def progressed(self, queue: VisitorQueue) -> None:
         """A part of the lane's first command was delivered, or its visitor's key was learned."""
-        if lane.waiting[0].rows:
-            self.store.progressed(lane.waiting[0], lane.keys.dumps())
+        if queue.waiting[0].rows:
+            self.store.progressed(queue.waiting[0], queue.keys.dumps())
 
-    def retried(self, waiting: Waiting) -> None:
+    def retried(self, waiting: QueuedCommand) -> None:
         """A try has failed, and there will be another: who waits for the outcome is told that it will take a while."""
         self.stats.retried += 1
         for receipt in waiting.receipts:
             receipt.wake()
 
-    def turn_away(self, envelope: Envelope, reason: str) -> Receipt:
+    def reject(self, envelope: Envelope, reason: str) -> Receipt:
         """Drop a command at the call."""
-        self.stats.turned_away += 1
+        self.stats.rejected += 1
         self._count_dropped(envelope, 1)
         self._complain("turned away", f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
         self._tell(envelope, Status.DROPPED, reason)
         return Receipt(Status.DROPPED, reason)
 
-    def leave(self, waiting: Waiting) -> None:
+    def release(self, waiting: QueuedCommand) -> None:
         """Let go of a command that is safe in the outbox, and will come from there."""
         self.stats.left += len(waiting.receipts)
         self._no_longer(waiting)
 
-    def adopt(self, *, is_own: bool) -> None:
+    def restore(self, *, is_own: bool) -> None:
         """Take a command that was left in the outbox."""
         self.waiting += 1
         if is_own:
@@ -97,25 +97,25 @@ class Books:
         else:
             self.stats.adopted += 1
 
-    def bury(self, waiting: Waiting, reason: str) -> None:
+    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
         """Put a command that is in no lane to the dead letters."""
-        lane = Lane(waiting.envelope.lane)
-        lane.waiting.append(waiting)
-        self.settle(lane, Status.DEAD, reason)
+        queue = VisitorQueue(waiting.envelope.ordering_key)
+        queue.waiting.append(waiting)
+        self.settle(queue, Status.DEAD, reason)
 
-    def hand_over(self, waiting: Waiting, reason: str) -> None:
+    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
         """Let go of a command that another process has taken: what becomes of it will not be known here."""
-        self.leave(waiting)
+        self.release(waiting)
         self._handed_over += len(waiting.receipts)
         for receipt in waiting.receipts:
             receipt.hand_over(reason)
 
-    def close(self, left: list[Waiting], reason: str) -> int:
+    def close(self, left: list[QueuedCommand], reason: str) -> int:
         """Account for what is left at the end; return how much of it is lost."""
         lost = 0
         for waiting in left:
             if self.store.keeps(waiting):
-                self.leave(waiting)
+                self.release(waiting)
                 continue
             lost += len(waiting.receipts)
             self._count_dropped(waiting.envelope, len(waiting.receipts))
@@ -125,7 +125,7 @@ class Books:
             self._no_longer(waiting)
         return lost
 
-    def say_goodbye(self, failure: str) -> None:
+    def log_summary(self, failure: str) -> None:
         """Say in one line what became of everything."""
         stats = self.stats
         if stats.accepted or stats.adopted or stats.dropped:
@@ -138,7 +138,7 @@ class Books:
                 failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
-    def _complain_of(self, waiting: Waiting, status: Status, reason: str) -> None:
+    def _complain_of(self, waiting: QueuedCommand, status: Status, reason: str) -> None:
         what = f"{waiting.envelope.command!r}: {reason}"  # without error.detail, which may quote the values that it refuses
         if status is Status.DEAD:
             self._complain("dead", f"to the dead letters: {what}")
@@ -150,11 +150,11 @@ class Books:
         if isinstance(envelope.command, ResetAuth):
             self._dropped_resets += many
 
-    def _no_longer(self, waiting: Waiting) -> None:
+    def _no_longer(self, waiting: QueuedCommand) -> None:
         self.waiting -= len(waiting.receipts)
 
     def _tell(
-        self, envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: Refused | None = None
+        self, envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: RejectedError | None = None
     ) -> None:
         hook = self._hooks[status]
         # A hook that is being told may say something that is turned away: that is counted, and told no more.
@@ -173,13 +173,13 @@ class Books:
 
 
 def outcome_of(
-    envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: Refused | None = None
+    envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: RejectedError | None = None
 ) -> Outcome:
     """Return what hooks and dead letters are told; ``key`` is what the visitor's lane has learned."""
     return Outcome(
         command=envelope.command,
         status=status,
-        said_at=envelope.said_at,
+        created_at=envelope.created_at,
         reason=reason,
         http_status=error.status if error else None,
         detail=error.detail if error else "",
@@ -190,7 +190,7 @@ def outcome_of(
 _INTERVAL = 60.0
 
 
-class Rarely:
+class LogThrottle:
     """One line a minute of each kind, however much is lost: a full queue must not fill the disk as well."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ..core.envelope import RESET_DEADLINE
 
 if TYPE_CHECKING:
-    from ..core.exceptions import Unavailable
-    from .message import Waiting
+    from ..core.exceptions import UnavailableError
+    from .message import QueuedCommand
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class RetryPolicy:
         """Return the seconds that an answer has asked for, up to an hour."""
         return min(retry_after or 0.0, 3600.0)
 
-    def expired(self, waiting: Waiting, delay: float = 0.0) -> bool:
+    def expired(self, waiting: QueuedCommand, delay: float = 0.0) -> bool:
         """Tell whether another try in ``delay`` seconds would come too late."""
         return waiting.age + delay > (RESET_DEADLINE if waiting.envelope.creates_user else self.deadline)
 
-    def is_forbidden(self, waiting: Waiting) -> bool:
+    def is_forbidden(self, waiting: QueuedCommand) -> bool:
         """Tell whether not even the first try may be made: from the deadline on the widget makes the new visitor."""
         return waiting.envelope.creates_user and waiting.age > RESET_DEADLINE
 
-    def may_repeat(self, waiting: Waiting, error: Unavailable) -> bool:
+    def may_repeat(self, waiting: QueuedCommand, error: UnavailableError) -> bool:
         """Tell whether a command may be sent twice: what was carried out already would make a second new user."""
         return error.not_sent or not waiting.envelope.creates_user

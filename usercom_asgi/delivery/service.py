@@ -12,14 +12,14 @@ import anyio
 
 from ..core.exceptions import OutboxError
 from ..core.receipts import Listeners, Receipt, skipped
-from .circuit_breaker import Gate, Outage
-from .message import Waiting
+from .circuit_breaker import CircuitBreaker, OutageLog
+from .message import QueuedCommand
 from .outbox import MemoryOutbox, MemoryStore
-from .queue import Lanes
-from .recorder import Books
+from .queue import QueueManager
+from .recorder import OutcomeRecorder
 from .retry import RetryPolicy
 from .stats import Readiness, Stats
-from .worker import Sending
+from .worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 
 class Holdings:
-    """Commands that are accepted and not settled, in their lanes and in the books: the :class:`~.outbox.House` of a store."""
+    """Accepted commands that are not settled: the :class:`~.outbox.QueueHost` of a store."""
 
-    def __init__(self, listeners: Listeners, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
-        self._lanes = Lanes()
+    def __init__(self, listeners: Listeners, max_queue_size: int) -> None:
+        self._max_waiting = max_queue_size
+        self._queues = QueueManager()
         # Until the outbox is open, and that is before the first request, memory is all there is.
-        self._books = Books(listeners, MemoryStore(self, max_waiting))
+        self._books = OutcomeRecorder(listeners, MemoryStore(self, max_queue_size))
 
     @property
     def room(self) -> int:
@@ -52,34 +52,34 @@ class Holdings:
         """How many commands are in memory, accepted and not settled."""
         return self._books.waiting
 
-    def admit(self, waiting: Waiting) -> None:
+    def enqueue(self, waiting: QueuedCommand) -> None:
         """Take a command that was accepted, and is safe."""
-        self._lanes.add(waiting)
+        self._queues.add(waiting)
 
-    def adopt(self, waiting: Waiting, keys: str | None, *, is_own: bool) -> None:
+    def restore(self, waiting: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
         """Take a command that was left in the outbox, by this process or another one, or in another life."""
-        self._books.adopt(is_own=is_own)
-        self._lanes.add(waiting, keys)
+        self._books.restore(is_own=is_own)
+        self._queues.add(waiting, keys)
 
-    def leave(self, waiting: Waiting) -> None:
+    def release(self, waiting: QueuedCommand) -> None:
         """Let go of a command that is safe in the outbox, and will come from there."""
-        self._books.leave(waiting)
+        self._books.release(waiting)
 
-    def forget(self, lane_ids: Container[str]) -> list[Waiting]:
+    def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
         """Take out what is another process's now."""
-        return self._lanes.forget(lane_ids)
+        return self._queues.forget(ordering_keys)
 
-    async def withdraw(self, receipts: Sequence[Receipt]) -> list[Waiting]:
-        """Take back what is not delivered of these, to :meth:`hand_over` or to :meth:`bury`; see :meth:`Lanes.withdraw`."""
-        return await self._lanes.withdraw(receipts)
+    async def withdraw(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
+        """Take back what is not delivered of these; see :meth:`QueueManager.withdraw`."""
+        return await self._queues.withdraw(receipts)
 
-    def hand_over(self, waiting: Waiting, reason: str) -> None:
+    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
         """Let go of a command that another process has taken."""
-        self._books.hand_over(waiting, reason)
+        self._books.mark_forwarded(waiting, reason)
 
-    def bury(self, waiting: Waiting, reason: str) -> None:
+    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
         """Put a command that is in no lane to the dead letters."""
-        self._books.bury(waiting, reason)
+        self._books.dead_letter(waiting, reason)
 
 
 logger = logging.getLogger("usercom_asgi")
@@ -89,10 +89,10 @@ _REMEMBERED = 10_000
 _LOOK = 0.01
 
 
-class Runtime(Holdings):
+class DeliveryService(Holdings):
     """Accepts envelopes at once and sends them in the background.
 
-    ``max_waiting`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
+    ``max_queue_size`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
     process owns it.
     """
 
@@ -106,15 +106,15 @@ class Runtime(Holdings):
         listeners: Listeners | None = None,
         until: str = "",
     ) -> None:
-        super().__init__(listeners or Listeners(), config.max_waiting)
+        super().__init__(listeners or Listeners(), config.max_queue_size)
         self._open_sender = open_sender
         self._config = config
         self._retry = retry or RetryPolicy(deadline=config.deadline)
         self._outbox = outbox or MemoryOutbox()
         self._until = until
         # Behind a response nothing is tried again: each request says itself what it has lost.
-        outage = Outage(None if until else lambda: max(self.waiting, self._books.store.kept))
-        self._gate = Gate(self._retry, config.requests_per_second, outage)
+        outage = OutageLog(None if until else lambda: max(self.waiting, self._books.store.kept))
+        self._gate = CircuitBreaker(self._retry, config.requests_per_second, outage)
         self._remembered: dict[str, PendingReset] = {}
         self._pid = os.getpid()
         self._closed = False
@@ -141,7 +141,7 @@ class Runtime(Holdings):
     @property
     def stats(self) -> Stats:
         """What was done so far, and what waits now."""
-        oldest = min(filter(None, (self._lanes.oldest(), self._books.store.oldest())), default=None)
+        oldest = min(filter(None, (self._queues.oldest(), self._books.store.oldest())), default=None)
         age = max(0.0, time.time() - oldest) if oldest is not None else 0.0
         return replace(self._books.stats, waiting=self.waiting, oldest_age=age)
 
@@ -153,8 +153,8 @@ class Runtime(Holdings):
     def readiness(self) -> Readiness:
         """Return how the delivery is, for a health route."""
         gate, stats = self._gate, self.stats
-        resumes_in = max(0.0, gate.opens_at - anyio.current_time())
-        state = "sending" if gate.is_open else "locked" if gate.is_locked else "paused" if resumes_in else "failing"
+        resumes_in = max(0.0, gate.resumes_at - anyio.current_time())
+        state = "sending" if gate.is_open else "locked" if gate.is_unauthorized else "paused" if resumes_in else "failing"
         trouble = self._books.store.trouble
         if not self.has_started.is_set():
             state = "starting"
@@ -180,11 +180,11 @@ class Runtime(Holdings):
         books = self._books
         reason = self._why_not() or books.store.refuses(books.waiting)
         if reason is not None:
-            return books.turn_away(envelope, reason)
+            return books.reject(envelope, reason)
         receipt = Receipt()
         books.stats.accepted += 1
         books.waiting += 1
-        books.store.put(Waiting(envelope, receipt))
+        books.store.put(QueuedCommand(envelope, receipt))
         return receipt
 
     def _why_not(self) -> str | None:
@@ -221,12 +221,12 @@ class Runtime(Holdings):
         self.has_started.set()
         announced = False
         try:
-            opened = self._outbox.open(self, max_waiting=self._config.max_waiting)
+            opened = self._outbox.open(self, max_queue_size=self._config.max_queue_size)
             async with self._open_sender() as sender, opened as self._books.store, anyio.create_task_group() as workers:
-                sending = Sending(sender, self._lanes, self._gate, self._retry, self._books)
+                sending = Worker(sender, self._queues, self._gate, self._retry, self._books)
                 for _ in range(self._config.max_concurrency):
                     workers.start_soon(sending.work)
-                workers.start_soon(self._lanes.unpark_when_due)
+                workers.start_soon(self._queues.resume_delayed)
                 announced = True
                 task_status.started()
                 await self._stop.wait()
@@ -244,7 +244,7 @@ class Runtime(Holdings):
             task_status.started()
 
     async def drain(self) -> None:
-        """Take nothing more, deliver what waits within ``grace`` seconds, end :meth:`run`, and say what was lost.
+        """Take nothing more, deliver what waits within ``shutdown_timeout`` seconds, end :meth:`run`, and say what was lost.
 
         Retries and pauses count against the grace as well. What cannot be sent before its end is not waited for.
         """
@@ -252,9 +252,9 @@ class Runtime(Holdings):
         with anyio.CancelScope(shield=True):
             if self.has_started.is_set():
                 self._books.store.flush()
-                with anyio.move_on_after(self._config.grace) as scope:
+                with anyio.move_on_after(self._config.shutdown_timeout) as scope:
                     self._gate.hurry()
-                    self._lanes.unpark(are_all=True)
+                    self._queues.resume(are_all=True)
                     # Time passing is one of the things that end it, so this looks now and then.
                     while self.waiting and not self._stopped.is_set() and self._has_hope(scope.deadline):  # noqa: ASYNC110
                         await anyio.sleep(_LOOK)
@@ -263,17 +263,17 @@ class Runtime(Holdings):
             else:
                 self._close()
         if not self._until:
-            self._books.say_goodbye("" if self._gate.is_open else self._gate.reason)
+            self._books.log_summary("" if self._gate.is_open else self._gate.reason)
 
     def _has_hope(self, deadline: float) -> bool:
         if self._books.store.oldest() is not None:
             return True  # what is outside of the lanes does not depend on User.com
-        return self._lanes.has_work_before(deadline, is_open=self._gate.opens_at < deadline)
+        return self._queues.has_work_before(deadline, is_open=self._gate.resumes_at < deadline)
 
     def _close(self) -> None:
         self._closed = True
         until = self._until or "the shutdown"
-        lost = self._books.close(self._lanes.close(), f"not delivered before {until}")
+        lost = self._books.close(self._queues.close(), f"not delivered before {until}")
         if lost and self._until:
             why = self._gate.reason or "there was no time left"
             logger.warning("not delivered to User.com before %s: %d commands (%s)", until, lost, why)

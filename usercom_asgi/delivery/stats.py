@@ -9,12 +9,12 @@ from dataclasses import dataclass
 class Stats:
     """Counts since the start of the delivery in this process. Nothing goes missing in them.
 
-    ``accepted + adopted + turned_away == delivered + dropped + dead + left + waiting``.
+    ``accepted + adopted + rejected == delivered + dropped + dead + left + waiting``.
     """
 
     accepted: int = 0  #: taken from this process
     adopted: int = 0  #: taken over from an outbox that another process, or an earlier run, has filled
-    turned_away: int = 0  #: dropped at the call: too much waited, or the application was shutting down
+    rejected: int = 0  #: dropped at the call: too much waited, or the application was shutting down
     skipped: int = 0  #: not taken, since there was nothing to send; the receipt and a debug line say why
     delivered: int = 0
     retried: int = 0  #: tries that have failed and are repeated

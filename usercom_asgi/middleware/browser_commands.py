@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..page.headers import never_stored, values, without
 from ..page.snippet import BRIDGE_HEADER
-from ..visitor.browser import for_fresh_page, since_reset
+from ..visitor.browser import drop_before_reset, split_initial_reset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..core.validation import Json
     from ..page.headers import HeaderList
-    from ..visitor.signed_cookies import Flash, Said
+    from ..visitor.signed_cookies import FlashCookie, Said
     from ..visitor.visitor import Visitor
 
 logger = logging.getLogger("usercom_asgi")
@@ -28,7 +28,7 @@ _EVENT = "usercom"
 
 
 @dataclass(slots=True, repr=False)
-class Handover:
+class BrowserCommandPlan:
     """What a response has to carry."""
 
     #: The response's headers, if what was said leaves in one of them.
@@ -41,18 +41,18 @@ class Handover:
     introduction: Mapping[str, Json] | None = None
 
 
-def hand_over(visitor: Visitor, flash: Flash | None, start: Message, *, is_page: bool) -> Handover:
+def hand_over(visitor: Visitor, flash: FlashCookie | None, start: Message, *, is_page: bool) -> BrowserCommandPlan:
     """Find the way for what was said; what finds none in this response waits in the cookie for the next page."""
-    ends = [flash.expire(secure=visitor.is_secure)] if flash is not None and visitor.bears_flash() else []
-    is_new, said = visitor.has_said, visitor.said
-    is_shown = is_page and visitor.will_run_scripts
+    ends = [flash.expire(secure=visitor.is_secure)] if flash is not None and visitor.has_flash_cookie() else []
+    is_new, said = visitor.has_browser_commands, visitor.said
+    is_shown = is_page and visitor.is_navigation
     if said and not is_shown:
         headers = _heard(visitor, start, said)
         if headers is not None:
-            return Handover(headers, page_cookies=ends, other_cookies=ends)
-    said = since_reset(said)
-    commands, introduction = for_fresh_page(said)
-    if visitor.is_swapped and introduction is not None:
+            return BrowserCommandPlan(headers, page_cookies=ends, other_cookies=ends)
+    said = drop_before_reset(said)
+    commands, introduction = split_initial_reset(said)
+    if visitor.is_page_swap and introduction is not None:
         commands, introduction = said, None  # it inherits the running widget, which has to be told of the reset
     if said and not is_new:
         waits: list[bytes] = []  # it does so already
@@ -63,8 +63,8 @@ def hand_over(visitor: Visitor, flash: Flash | None, start: Message, *, is_page:
         if not is_shown and (commands or introduction):
             logger.warning("%d commands to the page are lost: without secret_keys they cannot travel to the next", len(said))
     if not is_shown:
-        return Handover(page_cookies=waits, other_cookies=waits)
-    return Handover(page_cookies=ends, other_cookies=waits, commands=commands, introduction=introduction)
+        return BrowserCommandPlan(page_cookies=waits, other_cookies=waits)
+    return BrowserCommandPlan(page_cookies=ends, other_cookies=waits, commands=commands, introduction=introduction)
 
 
 def _heard(visitor: Visitor, start: Message, said: list[Said]) -> HeaderList | None:
@@ -73,7 +73,7 @@ def _heard(visitor: Visitor, start: Message, said: list[Said]) -> HeaderList | N
     refreshes = b"true" in (value.strip().lower() for value in values(headers, b"hx-refresh"))
     if 300 <= start["status"] < 400 or refreshes or values(headers, b"hx-redirect"):
         return None
-    if visitor.is_bridged:
+    if visitor.uses_bridge:
         pair = (BRIDGE_HEADER.encode(), json.dumps(said, separators=(",", ":")).encode("ascii"))
         return never_stored([*headers, pair])
     return _with_trigger(headers, said) if visitor.is_htmx else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..core.envelope import RESET_DEADLINE
 from ..core.receipts import Status
-from ..core.user_key import COOKIE, digest
+from ..core.user_key import COOKIE, key_digest
 from ..visitor.cookies import (
     EPOCH,
     Epoch,
@@ -42,7 +42,7 @@ class Settles(Protocol):
 
 
 @dataclass(slots=True, repr=False)
-class Transition:
+class ResetPlan:
     """What a response has to carry so that the browser becomes the new visitor."""
 
     #: ``Set-Cookie`` values for this response.
@@ -58,29 +58,29 @@ class Transition:
     hold: bool = False
 
 
-async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfig, *, is_page: bool) -> Transition | None:
+async def plan_reset(visitor: Visitor, delivery: Settles, config: UserComConfig, *, is_page: bool) -> ResetPlan | None:
     """Return what the response must do, or None where no reset is concerned."""
     marker = visitor.marker
     reset = visitor.reset if marker or visitor.has_reset else None
     if reset is None and marker is None:
         return None
     if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
-        await delivery.settle(reset.receipt, config.reset_wait)
+        await delivery.settle(reset.receipt, config.reset_timeout)
 
     place = _Place.of(visitor, config)
-    transition = Transition(new_key=visitor.key, homes=place.homes())
-    named = visitor.named_key if reset is None else None
+    transition = ResetPlan(new_key=visitor.key, homes=place.homes())
+    named = visitor.assigned_key if reset is None else None
     if named is not None and marker is not None:
         transition.cookies = place.cookies(named)
         if marker.ended(named):  # the same person is back
             transition.cookies += place.without_marker()
-    elif visitor.has_reset or reset is not None or visitor.old_key:
+    elif visitor.has_reset or reset is not None or visitor.stale_key:
         transition.cookies = place.cookies(reset.receipt.key if reset else visitor.key)
     if visitor.has_reset and reset is not None:
         # Where the page's widget makes the new visitor there is no answer of ours to wait for: its time is over at once.
         marker = replace(reset.marker, at=0) if reset.receipt.status is Status.SKIPPED else reset.marker
         transition.cookies.append(set_marker(marker, secure=place.secure))
-    elif visitor.will_run_scripts:
+    elif visitor.is_navigation:
         transition.page_cookies += place.without_marker()
     epoch = _epoch_after(visitor, marker)
     transition.epoch = epoch.id
@@ -89,12 +89,12 @@ async def settle_reset(visitor: Visitor, delivery: Settles, config: UserComConfi
     return transition
 
 
-def settle_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
+def key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     """Return the ``Set-Cookie`` values for a key that User.com has named in this request."""
-    if visitor.named_key is None:
+    if visitor.assigned_key is None:
         return []
     place = _Place.of(visitor, config)
-    return [*place.cookies(visitor.named_key), *place.epoch(visitor.epoch.reviving(visitor.named_key))]
+    return [*place.cookies(visitor.assigned_key), *place.epoch(visitor.epoch.reviving(visitor.assigned_key))]
 
 
 def mend_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
@@ -102,7 +102,7 @@ def mend_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     return _Place.of(visitor, config).cookies(visitor.key)
 
 
-def end_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
+def expired_key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     """Return the ``Set-Cookie`` values that end the visitor's key, and make no new one."""
     return _Place.of(visitor, config).cookies(None)
 
@@ -112,12 +112,12 @@ def _epoch_after(visitor: Visitor, marker: ResetMarker | None) -> Epoch:
     epoch = visitor.epoch
     if marker is None:
         return epoch
-    if visitor.has_reset or visitor.old_key:
+    if visitor.has_reset or visitor.stale_key:
         epoch = epoch.ending(visitor.told_keys())
     # What the running widget does is not done yet: the page that does it changes the identity itself, and is not surprised.
-    is_left = visitor.is_left_to_page or (visitor.is_swapped and visitor.bears_flash())
+    is_left = visitor.reset_delegated or (visitor.is_page_swap and visitor.has_flash_cookie())
     if not is_left:
-        epoch = replace(epoch, id=digest(marker.token))
+        epoch = replace(epoch, id=key_digest(marker.token))
     return epoch.reviving(visitor.key) if visitor.key else epoch
 
 

@@ -6,27 +6,27 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
-from ..core.hooks import ask_calmly, warn_once
-from ..page.content_encoding import HOW_TO_RECODE, can_recode, coding_of, open_coding
+from ..core.hooks import call_hook_safely, warn_once
+from ..page.content_encoding import HOW_TO_RECODE, content_encoding, is_supported, open_encoding
 from ..page.csp import admit, is_nonce
 from ..page.eligibility import HTMX, may_be_html, why_not
-from ..page.headers import POLICIES, header_list, private, shape_of, telling, values, vary_on, vary_on_cookie, with_cookies
+from ..page.headers import POLICIES, header_layout, header_list, private, telling, values, vary_on, vary_on_cookie, with_cookies
 from ..page.response import Page
 from .browser_commands import hand_over
-from .reset import end_key, mend_key, settle_key, settle_reset
+from .reset import expired_key_cookies, key_cookies, mend_key, plan_reset
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
 
     from ..core.config import UserComConfig
     from ..core.hooks import InjectHook, NonceHook
-    from ..page.csp import Needs
-    from ..page.headers import HeaderList, Shape
+    from ..page.csp import CspSources
+    from ..page.headers import HeaderLayout, HeaderList
     from ..visitor.login import Login
-    from ..visitor.signed_cookies import Flash
+    from ..visitor.signed_cookies import FlashCookie
     from ..visitor.visitor import Visitor
-    from .browser_commands import Handover
-    from .reset import Settles, Transition
+    from .browser_commands import BrowserCommandPlan
+    from .reset import ResetPlan, Settles
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -35,15 +35,15 @@ class Site(Protocol):
     """What is the same for all responses of a site: the middleware."""
 
     config: UserComConfig
-    flash: Flash | None
-    needs: Needs
+    flash: FlashCookie | None
+    needs: CspSources
     nonce: NonceHook | None
     should_inject: InjectHook | None
     #: Whether there is a snippet depends on who asks: a cache must not give it to somebody who has refused.
     asks: bool
 
     def snippet_for(
-        self, visitor: Visitor, transition: Transition | None, handover: Handover | None, nonce: str | None
+        self, visitor: Visitor, transition: ResetPlan | None, handover: BrowserCommandPlan | None, nonce: str | None
     ) -> bytes:
         """Return the script tags for a visitor's page."""
         ...
@@ -83,7 +83,7 @@ class Responder:
             try:
                 if type(message.get("headers")) is not list:  # what can be read only once is read here
                     ready = message = {**message, "headers": header_list(message)}
-                shape = shape_of(message["headers"])
+                shape = header_layout(message["headers"])
                 if self._concerns_us(message, shape):
                     ready = await self._prepare(message, shape)
             except Exception:  # the page wins: whatever fails in us, the response goes out as the application made it
@@ -92,12 +92,12 @@ class Responder:
             if ready is not None:
                 await self._send(ready)
 
-    def _concerns_us(self, start: Message, shape: Shape) -> bool:
+    def _concerns_us(self, start: Message, shape: HeaderLayout) -> bool:
         """Tell whether there may be anything to do; for most responses there is not."""
         return (
             self._login is not None
             or may_be_html(start["headers"], shape)
-            or self._visitor.was_asked
+            or self._visitor.accessed
             or self._bears_flash()
             or logger.isEnabledFor(logging.DEBUG)
         )
@@ -116,7 +116,7 @@ class Responder:
             with suppress(Exception):  # that of the application counts
                 await self.finish(self.page)
 
-    async def _prepare(self, start: Message, shape: Shape) -> Message | None:
+    async def _prepare(self, start: Message, shape: HeaderLayout) -> Message | None:
         """Return the start to send now; None if this becomes a page, and it is held until the first bytes of that are there."""
         site, visitor = self._site, self._visitor
         # A copy, since hooks are waited for, and the start may be held: the application may go on with its own.
@@ -125,15 +125,17 @@ class Responder:
         found = telling(headers, shape)
         is_wished = None
         if site.should_inject is not None and may_be_html(headers, shape):
-            is_wished = await ask_calmly(site.should_inject, self._scope, "should_inject failed: the library decides by itself")
-        coding = coding_of(found[b"content-encoding"]) if b"content-encoding" in found else None
+            is_wished = await call_hook_safely(
+                site.should_inject, self._scope, "should_inject failed: the library decides by itself"
+            )
+        coding = content_encoding(found[b"content-encoding"]) if b"content-encoding" in found else None
         reason = why_not(self._method, visitor.headers, start["status"], found, is_wished=is_wished)
         # Before anything is settled: what the hook says of the visitor counts for this response.
         nonce = await self._ask_nonce(site.nonce) if reason is None and site.nonce is not None else None
         if reason is None and (visitor.is_suppressed or coding is not None):
             reason = self._why_not(coding)
         transition = handover = None
-        if self._login is not None or visitor.was_asked or visitor.bears_marker() or self._bears_flash():
+        if self._login is not None or visitor.accessed or visitor.has_reset_cookie() or self._bears_flash():
             start, reason, transition, handover = await self._settle(start, reason)
         if reason is not None:
             logger.debug("no widget in the answer to %s: %s", self._method, reason)
@@ -147,31 +149,31 @@ class Responder:
         if admitting is not start["headers"]:
             page.admitting = admitting
         if coding is not None:
-            page.coding = open_coding(coding)
+            page.coding = open_encoding(coding)
         self.page = page
         return None
 
     async def _settle(
         self, start: Message, reason: str | None
-    ) -> tuple[Message, str | None, Transition | None, Handover | None]:
+    ) -> tuple[Message, str | None, ResetPlan | None, BrowserCommandPlan | None]:
         """See to what was said, and to who the visitor is now; return the start, and why this is no page, as they are then."""
         visitor, config = self._visitor, self._site.config
         if self._login is not None:
             start = await self._look(self._login, start, is_page=reason is None)
         transition = handover = None
-        if visitor.has_reset or visitor.bears_marker():
-            transition = await settle_reset(visitor, self._delivery, config, is_page=reason is None)
+        if visitor.has_reset or visitor.has_reset_cookie():
+            transition = await plan_reset(visitor, self._delivery, config, is_page=reason is None)
         if transition is not None:
             start = with_cookies(start, transition.cookies)
             if transition.hold and reason is None:
                 start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
                 reason = "the visitor was just reset, and User.com has not named the new key yet"
-        elif visitor.has_hit:
-            start = with_cookies(start, settle_key(visitor, config))
-        elif visitor.old_key:  # a page from before the reset has put it back
+        elif visitor.has_pending_hits:
+            start = with_cookies(start, key_cookies(visitor, config))
+        elif visitor.stale_key:  # a page from before the reset has put it back
             start = with_cookies(start, mend_key(visitor, config))
         visitor.seal()
-        if visitor.has_said or self._bears_flash():
+        if visitor.has_browser_commands or self._bears_flash():
             handover = hand_over(visitor, self._site.flash, start, is_page=reason is None)
             start = {**start, "headers": handover.headers or start["headers"]}
         return start, reason, transition, handover
@@ -180,7 +182,7 @@ class Responder:
         """Return the reason to leave what could be a page as it is."""
         if self._visitor.is_suppressed:
             return "suppress() was called"
-        if coding is None or can_recode(coding):
+        if coding is None or is_supported(coding):
             return None
         name = coding.decode("latin-1")
         warn_once(f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}")
@@ -188,7 +190,7 @@ class Responder:
 
     async def _ask_nonce(self, hook: NonceHook) -> str | None:
         """Return the nonce that the application has for this response."""
-        nonce = await ask_calmly(hook, self._scope, "the nonce hook failed: the response's own policy is looked at")
+        nonce = await call_hook_safely(hook, self._scope, "the nonce hook failed: the response's own policy is looked at")
         if nonce is None or is_nonce(nonce):
             return cast("str | None", nonce)
         logger.error("the nonce hook gives what is no nonce (%s): the response's own policy is looked at", type(nonce).__name__)
@@ -207,13 +209,18 @@ class Responder:
         changes = self._method not in ("GET", "HEAD") or bool(values(start["headers"], b"set-cookie"))
         visitor = self._visitor
         # What is said to the page is not awaited, so nobody has asked yet whose page it is.
-        speaks = visitor.has_said or (self._bears_flash() and visitor.has_running_widget)
-        if is_page or speaks or (changes and login.knew_somebody(visitor)):
+        speaks = visitor.has_browser_commands or (self._bears_flash() and visitor.has_running_widget)
+        if is_page or speaks or (changes and login.had_user(visitor)):
             await visitor.know()
         return with_cookies(start, login.cookies(self._visitor))
 
     def _make_page(
-        self, start: Message, transition: Transition | None, handover: Handover | None, nonce: str | None, shape: Shape | None
+        self,
+        start: Message,
+        transition: ResetPlan | None,
+        handover: BrowserCommandPlan | None,
+        nonce: str | None,
+        shape: HeaderLayout | None,
     ) -> Page:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
@@ -230,7 +237,7 @@ class Responder:
         return page
 
     def _bears_flash(self) -> bool:
-        return self._site.flash is not None and self._visitor.bears_flash()
+        return self._site.flash is not None and self._visitor.has_flash_cookie()
 
 
 def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
@@ -239,7 +246,7 @@ def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
     async def send_on(message: Message) -> None:
         try:
             if message["type"] == "http.response.start" and visitor.has_reset and visitor.has_cookie:
-                message = with_cookies({**message, "headers": header_list(message)}, end_key(visitor, config))
+                message = with_cookies({**message, "headers": header_list(message)}, expired_key_cookies(visitor, config))
         except Exception:  # the page wins, as above
             logger.exception("a response passes unchanged: an error in usercom-asgi")
         await send(message)

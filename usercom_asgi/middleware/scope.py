@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: In ``scope["state"]``, which is ``request.state``.
 STATE_KEY = "usercom"
 #: In a scope: the delivery of the request's middleware.
-AT_WORK = "usercom_asgi"
+SCOPE_KEY = "usercom_asgi"
 #: In a scope while a middleware is around the application: the workspace of that middleware.
 INSIDE = "usercom_asgi.inside"
 #: In the state of a lifespan: the ``id()`` of the very dict. A copy of that dict holds the same number and is not it.

@@ -13,18 +13,18 @@ from ..core.config import UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import check_hooks, warn_once
 from ..core.receipts import Listeners
-from ..delivery.inline import InlineDelivery, NoRuntime
+from ..delivery.inline import InlineDelivery, InlineStatus
 from ..delivery.lifespan import run_lifespan
 from ..delivery.outbox import checked
-from ..delivery.service import Runtime
-from ..page.csp import Needs
+from ..delivery.service import DeliveryService
+from ..page.csp import CspSources
 from ..page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script, with_nonce
 from ..visitor.consent import NoDelivery, has_consent
 from ..visitor.login import IdentifyHook, Login
-from ..visitor.signed_cookies import Companion, Flash
+from ..visitor.signed_cookies import FlashCookie, IdentityCookie
 from ..visitor.visitor import Visitor
 from .responder import Responder, ending
-from .scope import AT_WORK, INSIDE, STATE_KEY, mark_lifespan_state, own_state
+from .scope import INSIDE, SCOPE_KEY, STATE_KEY, mark_lifespan_state, own_state
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
     from ..core.receipts import OutcomeHook
     from ..delivery.outbox import Outbox
-    from .browser_commands import Handover
-    from .reset import Transition
+    from .browser_commands import BrowserCommandPlan
+    from .reset import ResetPlan
 
 #: Numbers the middlewares of this process: each one's running deliveries have a name of their own.
 _numbers = count(1)
@@ -107,13 +107,13 @@ class UserComMiddleware:
                 "secret_keys", "identify needs a key to sign with, such as secret_keys=('<16 characters or more>',)"
             )
         self._identify = identify
-        self._companion = Companion(self.config.secret_keys, self.config.cookie_domain) if identify else None
-        self.flash = Flash(self.config.secret_keys, self.config.cookie_domain) if self.config.secret_keys else None
+        self._companion = IdentityCookie(self.config.secret_keys, self.config.cookie_domain) if identify else None
+        self.flash = FlashCookie(self.config.secret_keys, self.config.cookie_domain) if self.config.secret_keys else None
         self._consent = consent
         self._client = client
         self.nonce = nonce
         self.should_inject = should_inject
-        self.needs = Needs.of(self.config.origin)
+        self.needs = CspSources.of(self.config.origin)
         self.asks = consent is not None or self.config.honour_gpc
         self._workspace = (self.config.origin, self.config.api_key)
         self._settings = {"apiKey": self.config.api_key}
@@ -122,13 +122,13 @@ class UserComMiddleware:
         self._callbacks = callbacks_script(self.config.callbacks)
         self._anonymous_script = self._callbacks + self._usercom_script()
         self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._anonymous_script)
-        self._inline_config = replace(self.config, grace=self.config.inline_deadline, max_concurrency=2)
-        self._inline = NoRuntime()
+        self._inline_config = replace(self.config, shutdown_timeout=self.config.inline_deadline, max_concurrency=2)
+        self._inline = InlineStatus()
         # Names, not values: each lifespan and each event loop has a delivery of its own. No other middleware has these names:
         # a process may have two workspaces, and a dispatcher may give both the same lifespan state.
         self._runtime_name = f"usercom_asgi.runtime.{next(_numbers)}"
         # Where the server has no lifespan state. Before anyio 4.15 a RunVar is known by its name alone.
-        self._loop_runtime: RunVar[Runtime | None] = RunVar(self._runtime_name, None)
+        self._loop_runtime: RunVar[DeliveryService | None] = RunVar(self._runtime_name, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
@@ -161,7 +161,7 @@ class UserComMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = own_state(scope)
         runtime = self._client.delivery if self._client else state.get(self._runtime_name) or self._loop_runtime.get()
-        scope[AT_WORK] = runtime or self._inline
+        scope[SCOPE_KEY] = runtime or self._inline
         if self.asks and not await has_consent(self._consent, scope, self.config):
             visitor = state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
             await self.app(scope, receive, ending(send, visitor, self.config))
@@ -185,7 +185,7 @@ class UserComMiddleware:
         if self._client is not None:
             await self.app(scope, receive, send)
             return
-        runtime = Runtime(self._open_sender, self.config, outbox=self._outbox, listeners=self._listeners)
+        runtime = DeliveryService(self._open_sender, self.config, outbox=self._outbox, listeners=self._listeners)
         state[self._runtime_name] = runtime
         self._loop_runtime.set(runtime)
         try:
@@ -196,7 +196,7 @@ class UserComMiddleware:
             if self._loop_runtime.get() is runtime:
                 self._loop_runtime.set(None)
 
-    async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: Runtime | InlineDelivery) -> None:
+    async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery) -> None:
         login = self._login(scope)
         visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, self.config, login=login, flash=self.flash)
         if scope["type"] == "websocket":
@@ -220,7 +220,7 @@ class UserComMiddleware:
         if self._identify is None or self._companion is None:
             return None
         config = self.config
-        return Login(self._identify, self._companion, scope, rotate=config.rotate_on_login, cuts=config.cut_strings)
+        return Login(self._identify, self._companion, scope, rotate=config.rotate_on_login, cuts=config.truncate_strings)
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self.config, self._transport)
@@ -230,7 +230,7 @@ class UserComMiddleware:
         return usercom_script(config.origin, config.cookie_domain, epoch, is_answer=is_answer, bridge=config.bridge)
 
     def snippet_for(
-        self, visitor: Visitor, transition: Transition | None, handover: Handover | None, nonce: str | None = None
+        self, visitor: Visitor, transition: ResetPlan | None, handover: BrowserCommandPlan | None, nonce: str | None = None
     ) -> bytes:
         """Return the script tags for this visitor's page."""
         state = visitor.widget_state

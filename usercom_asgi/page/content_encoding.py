@@ -147,19 +147,19 @@ _EXTRA = "install the extra encodings, or put the compressing middleware outside
 HOW_TO_RECODE: dict[bytes, str] = {b"br": _EXTRA, b"zstd": _EXTRA}
 
 
-def coding_of(value: bytes) -> bytes | None:
+def content_encoding(value: bytes) -> bytes | None:
     """Return what a ``Content-Encoding`` says: one coding, or several with commas; None for none at all."""
     names = [name.strip().lower() for name in value.split(b",")]
     return b",".join(name for name in names if name not in (b"", b"identity")) or None
 
 
 @lru_cache(16)
-def can_recode(name: bytes) -> bool:
+def is_supported(name: bytes) -> bool:
     """Tell whether a coding can be undone and done again: it is known, and its library is there."""
-    return open_coding(name) is not None
+    return open_encoding(name) is not None
 
 
-def open_coding(name: bytes) -> Coding | None:
+def open_encoding(name: bytes) -> Coding | None:
     """Return what decodes and encodes a coding; None for one that is unknown, or whose library is not there."""
     make = _KINDS.get(name)
     try:

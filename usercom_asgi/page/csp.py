@@ -32,14 +32,14 @@ _CONNECTIONS = ("connect-src", "default-src")
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class CspSources:
     """What a policy has to allow: origins of scripts, and of connections."""
 
     scripts: tuple[str, ...]
     connections: tuple[str, ...]
 
     @classmethod
-    def of(cls, origin: str) -> Needs:
+    def of(cls, origin: str) -> CspSources:
         """Return what a widget needs that comes from this origin."""
         own_parts = urlsplit(origin).hostname or ""
         socket = origin.replace("http", "ws", 1)
@@ -69,7 +69,7 @@ class Policy:
         name = self.decides(_SCRIPTS)
         return _NONCE.findall(" ".join(self.directives[name])) if name else []
 
-    def missing(self, needs: Needs, nonce: str | None) -> dict[str, list[str]]:
+    def missing(self, needs: CspSources, nonce: str | None) -> dict[str, list[str]]:
         """Return what is missing, by directive: sources, and ``'nonce'`` for the script that stands in the page."""
         found: dict[str, list[str]] = {}
         scripts, connections = self.decides(_SCRIPTS), self.decides(_CONNECTIONS)
@@ -93,7 +93,7 @@ class Policy:
                 found[connections] = [*found.get(connections, []), *lacks]
         return found
 
-    def extend(self, needs: Needs, nonce: str) -> None:
+    def extend(self, needs: CspSources, nonce: str) -> None:
         """Add what is missing, and nothing else."""
         for names, wanted in ((_SCRIPTS, {*needs.scripts, "'nonce'"}), (_CONNECTIONS, {*needs.connections})):
             name = self.decides(names)
@@ -106,7 +106,9 @@ class Policy:
             self.directives[names[-2] if name == "default-src" else name] = [*kept, *added]
 
 
-def admit(headers: HeaderList, needs: Needs, nonce: str | None, *, extend: bool) -> tuple[HeaderList, str | None, list[str]]:
+def admit(
+    headers: HeaderList, needs: CspSources, nonce: str | None, *, extend: bool
+) -> tuple[HeaderList, str | None, list[str]]:
     """Return a response's headers, the nonce for our tags, and what would keep the widget out all the same.
 
     Without a ``nonce`` of the application's own the one that the policies take is used. ``extend`` adds what is missing to
@@ -150,7 +152,7 @@ def find_nonce(given: list[tuple[Policy, bool]]) -> str | None:
     return max(ranked, key=ranked.count) if ranked else None
 
 
-def extended(headers: HeaderList, needs: Needs, nonce: str) -> HeaderList:
+def extended(headers: HeaderList, needs: CspSources, nonce: str) -> HeaderList:
     """Return headers whose policies let the widget in, and whose other policies are as they were."""
     changed: HeaderList = []
     for name, value in headers:
@@ -161,7 +163,7 @@ def extended(headers: HeaderList, needs: Needs, nonce: str) -> HeaderList:
     return changed
 
 
-def _extended(text: str, needs: Needs, nonce: str) -> str:
+def _extended(text: str, needs: CspSources, nonce: str) -> str:
     policy = Policy(text)
     if not policy.missing(needs, nonce):
         return text.strip()

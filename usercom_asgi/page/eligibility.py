@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .headers import HeaderList, Shape
+    from .headers import HeaderLayout, HeaderList
 
 #: The reason that is the request's alone: another one for the same address gets the snippet.
 HTMX = "htmx asked for a fragment"
@@ -22,7 +22,7 @@ _UNSAFE_CHARSETS = (
 )
 
 
-def may_be_html(headers: HeaderList, shape: Shape) -> bool:
+def may_be_html(headers: HeaderList, shape: HeaderLayout) -> bool:
     """Tell, for the price of a glance, whether a closer look is worth while: most responses are no pages."""
     if shape.content_type >= 0:
         return _kind(headers[shape.content_type][1]) is None

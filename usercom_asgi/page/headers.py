@@ -38,7 +38,7 @@ def header_list(message: Message) -> HeaderList:
     return [(pair[0], pair[1]) if type(pair) is list else pair for pair in headers]
 
 
-class Shape(NamedTuple):
+class HeaderLayout(NamedTuple):
     """What the names of a response's headers tell.
 
     Most responses of an application have the same names, so that is found once for all of them.
@@ -51,7 +51,7 @@ class Shape(NamedTuple):
     is_plain: bool
 
 
-def shape_of(headers: HeaderList) -> Shape:
+def header_layout(headers: HeaderList) -> HeaderLayout:
     """Look at the names of headers."""
     try:
         return _shape(tuple([pair[0] for pair in headers]))
@@ -59,15 +59,15 @@ def shape_of(headers: HeaderList) -> Shape:
         return _UNKNOWN
 
 
-_UNKNOWN = Shape(-1, -1, is_plain=False)
+_UNKNOWN = HeaderLayout(-1, -1, is_plain=False)
 
 
 @lru_cache(256)
-def _shape(names: tuple[bytes, ...]) -> Shape:
+def _shape(names: tuple[bytes, ...]) -> HeaderLayout:
     lower = [name.lower() for name in names]
     types, lengths = lower.count(b"content-type"), lower.count(b"content-length")
     others = _TELLING | (_UNTRUE - {b"content-length"})
-    return Shape(
+    return HeaderLayout(
         lower.index(b"content-type") if types == 1 else -1,
         lower.index(b"content-length") if lengths == 1 else -1,
         types == 1 and lengths <= 1 and others.isdisjoint(lower),
@@ -86,7 +86,7 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
     return found
 
 
-def telling(headers: HeaderList, shape: Shape) -> dict[bytes, bytes]:
+def telling(headers: HeaderList, shape: HeaderLayout) -> dict[bytes, bytes]:
     """Return, as :func:`by_name` does, those headers at least that decide whether a response may be changed."""
     if not shape.is_plain:
         return by_name(headers)
@@ -106,13 +106,13 @@ def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> H
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-def for_changed_body(headers: HeaderList, length: int | None, shape: Shape | None = None) -> HeaderList:
+def for_changed_body(headers: HeaderList, length: int | None, shape: HeaderLayout | None = None) -> HeaderList:
     """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
 
     ``length`` is the body's, which replaces the one that is given; None if it is not known yet, then that is left out.
     ``shape`` is that of the headers, if somebody knows it.
     """
-    _, place, is_plain = shape or shape_of(headers)
+    _, place, is_plain = shape or header_layout(headers)
     changed: HeaderList = []
     if is_plain and length is not None:
         changed += headers

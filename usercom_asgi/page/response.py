@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .content_encoding import CodingError
-from .headers import VALIDATORS, for_changed_body, for_person, never_stored, shape_of, values, with_cookies, without
+from .headers import VALIDATORS, for_changed_body, for_person, header_layout, never_stored, values, with_cookies, without
 from .injector import Injector, inject
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .content_encoding import Coding
-    from .headers import HeaderList, Shape
+    from .headers import HeaderLayout, HeaderList
     from .injector import Splice
 
 logger = logging.getLogger("usercom_asgi")
@@ -61,10 +61,10 @@ class Page:
     _taken: Sequence[Message] = ()
 
     def __init__(
-        self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False, shape: Shape | None = None
+        self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False, shape: HeaderLayout | None = None
     ) -> None:
         self._start: Message | None = start
-        self._shape = shape or shape_of(start["headers"])
+        self._shape = shape or header_layout(start["headers"])
         self._snippet = snippet
         self._is_head = method == "HEAD"
         self._in_head = in_head

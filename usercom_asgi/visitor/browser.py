@@ -23,7 +23,7 @@ LIMIT = 1_500
 RESET = "UE.resetAuth"
 
 
-class BrowserChannel:
+class BrowserCommands:
     """The SDK's verbs and the widget's controls, for the page: they run there in order, each once, when the widget is ready.
 
     Said for a response that carries the snippet, they run in it; for one that does not (a redirect, JSON), on the next page
@@ -44,11 +44,11 @@ class BrowserChannel:
         #: Bytes that wait from earlier responses.
         self.carried = 0
         #: The response has begun.
-        self.is_sealed = False
+        self.response_started = False
 
     def event(self, name: str, /, **data: Any) -> None:
         """``userengage('event.NAME', {...})``."""
-        self.say(Event(name, data, cut=self._config.cut_strings))
+        self.say(Event(name, data, cut=self._config.truncate_strings))
 
     def product_event(
         self,
@@ -62,16 +62,18 @@ class BrowserChannel:
     ) -> None:
         """``userengage('product_event', {...})``."""
         self.say(
-            ProductEvent(product_id, event_type, name, description, attributes, custom_data or {}, cut=self._config.cut_strings)
+            ProductEvent(
+                product_id, event_type, name, description, attributes, custom_data or {}, cut=self._config.truncate_strings
+            )
         )
 
     def page_hit(self, /, event: Event | None = None, **attributes: Any) -> None:
         """``UE.pageHit({...})``, of the address that the browser shows."""
-        self.say(PageHit(None, event, attributes, cut=self._config.cut_strings))
+        self.say(PageHit(None, event, attributes, cut=self._config.truncate_strings))
 
     def update(self, /, **attributes: Any) -> None:
         """``userengage('client.update', {...})``."""
-        self.say(Update(attributes, cut=self._config.cut_strings))
+        self.say(Update(attributes, cut=self._config.truncate_strings))
 
     def open(self) -> None:
         """Open the chat: ``userengage('widget.open')``."""
@@ -121,7 +123,7 @@ class BrowserChannel:
         return all([details is new_user and fits, *(self._put(each) for each in later)])
 
     def _put(self, said: Said) -> bool:
-        if self.is_sealed or not self._has_room_for(said):
+        if self.response_started or not self._has_room_for(said):
             return False
         self.said.append(said)
         return True
@@ -147,7 +149,7 @@ class BrowserChannel:
                 "visitor.browser needs a key to sign with, such as secret_keys=('<16 characters or more>',), with the "
                 "bridge as well: what it says may have to travel to the next page in a cookie",
             )
-        if self.is_sealed:
+        if self.response_started:
             raise InvalidCommand("browser", "the response has begun, so nothing can be said to its page any more")
         said = cast("Said", [_new_id(), *call])
         if not self._has_room_for(said):
@@ -169,13 +171,13 @@ def size(said: Sequence[Sequence[object]]) -> int:
     return len(json.dumps(said, separators=(",", ":"))) if said else 0
 
 
-def since_reset(said: Sequence[Said]) -> list[Said]:
+def drop_before_reset(said: Sequence[Said]) -> list[Said]:
     """Return what is said of the visitor who is there now: what comes before a reset was the last one's."""
     resets = [n for n, each in enumerate(said) if each[1] == RESET]
     return list(said[resets[-1] :]) if resets else list(said)
 
 
-def for_fresh_page(said: Sequence[Said]) -> tuple[list[Said], Mapping[str, Json] | None]:
+def split_initial_reset(said: Sequence[Said]) -> tuple[list[Said], Mapping[str, Json] | None]:
     """Return what a page says that is about to load its widget, and who a reset has said that the visitor is now.
 
     A reset is not repeated there: the cookie is gone, so its widget starts with a new visitor anyway.

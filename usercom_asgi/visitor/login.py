@@ -18,7 +18,7 @@ from .signed_cookies import IDENTITY_COOKIE
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-    from .signed_cookies import Companion
+    from .signed_cookies import IdentityCookie
     from .visitor import Visitor
 
 logger = logging.getLogger("usercom_asgi")
@@ -37,7 +37,9 @@ class Login:
     or shown. From nobody to somebody is no reset, and the history is kept, unless ``rotate``.
     """
 
-    def __init__(self, hook: IdentifyHook, companion: Companion, scope: Scope, *, rotate: bool, cuts: bool = False) -> None:
+    def __init__(
+        self, hook: IdentifyHook, companion: IdentityCookie, scope: Scope, *, rotate: bool, cuts: bool = False
+    ) -> None:
         self._hook = hook
         self._companion = companion
         self._scope: Scope | None = scope
@@ -51,7 +53,7 @@ class Login:
         # Somebody waits for the answer: most requests have one task, and an event costs more than many a hook.
         self._answered: anyio.Event | None = None
 
-    def knew_somebody(self, visitor: Visitor) -> bool:
+    def had_user(self, visitor: Visitor) -> bool:
         """Tell whether this browser was identified before."""
         return any(self._last(visitor))
 
@@ -91,13 +93,13 @@ class Login:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:  # of two cookies either may be planted, or left from before `cookie_domain` was changed: only one voice counts
             is_somebody_else = not all(each == self._now or self._companion.is_of(each, person) for each in last)
-        if is_somebody_else and (visitor.is_websocket or visitor.is_sealed):
-            visitor.disown(person)  # there is no response, or not any more, to change the browser's cookie by
+        if is_somebody_else and (visitor.is_websocket or visitor.response_started):
+            visitor.discard_cookie_key(person)  # there is no response, or not any more, to change the browser's cookie by
             return
         if is_somebody_else:
-            await visitor.start_anew(person, was_noticed=True)
+            await visitor.reset_visitor(person, was_noticed=True)
             return
-        visitor.introduce(person)
+        visitor.set_default_identity(person)
 
     def settle(self, new_user: Mapping[str, Json]) -> None:
         """The application has reset the visitor itself: from now on it is this person, or nobody."""

@@ -146,11 +146,11 @@ class Connection:
         """What an earlier reset of this browser left behind."""
         return ResetMarker.parse(self.read_cookie(MARKER))
 
-    def bears_marker(self) -> bool:
+    def has_reset_cookie(self) -> bool:
         """Tell whether an earlier reset of this browser left something behind."""
         return self._bears(MARKER, _MARKER_BYTES)
 
-    def bears_flash(self) -> bool:
+    def has_flash_cookie(self) -> bool:
         """Tell whether an earlier response said something to the next page."""
         return self._bears(FLASH, _FLASH_BYTES) or (self._cookies is not None and HOST_FLASH in self._cookies)
 
@@ -175,15 +175,15 @@ class Connection:
         return self._scheme in ("https", "wss")
 
     @property
-    def will_run_scripts(self) -> bool:
+    def is_navigation(self) -> bool:
         """True if the answer is for a window to show, as far as the browser says, and not for a script or a prefetch.
 
         Turbo and a boosted link of htmx fetch a page by script, and run what is in it.
         """
         headers = self.headers
         # A browser tells a host without https nothing of what the answer is for.
-        shown = headers.get(b"sec-fetch-dest", b"" if self.is_bridged else b"document") in _WINDOWS
-        return self._method != "HEAD" and (shown or self.is_swapped) and not self.is_prefetch
+        shown = headers.get(b"sec-fetch-dest", b"" if self.uses_bridge else b"document") in _WINDOWS
+        return self._method != "HEAD" and (shown or self.is_page_swap) and not self.is_prefetch
 
     @property
     def is_prefetch(self) -> bool:
@@ -199,22 +199,22 @@ class Connection:
         return headers.get(b"hx-request") == b"true" and not whole and not self.is_prefetch
 
     @property
-    def is_bridged(self) -> bool:
+    def uses_bridge(self) -> bool:
         """True if a page with the bridge asks, and will hear what it is told."""
         return BRIDGE in self.headers.get(b"accept", b"") and not self.is_prefetch
 
     @property
-    def is_swapped(self) -> bool:
+    def is_page_swap(self) -> bool:
         """True if Turbo or a boosted link of htmx asks: the answer's page takes the place of the one that is shown."""
         return self.headers.get(b"hx-boosted") == b"true" or b"x-turbo-request-id" in self.headers
 
     @property
     def has_running_widget(self) -> bool:
         """True if the page that asks stays, and with it the widget that runs in it: only it can end what it shows."""
-        return (self.is_htmx or self.is_bridged or self.is_swapped) and not self.is_prefetch
+        return (self.is_htmx or self.uses_bridge or self.is_page_swap) and not self.is_prefetch
 
     @property
-    def old_key(self) -> str | None:
+    def stale_key(self) -> str | None:
         """A key that the browser still sends though a reset has ended it."""
         return next((key for key in self.cookie_values(COOKIE) if is_user_key(key) and self.has_ended(key)), None)
 

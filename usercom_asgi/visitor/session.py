@@ -1,4 +1,4 @@
-"""How one visitor ends and the next begins, and what is said of either: :class:`Succession` (design.md, "Reset, precisely")."""
+"""Per-request visitor state: user key, identity and resets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from ..core.commands import PageHit, ResetAuth
-from ..core.envelope import RESET_DEADLINE, Envelope, PendingReset, lane_of
+from ..core.envelope import RESET_DEADLINE, Envelope, PendingReset, ordering_key_for
 from ..core.exceptions import InvalidCommand
 from ..core.receipts import Receipt, Status
-from ..core.user_key import COOKIE, ResetMarker, digest, is_user_key, new_lane
-from .browser import BrowserChannel, size
+from ..core.user_key import COOKIE, ResetMarker, is_user_key, key_digest, new_ordering_key
+from .browser import BrowserCommands, size
 from .request import Connection
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..core.envelope import Delivery
     from ..core.validation import Json
     from .login import Login
-    from .signed_cookies import Flash, Said
+    from .signed_cookies import FlashCookie, Said
 
 
 class KeyHolder(Connection):
@@ -34,7 +34,7 @@ class KeyHolder(Connection):
 
     # On the class, since most requests never touch them: a visitor is made for every one.
     # Set where what is said waits for the key that a reset brings.
-    _lane: str | None = None
+    _ordering_key: str | None = None
     _reset: PendingReset | None = None
     _has_recalled = False
     # The receipts of this request whose answers name a key, each with the identity that it was sent for.
@@ -53,10 +53,10 @@ class KeyHolder(Connection):
         reset = self.reset
         if reset is not None:
             return reset.receipt.key
-        return self.named_key or (None if self._is_disowned else self._cookie_key)
+        return self.assigned_key or (None if self._is_disowned else self._cookie_key)
 
     @property
-    def named_key(self) -> str | None:
+    def assigned_key(self) -> str | None:
         """The key that User.com has named in answer to a hit of this request, if it is another than the browser's."""
         named = next((hit.key for _, hit in reversed(self._hits) if hit.key is not None), None)
         return named if named != self._cookie_key else None
@@ -73,7 +73,7 @@ class KeyHolder(Connection):
         return next((key for key in self.cookie_values(COOKIE) if is_user_key(key) and not self.has_ended(key)), None)
 
     @property
-    def has_hit(self) -> bool:
+    def has_pending_hits(self) -> bool:
         """True if something was said whose answer may name another key than the browser's."""
         return bool(self._hits)
 
@@ -85,7 +85,7 @@ class KeyHolder(Connection):
             marker = self.marker
             if marker and self._cookie_key is None:
                 self._reset = self._delivery.recall(marker.token)
-                self._lane = marker.token if self._reset else None
+                self._ordering_key = marker.token if self._reset else None
         return self._reset
 
 
@@ -118,7 +118,7 @@ class Person:
         """What was told of this person, as User.com takes it."""
         return self._identity
 
-    def introduce(self, person: Mapping[str, Json]) -> None:
+    def set_default_identity(self, person: Mapping[str, Json]) -> None:
         """Say who is logged in; what the application has said itself counts more."""
         self._identity = {**person, **self._identity}
 
@@ -137,21 +137,21 @@ _FULL = "too much waits for the page, and after a reset that the page makes noth
 _REQUESTS = count(1)
 
 
-class Succession(KeyHolder, Person):
+class VisitorSession(KeyHolder, Person):
     """Who the visitor of a request is for User.com, from its first line to its last."""
 
     # On the class, since most requests never touch them: a visitor is made for every one.
     #: This request has asked for a reset.
     has_reset = False
     #: The response has begun.
-    is_sealed = False
+    response_started = False
     #: This request has asked for a reset that is the widget's to make: it runs in the page that asks.
-    is_left_to_page = False
+    reset_delegated = False
     #: The number of a request that has said something, and must tell the delivery when it has ended.
     request_number: int | None = None
     # A random name of this request, by which the delivery knows whose answer a user key came with.
     _source = ""
-    _browser: BrowserChannel | None = None
+    _browser: BrowserCommands | None = None
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Succession(KeyHolder, Person):
         config: UserComConfig,
         *,
         login: Login | None = None,
-        flash: Flash | None = None,
+        flash: FlashCookie | None = None,
         has_consent: bool = True,
     ) -> None:
         super().__init__(scope)
@@ -171,13 +171,13 @@ class Succession(KeyHolder, Person):
         self._has_consent = has_consent
 
     @property
-    def was_asked(self) -> bool:
+    def accessed(self) -> bool:
         """True if somebody wanted to know or to change who this is, or has said something to the page."""
         return self.has_reset or self._cookies is not None or self._browser is not None
 
     @property
-    def browser(self) -> BrowserChannel:
-        """What is said to the page, for its widget to do; see :class:`~usercom_asgi.visitor.browser.BrowserChannel`.
+    def browser(self) -> BrowserCommands:
+        """What is said to the page, for its widget to do; see :class:`~usercom_asgi.visitor.browser.BrowserCommands`.
 
         Raises:
             InvalidCommand: On a websocket, which has no response for it to travel in.
@@ -188,20 +188,20 @@ class Succession(KeyHolder, Person):
                 raise InvalidCommand(
                     "browser", "a websocket has no response for it to travel in; use the visitor's own helpers"
                 )
-            self._browser = BrowserChannel(self._config, can_travel=self._flash is not None, is_heard=self._has_consent)
+            self._browser = BrowserCommands(self._config, can_travel=self._flash is not None, is_heard=self._has_consent)
             self._browser.carried = size(self.carried)
-            self._browser.is_sealed = self.is_sealed
+            self._browser.response_started = self.response_started
         return self._browser
 
     @property
-    def has_said(self) -> bool:
+    def has_browser_commands(self) -> bool:
         """True if this request has said something to the page, or taken back what was."""
         return self._browser is not None or self.has_reset
 
     @property
     def carried(self) -> list[Said]:
         """What earlier responses have said to the page, if it is still the same visitor's."""
-        if self._flash is None or self.has_reset or not self.bears_flash():
+        if self._flash is None or self.has_reset or not self.has_flash_cookie():
             return []
         secure = self.is_secure
         return self._flash.load(self.read_cookie(self._flash.name(secure=secure)), self.key, secure=secure)
@@ -213,11 +213,11 @@ class Succession(KeyHolder, Person):
 
     def seal(self) -> None:
         """The response begins: nothing is said to its page any more."""
-        self.is_sealed = True
+        self.response_started = True
         if self._browser is not None:
-            self._browser.is_sealed = True
+            self._browser.response_started = True
 
-    async def start_anew(self, new_user: Mapping[str, Json], *, was_noticed: bool = False) -> Receipt:
+    async def reset_visitor(self, new_user: Mapping[str, Json], *, was_noticed: bool = False) -> Receipt:
         """End this visitor, and start the next one; see ``reset_auth``. ``was_noticed`` if nobody asked for it."""
         if self.is_websocket:
             return self._delivery.skip(
@@ -227,9 +227,9 @@ class Succession(KeyHolder, Person):
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
             return await self._tell(PageHit(attributes=new_user)) if new_user else self._reset.receipt
-        if self.is_sealed:
+        if self.response_started:
             logger.warning("a reset comes too late: the response has begun, so the browser keeps its user key")
-            self.disown(new_user)
+            self.discard_cookie_key(new_user)
             return self._delivery.skip(ResetAuth(new_user), "the response has begun: reset before it")
         # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
         click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
@@ -242,12 +242,12 @@ class Succession(KeyHolder, Person):
             if self._browser is not None:
                 self._browser.carried = 0
                 self._browser.said = self._browser.said if kept else []
-            reset = earlier or self._begin_anew(ResetAuth(new_user), digest(self.key or self.old_key))
+            reset = earlier or self._begin_anew(ResetAuth(new_user), key_digest(self.key or self.stale_key))
         if click is not None:
             self._delivery.remember(click, reset)
         return self._become(reset)
 
-    def disown(self, person: Mapping[str, Json]) -> None:
+    def discard_cookie_key(self, person: Mapping[str, Json]) -> None:
         """Let go of the browser's key: it is somebody else's, and there is no way any more to change it."""
         self._identity = person
         self._is_disowned = True
@@ -260,7 +260,7 @@ class Succession(KeyHolder, Person):
     def _begin_anew(self, command: ResetAuth | PageHit, old_key_digest: str) -> PendingReset:
         """Ask User.com for a new visitor, whose commands wait in a lane of their own until the key is there."""
         marker = ResetMarker.new(old_key_digest)
-        self._lane = marker.token
+        self._ordering_key = marker.token
         reset = PendingReset(marker, self._submit(command, key=None, may_create=True))
         self._delivery.remember(marker.token, reset)
         return reset
@@ -269,17 +269,17 @@ class Succession(KeyHolder, Person):
         """Have the running widget make the new visitor: nothing else ends the chat that is open in it (step 4)."""
         reset = earlier
         if reset is None or reset.receipt.status is not Status.SKIPPED:
-            reset = PendingReset(ResetMarker.new(digest(self.key or self.old_key)), Receipt(Status.SKIPPED, _LEFT))
+            reset = PendingReset(ResetMarker.new(key_digest(self.key or self.stale_key)), Receipt(Status.SKIPPED, _LEFT))
         elif not kept:
             self.browser.said = []  # the other answer's reset may be over before these would be said
-        if not self.browser.reset(new_user, self.names(), digest(reset.marker.token), keep=kept):
+        if not self.browser.reset(new_user, self.names(), key_digest(reset.marker.token), keep=kept):
             logger.warning("a reset's details (%d) do not all fit into a header: some are left out", len(new_user))
-        self.is_left_to_page = True
+        self.reset_delegated = True
         return reset
 
     def _become(self, reset: PendingReset) -> Receipt:
         self._reset, self.has_reset = reset, True
-        self._lane = reset.marker.token
+        self._ordering_key = reset.marker.token
         return reset.receipt
 
     async def _tell(self, command: Command) -> Receipt:
@@ -289,7 +289,7 @@ class Succession(KeyHolder, Person):
         return receipt
 
     def _say(self, command: Command) -> Receipt:
-        if self.is_left_to_page:
+        if self.reset_delegated:
             return Receipt(Status.SKIPPED, _LEFT) if self.browser.put(command) else Receipt(Status.DROPPED, _FULL)
         who = self.names()
         key = self.key_for(who)
@@ -304,22 +304,22 @@ class Succession(KeyHolder, Person):
 
     def _lane_of_reset(self, key: str | None) -> str | None:
         """Return the lane of the reset that created this browser's key: commands from before that answer may wait in it."""
-        marker = self.marker if key is not None and self.bears_marker() else None
+        marker = self.marker if key is not None and self.has_reset_cookie() else None
         reset = self._delivery.recall(marker.token) if marker else None
         return marker.token if marker and reset and reset.receipt.key == key else None
 
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
         who = self.names()
-        self._source = self._source or new_lane()
-        if self._lane is None:
+        self._source = self._source or new_ordering_key()
+        if self._ordering_key is None:
             # One lane for all of a request, whatever keys its answers name: that keeps the order.
             cookie_key = None if self._is_disowned else self._cookie_key
-            self._lane = self._lane_of_reset(cookie_key) or cookie_key or lane_of(who, self._source)
+            self._ordering_key = self._lane_of_reset(cookie_key) or cookie_key or ordering_key_for(who, self._source)
         if self.request_number is None and not self.is_websocket:  # which may stay open for hours
             self.request_number = next(_REQUESTS)
         return self._delivery.submit(
             Envelope(
-                command=command, lane=self._lane, key=key, source=self._source, identity=who, page=self.page(),
+                command=command, ordering_key=self._ordering_key, key=key, source=self._source, identity=who, page=self.page(),
                 may_create=may_create, request=self.request_number,
             )
         )  # fmt: skip

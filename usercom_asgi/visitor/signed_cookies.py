@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from ..core.user_key import digest
+from ..core.user_key import key_digest
 from .cookies import MAX_AGE, expire_twins, set_cookie
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Signer:
 IDENTITY_COOKIE = "__ca__companion"
 
 
-class Companion:
+class IdentityCookie:
     """Writes and reads the companion cookie."""
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
@@ -119,7 +119,7 @@ FLASH_MAX_AGE = 24 * 3600
 Said: TypeAlias = "list[Json]"
 
 
-class Flash:
+class FlashCookie:
     """Writes and reads the flash cookie."""
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
@@ -137,15 +137,15 @@ class Flash:
         except (TypeError, ValueError):
             return []
         # From this browser before its first ping, as the name proves: it is for the visitor with the key of that ping.
-        is_of_this_browser = of == digest(None) and self.name(secure=secure) == FLASH_HOST_COOKIE
-        if not isinstance(said, list) or not (of == digest(key) or is_of_this_browser):
+        is_of_this_browser = of == key_digest(None) and self.name(secure=secure) == FLASH_HOST_COOKIE
+        if not isinstance(said, list) or not (of == key_digest(key) or is_of_this_browser):
             logger.debug("a flash cookie of another visitor is ignored")
             return []
         return cast("list[Said]", said)
 
     def set_cookie(self, said: Sequence[Said], key: str | None, *, secure: bool) -> bytes:
         """Return the ``Set-Cookie`` value that keeps this for the next page of the visitor with this key."""
-        text = self._signer.dumps([digest(key), list(said)])
+        text = self._signer.dumps([key_digest(key), list(said)])
         name = self.name(secure=secure)
         return set_cookie(name, text, max_age=FLASH_MAX_AGE, domain=self._domain, secure=secure, http_only=True)
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
-from ..core.user_key import digest
+from ..core.user_key import key_digest
 from ..core.validation import Json, check_state, clean_attributes
 from .request import without_key
-from .session import Succession
+from .session import VisitorSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Appearance:
         self.is_suppressed = True
 
 
-class Visitor(Succession, Appearance):
+class Visitor(VisitorSession, Appearance):
     """The person behind a request.
 
     The helpers are awaited and do not wait: they check what is said, accept it, and return a :class:`~usercom_asgi.Receipt`;
@@ -82,7 +82,7 @@ class Visitor(Succession, Appearance):
             return self._delivery.skip(command, "a prefetch is no page view")
         if self._creates and self.key is None and not self.is_identified and self.reset is None:
             # A reset without anybody before it: the same care is due, or the widget makes the visitor a second time.
-            return self._become(self._begin_anew(command, digest(None)))
+            return self._become(self._begin_anew(command, key_digest(None)))
         return await self._tell(command)
 
     async def event(self, name: str, /, **data: Any) -> Receipt:
@@ -144,7 +144,7 @@ class Visitor(Succession, Appearance):
         command = ResetAuth(new_user, cut=self._cuts)
         if self._login is not None:
             self._login.settle(cast("Mapping[str, Json]", command.attributes))
-        return await self.start_anew(cast("Mapping[str, Json]", command.attributes))
+        return await self.reset_visitor(cast("Mapping[str, Json]", command.attributes))
 
     async def know(self) -> None:
         """Find out who is logged in, if the application has told how."""
@@ -153,7 +153,7 @@ class Visitor(Succession, Appearance):
 
     @property
     def _cuts(self) -> bool:
-        return self._config.cut_strings
+        return self._config.truncate_strings
 
     @property
     def _creates(self) -> bool:

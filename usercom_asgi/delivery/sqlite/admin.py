@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...core.exceptions import OutboxError
 from ...core.serialization import from_text
-from ...core.user_key import digest
+from ...core.user_key import key_digest
 from .schema import connect, transaction
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ class Row:
     """One command in the file; ``body`` is all of it, as JSON, with the visitor's key and values. Times are epoch seconds."""
 
     id: int
-    lane: str
-    said_at: float
+    ordering_key: str
+    created_at: float
     body: str
     died_at: float | None = None
     status: int | None = None
@@ -34,7 +34,7 @@ class Row:
     @property
     def visitor(self) -> str:
         """What tells visitors apart, and opens nobody's chat."""
-        return digest(self.lane)[:8]
+        return key_digest(self.ordering_key)[:8]
 
     @property
     def what(self) -> str:
@@ -64,9 +64,9 @@ def summary(path: Path) -> Summary:
 
     """
     with closing(connect(path, create=False)) as db:
-        waiting, oldest = db.execute("SELECT count(*), min(said_at) FROM commands").fetchone()
+        waiting, oldest = db.execute("SELECT count(*), min(created_at) FROM commands").fetchone()
         [dead] = db.execute("SELECT count(*) FROM dead").fetchone()
-        [visitors] = db.execute("SELECT count(*) FROM lanes").fetchone()
+        [visitors] = db.execute("SELECT count(*) FROM queues").fetchone()
         [owners] = db.execute("SELECT count(*) FROM owners WHERE lease > ?", (time.time(),)).fetchone()
     return Summary(waiting, dead, visitors, owners, oldest)
 
@@ -74,13 +74,13 @@ def summary(path: Path) -> Summary:
 def waiting_rows(path: Path, limit: int) -> list[Row]:
     """Return what waits, the oldest first."""
     with closing(connect(path, create=False)) as db:
-        found = db.execute("SELECT id, lane, said_at, body FROM commands ORDER BY id LIMIT ?", (limit,)).fetchall()
+        found = db.execute("SELECT id, ordering_key, created_at, body FROM commands ORDER BY id LIMIT ?", (limit,)).fetchall()
     return [Row(*each) for each in found]
 
 
 def dead_rows(path: Path, limit: int) -> list[Row]:
     """Return the dead letters, the newest first."""
-    columns = "id, lane, said_at, body, died_at, status, reason, detail"
+    columns = "id, ordering_key, created_at, body, died_at, status, reason, detail"
     with closing(connect(path, create=False)) as db:
         found = db.execute(f"SELECT {columns} FROM dead ORDER BY id DESC LIMIT ?", (limit,)).fetchall()  # noqa: S608
     return [Row(*each) for each in found]
@@ -97,10 +97,13 @@ def retry(path: Path, ids: Sequence[int] | None = None) -> int:
 
 
 def _revive(db: sqlite3.Connection, letter: int) -> bool:
-    found = db.execute("DELETE FROM dead WHERE id = ? RETURNING lane, said_at, body", (letter,)).fetchall()
-    for lane, said_at, body in found:
-        db.execute("INSERT INTO commands (lane, said_at, body) VALUES (?, ?, ?)", (lane, said_at, body))
-        db.execute("INSERT INTO lanes (lane, more) VALUES (?, 1) ON CONFLICT (lane) DO UPDATE SET more = 1", (lane,))
+    found = db.execute("DELETE FROM dead WHERE id = ? RETURNING ordering_key, created_at, body", (letter,)).fetchall()
+    for ordering_key, created_at, body in found:
+        db.execute("INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)", (ordering_key, created_at, body))
+        db.execute(
+            "INSERT INTO queues (ordering_key, more) VALUES (?, 1) ON CONFLICT (ordering_key) DO UPDATE SET more = 1",
+            (ordering_key,),
+        )
     return bool(found)
 
 

@@ -32,21 +32,21 @@ _BUSY_IN_A_HURRY = 0.5
 
 # None of these has a repr: they hold user keys, and what was said.
 @dataclass(slots=True, repr=False)
-class Put:
+class NewRow:
     """A command to be written down. ``may_load``: there is room for it in memory."""
 
-    lane: str
-    said_at: float
+    ordering_key: str
+    created_at: float
     body: str
     may_load: bool
 
 
 @dataclass(slots=True, repr=False)
-class Burial:
+class DeadLetterRow:
     """A command that goes to the dead letters."""
 
-    lane: str
-    said_at: float
+    ordering_key: str
+    created_at: float
     body: str
     status: int | None
     reason: str
@@ -54,26 +54,26 @@ class Burial:
 
 
 @dataclass(slots=True, repr=False)
-class Loaded:
+class LoadedRow:
     """A command that was on disk and is in memory now."""
 
     row: int
-    lane: str
+    ordering_key: str
     keys: str | None
     body: str
 
 
 @dataclass(slots=True, repr=False)
-class Work:
+class WriteBatch:
     """What is to be done in one transaction."""
 
-    puts: list[Put] = field(default_factory=list[Put])
+    puts: list[NewRow] = field(default_factory=list[NewRow])
     #: Rows that need not be kept any more.
     done: list[int] = field(default_factory=list[int])
-    burials: list[Burial] = field(default_factory=list[Burial])
+    burials: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
     #: ``(body, row)``: a part of a command was delivered.
     changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    #: ``(keys, lane)``: which user keys a lane has learned.
+    #: ``(keys, ordering_key)``: which user keys a lane has learned.
     keys: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     #: Lanes of ours of which nothing is in memory any more.
     released: list[str] = field(default_factory=list[str])
@@ -83,11 +83,11 @@ class Work:
 
 
 @dataclass(slots=True, repr=False)
-class Done:
+class WriteResult:
     """What came of it: for each put its row, and whether it may be sent from memory; and what was loaded."""
 
     puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
-    loaded: list[Loaded] = field(default_factory=list[Loaded])
+    loaded: list[LoadedRow] = field(default_factory=list[LoadedRow])
     #: The lanes that are still ours, if our lease had run out; None if it had not.
     still_ours: set[str] | None = None
     #: Below this there are no rows any more; known if it was looked for lanes.
@@ -108,26 +108,28 @@ class SqliteFile:
         #: Leases that were seen to have run out: how they were, and since when, on a clock that does not jump.
         self._suspects: dict[str, tuple[float, float]] = {}
 
-    def transact(self, work: Work) -> Done:
+    def transact(self, work: WriteBatch) -> WriteResult:
         """Do all of it, or nothing.
 
         Raises:
             sqlite3.Error: Nothing was done.
 
         """
-        done = Done()
+        done = WriteResult()
         now = time.time()
         with transaction(self._connection) as db:
             done.still_ours = self._renew(db, now)
             done.puts = [self._put(db, put) for put in work.puts]
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
-            db.executemany("UPDATE lanes SET keys = ? WHERE lane = ?", work.keys)
-            bury(db, work.burials, now)
+            db.executemany("UPDATE queues SET keys = ? WHERE ordering_key = ?", work.keys)
+            dead_letter(db, work.burials, now)
             room = work.room
-            for lane in work.released:
-                if db.execute("SELECT 1 FROM lanes WHERE lane = ? AND owner = ?", (lane, self.owner)).fetchone():
-                    room -= self._load(db, lane, room, done.loaded)
+            for ordering_key in work.released:
+                if db.execute(
+                    "SELECT 1 FROM queues WHERE ordering_key = ? AND owner = ?", (ordering_key, self.owner)
+                ).fetchone():
+                    room -= self._load(db, ordering_key, room, done.loaded)
             if work.adopts:
                 self._adopt(db, room, now, done.loaded)
                 done.oldest = oldest(db)
@@ -137,9 +139,9 @@ class SqliteFile:
         """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
         return count(self._connection, at_least)
 
-    def lanes_with_more(self, lanes: Iterable[str]) -> set[str]:
+    def queues_with_more(self, ordering_keys: Iterable[str]) -> set[str]:
         """Return those of these lanes in which older commands wait on disk alone; none, if the file will not come back."""
-        return lanes_with_more(self._connection, self.owner, lanes) if self.is_in_place() else set()
+        return queues_with_more(self._connection, self.owner, ordering_keys) if self.is_in_place() else set()
 
     def hurry(self, *, is_urgent: bool) -> None:
         """Wait for other processes no longer than a shutdown may, or as long as always."""
@@ -164,8 +166,8 @@ class SqliteFile:
         """Free all lanes at once, so that nobody has to wait for the end of our lease; return how many commands are left."""
         try:
             with transaction(self._connection) as db:
-                db.execute("UPDATE lanes SET owner = NULL, more = 1 WHERE owner = ?", (self.owner,))
-                db.execute("DELETE FROM lanes WHERE owner IS NULL AND lane NOT IN (SELECT lane FROM commands)")
+                db.execute("UPDATE queues SET owner = NULL, more = 1 WHERE owner = ?", (self.owner,))
+                db.execute("DELETE FROM queues WHERE owner IS NULL AND ordering_key NOT IN (SELECT ordering_key FROM commands)")
                 db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
             return int(self._connection.execute("SELECT count(*) FROM commands").fetchone()[0])
         finally:
@@ -180,47 +182,58 @@ class SqliteFile:
         self._is_new = False
         if not had_run_out:
             return None
-        return {lane for [lane] in db.execute("SELECT lane FROM lanes WHERE owner = ?", (self.owner,)).fetchall()}
+        return {
+            ordering_key
+            for [ordering_key] in db.execute("SELECT ordering_key FROM queues WHERE owner = ?", (self.owner,)).fetchall()
+        }
 
-    def _put(self, db: sqlite3.Connection, put: Put) -> tuple[int, bool]:
-        found = db.execute("SELECT owner, more FROM lanes WHERE lane = ?", (put.lane,)).fetchone()
+    def _put(self, db: sqlite3.Connection, put: NewRow) -> tuple[int, bool]:
+        found = db.execute("SELECT owner, more FROM queues WHERE ordering_key = ?", (put.ordering_key,)).fetchone()
         is_ours = found is None or (found[0] == self.owner and not found[1])
         is_loaded = is_ours and put.may_load
         if found is None:
             owner = self.owner if is_loaded else None
-            db.execute("INSERT INTO lanes (lane, owner, more) VALUES (?, ?, ?)", (put.lane, owner, not is_loaded))
+            db.execute(
+                "INSERT INTO queues (ordering_key, owner, more) VALUES (?, ?, ?)", (put.ordering_key, owner, not is_loaded)
+            )
         elif not is_loaded and not found[1]:
             # Its owner will find it there when it has sent what it has.
-            db.execute("UPDATE lanes SET more = 1 WHERE lane = ?", (put.lane,))
-        row = db.execute("INSERT INTO commands (lane, said_at, body) VALUES (?, ?, ?)", (put.lane, put.said_at, put.body))
+            db.execute("UPDATE queues SET more = 1 WHERE ordering_key = ?", (put.ordering_key,))
+        row = db.execute(
+            "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)",
+            (put.ordering_key, put.created_at, put.body),
+        )
         return int(row.lastrowid or 0), is_loaded
 
-    def _load(self, db: sqlite3.Connection, lane: str, room: int, loaded: list[Loaded]) -> int:
+    def _load(self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]) -> int:
         """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
         limit = max(0, min(room, BATCH))
-        keys = db.execute("SELECT keys FROM lanes WHERE lane = ?", (lane,)).fetchone()
-        rows = db.execute("SELECT id, body FROM commands WHERE lane = ? ORDER BY id LIMIT ?", (lane, limit + 1)).fetchall()
+        keys = db.execute("SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)).fetchone()
+        rows = db.execute(
+            "SELECT id, body FROM commands WHERE ordering_key = ? ORDER BY id LIMIT ?", (ordering_key, limit + 1)
+        ).fetchall()
         if not rows:
-            db.execute("DELETE FROM lanes WHERE lane = ?", (lane,))
+            db.execute("DELETE FROM queues WHERE ordering_key = ?", (ordering_key,))
             return 0
         taken = rows[:limit]
         owner = self.owner if taken else None
-        db.execute("UPDATE lanes SET owner = ?, more = ? WHERE lane = ?", (owner, len(rows) > limit, lane))
-        loaded += [Loaded(row, lane, keys[0] if keys else None, body) for row, body in taken]
+        db.execute("UPDATE queues SET owner = ?, more = ? WHERE ordering_key = ?", (owner, len(rows) > limit, ordering_key))
+        loaded += [LoadedRow(row, ordering_key, keys[0] if keys else None, body) for row, body in taken]
         return len(taken)
 
-    def _adopt(self, db: sqlite3.Connection, room: int, now: float, loaded: list[Loaded]) -> None:
+    def _adopt(self, db: sqlite3.Connection, room: int, now: float, loaded: list[LoadedRow]) -> None:
         """Take over lanes that nobody owns any more, the oldest first."""
         self._drop_the_dead(db, now)
         room = min(room, MOST_LOADED)
         free = db.execute(
-            "SELECT lane FROM lanes WHERE owner IS NULL OR owner NOT IN (SELECT owner FROM owners) ORDER BY id LIMIT ?",
+            "SELECT ordering_key FROM queues WHERE owner IS NULL OR owner NOT IN (SELECT owner FROM owners)"
+            " ORDER BY id LIMIT ?",
             (LANES,),
         ).fetchall()
-        for [lane] in free:
+        for [ordering_key] in free:
             if room <= 0:
                 return
-            room -= self._load(db, lane, room, loaded)
+            room -= self._load(db, ordering_key, room, loaded)
 
     def _drop_the_dead(self, db: sqlite3.Connection, now: float) -> None:
         """Forget the owners whose lease has run out, if they do not renew it after all."""
@@ -234,11 +247,11 @@ class SqliteFile:
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 
 
-def bury(db: sqlite3.Connection, burials: Sequence[Burial], now: float) -> None:
+def dead_letter(db: sqlite3.Connection, burials: Sequence[DeadLetterRow], now: float) -> None:
     """Write down dead letters."""
     db.executemany(
-        "INSERT INTO dead (lane, said_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(each.lane, each.said_at, now, each.status, each.reason, each.detail, each.body) for each in burials],
+        "INSERT INTO dead (ordering_key, created_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(each.ordering_key, each.created_at, now, each.status, each.reason, each.detail, each.body) for each in burials],
     )
     if burials:
         db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))
@@ -262,10 +275,10 @@ def oldest(db: sqlite3.Connection) -> int:
     return int(row)
 
 
-def lanes_with_more(db: sqlite3.Connection, owner: str, lanes: Iterable[str]) -> set[str]:
+def queues_with_more(db: sqlite3.Connection, owner: str, ordering_keys: Iterable[str]) -> set[str]:
     """Return those of these lanes in which commands wait on disk alone: this owner's, and nobody's."""
     look = """
-        SELECT 1 FROM lanes
-        WHERE lane = ? AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
+        SELECT 1 FROM queues
+        WHERE ordering_key = ? AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
     """
-    return {lane for lane in lanes if db.execute(look, (lane, owner)).fetchone()}
+    return {ordering_key for ordering_key in ordering_keys if db.execute(look, (ordering_key, owner)).fetchone()}

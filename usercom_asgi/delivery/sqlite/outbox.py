@@ -19,7 +19,7 @@ from .store import SqliteStore
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ..outbox import House, Store
+    from ..outbox import QueueHost, Store
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -67,7 +67,7 @@ class SqliteOutbox:
         return f"SqliteOutbox({str(self.path)!r})"
 
     @asynccontextmanager
-    async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[Store]:
+    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:
         """See :meth:`Outbox.open`."""
         limiter = anyio.CapacityLimiter(1)  # one connection, one thread at a time
         try:
@@ -76,10 +76,10 @@ class SqliteOutbox:
             if self.on_error == "raise":
                 raise
             logger.error("%s. What is said waits in memory instead, and is lost with the process.", error)  # noqa: TRY400
-            async with MemoryOutbox().open(house, max_waiting=max_waiting) as memory:
+            async with MemoryOutbox().open(house, max_queue_size=max_queue_size) as memory:
                 yield memory
             return
-        store = SqliteStore(file, house, limiter, max_waiting=max_waiting, max_rows=self.max_rows, name=str(self.path))
+        store = SqliteStore(file, house, limiter, max_queue_size=max_queue_size, max_rows=self.max_rows, name=str(self.path))
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(store.keep_writing)

@@ -22,11 +22,13 @@ _CHECKED_BELOW = 256 * 1024 * 1024
 _SCHEMA = """
 CREATE TABLE owners (owner TEXT PRIMARY KEY, lease REAL NOT NULL) WITHOUT ROWID;
 -- more: commands are on disk that the owner has not in memory. keys: what KeyRing.dumps() writes.
-CREATE TABLE lanes (id INTEGER PRIMARY KEY, lane TEXT NOT NULL UNIQUE, owner TEXT, more INTEGER NOT NULL, keys TEXT);
-CREATE TABLE commands (id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, said_at REAL NOT NULL, body TEXT NOT NULL);
-CREATE INDEX commands_by_lane ON commands (lane, id);
+CREATE TABLE queues (id INTEGER PRIMARY KEY, ordering_key TEXT NOT NULL UNIQUE, owner TEXT, more INTEGER NOT NULL, keys TEXT);
+CREATE TABLE commands (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, ordering_key TEXT NOT NULL, created_at REAL NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX commands_by_ordering_key ON commands (ordering_key, id);
 CREATE TABLE dead (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, lane TEXT NOT NULL, said_at REAL NOT NULL, died_at REAL NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, ordering_key TEXT NOT NULL, created_at REAL NOT NULL, died_at REAL NOT NULL,
     status INTEGER, reason TEXT NOT NULL, detail TEXT NOT NULL, body TEXT NOT NULL
 );
 """

@@ -17,33 +17,33 @@ from ...core.envelope import Envelope
 from ...core.exceptions import OutboxError
 from ...core.receipts import Receipt
 from ...core.serialization import from_text, to_text
-from ..message import Waiting
-from ..outbox import Prompt
-from ..recorder import Rarely
-from .database import Burial, Done, Loaded, Put, SqliteFile, Work
+from ..message import QueuedCommand
+from ..outbox import UnbufferedStore
+from ..recorder import LogThrottle
+from .database import DeadLetterRow, LoadedRow, NewRow, SqliteFile, WriteBatch, WriteResult
 
 if TYPE_CHECKING:
     from ...core.receipts import Outcome
-    from ..outbox import House
+    from ..outbox import QueueHost
 
 
-class Gathering(Prompt):
+class WriteBuffer(UnbufferedStore):
     """What the runtime says of its commands, until it is written; and how many of them are in memory. Nothing here waits."""
 
-    def __init__(self, max_waiting: int, max_rows: int) -> None:
-        self._max_waiting = max_waiting
+    def __init__(self, max_queue_size: int, max_rows: int) -> None:
+        self._max_waiting = max_queue_size
         self._max_rows = max_rows
-        self._puts: list[Waiting] = []
+        self._puts: list[QueuedCommand] = []
         #: Held back while the file cannot be written: older commands of their visitors wait in it.
-        self._behind: list[Waiting] = []
-        self._work = Work()
+        self._behind: list[QueuedCommand] = []
+        self._work = WriteBatch()
         self._in_memory: dict[str, int] = {}  # commands of each lane of ours
         self._held = 0  # of all lanes
         self._rows = 0  # on disk, roughly
         self._woken = anyio.Event()
         #: The file could not be written when that was last tried: nobody waits for it.
         self._is_broken = False
-        self._complaints = Rarely()
+        self._complaints = LogThrottle()
 
     @property
     def trouble(self) -> str:
@@ -56,34 +56,36 @@ class Gathering(Prompt):
             return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
         return f"{self._rows} commands wait on disk already (max_rows)" if self._rows >= self._max_rows else None
 
-    def put(self, waiting: Waiting) -> None:
+    def put(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
         if not self._is_broken:
             waiting.receipt.storing = anyio.Event()
         self._puts.append(waiting)
         self._rows += 1
-        self._hold(waiting.envelope.lane, 1)
+        self._hold(waiting.envelope.ordering_key, 1)
         self._woken.set()
 
-    def settled(self, waiting: Waiting) -> None:
+    def settled(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.settled`."""
         rows = waiting.rows
         self._work.done += rows
         self._rows -= len(rows)
-        self._hold(waiting.envelope.lane, -len(rows))
+        self._hold(waiting.envelope.ordering_key, -len(rows))
         self._woken.set()
 
-    def progressed(self, waiting: Waiting, keys: str) -> None:
+    def progressed(self, waiting: QueuedCommand, keys: str) -> None:
         """See :meth:`Store.progressed`."""
         self._work.changed.append((to_text(waiting.envelope), waiting.rows[0]))
-        self._work.keys.append((keys, waiting.envelope.lane))
+        self._work.keys.append((keys, waiting.envelope.ordering_key))
         self._woken.set()
 
-    def bury(self, waiting: Waiting, letter: Outcome) -> None:
-        """See :meth:`Store.bury`."""
+    def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:
+        """See :meth:`Store.dead_letter`."""
         envelope = waiting.envelope
         self._work.burials.append(
-            Burial(envelope.lane, letter.said_at, to_text(envelope), letter.http_status, letter.reason, letter.detail)
+            DeadLetterRow(
+                envelope.ordering_key, letter.created_at, to_text(envelope), letter.http_status, letter.reason, letter.detail
+            )
         )
         if self._is_broken:
             self._forget_old_letters()
@@ -94,7 +96,7 @@ class Gathering(Prompt):
         """See :attr:`Store.kept`."""
         return max(0, self._rows)
 
-    def keeps(self, waiting: Waiting) -> bool:
+    def keeps(self, waiting: QueuedCommand) -> bool:
         """Tell whether it is in the file."""
         return bool(waiting.rows)
 
@@ -106,19 +108,19 @@ class Gathering(Prompt):
             if self._complaints.due("letters") is not None:
                 logger.error("%d dead letters wait for the disk (max_waiting): the oldest are forgotten", self._max_waiting)
 
-    def _hold(self, lane: str, change: int) -> None:
+    def _hold(self, ordering_key: str, change: int) -> None:
         """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
-        if not self._count(lane, change):
-            self._work.released.append(lane)
+        if not self._count(ordering_key, change):
+            self._work.released.append(ordering_key)
             self._woken.set()
 
-    def _count(self, lane: str, change: int) -> int:
+    def _count(self, ordering_key: str, change: int) -> int:
         self._held += change
-        count = self._in_memory.get(lane, 0) + change
+        count = self._in_memory.get(ordering_key, 0) + change
         if count > 0:
-            self._in_memory[lane] = count
+            self._in_memory[ordering_key] = count
         else:
-            self._in_memory.pop(lane, None)
+            self._in_memory.pop(ordering_key, None)
         return count
 
 
@@ -159,16 +161,23 @@ logger = logging.getLogger("usercom_asgi")
 _POLL = 1.0
 
 
-class SqliteStore(Gathering):
+class SqliteStore(WriteBuffer):
     """See :class:`~usercom_asgi.delivery.outbox.Store`.
 
     What is to be written gathers while a transaction is under way, and goes with the next one: a burst costs a few commits.
     """
 
     def __init__(
-        self, file: SqliteFile, house: House, limiter: anyio.CapacityLimiter, *, max_waiting: int, max_rows: int, name: str
+        self,
+        file: SqliteFile,
+        house: QueueHost,
+        limiter: anyio.CapacityLimiter,
+        *,
+        max_queue_size: int,
+        max_rows: int,
+        name: str,
     ) -> None:
-        super().__init__(max_waiting, max_rows)
+        super().__init__(max_queue_size, max_rows)
         self._file = file
         self._house = house
         self._name = name
@@ -219,15 +228,15 @@ class SqliteStore(Gathering):
     async def _write(self, *, is_last: bool = False) -> bool:
         """Do what has gathered in one transaction; False if the file cannot be written now."""
         puts, self._puts, self._behind = self._behind + self._puts, [], []
-        work, self._work = self._work, Work()
+        work, self._work = self._work, WriteBatch()
         # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
         released = list(dict.fromkeys(work.released))
-        work.released = [lane for lane in released if lane not in self._in_memory]
+        work.released = [ordering_key for ordering_key in released if ordering_key not in self._in_memory]
         written, self._written = self._written, anyio.Event()
         now, before = anyio.current_time(), self._rows
         work.room = 0 if is_last else self._house.room
         work.adopts = now >= self._next_poll and not is_last
-        done, rows, envelopes = Done(), before, list[Envelope | OutboxError]()
+        done, rows, envelopes = WriteResult(), before, list[Envelope | OutboxError]()
         try:
             # Not to be abandoned: what was written must be known to be.
             with anyio.CancelScope(shield=True):
@@ -250,23 +259,25 @@ class SqliteStore(Gathering):
         self._apply(puts, done, envelopes)
         return True
 
-    def _transact(self, work: Work, puts: list[Waiting]) -> tuple[Done, int, list[Envelope | OutboxError]]:
+    def _transact(self, work: WriteBatch, puts: list[QueuedCommand]) -> tuple[WriteResult, int, list[Envelope | OutboxError]]:
         """In the worker thread: nothing of this is the event loop's work."""
         self._file.hurry(is_urgent=self._is_ending or self._is_broken)
         if work.adopts and not self._file.is_in_place():
             raise OSError("it was moved or deleted while it is in use")
         may_load = work.room >= 0
-        work.puts = [Put(each.envelope.lane, each.envelope.said_at, to_text(each.envelope), may_load) for each in puts]
+        work.puts = [
+            NewRow(each.envelope.ordering_key, each.envelope.created_at, to_text(each.envelope), may_load) for each in puts
+        ]
         rows = self._rows
         done = self._file.transact(work)
         return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each) for each in done.loaded]
 
-    def _apply(self, puts: list[Waiting], done: Done, envelopes: list[Envelope | OutboxError]) -> None:
+    def _apply(self, puts: list[QueuedCommand], done: WriteResult, envelopes: list[Envelope | OutboxError]) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
             waiting.row = row
             self._tell_stored(waiting)
             if is_loaded:
-                self._house.admit(waiting)
+                self._house.enqueue(waiting)
             else:
                 self._stays(waiting)
         for loaded, envelope in zip(done.loaded, envelopes, strict=True):
@@ -274,36 +285,36 @@ class SqliteStore(Gathering):
 
     def _let_go(self, still_ours: set[str]) -> None:
         """We stood still for longer than our lease, and what we had in memory is others' now: they send it."""
-        lost = {lane for lane in self._in_memory if lane not in still_ours}
+        lost = {ordering_key for ordering_key in self._in_memory if ordering_key not in still_ours}
         for waiting in self._house.forget(lost):
             self._stays(waiting)
 
-    def _stays(self, waiting: Waiting) -> None:
+    def _stays(self, waiting: QueuedCommand) -> None:
         """It is on disk, and not ours to send."""
-        lane = waiting.envelope.lane
-        self._hold(lane, -len(waiting.rows))
+        ordering_key = waiting.envelope.ordering_key
+        self._hold(ordering_key, -len(waiting.rows))
         # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
-        self._work.released.append(lane)
+        self._work.released.append(ordering_key)
         for row in waiting.rows:
             self._left.add(row)
         self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
-        self._house.leave(waiting)
+        self._house.release(waiting)
 
-    def _take(self, loaded: Loaded, envelope: Envelope | OutboxError) -> None:
+    def _take(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
         """Take into memory what was on disk."""
         if isinstance(envelope, OutboxError):
             logger.error("%s: %s; it goes to the dead letters", self._name, envelope)
-            self._work.burials.append(Burial(loaded.lane, time.time(), loaded.body, None, str(envelope), ""))
+            self._work.burials.append(DeadLetterRow(loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""))
             self._work.done.append(loaded.row)
-            self._hold(loaded.lane, 0)
+            self._hold(loaded.ordering_key, 0)
             return
-        self._hold(loaded.lane, 1)
+        self._hold(loaded.ordering_key, 1)
         receipt = self._receipts.pop(loaded.row, None)
-        waiting = Waiting(envelope, receipt or Receipt())
+        waiting = QueuedCommand(envelope, receipt or Receipt())
         waiting.row = loaded.row
-        self._house.adopt(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
+        self._house.restore(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
 
-    def _fail(self, puts: list[Waiting], work: Work, error: Exception) -> None:
+    def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
         """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
         self._is_broken = True
         self._puts = [*puts, *self._puts]
@@ -322,27 +333,27 @@ class SqliteStore(Gathering):
         if self._is_ending:  # what is on disk has time, and this has not
             self._puts, self._behind = self._behind + self._puts, []
         puts, self._puts = self._puts, []
-        older = await self._lanes_with_more({waiting.envelope.lane for waiting in puts})
+        older = await self._queues_with_more({waiting.envelope.ordering_key for waiting in puts})
         for waiting in puts:
-            if waiting.envelope.lane in older:
+            if waiting.envelope.ordering_key in older:
                 self._behind.append(waiting)
                 continue
             # Without a release: of its lane nothing is in the file that was not there before.
-            self._count(waiting.envelope.lane, -1)
+            self._count(waiting.envelope.ordering_key, -1)
             self._rows -= 1
-            self._house.admit(waiting)
+            self._house.enqueue(waiting)
 
-    async def _lanes_with_more(self, lanes: set[str]) -> set[str]:
+    async def _queues_with_more(self, ordering_keys: set[str]) -> set[str]:
         """Return those of these lanes in which something waits that is not in the runtime's memory."""
-        if not lanes or self._is_ending:
+        if not ordering_keys or self._is_ending:
             return set()
-        found = {waiting.envelope.lane for waiting in self._behind}
+        found = {waiting.envelope.ordering_key for waiting in self._behind}
         # There is nothing to wait for in what cannot be read either.
         with anyio.CancelScope(shield=True), suppress(Exception):
-            found |= await anyio.to_thread.run_sync(self._file.lanes_with_more, lanes, limiter=self._limiter)
+            found |= await anyio.to_thread.run_sync(self._file.queues_with_more, ordering_keys, limiter=self._limiter)
         return found
 
-    def _tell_stored(self, waiting: Waiting) -> None:
+    def _tell_stored(self, waiting: QueuedCommand) -> None:
         for receipt in waiting.receipts:
             if receipt.storing is not None:
                 receipt.storing.set()
@@ -353,9 +364,9 @@ class SqliteStore(Gathering):
             logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
 
 
-def _envelope(loaded: Loaded) -> Envelope | OutboxError:
+def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:
     try:
         envelope = from_text(loaded.body)
     except OutboxError as error:
         return error
-    return envelope if envelope.lane == loaded.lane else OutboxError("what was kept is of another visitor")
+    return envelope if envelope.ordering_key == loaded.ordering_key else OutboxError("what was kept is of another visitor")

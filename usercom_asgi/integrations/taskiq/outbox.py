@@ -17,7 +17,7 @@ from ...client import open_sender
 from ...core.config import UserComConfig
 from ...core.exceptions import ConfigurationError, OutboxError
 from ...core.receipts import Listeners
-from .publisher import LONGEST_KICK, Kicker
+from .publisher import PUBLISH_TIMEOUT, TaskPublisher
 from .store import BrokerStore
 from .worker import BrokerWorker
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ...core.receipts import OutcomeHook
-    from ...delivery.outbox import House, Store
+    from ...delivery.outbox import QueueHost, Store
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -44,7 +44,7 @@ class TaskiqOutbox:
     """Commands become tasks on a taskiq broker of the application's own; ``taskiq worker`` processes deliver them.
 
     What one request says travels as one task, in order, when the request has ended. Across requests a broker promises no order,
-    so events carry the time at which they were said, as ``said_at`` in their data. A receipt stays ``accepted``: the outcome is
+    so events carry the time at which they were made, as ``occurred_at`` in their data. A receipt stays ``accepted``: the outcome is
     known to the worker alone, and so are the hooks given here called there. Resets are sent by the web process itself, since
     the response needs their answer. While the broker is down, commands wait in memory. Needs asyncio, and a lifespan.
 
@@ -84,7 +84,7 @@ class TaskiqOutbox:
             settings,
             lambda: open_sender(settings),
             Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
-            Kicker(self._kick),
+            TaskPublisher(self._kick),
             task_deadline=task_deadline,
             nudge_every=idle / 3 if idle else None,
         )
@@ -116,10 +116,10 @@ class TaskiqOutbox:
         """
         if not isinstance(task_deadline, (int, float)) or not 0 < task_deadline <= 3600:
             raise ConfigurationError("outbox", "task_deadline must be seconds, more than 0 and at most an hour")
-        return math.ceil(1000 * 2 * (task_deadline + config.total_timeout + LONGEST_KICK))
+        return math.ceil(1000 * 2 * (task_deadline + config.total_timeout + PUBLISH_TIMEOUT))
 
     @asynccontextmanager
-    async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[Store]:
+    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:
         """See :meth:`Outbox.open`."""
         try:
             asyncio.get_running_loop()
@@ -131,13 +131,13 @@ class TaskiqOutbox:
             await started.wait()
             await self._kick(commands)
 
-        kicker = Kicker(kick)
-        store = BrokerStore(house, max_waiting, kicker)
+        kicker = TaskPublisher(kick)
+        store = BrokerStore(house, max_queue_size, kicker)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._start, kicker, started)
             tasks.start_soon(store.keep_flushing)
             for _ in range(_KICKERS):
-                tasks.start_soon(store.keep_kicking)
+                tasks.start_soon(store.publish_forever)
             try:
                 yield store
             finally:
@@ -148,11 +148,11 @@ class TaskiqOutbox:
     async def _kick(self, commands: list[dict[str, Any]]) -> None:
         await self._task.kiq(commands)
 
-    async def _start(self, kicker: Kicker, started: anyio.Event) -> None:
+    async def _start(self, kicker: TaskPublisher, started: anyio.Event) -> None:
         """Start the broker, and go on trying: the application runs without it as well."""
         while self._is_ours():
             try:
-                with anyio.fail_after(LONGEST_KICK):
+                with anyio.fail_after(PUBLISH_TIMEOUT):
                     await self.broker.startup()
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
                 kicker.complain(error)

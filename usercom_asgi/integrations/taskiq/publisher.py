@@ -1,4 +1,4 @@
-"""What a broker is told, and how patiently: :class:`Kicker`. Knows no broker but by the function that hands it a task."""
+"""Publishes commands as broker tasks, retrying until accepted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ...core.serialization import pack
-from ...delivery.recorder import Rarely
+from ...delivery.recorder import LogThrottle
 from ...delivery.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 #: How long a broker may take to accept one task, in seconds.
-LONGEST_KICK = 3.0
+PUBLISH_TIMEOUT = 3.0
 _RETRY = RetryPolicy(first=0.25, longest=2.0)
 # So many failures of one task, while others pass: then it is the task that the broker does not take.
 _MOST_FAILURES = 8
 
 
-class Kicker:
+class TaskPublisher:
     """Hands the broker one task at a time, again and again until it is taken."""
 
     def __init__(self, kick: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
         self._kick = kick
         self._passes = 0
-        self._complaints = Rarely()
+        self._complaints = LogThrottle()
         #: Why the last one was not taken; empty if it was.
         self.trouble = ""
 
-    async def hand_over(self, envelopes: Sequence[Envelope]) -> bool:
+    async def mark_forwarded(self, envelopes: Sequence[Envelope]) -> bool:
         """Hand over what is to travel as one task, however long that takes; False if the broker takes all others but this."""
         commands = [to_task(envelope) for envelope in envelopes]
         failures, passes = 0, self._passes
         while True:
             try:
-                with anyio.fail_after(LONGEST_KICK):
+                with anyio.fail_after(PUBLISH_TIMEOUT):
                     await self._kick(commands)
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
                 failures += 1
@@ -72,11 +72,11 @@ class Kicker:
 def to_task(envelope: Envelope) -> dict[str, Any]:
     """Return an envelope as JSON for the broker; its events say when they were said, since a broker keeps no order."""
     packed = pack(envelope)
-    said_at = datetime.fromtimestamp(envelope.said_at, UTC).isoformat(timespec="milliseconds")
+    created_at = datetime.fromtimestamp(envelope.created_at, UTC).isoformat(timespec="milliseconds")
     command = packed["command"]
     if command["kind"] == "product_event":
-        command["custom_data"].setdefault("said_at", said_at)
+        command["custom_data"].setdefault("occurred_at", created_at)
     event = command if command["kind"] == "event" else command.get("event")
     if event is not None:
-        event["data"].setdefault("said_at", said_at)
+        event["data"].setdefault("occurred_at", created_at)
     return packed

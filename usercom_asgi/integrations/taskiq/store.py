@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...core.receipts import Receipt
-    from ...delivery.message import Waiting
-    from ...delivery.outbox import House
-    from .publisher import Kicker
+    from ...delivery.message import QueuedCommand
+    from ...delivery.outbox import QueueHost
+    from .publisher import TaskPublisher
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -39,13 +39,13 @@ class BrokerStore(MemoryStore):
     Resets, and what waits for the key that a reset brings, are admitted to the runtime: the response needs their answer.
     """
 
-    def __init__(self, house: House, max_waiting: int, kicker: Kicker) -> None:
-        super().__init__(house, max_waiting)
+    def __init__(self, house: QueueHost, max_queue_size: int, kicker: TaskPublisher) -> None:
+        super().__init__(house, max_queue_size)
         self._house = house
         self._kicker = kicker
-        self._gathered: dict[int, list[Waiting]] = {}
-        self._ready: deque[list[Waiting]] = deque()
-        self._in_hand: list[list[Waiting]] = []
+        self._gathered: dict[int, list[QueuedCommand]] = {}
+        self._ready: deque[list[QueuedCommand]] = deque()
+        self._in_hand: list[list[QueuedCommand]] = []
         #: The last command of each lane that a reset has begun, and that is sent from here.
         self._resets: dict[str, Receipt] = {}
         self._woken = anyio.Event()
@@ -59,12 +59,12 @@ class BrokerStore(MemoryStore):
 
     def oldest(self) -> float | None:
         """See :meth:`Store.oldest`."""
-        return min((waiting.envelope.said_at for group in self._all() for waiting in group), default=None)
+        return min((waiting.envelope.created_at for group in self._all() for waiting in group), default=None)
 
-    def _take(self, waiting: Waiting) -> None:
+    def _take(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
         if self._is_direct(waiting):
-            self._house.admit(waiting)
+            self._house.enqueue(waiting)
             return
         number = waiting.envelope.request
         if number is None:
@@ -75,18 +75,18 @@ class BrokerStore(MemoryStore):
         group.append(waiting)
         self._gathers.set()
 
-    def _is_direct(self, waiting: Waiting) -> bool:
+    def _is_direct(self, waiting: QueuedCommand) -> bool:
         envelope, receipt = waiting.envelope, waiting.receipt
-        before = self._resets.get(envelope.lane)
+        before = self._resets.get(envelope.ordering_key)
         is_behind = before is not None and not before.is_final
         is_nobody_s = envelope.key is None and not envelope.identity
         if is_behind or is_nobody_s or envelope.may_create or isinstance(envelope.command, ResetAuth):
             if len(self._resets) >= _MOST_RESETS:
                 self._resets = {lane: each for lane, each in self._resets.items() if not each.is_final}
-            self._resets[envelope.lane] = receipt
+            self._resets[envelope.ordering_key] = receipt
             return True
         if before is not None:
-            del self._resets[envelope.lane]
+            del self._resets[envelope.ordering_key]
         return False
 
     def _ender(self, number: int) -> Callable[[], None]:
@@ -103,11 +103,11 @@ class BrokerStore(MemoryStore):
         for number in list(self._gathered):
             self.request_ended(number)
 
-    def _make_ready(self, group: list[Waiting]) -> None:
+    def _make_ready(self, group: list[QueuedCommand]) -> None:
         self._ready.append(group)
         self._woken.set()
 
-    async def keep_kicking(self) -> None:
+    async def publish_forever(self) -> None:
         """Hand over what is ready, oldest first; runs for ever. There may be several of these."""
         while True:
             while not self._ready:
@@ -116,13 +116,13 @@ class BrokerStore(MemoryStore):
                 await self._woken.wait()
             group = self._ready.popleft()
             self._in_hand.append(group)
-            is_taken = await self._kicker.hand_over([waiting.envelope for waiting in group])
+            is_taken = await self._kicker.mark_forwarded([waiting.envelope for waiting in group])
             self._in_hand.remove(group)
             for waiting in group:
                 if is_taken:
-                    self._house.hand_over(waiting, _HANDED_OVER)
+                    self._house.mark_forwarded(waiting, _HANDED_OVER)
                 else:
-                    self._house.bury(waiting, "the broker does not take it")
+                    self._house.dead_letter(waiting, "the broker does not take it")
 
     async def keep_flushing(self) -> None:
         """Hand over what was gathered for too long; runs for ever."""
@@ -130,7 +130,7 @@ class BrokerStore(MemoryStore):
             await self._gathers.wait()
             latest = time.time() - LONGEST_GATHERING
             for number, group in list(self._gathered.items()):
-                if group[0].envelope.said_at < latest:
+                if group[0].envelope.created_at < latest:
                     self.request_ended(number)
             if not self._gathered:
                 self._gathers = anyio.Event()
@@ -140,9 +140,9 @@ class BrokerStore(MemoryStore):
         """Give back what the broker has not taken, to be accounted for."""
         for group in self._all():
             for waiting in group:
-                self._house.admit(waiting)
+                self._house.enqueue(waiting)
         self._gathered.clear()
         self._ready.clear()
 
-    def _all(self) -> list[list[Waiting]]:
+    def _all(self) -> list[list[QueuedCommand]]:
         return [*self._in_hand, *self._ready, *self._gathered.values()]

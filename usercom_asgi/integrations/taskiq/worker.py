@@ -13,7 +13,7 @@ import anyio
 from ...core.exceptions import OutboxError
 from ...core.serialization import unpack
 from ...delivery.outbox import MemoryStore
-from ...delivery.service import Runtime
+from ...delivery.service import DeliveryService
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ...core.config import UserComConfig
     from ...core.envelope import Envelope, OpenSender
     from ...core.receipts import Listeners, Receipt
-    from ...delivery.message import Waiting
-    from ...delivery.outbox import House
-    from .publisher import Kicker
+    from ...delivery.message import QueuedCommand
+    from ...delivery.outbox import QueueHost
+    from .publisher import TaskPublisher
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -34,7 +34,7 @@ _NO_BOUND = 1_000_000_000
 
 
 class BrokerWorker:
-    """Sends what comes in tasks by one :class:`Runtime`: one pace, one order of each visitor, for all tasks of the process.
+    """Sends what comes in tasks by one :class:`DeliveryService`: one pace, one order of each visitor, for all tasks of the process.
 
     A task is over when everything in it has come to its end, or, after ``task_deadline`` seconds, is in a new task. Until then
     the broker must not be told that it is done. What ``nudge_every`` is for: see :meth:`_keep_nudging`.
@@ -45,18 +45,18 @@ class BrokerWorker:
         config: UserComConfig,
         open_sender: OpenSender,
         listeners: Listeners,
-        kicker: Kicker,
+        kicker: TaskPublisher,
         *,
         task_deadline: float,
         nudge_every: float | None = None,
     ) -> None:
-        self._config = replace(config, max_waiting=_NO_BOUND, grace=min(config.grace, _LONGEST_GRACE))
+        self._config = replace(config, max_queue_size=_NO_BOUND, shutdown_timeout=min(config.shutdown_timeout, _LONGEST_GRACE))
         self._open_sender = open_sender
         self._listeners = listeners
         self._kicker = kicker
         self._task_deadline = task_deadline
         self._nudge_every = nudge_every
-        self._runtime: Runtime | None = None
+        self._runtime: DeliveryService | None = None
         self._host: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
@@ -70,7 +70,7 @@ class BrokerWorker:
         """
         if self._host is None:
             self._ready, self._stop = asyncio.Event(), asyncio.Event()
-            runtime = Runtime(self._open_sender, self._config, outbox=_KeptByTheBroker(), listeners=self._listeners)
+            runtime = DeliveryService(self._open_sender, self._config, outbox=_KeptByTheBroker(), listeners=self._listeners)
             # The broker's startup and its shutdown are two calls, and no task group may span them.
             self._runtime, self._host = runtime, asyncio.create_task(self._live(runtime), name="usercom_asgi")
         await self._ready.wait()
@@ -84,7 +84,7 @@ class BrokerWorker:
         if host is not None:
             await host
 
-    async def _live(self, runtime: Runtime) -> None:
+    async def _live(self, runtime: DeliveryService) -> None:
         ready = self._ready
         try:
             async with anyio.create_task_group() as tasks:
@@ -114,7 +114,7 @@ class BrokerWorker:
             # Merged with what another task holds, it is on its way back there; at a shutdown this never ends.
             await receipt.over()
 
-    async def _running(self) -> Runtime:
+    async def _running(self) -> DeliveryService:
         """Return the delivery of this process; never, if it is at its end."""
         if self._runtime is None:  # the outbox was made after the worker's startup
             await self.start()
@@ -125,26 +125,28 @@ class BrokerWorker:
             raise AssertionError("unreachable")
         return runtime
 
-    async def _hand_back(self, runtime: Runtime, receipts: list[Receipt]) -> None:
+    async def _hand_back(self, runtime: DeliveryService, receipts: list[Receipt]) -> None:
         """Put what User.com could not take yet into a new task; what is too old goes to the dead letters."""
-        rest: list[Waiting] = []
+        rest: list[QueuedCommand] = []
         for waiting in await runtime.withdraw(receipts):
             if waiting.age > self._config.deadline:
-                runtime.bury(waiting, f"given up after {waiting.age:.0f} s: {runtime.readiness().reason or 'no time was left'}")
+                runtime.dead_letter(
+                    waiting, f"given up after {waiting.age:.0f} s: {runtime.readiness().reason or 'no time was left'}"
+                )
             else:
                 rest.append(waiting)
         if not rest:
             return
         is_taken, why_not = False, "cut off on its way back to the broker"  # by a time limit of the task's
         try:
-            is_taken = await self._kicker.hand_over([waiting.envelope for waiting in rest])
+            is_taken = await self._kicker.mark_forwarded([waiting.envelope for waiting in rest])
             why_not = "the broker does not take it back"
         finally:  # they are in no lane any more
             for waiting in rest:
                 if is_taken:
-                    runtime.hand_over(waiting, "handed back to the broker")
+                    runtime.mark_forwarded(waiting, "handed back to the broker")
                 else:
-                    runtime.bury(waiting, why_not)
+                    runtime.dead_letter(waiting, why_not)
 
     async def _keep_nudging(self) -> None:
         """Send an empty task now and then; runs for ever.
@@ -155,7 +157,7 @@ class BrokerWorker:
         if self._nudge_every is not None:
             while True:
                 await anyio.sleep(self._nudge_every)
-                await self._kicker.hand_over([])
+                await self._kicker.mark_forwarded([])
 
 
 def _readable(commands: list[dict[str, Any]]) -> list[Envelope]:
@@ -173,10 +175,10 @@ class _KeptByTheBroker:
     """What is not delivered at the end of this process was never acknowledged, and comes again."""
 
     @asynccontextmanager
-    async def open(self, house: House, *, max_waiting: int) -> AsyncGenerator[MemoryStore]:
-        yield _KeptStore(house, max_waiting)
+    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
+        yield _KeptStore(house, max_queue_size)
 
 
 class _KeptStore(MemoryStore):
-    def keeps(self, waiting: Waiting) -> bool:  # noqa: ARG002  the protocol's signature
+    def keeps(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
         return True
