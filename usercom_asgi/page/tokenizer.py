@@ -110,6 +110,10 @@ class Markup:
     def _read_html(self, data: bytes, known: int) -> int:
         start, named = self._find_place(data, known)
         if _may_be_in_tag(data, known, start):
+            # Behind the last tag there is mostly less to read: a chunk's end is often in a tag.
+            behind = data.rfind(b">", known, start) + 1
+            if behind > known and not _may_be_in_tag(data, known, behind):
+                known = behind
             after = _pass_tags(data, known, start)
             if after < 0:
                 return self._stop(data, -after - 1)
