@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "resets": {"visitor"},
     "client": {"delivery", "api"},
     "taskiq": {"client", "delivery"},
-    "middleware": {"page", "delivery", "client", "login", "visitor", "handover", "resets", "responder", "state"},
+    "middleware": {"page", "delivery", "client", "login", "visitor", "handover", "resets", "responder", "state", "api"},
     "state": {"visitor", "delivery"},  # the latter for its types alone
     "responder": {"page", "handover", "resets", "login", "visitor"},
     "cli": {"delivery"},
