@@ -22,7 +22,19 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = str(Path(sys.executable).with_name("uv"))
 FOLDER = ROOT / ".venv" / "versions"
 EXTRAS = ("sandbox", "encodings", "taskiq")
-SHOWN = ("anyio", "starlette", "httpx", "h11", "itsdangerous", "trio", "uvicorn", "brotli", "zstandard", "taskiq", "hypercorn")
+SHOWN = (
+    "anyio",
+    "starlette",
+    "httpx",
+    "h11",
+    "itsdangerous",
+    "trio",
+    "uvicorn",
+    "brotli",
+    "zstandard",
+    "taskiq",
+    "hypercorn",
+)
 # Servers and loops that are no dependencies of ours, and of which the oldest matter: see `dependency-groups` in pyproject.toml.
 OLDEST_TOOLS = ("trio==0.26.0", "hypercorn==0.17.3")
 #: What each environment runs.
@@ -77,10 +89,23 @@ class Environment:
         with log.open("w") as output:
             try:
                 self._build(output)
-                tests: list[str | Path] = [self.interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT]
+                tests: list[str | Path] = [
+                    self.interpreter,
+                    "-m",
+                    "pytest",
+                    "-q",
+                    "-p",
+                    "no:cacheprovider",
+                    "-k",
+                    LEFT_OUT,
+                ]
                 output.flush()
                 code = subprocess.run(
-                    [*tests, *self._paths()], cwd=ROOT, check=False, stdout=output, stderr=subprocess.STDOUT
+                    [*tests, *self._paths()],
+                    cwd=ROOT,
+                    check=False,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
                 ).returncode
             except subprocess.CalledProcessError as error:
                 self.outcome = f"was not built: {' '.join(map(str, error.cmd[:4]))}"
@@ -100,11 +125,23 @@ class Environment:
         if self.is_lowest:
             # Ours at the lowest, and what those ask for, and the tools of the tests at the newest that agrees with it.
             lowest = self.folder / "lowest.txt"
-            compile_ = [UV, "pip", "compile", "--resolution", "lowest-direct", "--all-extras", "pyproject.toml"]
+            compile_ = [
+                UV,
+                "pip",
+                "compile",
+                "--resolution",
+                "lowest-direct",
+                "--all-extras",
+                "pyproject.toml",
+            ]
             subprocess.run([*compile_, "--python", self.interpreter, "-o", lowest, "-q"], **run)  # type: ignore[call-overload]
             lowest.write_text("\n".join([lowest.read_text(), *OLDEST_TOOLS]))
             bounds = ["-c", lowest]
-        tools = ["--group", "core-tests", *(["taskiq-redis>=1.2"] if "taskiq" in self.extras else [])]
+        tools = [
+            "--group",
+            "core-tests",
+            *(["taskiq-redis>=1.2"] if "taskiq" in self.extras else []),
+        ]
         subprocess.run([*pip, "-e", project, *tools, *bounds], **run)  # type: ignore[call-overload]
         self.versions = versions_in(self.interpreter)
 
@@ -119,7 +156,9 @@ class Environment:
         unexpected = [
             line
             for line in skipped
-            if not (found := re.search(ALONE, line)) or found["extra"] in self.extras or found["extra"] not in EXTRAS
+            if not (found := re.search(ALONE, line))
+            or found["extra"] in self.extras
+            or found["extra"] not in EXTRAS
         ]
         self.has_passed = code == 0 and counts.get("passed", 0) > 0 and not unexpected
         self.outcome = f"{counts.get('passed', 0)} passed"
@@ -134,7 +173,13 @@ class Environment:
 
 def versions_in(interpreter: str | Path) -> str:
     """Return what is installed of the packages that count."""
-    found = subprocess.run([UV, "pip", "list", "--python", interpreter], cwd=ROOT, check=True, capture_output=True, text=True)
+    found = subprocess.run(
+        [UV, "pip", "list", "--python", interpreter],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     installed = dict(line.split()[:2] for line in found.stdout.splitlines()[2:])
     return ", ".join(f"{each} {installed[each]}" for each in SHOWN if each in installed)
 
@@ -156,7 +201,9 @@ def main() -> int:
         find = [UV, "python", "find", "--no-python-downloads", version]
         found = subprocess.run(find, check=False, capture_output=True, text=True)
         if found.returncode == 0:
-            environments.append(Environment(f"newest, Python {version}", found.stdout.strip(), EXTRAS))
+            environments.append(
+                Environment(f"newest, Python {version}", found.stdout.strip(), EXTRAS)
+            )
         else:
             missing.append(version)
     with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
@@ -165,7 +212,9 @@ def main() -> int:
     print(f"\n{'environment':{width}}  {'s':>4}  outcome; versions")
     for each in environments:
         print(f"{each.name:{width}}  {each.seconds:4.0f}  {each.outcome}; {each.versions}")
-    print(f"{'newest, .venv':{width}}     -  the whole suite, by `make test`; {versions_in(sys.executable)}")
+    print(
+        f"{'newest, .venv':{width}}     -  the whole suite, by `make test`; {versions_in(sys.executable)}"
+    )
     for version in missing:
         print(f"Python {version}: not tested, there is none on this machine")
     return 0 if all(each.has_passed for each in environments) else 1

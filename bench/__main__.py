@@ -31,24 +31,40 @@ def table(title: str, cells: dict[tuple[str, str], float]) -> Iterable[str]:
     yield "| | " + " | ".join(f"{case} | over bare" for case in CASES) + " |"
     yield "|---|" + "---:|---:|" * len(CASES)
     for variant in VARIANTS:
-        row = [f"{cells[variant, case]:,.0f} | {cells[variant, case] - cells['bare', case]:+,.0f}" for case in CASES]
+        row = [
+            f"{cells[variant, case]:,.0f} | {cells[variant, case] - cells['bare', case]:+,.0f}"
+            for case in CASES
+        ]
         yield f"| {variant} | " + " | ".join(row) + " |"
 
 
 def main() -> None:
-    print(f"Python {sys.version.split()[0]}; JSON passing through, and a 10 KB page into which the snippet goes")
+    print(
+        f"Python {sys.version.split()[0]}; JSON passing through, and a 10 KB page into which the snippet goes"
+    )
     pairs = [(variant, case) for case in CASES for variant in VARIANTS]
     times: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine hits all
         for pair in pairs:
             times[pair].append(microseconds(*pair))
-    print("\n".join(table("Microseconds a request (median of 5)", {k: statistics.median(v) for k, v in times.items()})))
+    print(
+        "\n".join(
+            table(
+                "Microseconds a request (median of 5)",
+                {k: statistics.median(v) for k, v in times.items()},
+            )
+        )
+    )
     if not can_count():
         print("\nNo instruction counts: valgrind is not installed.")
         return
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         counts = dict(
-            zip(pairs, pool.map(lambda pair: instructions("bench.drive", *pair, few=200, many=700), pairs), strict=True)
+            zip(
+                pairs,
+                pool.map(lambda pair: instructions("bench.drive", *pair, few=200, many=700), pairs),
+                strict=True,
+            )
         )
     print("\n".join(table("Instructions a request (callgrind)", counts)))
 

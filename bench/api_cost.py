@@ -24,14 +24,27 @@ if TYPE_CHECKING:
 
 WORKERS = 8
 VISITORS = 500
-VARIANTS = ("delivery, httpx2", "client, httpx2", "transport, httpx2", "delivery, httpx", "client, httpx", "transport, httpx")
+VARIANTS = (
+    "delivery, httpx2",
+    "client, httpx2",
+    "transport, httpx2",
+    "delivery, httpx",
+    "client, httpx",
+    "transport, httpx",
+)
 BEFORE = "delivery, before"
 
 
 def body(n: int) -> dict[str, object]:
     key = f"k{n % VISITORS}"
     data = json.dumps({"n": n})
-    return {"api_key": "ABC123", "user_key": key, "domain": "shop.example.com", "event": "said", "data": data}
+    return {
+        "api_key": "ABC123",
+        "user_key": key,
+        "domain": "shop.example.com",
+        "event": "said",
+        "data": data,
+    }
 
 
 async def in_parallel(call: Callable[[int], Awaitable[Any]], count: int) -> None:
@@ -48,7 +61,10 @@ async def client(url: str, counts: list[int], httpx: Any) -> list[float]:
     """Post with ``httpx.AsyncClient``, as an application would."""
     headers = {"X-Requested-With": "XMLHttpRequest"}
     async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as made:
-        return [await timed(in_parallel, lambda n: made.post("/api/event/", json=body(n)), count) for count in counts]
+        return [
+            await timed(in_parallel, lambda n: made.post("/api/event/", json=body(n)), count)
+            for count in counts
+        ]
 
 
 async def transport(url: str, counts: list[int], httpx: Any) -> list[float]:
@@ -59,7 +75,9 @@ async def transport(url: str, counts: list[int], httpx: Any) -> list[float]:
     async def call(n: int) -> None:
         made = idle.pop()
         headers = {"X-Requested-With": "XMLHttpRequest"}
-        request = httpx.Request("POST", url + "/api/event/", json=body(n), headers=headers, extensions=extensions)
+        request = httpx.Request(
+            "POST", url + "/api/event/", json=body(n), headers=headers, extensions=extensions
+        )
         await (await made.handle_async_request(request)).aread()
         idle.append(made)
 
@@ -75,7 +93,9 @@ async def delivery(url: str, counts: list[int], _: Any) -> list[float]:
         while made.delivery and made.delivery.waiting:  # noqa: ASYNC110  a program that watches
             await asyncio.sleep(0.05)
 
-    async with UserComClient(UserComConfig(base_url=url, api_key="ABC123", max_concurrency=WORKERS)) as made:
+    async with UserComClient(
+        UserComConfig(base_url=url, api_key="ABC123", max_concurrency=WORKERS)
+    ) as made:
         return [await timed(send, count) for count in counts]
 
 
@@ -98,7 +118,10 @@ def drive(variant: str, url: str, count: int) -> None:
 
 
 async def cpu(variant: str, count: int, environ: dict[str, str]) -> float:
-    async with sink() as to, talking("-m", "bench.api_cost", variant, to.url, str(count), environ=environ) as driver:
+    async with (
+        sink() as to,
+        talking("-m", "bench.api_cost", variant, to.url, str(count), environ=environ) as driver,
+    ):
         return float((await driver.hear(600))["cpu"]) / count * 1e6
 
 
@@ -107,7 +130,14 @@ async def instructions(variant: str, count: int, environ: dict[str, str], folder
     found = []
     for many in (count, 2 * count):
         out = folder / f"callgrind.{many}"
-        arguments = ["--tool=callgrind", f"--callgrind-out-file={out}", sys.executable, "-m", "bench.api_cost", variant]
+        arguments = [
+            "--tool=callgrind",
+            f"--callgrind-out-file={out}",
+            sys.executable,
+            "-m",
+            "bench.api_cost",
+            variant,
+        ]
         async with sink() as to:
             process = await asyncio.create_subprocess_exec(
                 "valgrind", *arguments, to.url, str(many), env=environ,
@@ -123,7 +153,9 @@ async def main(arguments: list[str]) -> None:
     parser.add_argument("--before", type=Path, help="a checkout to compare with")
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--instructions", type=Path, metavar="FOLDER", help="where callgrind may write")
+    parser.add_argument(
+        "--instructions", type=Path, metavar="FOLDER", help="where callgrind may write"
+    )
     asked = parser.parse_args(arguments)
     variants = [*VARIANTS, *([BEFORE] if asked.before else [])]
     least: dict[str, float] = {}

@@ -71,7 +71,9 @@ VARIANTS: dict[str, list[Middleware]] = {
     "bare": [],
     "no-op": [Middleware(NoOp)],
     "wraps send": [Middleware(WrapsSend)],
-    "usercom_asgi": [Middleware(UserComMiddleware, config=UserComConfig(app="acme", api_key="ABC123"))],
+    "usercom_asgi": [
+        Middleware(UserComMiddleware, config=UserComConfig(app="acme", api_key="ABC123"))
+    ],
     "BaseHTTPMiddleware": [Middleware(NaiveBase)],
 }
 CASES = {"json": "/json", "page": "/page"}

@@ -17,14 +17,24 @@ def can_count() -> bool:
 
 def run(*program: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run `python -m` with these arguments."""
-    return subprocess.run([*before, sys.executable, "-m", *program], capture_output=True, text=True, check=True, env=_ENVIRON)
+    return subprocess.run(
+        [*before, sys.executable, "-m", *program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=_ENVIRON,
+    )
 
 
 def instructions(*program: str, few: int, many: int) -> float:
     """Return the instructions a round of a program takes, whose last argument is the number of rounds."""
 
     def collected(count: int) -> int:
-        done = run(*program, str(count), before=("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"))
+        done = run(
+            *program,
+            str(count),
+            before=("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),
+        )
         found = re.search(r"Collected : (\d+)", done.stderr)
         assert found, done.stderr
         return int(found[1])

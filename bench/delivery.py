@@ -21,7 +21,15 @@ LONGEST = 60.0
 
 #: The machine's own noise.
 BASELINE = "says nothing"
-CALLED = ("usercom_asgi", "snowplow, AsyncEmitter", "segment", "posthog", "posthog, async", "sentry, thread", "sentry, async")
+CALLED = (
+    "usercom_asgi",
+    "snowplow, AsyncEmitter",
+    "segment",
+    "posthog",
+    "posthog, async",
+    "sentry, thread",
+    "sentry, async",
+)
 DRAINING = (
     "usercom_asgi",
     "usercom_asgi, max_concurrency=32",
@@ -33,7 +41,10 @@ DRAINING = (
 
 
 async def enqueue(name: str, count: int) -> dict[str, dict[str, float]]:
-    async with sink() as to, talking("-m", "bench.delivery_drive", "enqueue", name, to.url, str(count)) as driver:
+    async with (
+        sink() as to,
+        talking("-m", "bench.delivery_drive", "enqueue", name, to.url, str(count)) as driver,
+    ):
         found: dict[str, dict[str, float]] = await driver.hear(LONGEST)
         return found
 
@@ -41,7 +52,9 @@ async def enqueue(name: str, count: int) -> dict[str, dict[str, float]]:
 async def drain(name: str, count: int) -> dict[str, Any]:
     async with sink() as to:
         await to.misbehave(latency=LATENCY)
-        async with talking("-m", "bench.delivery_drive", "drain", name, to.url, str(count)) as driver:
+        async with talking(
+            "-m", "bench.delivery_drive", "drain", name, to.url, str(count)
+        ) as driver:
             await driver.hear()
             if name == BASELINE:
                 await asyncio.sleep(5)
@@ -52,7 +65,9 @@ async def drain(name: str, count: int) -> dict[str, Any]:
 
 
 async def print_enqueue(count: int) -> None:
-    print(f"\n### Microseconds a call, of {count:,}, 10 every 5 ms\n\n| | median | p99 |\n|---|---:|---:|")
+    print(
+        f"\n### Microseconds a call, of {count:,}, 10 every 5 ms\n\n| | median | p99 |\n|---|---:|---:|"
+    )
     for name in CALLED:
         try:
             for what, spans in (await enqueue(name, count)).items():
@@ -63,7 +78,9 @@ async def print_enqueue(count: int) -> None:
 
 async def print_drain(count: int) -> None:
     print(f"\n### {count:,} events, one request each, {LATENCY * 1e3:.0f} ms a request\n")
-    print("| | delivered | a second | CPU µs an event | 99.9 % of loop lags below | worst | of it CPU |")
+    print(
+        "| | delivered | a second | CPU µs an event | 99.9 % of loop lags below | worst | of it CPU |"
+    )
     print("|---|" + "---:|" * 6)
     for name in DRAINING:
         try:
@@ -71,7 +88,10 @@ async def print_drain(count: int) -> None:
         except (Gone, TimeoutError) as error:
             print(f"| {name} | – | – | – | – | – | left out: {error} |")
             continue
-        done, lags = found["done"], [f"{lag * 1e3:,.1f} ms" for lag in (found["lag"][2], *found["lag"][:2])]
+        done, lags = (
+            found["done"],
+            [f"{lag * 1e3:,.1f} ms" for lag in (found["lag"][2], *found["lag"][:2])],
+        )
         each = f"{found['cpu'] / done * 1e6:,.0f}" if done else "–"
         rate = f"{done / found['took']:,.0f}"
         print(f"| {name} | {done:,} | {rate} | {each} | {' | '.join(lags)} |", flush=True)

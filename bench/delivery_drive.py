@@ -66,27 +66,50 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
         delivery = client.delivery
         assert delivery
         await timed(
-            lambda n: delivery.submit(Envelope(command=Event("said", {"n": -1}), ordering_key=f"k{n}", key=f"k{n}")), BURST
+            lambda n: delivery.submit(
+                Envelope(command=Event("said", {"n": -1}), ordering_key=f"k{n}", key=f"k{n}")
+            ),
+            BURST,
         )
         await warm_up()
         envelopes = [
-            Envelope(command=Event("said", {"n": n}), ordering_key=f"k{n % VISITORS}", key=f"k{n % VISITORS}")
+            Envelope(
+                command=Event("said", {"n": n}),
+                ordering_key=f"k{n % VISITORS}",
+                key=f"k{n % VISITORS}",
+            )
             for n in range(count)
         ]
-        found["Runtime.submit(envelope)"] = await timed(lambda n: delivery.submit(envelopes[n]), count)
+        found["Runtime.submit(envelope)"] = await timed(
+            lambda n: delivery.submit(envelopes[n]), count
+        )
         await idle(client)
         headers = [
-            [(b"host", b"shop.example.com"), (b"cookie", b"session=eyJ; __ca__chat=k%d" % (n % VISITORS))] for n in range(count)
+            [
+                (b"host", b"shop.example.com"),
+                (b"cookie", b"session=eyJ; __ca__chat=k%d" % (n % VISITORS)),
+            ]
+            for n in range(count)
         ]
 
         async def helper(n: int) -> None:
-            scope = {"type": "http", "method": "GET", "path": "/", "headers": headers[n], "scheme": "https"}
+            scope = {
+                "type": "http",
+                "method": "GET",
+                "path": "/",
+                "headers": headers[n],
+                "scheme": "https",
+            }
             await Visitor(scope, delivery, client.config).event("said", n=n)
 
         found["await visitor.event(...), first of a request"] = await timed_helper(helper, count)
         await idle(client)
         visitors = [
-            Visitor({"type": "http", "method": "GET", "path": "/", "headers": each}, delivery, client.config)
+            Visitor(
+                {"type": "http", "method": "GET", "path": "/", "headers": each},
+                delivery,
+                client.config,
+            )
             for each in headers[:VISITORS]
         ]
         for each in visitors:
@@ -137,7 +160,10 @@ async def drain(name: str, url: str, count: int) -> None:
         await told()
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         lags = [*lag.told(), lag.almost_worst()]
-        print(json.dumps({"took": took, "cpu": cpu, "lag": lags, "has_said": saying.done()}), flush=True)
+        print(
+            json.dumps({"took": took, "cpu": cpu, "lag": lags, "has_said": saying.done()}),
+            flush=True,
+        )
         await told()  # and is killed: how a flush behaves is another table's
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 HEADERS = [
     (b"host", b"shop.example.com"),
-    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"),
+    (
+        b"user-agent",
+        b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36",
+    ),
     (b"accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
     (b"accept-language", b"en,pl;q=0.7"),
     (b"accept-encoding", b"gzip, deflate, br, zstd"),

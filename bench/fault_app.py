@@ -32,7 +32,9 @@ async def say(request: Request) -> Response:
         seen["lag"].reset()  # what a start imports is not what requests wait for
     seen["delivery"] = get_delivery(request)
     receipt = await get_visitor(request).event("said", n=int(request.path_params["n"]))
-    return Response(status_code=200 if receipt.status in (Status.ACCEPTED, Status.DELIVERED) else 503)
+    return Response(
+        status_code=200 if receipt.status in (Status.ACCEPTED, Status.DELIVERED) else 503
+    )
 
 
 @asynccontextmanager
@@ -52,8 +54,13 @@ def outbox() -> Any:
 
         from usercom_asgi import TaskiqOutbox
 
-        config, deadline = UserComConfig.from_env(timeout=0.5), 1.5  # short, so that a dead worker's tasks are soon another's
-        broker = RedisStreamBroker(url, idle_timeout=TaskiqOutbox.claim_timeout(config, deadline), xread_block=200)
+        config, deadline = (
+            UserComConfig.from_env(timeout=0.5),
+            1.5,
+        )  # short, so that a dead worker's tasks are soon another's
+        broker = RedisStreamBroker(
+            url, idle_timeout=TaskiqOutbox.claim_timeout(config, deadline), xread_block=200
+        )
         return TaskiqOutbox(broker, config, task_deadline=deadline)
     return None
 
@@ -69,7 +76,12 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.shutdown.complete" and "delivery" in seen:
             stats = seen["delivery"].stats
             kinds = ("accepted", "adopted", "delivered", "dropped", "dead", "left", "waiting")
-            print(json.dumps({"lag": seen["lag"].told(), **{kind: getattr(stats, kind) for kind in kinds}}), flush=True)
+            print(
+                json.dumps(
+                    {"lag": seen["lag"].told(), **{kind: getattr(stats, kind) for kind in kinds}}
+                ),
+                flush=True,
+            )
         await send(message)
 
     await site(scope, receive, told if scope["type"] == "lifespan" else send)

@@ -16,7 +16,10 @@ EACH = 250
 
 async def say(client: UserComClient, first: int) -> dict[str, Any]:
     """Say the events; returns what their receipts tell."""
-    receipts = [await client.send(Event("said", {"n": n}), key=f"k{n % 25}") for n in range(first, first + EACH)]
+    receipts = [
+        await client.send(Event("said", {"n": n}), key=f"k{n % 25}")
+        for n in range(first, first + EACH)
+    ]
     assert client.delivery
     return {
         "turned_away": client.delivery.stats.rejected,
@@ -39,7 +42,12 @@ async def main(url: str) -> None:
         assert client.delivery
         delivery = client.delivery
         await say(client, 0)
-    print(json.dumps({"said": 2 * EACH, "child": told, "parent": f"{delivery.stats.delivered} delivered"}), flush=True)
+    print(
+        json.dumps(
+            {"said": 2 * EACH, "child": told, "parent": f"{delivery.stats.delivered} delivered"}
+        ),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

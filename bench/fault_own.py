@@ -71,7 +71,16 @@ class Load:
 async def server(to: str, port: int, **environ: str) -> AsyncGenerator[Talker]:
     """Serve bench/fault_app.py with uvicorn."""
     own = {"USERCOM_BASE_URL": to, "USERCOM_API_KEY": "ABC123", **environ}
-    command = ["-m", "uvicorn", "bench.fault_app:app", "--port", str(port), "--log-level", "critical", "--no-access-log"]
+    command = [
+        "-m",
+        "uvicorn",
+        "bench.fault_app:app",
+        "--port",
+        str(port),
+        "--log-level",
+        "critical",
+        "--no-access-log",
+    ]
     async with talking(*command, environ={**os.environ, **own}) as process:
         await _until_listening(port)
         yield process
@@ -123,7 +132,9 @@ async def sigterm() -> Row:
         came = await to.all()
     says = ", ".join(f"{count} {kind}" for kind, count in told.items() if kind != "lag" and count)
     note = f"{len(load.accepted)} accepted, about {waiting} waited at the signal; says: {says}"
-    return _row("usercom_asgi, uvicorn", load, came, lag=told["lag"], flush=f"{took:.2f} s", note=note)
+    return _row(
+        "usercom_asgi, uvicorn", load, came, lag=told["lag"], flush=f"{took:.2f} s", note=note
+    )
 
 
 async def kill_sqlite() -> Row:
@@ -164,7 +175,11 @@ async def fork_of_a_running() -> Row:
         came = await to.all()
     note = f"in the child {json.dumps(told['child'])}; in the parent {told['parent']}"
     return Row(
-        "usercom_asgi", delivered=len(came["done"]), lost=told["said"] - len(came["done"]), requests=came["requests"], note=note
+        "usercom_asgi",
+        delivered=len(came["done"]),
+        lost=told["said"] - len(came["done"]),
+        requests=came["requests"],
+        note=note,
     )
 
 
@@ -180,12 +195,37 @@ async def kill_taskiq() -> Row:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         to = await stack.enter_async_context(sink())
         await to.misbehave(latency=LATENCY)
-        options = ["--port", str(redis_port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--loglevel", "warning"]
+        options = [
+            "--port",
+            str(redis_port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            folder,
+            "--save",
+            "",
+            "--loglevel",
+            "warning",
+        ]
         await stack.enter_async_context(talking(*options, program=redis))
         await _until_listening(redis_port)
         url = f"redis://127.0.0.1:{redis_port}"
-        environ = {**os.environ, "USERCOM_BASE_URL": to.url, "USERCOM_API_KEY": "ABC123", "FAULT_TASKIQ": url}
-        worker = ["-m", "taskiq", "worker", "--workers", "1", "--log-level", "CRITICAL", "bench.fault_app:broker"]
+        environ = {
+            **os.environ,
+            "USERCOM_BASE_URL": to.url,
+            "USERCOM_API_KEY": "ABC123",
+            "FAULT_TASKIQ": url,
+        }
+        worker = [
+            "-m",
+            "taskiq",
+            "worker",
+            "--workers",
+            "1",
+            "--log-level",
+            "CRITICAL",
+            "bench.fault_app:broker",
+        ]
         process = await stack.enter_async_context(server(to.url, port, FAULT_TASKIQ=url))
         async with talking(*worker, environ=environ), load.running():
             await to.has(ACCEPTED // 4, 30)

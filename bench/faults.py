@@ -30,7 +30,14 @@ LONGEST_FLUSH = 30.0
 #: A first request that took longer is mentioned.
 SLOW_START = 0.05
 OURS = "usercom_asgi"
-PEERS = ("posthog", "posthog, async", "segment", "snowplow, AsyncEmitter", "sentry, thread", "sentry, async")
+PEERS = (
+    "posthog",
+    "posthog, async",
+    "segment",
+    "snowplow, AsyncEmitter",
+    "sentry, thread",
+    "sentry, async",
+)
 BASELINE = "says nothing"
 
 
@@ -48,16 +55,30 @@ class Fault:
 FAULTS: dict[str, Fault] = {
     "no fault": Fault(10),
     "503 three times": Fault(10, {"status": 503, "times": 3}),
-    "429 with Retry-After: 2": Fault(10, {"status": 429, "retry_after": "2", "seconds": 2}, remark="to all in the first 2 s"),
+    "429 with Retry-After: 2": Fault(
+        10, {"status": 429, "retry_after": "2", "seconds": 2}, remark="to all in the first 2 s"
+    ),
     "401": Fault(3, {"status": 401}, remark="always; nothing can be delivered"),
     "connection dropped after send": Fault(
-        10, {"drop": True, "times": 3}, remark="three times; what was dropped does not count as delivered"
+        10,
+        {"drop": True, "times": 3},
+        remark="three times; what was dropped does not count as delivered",
     ),
     "nobody listens for 10 s, then back": Fault(30, {"down": 10}),
-    "nobody listens any more": Fault(2, {"down": 1e6}, remark="shut down after 2 s of it; nothing can be delivered"),
-    "5 s latency": Fault(25, {"latency": 5, "seconds": 10}, remark="for requests of the first 10 s"),
-    "answers in drips": Fault(40, {"drip": 0.25, "seconds": 10}, remark="a byte every 0.25 s, for requests of the first 10 s"),
-    "fork": Fault(10, forks=True, remark="made before the fork, used in the child: gunicorn --preload"),
+    "nobody listens any more": Fault(
+        2, {"down": 1e6}, remark="shut down after 2 s of it; nothing can be delivered"
+    ),
+    "5 s latency": Fault(
+        25, {"latency": 5, "seconds": 10}, remark="for requests of the first 10 s"
+    ),
+    "answers in drips": Fault(
+        40,
+        {"drip": 0.25, "seconds": 10},
+        remark="a byte every 0.25 s, for requests of the first 10 s",
+    ),
+    "fork": Fault(
+        10, forks=True, remark="made before the fork, used in the child: gunicorn --preload"
+    ),
 }
 
 
@@ -76,7 +97,9 @@ async def run(name: str, fault: Fault) -> Row:
                 await to.misbehave(**fault.plan)
             row = await _measure(name, fault, driver, to)
             if first > SLOW_START:
-                row.note = "; ".join(filter(None, [row.note, f"the first request of all took {first * 1e3:.0f} ms"]))
+                row.note = "; ".join(
+                    filter(None, [row.note, f"the first request of all took {first * 1e3:.0f} ms"])
+                )
             return row
 
 
@@ -111,11 +134,15 @@ async def _measure(name: str, fault: Fault, driver: Talker, to: SinkControl) -> 
 
 def _in_words(notes: dict[str, Any]) -> str:
     """What the sender itself says of what became of the events."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in notes.items() if isinstance(count, int) and count)
+    counts = ", ".join(
+        f"{count} {kind}" for kind, count in notes.items() if isinstance(count, int) and count
+    )
     return f"says: {counts}" if counts else ""
 
 
-async def run_fault(title: str, fault: Fault, senders: list[str], jobs: asyncio.Semaphore) -> list[Row]:
+async def run_fault(
+    title: str, fault: Fault, senders: list[str], jobs: asyncio.Semaphore
+) -> list[Row]:
     async def limited(name: str) -> Row:
         async with jobs:
             print(".", end="", flush=True, file=sys.stderr)
@@ -132,10 +159,14 @@ async def main(arguments: list[str]) -> None:
     asked = parser.parse_args(arguments)
     jobs = asyncio.Semaphore(asked.jobs)
     senders = [OURS] if asked.quick else [OURS, *PEERS, BASELINE]
-    print(f"Python {sys.version.split()[0]}; {COUNT} events each; `never` is longer than {LONGEST_FLUSH:.0f} s")
+    print(
+        f"Python {sys.version.split()[0]}; {COUNT} events each; `never` is longer than {LONGEST_FLUSH:.0f} s"
+    )
     for title, fault in FAULTS.items():
         if asked.only.lower() in title.lower():
-            rows = await run_fault(title, fault, [each for each in senders if each != BASELINE or not fault.plan], jobs)
+            rows = await run_fault(
+                title, fault, [each for each in senders if each != BASELINE or not fault.plan], jobs
+            )
             print_table(f"{title} ({fault.remark})" if fault.remark else title, rows)
     for title, own in OWN.items():
         if asked.only.lower() in title.lower():

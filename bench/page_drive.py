@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 META = b'<meta name="description" content="one of many, as pages with a long head have them">\n'
-LONG_HEAD = b"<!doctype html><html><head>" + META * (60 * 1024 // len(META)) + b"</head><body>x</body></html>"
+LONG_HEAD = (
+    b"<!doctype html><html><head>"
+    + META * (60 * 1024 // len(META))
+    + b"</head><body>x</body></html>"
+)
 
 
 def cut(page: bytes, step: int) -> list[bytes]:
@@ -119,7 +123,10 @@ async def measure(wrap: Any) -> dict[str, Any]:
     trickle = ["<html><head></head><body>", *[PARAGRAPH] * 4, "</body></html>"]
     app = wrap(application([each.encode() for each in trickle], pause=0.08, length=False))
     first, size = await ask(app, {})
-    found["first byte of a page that trickles for 0.5 s"] = [first * 1e6, size > sum(map(len, trickle))]
+    found["first byte of a page that trickles for 0.5 s"] = [
+        first * 1e6,
+        size > sum(map(len, trickle)),
+    ]
     stream = [b"<html><head></head><body>", *[PARAGRAPH.encode() * 10_000] * 64, b"</body></html>"]
     app = wrap(application(stream, length=False))
     await ask(wrap(application(whole(4096))), {})

@@ -42,8 +42,18 @@ def injector(app: ASGIApp) -> ASGIApp:
                 if type(message.get("headers")) is not list:
                     message = {**message, "headers": header_list(message)}
                 shape = header_layout(message["headers"])
-                if why_not(scope["method"], {}, message["status"], telling(message["headers"], shape)) is None:
-                    page = Page({**message, "headers": message["headers"].copy()}, SNIPPET, scope["method"], shape=shape)
+                if (
+                    why_not(
+                        scope["method"], {}, message["status"], telling(message["headers"], shape)
+                    )
+                    is None
+                ):
+                    page = Page(
+                        {**message, "headers": message["headers"].copy()},
+                        SNIPPET,
+                        scope["method"],
+                        shape=shape,
+                    )
                 else:
                     await send(message)
             else:
@@ -65,7 +75,9 @@ def logged_in(app: ASGIApp) -> ASGIApp:
     from usercom_asgi import UserComConfig, UserComMiddleware
     from usercom_asgi.visitor.signed_cookies import IdentityCookie
 
-    config = UserComConfig(app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",))
+    config = UserComConfig(
+        app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",)
+    )
     person = {"user_id": "42", "email": "ann@example.com", "first_name": "Ann", "plan": "pro"}
     middleware = UserComMiddleware(app, config, identify=lambda _: person)
     companion = IdentityCookie(config.secret_keys, None)
@@ -73,7 +85,9 @@ def logged_in(app: ASGIApp) -> ASGIApp:
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope["headers"] = [(n, v + b"; " + cookie if n == b"cookie" else v) for n, v in scope["headers"]]
+            scope["headers"] = [
+                (n, v + b"; " + cookie if n == b"cookie" else v) for n, v in scope["headers"]
+            ]
         await middleware(scope, receive, send)
 
     return wrapped
@@ -128,7 +142,9 @@ def base(app: ASGIApp) -> ASGIApp:
             response = await call_next(request)
             body = b"".join([chunk async for chunk in response.body_iterator])
             body = body.replace(b"</body>", SNIPPET + b"</body>", 1)
-            headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+            headers = {
+                name: value for name, value in response.headers.items() if name != "content-length"
+            }
             return Response(body, response.status_code, headers)
 
     return Naive(app)

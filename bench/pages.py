@@ -17,7 +17,12 @@ from bench.page_peers import VARIANTS
 
 ROUNDS = 3
 #: Those whose instructions are counted, and at which counts of requests: the peers take minutes to import, counted.
-COUNTED = ("bare", "usercom_asgi, the injector", "usercom_asgi, the whole middleware", "usercom_asgi, somebody logged in")
+COUNTED = (
+    "bare",
+    "usercom_asgi, the injector",
+    "usercom_asgi, the whole middleware",
+    "usercom_asgi, somebody logged in",
+)
 COUNTS = {"4 KB": (50, 250), "60 KB of head in 256-byte chunks": (5, 25)}
 
 
@@ -57,7 +62,11 @@ def count() -> None:
     print("\nThousands of instructions a page, in all (callgrind)\n")
     print("| | " + " | ".join(COUNTS) + " |\n|---|" + "---:|" * len(COUNTS))
     for variant in COUNTED:
-        print(f"| {variant} | " + " | ".join(f"{found[variant, case] / 1e3:,.0f}" for case in COUNTS) + " |")
+        print(
+            f"| {variant} | "
+            + " | ".join(f"{found[variant, case] / 1e3:,.0f}" for case in COUNTS)
+            + " |"
+        )
 
 
 def main() -> None:
@@ -73,12 +82,22 @@ def main() -> None:
             for name, (value, injected) in found.items():
                 old[name] = [min(old[name][0], value), injected]
     bare = best["bare"]
-    print(f"\nPython {sys.version.split()[0]}; over the bare application, best of {ROUNDS} rounds\n")
+    print(
+        f"\nPython {sys.version.split()[0]}; over the bare application, best of {ROUNDS} rounds\n"
+    )
     print("| | " + " | ".join(bare) + " |\n|---|" + "---:|" * len(bare))
-    print("| bare | " + " | ".join(shown(name, value, 0, True) for name, (value, _) in bare.items()) + " |")
+    print(
+        "| bare | "
+        + " | ".join(shown(name, value, 0, True) for name, (value, _) in bare.items())
+        + " |"
+    )
     for variant, row in best.items():
         if variant != "bare":
-            print(f"| {variant} | " + " | ".join(shown(n, v, bare[n][0], injected) for n, (v, injected) in row.items()) + " |")
+            print(
+                f"| {variant} | "
+                + " | ".join(shown(n, v, bare[n][0], injected) for n, (v, injected) in row.items())
+                + " |"
+            )
     if can_count():
         count()
 

@@ -30,7 +30,9 @@ class Talker:
         line = await asyncio.wait_for(self.process.stdout.readline(), within)
         if not line:
             assert self.process.stderr
-            errors = (await self.process.stderr.read()).decode(errors="replace").strip().splitlines()
+            errors = (
+                (await self.process.stderr.read()).decode(errors="replace").strip().splitlines()
+            )
             raise Gone(errors[-1] if errors else f"ended with {await self.process.wait()}")
         heard: dict[str, Any] = json.loads(line)
         return heard

@@ -28,7 +28,15 @@ class Row:
             return [self.name, *["–"] * 8, self.note]
         counts = [f"{count:,}" for count in (self.delivered, self.lost, self.twice, self.requests)]
         arrived = "–" if self.arrived is None else f"{self.arrived:.1f} s"
-        return [self.name, *counts, arrived, _ms(self.request), _ms(self.lag), self.flush or "–", self.note]
+        return [
+            self.name,
+            *counts,
+            arrived,
+            _ms(self.request),
+            _ms(self.lag),
+            self.flush or "–",
+            self.note,
+        ]
 
 
 HEAD = [
@@ -45,4 +53,9 @@ def print_table(title: str, rows: list[Row]) -> None:
 
 
 def _ms(spans: list[float] | None) -> str:
-    return "–" if spans is None else " (".join(f"{span * 1e3:,.1f}" for span in spans) + (") ms" if len(spans) > 1 else " ms")
+    return (
+        "–"
+        if spans is None
+        else " (".join(f"{span * 1e3:,.1f}" for span in spans)
+        + (") ms" if len(spans) > 1 else " ms")
+    )

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 VISITORS = 25
-_START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]}
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/json")],
+}
 _BODY = {"type": "http.response.body", "body": b"{}"}
 
 
@@ -87,7 +91,9 @@ class UserCom(Sender):
             await send(_START)
             await send(_BODY)
 
-        self.app = UserComMiddleware(answer, UserComConfig(base_url=url, api_key="ABC123", **self.settings))
+        self.app = UserComMiddleware(
+            answer, UserComConfig(base_url=url, api_key="ABC123", **self.settings)
+        )
 
     async def __aenter__(self) -> Self:
         self.state = await self._entered.enter_async_context(living(self.app))
@@ -161,7 +167,9 @@ class Snowplow(Sender):
         super().__init__(url)
         self._emitter: Any = AsyncEmitter(url)
         self._tracker: Any = Tracker("bench", self._emitter, encode_base64=False)
-        self._event: Any = lambda n: SelfDescribing(SelfDescribingJson("iglu:com.example/said/jsonschema/1-0-0", {"n": n}))
+        self._event: Any = lambda n: SelfDescribing(
+            SelfDescribingJson("iglu:com.example/said/jsonschema/1-0-0", {"n": n})
+        )
         self.flush: Callable[[], None] = self._emitter.sync_flush
 
     def say(self, n: int) -> None:

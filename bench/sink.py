@@ -83,7 +83,9 @@ class Sink:
         self.done: Counter[int] = Counter()
 
     async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1024, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, backlog=1024, limit=1 << 20
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def misbehave(self, plan: Plan) -> None:
@@ -100,8 +102,17 @@ class Sink:
         await self.listen()
 
     def tell(self, what: str) -> dict[str, Any]:
-        totals = {"requests": len(self.requests), "refused": self.refused, "done": len(self.done), "all": self.done.total()}
-        return totals if what == "totals" else {**totals, "read": self.read, "done": self.done, "at": self.requests}
+        totals = {
+            "requests": len(self.requests),
+            "refused": self.refused,
+            "done": len(self.done),
+            "all": self.done.total(),
+        }
+        return (
+            totals
+            if what == "totals"
+            else {**totals, "read": self.read, "done": self.done, "at": self.requests}
+        )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
@@ -117,14 +128,23 @@ class Sink:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; False if the connection ends with it."""
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         body = _unpacked(body, headers.get("content-encoding", ""))
         self.requests.append(round(time.monotonic() - self._began, 4))
         plan = self.plan if self._is_misbehaving() else Plan()
         if plan.status:
             self.refused += 1
-            writer.write(_answer(plan.status, {"Retry-After": plan.retry_after} if plan.retry_after else {}, b"{}"))
+            writer.write(
+                _answer(
+                    plan.status,
+                    {"Retry-After": plan.retry_after} if plan.retry_after else {},
+                    b"{}",
+                )
+            )
             return True
         numbers = list(numbers_in(body))
         self.read.update(numbers)
@@ -156,7 +176,11 @@ class Sink:
             return b'{"status": 1}'
         said = json.loads(body)
         named = said.get("user_id") or said.get("email")
-        made = "new" + str(next(self._new_users)) if said.get("create_new_gu") or not named else _digest(str(named))
+        made = (
+            "new" + str(next(self._new_users))
+            if said.get("create_new_gu") or not named
+            else _digest(str(named))
+        )
         return json.dumps({"user": {"key": said.get("userKey") or made}}).encode()
 
 
@@ -171,7 +195,10 @@ def _unpacked(body: bytes, coding: str) -> bytes:
 
 
 def _answer(status: int, headers: dict[str, str], body: bytes) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 

@@ -57,7 +57,9 @@ class Memory:
         self.process = pages * os.sysconf("SC_PAGESIZE")
 
 
-async def drive(shop: Shop, browsers: Browsers, seconds: float, a_second: float) -> tuple[int, float]:
+async def drive(
+    shop: Shop, browsers: Browsers, seconds: float, a_second: float
+) -> tuple[int, float]:
     """Make requests at this rate, or as many as go; returns how many, and the seconds of the longest."""
     longest, made = 0.0, 0
     slots = asyncio.Semaphore(AT_ONCE)
@@ -123,7 +125,9 @@ async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:
                 flush=True,
             )
     missing += abs(balance(shop.stats))
-    print(f"\nAfter the shutdown: {shop.stats}\nUser.com has counted {(await to.totals())['requests']:,} requests.")
+    print(
+        f"\nAfter the shutdown: {shop.stats}\nUser.com has counted {(await to.totals())['requests']:,} requests."
+    )
     for reason, count in shop.losses.most_common(10):
         print(f"lost, {count}: {reason}")
     if missing:
@@ -152,10 +156,14 @@ def is_flat(idle: dict[int, Memory]) -> bool:
 async def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak")
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--a-second", type=float, default=300.0, help="requests, if the machine can")
+    parser.add_argument(
+        "--a-second", type=float, default=300.0, help="requests, if the machine can"
+    )
     asked = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
-    print(f"Python {sys.version.split()[0]}; {asked.seconds:g} s, at most {asked.a_second:g} requests a second\n")
+    print(
+        f"Python {sys.version.split()[0]}; {asked.seconds:g} s, at most {asked.a_second:g} requests a second\n"
+    )
     async with sink() as to:
         sound = await soak(to, asked.seconds, asked.a_second)
     sys.exit(0 if sound else 1)

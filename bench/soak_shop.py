@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 #: So many browsers are about at a time.
 BROWSERS = 1000
 #: path -> how many of a hundred requests
-TRAFFIC = {"/page": 60, "/cart": 18, "/buy": 8, "/profile": 6, "/login": 4, "/logout": 3, "/leave": 1}
+TRAFFIC = {
+    "/page": 60,
+    "/cart": 18,
+    "/buy": 8,
+    "/profile": 6,
+    "/login": 4,
+    "/logout": 3,
+    "/leave": 1,
+}
 
 
 async def page(request: Request) -> Response:
@@ -65,18 +73,28 @@ class Shop:
     def __init__(self, url: str) -> None:
         self.state: dict[str, Any] = {}
         self._delivery: Any = None
-        config = UserComConfig(base_url=url, api_key="ABC123", secret_keys=("a key of thirty-two characters!!",))
+        config = UserComConfig(
+            base_url=url, api_key="ABC123", secret_keys=("a key of thirty-two characters!!",)
+        )
         routes = [
             Route("/page", page), Route("/cart", cart), Route("/buy", buy), Route("/profile", profile),
             Route("/login", page), Route("/logout", logout),
         ]  # fmt: skip
         #: Why commands were given up, and how many.
         self.losses: Counter[str] = Counter()
-        self.app = UserComMiddleware(Starlette(routes=routes), config, identify=who, on_dropped=self._lose, on_dead=self._lose)
+        self.app = UserComMiddleware(
+            Starlette(routes=routes),
+            config,
+            identify=who,
+            on_dropped=self._lose,
+            on_dead=self._lose,
+        )
 
     def _lose(self, outcome: Outcome) -> None:
         # Ages and counts are cut off, so that what is kept here stays small.
-        self.losses[f"{type(outcome.command).__name__}: {re.sub('[0-9]+ s', 'N s', outcome.reason)}"] += 1
+        self.losses[
+            f"{type(outcome.command).__name__}: {re.sub('[0-9]+ s', 'N s', outcome.reason)}"
+        ] += 1
 
     @property
     def stats(self) -> Stats:
@@ -120,7 +138,10 @@ class Browser:
         elif path == "/logout":
             self.user = ""
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        headers = [(b"host", b"shop.example.com"), (b"user-agent", b"Mozilla/5.0 (X11) Soak/%d" % self.number)]
+        headers = [
+            (b"host", b"shop.example.com"),
+            (b"user-agent", b"Mozilla/5.0 (X11) Soak/%d" % self.number),
+        ]
         headers += [(b"cookie", cookies.encode())] if cookies else []
         headers += [(b"x-session", self.user.encode())] if self.user else []
         began = time.perf_counter()

@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sandbox = _start_sandbox(stack, options.sandbox_port)
         listener = stack.enter_context(_listen(options.shop_port))
         config = UserComConfig(base_url=sandbox.url, api_key=SANDBOX_API_KEY)
-        settings = uvicorn.Config(create_app(config), log_config=None, access_log=False, timeout_graceful_shutdown=3)
+        settings = uvicorn.Config(
+            create_app(config), log_config=None, access_log=False, timeout_graceful_shutdown=3
+        )
         # Until the end; then the shop drains, into a sandbox that is still there: it stops with the stack.
         _AnnouncedServer(settings, sandbox.url).run([listener])
     return 0
@@ -90,10 +92,26 @@ def _say(text: str) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="The shop, beside a User.com for it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.demo", description="The shop, beside a User.com for it."
+    )
     ports = range(65536)
-    parser.add_argument("--shop-port", type=int, choices=ports, default=8000, metavar="PORT", help="0 takes a free one")
-    parser.add_argument("--sandbox-port", type=int, choices=ports, default=8900, metavar="PORT", help="0 takes a free one")
+    parser.add_argument(
+        "--shop-port",
+        type=int,
+        choices=ports,
+        default=8000,
+        metavar="PORT",
+        help="0 takes a free one",
+    )
+    parser.add_argument(
+        "--sandbox-port",
+        type=int,
+        choices=ports,
+        default=8900,
+        metavar="PORT",
+        help="0 takes a free one",
+    )
     return parser.parse_args(arguments)
 
 

@@ -31,7 +31,9 @@ _MEMBER = {"user_id": "2001", "email": "carol@example.com", "first_name": "Carol
 
 def create_app(config: UserComConfig) -> FastAPI:
     """Return the box office. Nothing runs and nothing is sent before a server starts it."""
-    app = FastAPI(title="Lantern Hall", docs_url=None, redoc_url=None)  # which are HTML, and would carry the widget
+    app = FastAPI(
+        title="Lantern Hall", docs_url=None, redoc_url=None
+    )  # which are HTML, and would carry the widget
     if not config.secret_keys:  # what the cookie is signed with that remembers who was logged in
         config = replace(config, secret_keys=(session_secret(),))
     app.add_middleware(UserComMiddleware, config=config, identify=who)
@@ -53,7 +55,9 @@ def who(connection: HTTPConnection) -> dict[str, str] | None:
 
 async def home(request: Request) -> str:
     """Return plain HTML: the widget is put into it on the way out, with what the hook says of the visitor."""
-    return _page(is_member="member" in request.session, has_bought=request.session.pop("has_bought", False))
+    return _page(
+        is_member="member" in request.session, has_bought=request.session.pop("has_bought", False)
+    )
 
 
 async def seats(request: Request, visitor: CurrentVisitor) -> dict[str, int]:
@@ -62,7 +66,9 @@ async def seats(request: Request, visitor: CurrentVisitor) -> dict[str, int]:
     return {"seats": request.app.state.seats}
 
 
-async def buy(request: Request, visitor: CurrentVisitor, background: BackgroundTasks) -> RedirectResponse:
+async def buy(
+    request: Request, visitor: CurrentVisitor, background: BackgroundTasks
+) -> RedirectResponse:
     """Answer at once; the card is charged afterwards, and only then User.com hears of a purchase."""
     background.add_task(_charge, request.app, visitor)
     request.session["has_bought"] = True
@@ -73,8 +79,12 @@ async def _charge(app: FastAPI, visitor: Visitor) -> None:
     await asyncio.sleep(0.2)  # the bank
     app.state.seats -= 1
     # A visitor stays good after the response, as long as the request's own background tasks run.
-    await visitor.page_hit(event=Event("ticket_bought", {"show": _SHOW["name"], "revenue": _SHOW["price"]}))
-    await visitor.product_event(str(_SHOW["product_id"]), "purchase", name=str(_SHOW["name"]), price=_SHOW["price"])
+    await visitor.page_hit(
+        event=Event("ticket_bought", {"show": _SHOW["name"], "revenue": _SHOW["price"]})
+    )
+    await visitor.product_event(
+        str(_SHOW["product_id"]), "purchase", name=str(_SHOW["name"]), price=_SHOW["price"]
+    )
 
 
 async def login(request: Request, visitor: CurrentVisitor) -> RedirectResponse:
@@ -109,7 +119,11 @@ small button { padding: 2px 12px; }
 def _page(*, is_member: bool, has_bought: bool) -> str:
     login_or_out = ("/logout", "Log out") if is_member else ("/login", "Log in as Carol")
     account = f"{'Carol' if is_member else 'Nobody'} is logged in. {_button(*login_or_out)}"
-    note = "Your ticket is being printed. See you there!" if has_bought else "Tonight at eight, in the courtyard. Bring a coat."
+    note = (
+        "Your ticket is being printed. See you there!"
+        if has_bought
+        else "Tonight at eight, in the courtyard. Bring a coat."
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

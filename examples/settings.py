@@ -19,7 +19,10 @@ def config_from_env() -> UserComConfig:
     """Read the ``USERCOM_*`` variables; where there is none at all, the sandbox on this machine is meant."""
     if any(name.startswith("USERCOM_") for name in os.environ):
         return UserComConfig.from_env()
-    logger.warning("No USERCOM_* settings: talking to the sandbox at %s. Start it: python -m usercom_asgi.sandbox", SANDBOX_URL)
+    logger.warning(
+        "No USERCOM_* settings: talking to the sandbox at %s. Start it: python -m usercom_asgi.sandbox",
+        SANDBOX_URL,
+    )
     return UserComConfig(base_url=SANDBOX_URL, api_key=SANDBOX_API_KEY)
 
 

@@ -67,7 +67,11 @@ async def product(request: Request) -> Response:
     response = _page(request, found.name, pages.product(found))
     # Helpers are awaited and do not wait: User.com may be slow or down, this page is not.
     await get_visitor(request).product_event(
-        found.sku, EventType.DETAIL, name=found.name, price=found.price, product_url=str(request.url)
+        found.sku,
+        EventType.DETAIL,
+        name=found.name,
+        price=found.price,
+        product_url=str(request.url),
     )
     return response
 
@@ -78,10 +82,16 @@ async def buy(request: Request) -> Response:
     visitor = get_visitor(request)
     _introduce(visitor, _person(request))
     # One hit says who it is and what they did: the event goes to whoever User.com then takes them for.
-    await visitor.page_hit(event=Event("purchase", {"sku": found.sku, "revenue": found.price, "currency": "EUR"}))
+    await visitor.page_hit(
+        event=Event("purchase", {"sku": found.sku, "revenue": found.price, "currency": "EUR"})
+    )
     # Attributes such as the price describe the product from now on; `custom_data` stays with this one purchase.
     await visitor.product_event(
-        found.sku, "purchase", name=found.name, price=found.price, custom_data={"quantity": 1, "glaze": found.glaze}
+        found.sku,
+        "purchase",
+        name=found.name,
+        price=found.price,
+        custom_data={"quantity": 1, "glaze": found.glaze},
     )
     request.session["bought"] = found.sku
     return RedirectResponse("/thanks", 303)

@@ -36,7 +36,9 @@ def chromium(*resolver_rules: str, keeps_pages: bool = False) -> Iterator[Browse
         rules.append("--enable-features=BackForwardCache")
     without = ["--disable-back-forward-cache"] if keeps_pages else None  # which Playwright adds
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGS, *rules], ignore_default_args=without)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*ARGS, *rules], ignore_default_args=without
+        )
         try:
             yield browser
         finally:

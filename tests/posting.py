@@ -26,7 +26,9 @@ class Post:
     some milliseconds that a slow machine steps over.
     """
 
-    def __init__(self, *outcomes: Exception | SendResult, delay: float = 0.0, holding: bool = False) -> None:
+    def __init__(
+        self, *outcomes: Exception | SendResult, delay: float = 0.0, holding: bool = False
+    ) -> None:
         self.sent: list[tuple[str, Any, str | None]] = []
         self.outcomes = list(outcomes)
         self.delay = delay

@@ -12,7 +12,18 @@ from typing import Any
 import anyio
 import pytest
 from conftest import UserCom
-from driver import Recorded, answers, body, call, call_until, html, http_scope, lifespan, start, until
+from driver import (
+    Recorded,
+    answers,
+    body,
+    call,
+    call_until,
+    html,
+    http_scope,
+    lifespan,
+    start,
+    until,
+)
 from serving import serve_app
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,7 +31,15 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from usercom_asgi import Event, InvalidCommand, Status, UserComClient, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi import (
+    Event,
+    InvalidCommand,
+    Status,
+    UserComClient,
+    UserComConfig,
+    UserComMiddleware,
+    get_visitor,
+)
 from usercom_asgi.core.user_key import ResetMarker, key_digest
 from usercom_asgi.page.injector import Injector, inject
 from usercom_asgi.visitor.cookies import cookie_homes
@@ -43,9 +62,13 @@ async def test_one_visitor_s_cookie_does_not_go_out_with_the_next_one_s_call() -
     async def ping(request: Request) -> JSONResponse:
         seen.append(request.headers.get("cookie"))
         key = (await request.json())["userKey"]
-        return JSONResponse({"user": {"key": key}}, headers={"set-cookie": f"sessionid=of-{key}; Path=/"})
+        return JSONResponse(
+            {"user": {"key": key}}, headers={"set-cookie": f"sessionid=of-{key}; Path=/"}
+        )
 
-    with serve_app(Starlette(routes=[Route("/api/v2/user-chatping/", ping, methods=["POST"])])) as port:
+    with serve_app(
+        Starlette(routes=[Route("/api/v2/user-chatping/", ping, methods=["POST"])])
+    ) as port:
         config = UserComConfig(base_url=f"http://127.0.0.1:{port}", api_key="ABC123")
         middleware = UserComMiddleware(handler(lambda visitor: visitor.page_hit()), config)
         async with lifespan(middleware) as state:
@@ -59,10 +82,17 @@ async def test_one_visitor_s_cookie_does_not_go_out_with_the_next_one_s_call() -
 async def test_a_client_cannot_choose_how_much_we_answer() -> None:
     host = ".".join("a" * 7000)
     marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
-    middleware = UserComMiddleware(html(PAGE), UserComConfig(app="acme", api_key="ABC123", inline_deadline=0))
+    middleware = UserComMiddleware(
+        html(PAGE), UserComConfig(app="acme", api_key="ABC123", inline_deadline=0)
+    )
     page = await call(middleware)
-    got = await call(middleware, host=host, headers={"cookie": f"__ca__chat=abc123; __ca__reset={marker}"})
-    assert sum(len(name) + len(value) for name, value in got.headers) + len(got.body) < len(page.body) + 1_500
+    got = await call(
+        middleware, host=host, headers={"cookie": f"__ca__chat=abc123; __ca__reset={marker}"}
+    )
+    assert (
+        sum(len(name) + len(value) for name, value in got.headers) + len(got.body)
+        < len(page.body) + 1_500
+    )
     assert len(cookie_homes(".".join("abcdefghijklmnop"), None)) <= 9
 
 
@@ -71,7 +101,11 @@ async def test_an_odd_user_agent_does_not_poison_the_delivery(usercom: UserCom) 
     key = usercom.new_user()
     async with lifespan(middleware) as state:
         for agent in ("\xe9 Mozilla", " ", "\xff", "a\tb "):
-            await call(middleware, headers={"cookie": f"__ca__chat={key}", "user-agent": agent}, state=dict(state))
+            await call(
+                middleware,
+                headers={"cookie": f"__ca__chat={key}", "user-agent": agent},
+                state=dict(state),
+            )
     assert len(usercom.store.events) == 4
 
 
@@ -86,10 +120,17 @@ async def test_no_cdn_is_told_to_keep_a_page_with_a_person() -> None:
         "x-accel-expires": "600",
         "cache-control": 'max-age=600, private="x-foo"',
     }
-    middleware = UserComMiddleware(handler(who, html(PAGE, headers=asked)), UserComConfig(app="acme", api_key="ABC123"))
+    middleware = UserComMiddleware(
+        handler(who, html(PAGE, headers=asked)), UserComConfig(app="acme", api_key="ABC123")
+    )
     got = await call(middleware)
     assert b"a@example.com" in got.body
-    assert {name.lower() for name, _ in got.headers} == {b"content-type", b"content-length", b"cache-control", b"vary"}
+    assert {name.lower() for name, _ in got.headers} == {
+        b"content-type",
+        b"content-length",
+        b"cache-control",
+        b"vary",
+    }
     assert (got.header("cache-control") or "").startswith("private, ")
 
 
@@ -103,7 +144,8 @@ async def test_what_is_optional_in_a_scope_may_be_missing(missing: str, usercom:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await UserComMiddleware(handler(lambda visitor: visitor.page_hit()), usercom.config())(scope, None, send)  # type: ignore[arg-type]
+    middleware = UserComMiddleware(handler(lambda visitor: visitor.page_hit()), usercom.config())
+    await middleware(scope, None, send)  # type: ignore[arg-type]
     assert b"widget.js" in sent[1]["body"]
     assert len(usercom.store.hits) == 1
 
@@ -145,7 +187,9 @@ async def test_an_attribute_may_be_called_as_an_argument_is(usercom: UserCom) ->
         await visitor.event("signup", name="Bob", self="x", data="y")
         await visitor.update(self="me")
 
-    await call(UserComMiddleware(handler(said), usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    await call(
+        UserComMiddleware(handler(said), usercom.config()), headers={"cookie": f"__ca__chat={key}"}
+    )
     assert usercom.store.events[0].data == {"name": "Bob", "self": "x", "data": "y"}
 
 
@@ -164,7 +208,8 @@ async def test_a_broken_host_header_breaks_nothing(host: str, usercom: UserCom) 
 async def test_a_reset_that_hangs_until_the_timeout_is_made_once(usercom: UserCom) -> None:
     usercom.faults.latency(0.6, before=False)
     middleware = UserComMiddleware(
-        handler(lambda visitor: visitor.reset_auth()), usercom.config(timeout=0.3, reset_timeout=0.1, shutdown_timeout=0.3)
+        handler(lambda visitor: visitor.reset_auth()),
+        usercom.config(timeout=0.3, reset_timeout=0.1, shutdown_timeout=0.3),
     )
     async with lifespan(middleware) as state:
         await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
@@ -182,8 +227,12 @@ async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) 
     middleware = UserComMiddleware(handler(said), usercom.config(reset_timeout=0, timeout=60))
     got = Recorded({})
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(call, middleware, headers={"cookie": "__ca__chat=abc123"}, record=got))
-        await until(lambda: got.messages and not got.messages[-1].get("more_body", True))  # the response is out
+        tasks.start_soon(
+            partial(call, middleware, headers={"cookie": "__ca__chat=abc123"}, record=got)
+        )
+        await until(
+            lambda: got.messages and not got.messages[-1].get("more_body", True)
+        )  # the response is out
         usercom.faults.clear()
     assert b"widget.js" not in got.body
     [new] = usercom.store.users
@@ -191,7 +240,9 @@ async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) 
 
 
 async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: UserCom) -> None:
-    middleware = UserComMiddleware(handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5))
+    middleware = UserComMiddleware(
+        handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5)
+    )
     old = usercom.new_user()
     async with lifespan(middleware) as state:
         got = []
@@ -226,11 +277,15 @@ async def test_only_a_page_that_runs_its_scripts_ends_the_marker(
 ) -> None:
     marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
     headers = {"cookie": f"__ca__reset={marker}", **scope.get("headers", {})}
-    got = await call(UserComMiddleware(html(PAGE), usercom.config()), **{**scope, "headers": headers})
+    got = await call(
+        UserComMiddleware(html(PAGE), usercom.config()), **{**scope, "headers": headers}
+    )
     assert bool(got.set_cookies("__ca__reset")) is consumed
 
 
-async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(usercom: UserCom) -> None:
+async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(
+    usercom: UserCom,
+) -> None:
     usercom.faults.status(403)
     logout = handler(lambda visitor: visitor.reset_auth(), answers(start({}, 303), body()))
 
@@ -239,7 +294,9 @@ async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(us
 
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=2))
     async with lifespan(middleware) as state:
-        got = await call(middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
+        got = await call(
+            middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state)
+        )
         [marker] = got.set_cookies("__ca__reset")
         got = await call(middleware, headers={"cookie": marker.split(";")[0]}, state=dict(state))
     assert b"widget.js" in got.body
@@ -247,7 +304,9 @@ async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(us
 
 async def test_a_page_without_its_widget_is_no_page_for_a_cache(usercom: UserCom) -> None:
     marker = ResetMarker("-", "a" * 22, int(time.time()))
-    app = UserComMiddleware(html(PAGE, headers={"cache-control": "public, max-age=600"}), usercom.config())
+    app = UserComMiddleware(
+        html(PAGE, headers={"cache-control": "public, max-age=600"}), usercom.config()
+    )
     got = await call(app, headers={"cookie": f"__ca__reset={marker}"})
     assert got.body == PAGE
     assert (got.header("cache-control"), got.header("vary")) == ("private, max-age=600", "Cookie")
@@ -259,10 +318,15 @@ async def test_a_websocket_cannot_reset(usercom: UserCom) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         receipts.append(await get_visitor(scope).reset_auth())
         receipts.append(await get_visitor(scope).event("still here"))
-        assert await receipts[-1].delivered(5)  # although the socket is open, and there is no lifespan
+        assert await receipts[-1].delivered(
+            5
+        )  # although the socket is open, and there is no lifespan
 
     key = usercom.new_user()
-    scope = {**http_scope(headers={"cookie": f"__ca__chat={key}"}, scheme="ws"), "type": "websocket"}
+    scope = {
+        **http_scope(headers={"cookie": f"__ca__chat={key}"}, scheme="ws"),
+        "type": "websocket",
+    }
     del scope["method"]
     await UserComMiddleware(app, usercom.config())(scope, None, None)  # type: ignore[arg-type]
     assert (receipts[0].status, len(usercom.store.users)) == (Status.SKIPPED, 1)
@@ -340,7 +404,9 @@ async def test_two_people_without_cookies_are_not_one_who_clicked_twice(usercom:
         middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
         async with lifespan(middleware) as state:
             for who in ("/alice", "/bob"):
-                await call(middleware, who, headers={"user-agent": "B/1", **cookies}, state=dict(state))
+                await call(
+                    middleware, who, headers={"user-agent": "B/1", **cookies}, state=dict(state)
+                )
         owners = {key: user.attributes["user_id"] for key, user in usercom.store.users.items()}
         assert sorted(owners.values()) == ["alice", "bob"]
         assert {each.name: owners[each.key] for each in usercom.store.events} == {
@@ -354,12 +420,18 @@ SECRET = ("sixteen characters or more",)
 
 def remembering(key: str, who: str) -> dict[str, str]:
     companion = IdentityCookie(SECRET, None)
-    cookie = companion.set_cookie(companion.fingerprint({"user_id": who}), secure=False).decode().split(";")[0]
+    cookie = (
+        companion.set_cookie(companion.fingerprint({"user_id": who}), secure=False)
+        .decode()
+        .split(";")[0]
+    )
     return {"cookie": f"__ca__chat={key}; {cookie}"}
 
 
 @pytest.mark.parametrize("now", ["bob", None])
-async def test_a_websocket_of_the_next_person_does_not_use_the_last_one_s_key(now: str | None, usercom: UserCom) -> None:
+async def test_a_websocket_of_the_next_person_does_not_use_the_last_one_s_key(
+    now: str | None, usercom: UserCom
+) -> None:
     receipts: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -370,8 +442,12 @@ async def test_a_websocket_of_the_next_person_does_not_use_the_last_one_s_key(no
     scope = {**http_scope(headers=remembering(alice, "alice"), scheme="ws"), "type": "websocket"}
     del scope["method"]
     who = {"user_id": now} if now else None
-    await UserComMiddleware(app, usercom.config(secret_keys=SECRET), identify=lambda connection: who)(scope, None, None)  # type: ignore[arg-type]
-    assert [usercom.store.users[each.key].attributes["user_id"] for each in usercom.store.events] == ([now] if now else [])
+    await UserComMiddleware(
+        app, usercom.config(secret_keys=SECRET), identify=lambda connection: who
+    )(scope, None, None)  # type: ignore[arg-type]
+    assert [
+        usercom.store.users[each.key].attributes["user_id"] for each in usercom.store.events
+    ] == ([now] if now else [])
     assert receipts[0].status is (Status.DELIVERED if now else Status.SKIPPED)
 
 
@@ -387,9 +463,13 @@ async def test_helpers_that_run_at_once_all_wait_for_the_hook(usercom: UserCom) 
             tasks.start_soon(visitor.event, "two")
 
     alice = usercom.new_user()
-    middleware = UserComMiddleware(handler(said), usercom.config(secret_keys=SECRET, reset_timeout=5), identify=slow)
+    middleware = UserComMiddleware(
+        handler(said), usercom.config(secret_keys=SECRET, reset_timeout=5), identify=slow
+    )
     await call(middleware, headers=remembering(alice, "alice"))
-    assert {each.name for each in usercom.store.events if each.key == alice} == {"from the hook itself"}
+    assert {each.name for each in usercom.store.events if each.key == alice} == {
+        "from the hook itself"
+    }
     assert {each.name for each in usercom.store.events if each.key != alice} == {"one", "two"}
 
 
@@ -410,10 +490,16 @@ async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: UserCo
         receipts.append(await visitor.page_hit())
 
     page = html(PAGE, headers={"cache-control": "public, max-age=600"})
-    middleware = UserComMiddleware(handler(said, page), usercom.config(anonymous="create", reset_timeout=0, timeout=60))
+    middleware = UserComMiddleware(
+        handler(said, page), usercom.config(anonymous="create", reset_timeout=0, timeout=60)
+    )
     async with lifespan(middleware) as state:
         first = await call(middleware, state=dict(state))
-        assert (first.body, first.header("cache-control"), first.header("vary")) == (PAGE, "private, max-age=600", "Cookie")
+        assert (first.body, first.header("cache-control"), first.header("vary")) == (
+            PAGE,
+            "private, max-age=600",
+            "Cookie",
+        )
         [marker] = first.set_cookies("__ca__reset")
         usercom.faults.clear()
         assert await receipts[0].delivered(20)
@@ -424,7 +510,9 @@ async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: UserCo
 
 
 @pytest.mark.parametrize("how", [{"consent": lambda connection: True}, {}])
-async def test_a_page_that_consent_decides_on_is_in_no_shared_cache(how: Any, usercom: UserCom) -> None:
+async def test_a_page_that_consent_decides_on_is_in_no_shared_cache(
+    how: Any, usercom: UserCom
+) -> None:
     app = html(PAGE, headers={"cache-control": "public, max-age=600"})
     got = await call(UserComMiddleware(app, usercom.config(honour_gpc=not how), **how))
     assert b"widget.js" in got.body
@@ -440,14 +528,20 @@ async def test_a_request_that_is_cancelled_delivers_what_it_has_accepted(usercom
         await anyio.sleep_forever()
 
     has_browser_commands = anyio.Event()
-    await call_until(has_browser_commands, UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
+    await call_until(
+        has_browser_commands,
+        UserComMiddleware(app, usercom.config()),
+        headers={"cookie": f"__ca__chat={key}"},
+    )
     assert [each.key for each in usercom.store.events] == [key]
 
 
 # ---- found by somebody who had the README alone ----
 
 
-async def test_somebody_with_a_broken_phone_number_is_somebody_else_all_the_same(usercom: UserCom) -> None:
+async def test_somebody_with_a_broken_phone_number_is_somebody_else_all_the_same(
+    usercom: UserCom,
+) -> None:
     """The hook's person was refused as a whole, and the last one stayed."""
     person: dict[str, Any] = {"user_id": "bob"}
 
@@ -457,14 +551,18 @@ async def test_somebody_with_a_broken_phone_number_is_somebody_else_all_the_same
             await html(b"<html><body>x</body></html>")(scope, receive, send)
 
     middleware = UserComMiddleware(
-        app, usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5), identify=lambda _: person
+        app,
+        usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5),
+        identify=lambda _: person,
     )
     bob = usercom.new_user()
     async with lifespan(middleware) as state:
         first = await call(middleware, headers={"cookie": f"__ca__chat={bob}"}, state=dict(state))
         companion = first.set_cookies("__ca__companion")[0].partition(";")[0]
         person = {"user_id": "carl", "phone_number": "123", "first_name": "x" * 99, "plan": "gold"}
-        page = await call(middleware, headers={"cookie": f"__ca__chat={bob}; {companion}"}, state=dict(state))
+        page = await call(
+            middleware, headers={"cookie": f"__ca__chat={bob}; {companion}"}, state=dict(state)
+        )
     assert b'"user_id":"carl"' in page.body
     assert b'"plan":"gold"' in page.body
     assert b"phone_number" not in page.body
@@ -486,7 +584,9 @@ async def test_a_logout_without_consent_ends_the_key_that_came_before_the_refusa
 
     middleware = UserComMiddleware(app, usercom.config(), consent=lambda _: False)
     async with lifespan(middleware) as state:
-        got = await call(middleware, headers={"cookie": "__ca__chat=abcdefghijkl", **asks}, state=dict(state))
+        got = await call(
+            middleware, headers={"cookie": "__ca__chat=abcdefghijkl", **asks}, state=dict(state)
+        )
         stranger = await call(middleware, headers=asks, state=dict(state))
     assert reasons == ["the visitor has not consented"] * 4
     cookies = got.all("set-cookie")
@@ -496,13 +596,17 @@ async def test_a_logout_without_consent_ends_the_key_that_came_before_the_refusa
     assert not usercom.store.hits
 
 
-async def test_a_key_that_an_event_of_somebody_known_has_found_reaches_the_browser(usercom: UserCom) -> None:
+async def test_a_key_that_an_event_of_somebody_known_has_found_reaches_the_browser(
+    usercom: UserCom,
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             visitor = get_visitor(scope)
             visitor.identify(user_id="u-1")
             await (await visitor.event("said")).delivered(5)
-            await answers(start({"content-type": "application/json"}), body(b"{}"))(scope, receive, send)
+            await answers(start({"content-type": "application/json"}), body(b"{}"))(
+                scope, receive, send
+            )
 
     middleware = UserComMiddleware(app, usercom.config())
     async with lifespan(middleware) as state:
@@ -515,12 +619,20 @@ async def test_a_key_that_an_event_of_somebody_known_has_found_reaches_the_brows
 
 
 @pytest.mark.parametrize(
-    "bad", [[("content-type", "text/html")], [(b"content-type", b"text/html"), (b"etag", "x")], [(b"a",)], [7]]
+    "bad",
+    [
+        [("content-type", "text/html")],
+        [(b"content-type", b"text/html"), (b"etag", "x")],
+        [(b"a",)],
+        [7],
+    ],
 )
 @pytest.mark.parametrize("chunks", [1, 2])
 async def test_headers_that_are_none_are_the_servers_to_refuse(bad: Any, chunks: int) -> None:
     app = answers(
-        {"type": "http.response.start", "status": 200, "headers": bad}, *[body(b"x", more=True)] * (chunks - 1), body(b"y")
+        {"type": "http.response.start", "status": 200, "headers": bad},
+        *[body(b"x", more=True)] * (chunks - 1),
+        body(b"y"),
     )
     got = await call(UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123")))
     assert got.types == ["start"] + ["body"] * chunks
@@ -528,9 +640,15 @@ async def test_headers_that_are_none_are_the_servers_to_refuse(bad: Any, chunks:
     assert got.body == b"x" * (chunks - 1) + b"y"
 
 
-@pytest.mark.parametrize("broken", ["for_changed_body", "_bodies", "with_cookies", "inject", "Injector"])
-@pytest.mark.parametrize("parts", [[b"<html><body>x</body></html>"], [b"<html>", b"<body>x", b"</body></html>"]])
-async def test_whatever_fails_the_page_goes_out_whole(broken: str, parts: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "broken", ["for_changed_body", "_bodies", "with_cookies", "inject", "Injector"]
+)
+@pytest.mark.parametrize(
+    "parts", [[b"<html><body>x</body></html>"], [b"<html>", b"<body>x", b"</body></html>"]]
+)
+async def test_whatever_fails_the_page_goes_out_whole(
+    broken: str, parts: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from usercom_asgi.page import response as module
 
     def fails(*args: Any, **options: Any) -> Any:
@@ -565,7 +683,9 @@ async def test_a_buffer_that_is_filled_again_is_not_sent_twice() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         buffer = bytearray(b"<" + b"." * 9)
         await send(start())
-        await send({"type": "http.response.body", "body": memoryview(buffer)[:1], "more_body": True})
+        await send(
+            {"type": "http.response.body", "body": memoryview(buffer)[:1], "more_body": True}
+        )
         buffer[:] = b"p>fragment"
         await send({"type": "http.response.body", "body": memoryview(buffer)})
 
@@ -589,12 +709,20 @@ async def test_a_message_and_a_list_of_headers_that_are_used_again() -> None:
     assert got.body == b"<p>fragment"
 
 
-@pytest.mark.parametrize("odd", [[("x-foo", b"1")], [(b"vary", "Accept")], [(b"cache-control", None)]])
+@pytest.mark.parametrize(
+    "odd", [[("x-foo", b"1")], [(b"vary", "Accept")], [(b"cache-control", None)]]
+)
 @pytest.mark.parametrize("bodies", [[b"<html><body>x</body></html>"], [b"<p>x"], []])
 async def test_odd_headers_and_cookies_that_are_due(odd: list[Any], bodies: list[bytes]) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         get_visitor(scope).browser.open()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html"), *odd]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"text/html"), *odd],
+            }
+        )
         for each in bodies:
             await send(body(each))
 
@@ -606,7 +734,9 @@ async def test_odd_headers_and_cookies_that_are_due(odd: list[Any], bodies: list
 
 
 async def test_headers_that_cannot_be_read_at_all_are_the_servers_to_refuse() -> None:
-    got = await call(over(answers({"type": "http.response.start", "status": 200, "headers": 5}, body(b"x"))))
+    got = await call(
+        over(answers({"type": "http.response.start", "status": 200, "headers": 5}, body(b"x")))
+    )
     assert got.start["headers"] == 5
     assert got.body == b"x"
 
@@ -615,7 +745,13 @@ async def test_headers_that_cannot_be_read_at_all_are_the_servers_to_refuse() ->
 async def test_what_comes_behind_the_last_message_gets_no_second_snippet(*, encoded: bool) -> None:
     headers = {"content-type": "text/html", **({"content-encoding": "gzip"} if encoded else {})}
     page = gzip.compress(PAGE) if encoded else PAGE
-    got = await call(over(answers(start(headers), body(page[:9], more=True), body(page[9:]), body(b""), body(b"more"))))
+    got = await call(
+        over(
+            answers(
+                start(headers), body(page[:9], more=True), body(page[9:]), body(b""), body(b"more")
+            )
+        )
+    )
     assert got.types == ["start"] + ["body"] * (len(got.messages) - 1)
     out = gzip.decompress(got.body.removesuffix(b"more")) if encoded else got.body
     assert out.count(b"widget.js") == 1
@@ -653,7 +789,13 @@ HEAD = b"<!doctype html><html><body>"
 
 @pytest.mark.parametrize("size", range(990, 1020))
 def test_what_ends_just_where_the_quick_look_begins(size: int) -> None:
-    page = HEAD + b"<p>para</p>\n" * 200 + b"<script>1<xmp>1</script><!-- </xmp>" + b"x" * size + b"</body></html>"
+    page = (
+        HEAD
+        + b"<p>para</p>\n" * 200
+        + b"<script>1<xmp>1</script><!-- </xmp>"
+        + b"x" * size
+        + b"</body></html>"
+    )
     assert isinstance(inject(page, b"<script>1</script>"), str)
 
 
@@ -673,7 +815,11 @@ def test_what_only_looks_like_the_end_of_a_script(opened: bytes) -> None:
 def test_a_body_at_the_edge_of_what_is_looked_at_is_the_same_in_a_stream(place: int) -> None:
     page = b"<html><head>" + b" " * (place - 12) + b"<body>" + b"x" * 20_000 + b"</body></html>"
     injector = Injector(b"<script>1</script>")
-    parts = [part for n in (0, 9_000, 18_000, 27_000, 36_000) for part in injector.feed(page[n : n + 9_000], last=n == 36_000)]
+    parts = [
+        part
+        for n in (0, 9_000, 18_000, 27_000, 36_000)
+        for part in injector.feed(page[n : n + 9_000], last=n == 36_000)
+    ]
     assert inject(page, b"<script>1</script>") == b"".join(parts)
 
 
@@ -693,14 +839,27 @@ async def test_several_content_types(content_types: list[str], *, is_page: bool)
     assert (b"widget.js" in got.body) is is_page
 
 
-@pytest.mark.parametrize("written", ["s.src=`https://acme.user.com/widget.js`", r's.src="https:\/\/acme.user.com\/widget.js"'])
+@pytest.mark.parametrize(
+    "written",
+    ["s.src=`https://acme.user.com/widget.js`", r's.src="https:\/\/acme.user.com\/widget.js"'],
+)
 def test_a_widget_of_the_pages_own_however_it_is_written(written: str) -> None:
     page = HEAD + f"<script>{written}</script></body></html>".encode()
     assert isinstance(inject(page, b"<script>1</script>"), str)
 
 
-def test_injector_in_head_with_the_end_in_a_script_puts_the_snippet_at_the_end_of_the_head() -> None:
-    page = b"<html><head><script>" + (b"<body>" + b"x" * 60) * 1900 + b"</script></head><body>y</body></html>"
+def test_injector_in_head_with_the_end_in_a_script_puts_the_snippet_at_the_end_of_the_head() -> (
+    None
+):
+    page = (
+        b"<html><head><script>"
+        + (b"<body>" + b"x" * 60) * 1900
+        + b"</script></head><body>y</body></html>"
+    )
     injector = Injector(b"<script>1</script>", in_head=True)
-    out = b"".join(part for n in range(0, len(page), 66) for part in injector.feed(page[n : n + 66], last=n + 66 >= len(page)))
+    out = b"".join(
+        part
+        for n in range(0, len(page), 66)
+        for part in injector.feed(page[n : n + 66], last=n + 66 >= len(page))
+    )
     assert out == page.replace(b"</head>", b"<script>1</script></head>")

@@ -15,13 +15,27 @@ from posting import Post, running, said
 from starlette.types import Receive, Scope, Send
 from test_login import KEYS, PEOPLE, Visit, who
 
-from usercom_asgi import Event, InvalidCommand, PageHit, Update, UserComClient, UserComMiddleware, get_visitor
+from usercom_asgi import (
+    Event,
+    InvalidCommand,
+    PageHit,
+    Update,
+    UserComClient,
+    UserComMiddleware,
+    get_visitor,
+)
 from usercom_asgi.api.client import Response
 from usercom_asgi.core.envelope import Envelope
 from usercom_asgi.core.receipts import Listeners
 from usercom_asgi.core.serialization import from_text, to_text
 from usercom_asgi.delivery.sqlite.admin import Row
-from usercom_asgi.delivery.sqlite.database import DeadLetterRow, LoadedRow, NewRow, WriteBatch, WriteResult
+from usercom_asgi.delivery.sqlite.database import (
+    DeadLetterRow,
+    LoadedRow,
+    NewRow,
+    WriteBatch,
+    WriteResult,
+)
 from usercom_asgi.visitor.signed_cookies import IdentityCookie
 
 PAGE = html(b"<html><body></body></html>")
@@ -57,7 +71,15 @@ def test_a_short_number_does_not_hold_up_the_process(number: str) -> None:
 
 
 def test_numbers_at_the_edge_pass() -> None:
-    data = Event("e", {"a": Decimal(2**53 - 1), "b": Decimal("1E+15"), "c": Decimal("1E-400000"), "d": Decimal("-0.5")}).data
+    data = Event(
+        "e",
+        {
+            "a": Decimal(2**53 - 1),
+            "b": Decimal("1E+15"),
+            "c": Decimal("1E-400000"),
+            "d": Decimal("-0.5"),
+        },
+    ).data
     assert dict(data) == {"a": 2**53 - 1, "b": 10**15, "c": 0.0, "d": -0.5}
 
 
@@ -69,7 +91,9 @@ def test_an_id_that_is_too_long_is_an_invalid_command() -> None:
     assert Update({"user_id": 10**254}).attributes["user_id"] == str(10**254)
 
 
-@pytest.mark.parametrize("name", ["purchase", "event.purchase", "event.event.purchase", "event.event."])
+@pytest.mark.parametrize(
+    "name", ["purchase", "event.purchase", "event.event.purchase", "event.event."]
+)
 def test_an_event_keeps_its_name_on_disk(name: str) -> None:
     envelope = Envelope(command=PageHit(event=Event(name)), ordering_key="a", key="k")
     assert from_text(to_text(envelope)).command == envelope.command
@@ -97,7 +121,9 @@ async def test_a_hit_s_own_attributes_count_before_the_name_it_is_sent_by(userco
 
 
 @pytest.mark.parametrize("together", [False, True])
-async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(usercom: UserCom, *, together: bool) -> None:
+async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(
+    usercom: UserCom, *, together: bool
+) -> None:
     alice = usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "id-alice"
     asked: list[Any] = []
@@ -115,7 +141,9 @@ async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(usercom: Use
         await visitor.event("secret of bob's")
         await PAGE(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked))
+    middleware = UserComMiddleware(
+        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked)
+    )
     async with lifespan(middleware) as state:
         got = await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) <= 2
@@ -143,7 +171,9 @@ async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: Us
             tasks.start_soon(visitor.event, "two")
         await PAGE(scope, receive, send)
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked))
+    middleware = UserComMiddleware(
+        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked)
+    )
     async with lifespan(middleware) as state:
         await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
     assert len(asked) == 2
@@ -152,7 +182,9 @@ async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: Us
 
 
 @pytest.mark.parametrize("was", ["somebody else", "alice"])
-async def test_a_key_that_is_named_while_a_marker_lies_around_reaches_the_browser(was: str, usercom: UserCom) -> None:
+async def test_a_key_that_is_named_while_a_marker_lies_around_reaches_the_browser(
+    was: str, usercom: UserCom
+) -> None:
     other, alice = usercom.new_user(), usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "alice"
 
@@ -167,7 +199,9 @@ async def test_a_key_that_is_named_while_a_marker_lies_around_reaches_the_browse
             receipt = await visitor.page_hit()
             assert await receipt.delivered(30)
             assert receipt.key == alice
-        await answers(start({"content-type": "application/json"}), body(b"{}"))(scope, receive, send)
+        await answers(start({"content-type": "application/json"}), body(b"{}"))(
+            scope, receive, send
+        )
 
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=30))
     async with lifespan(middleware) as state:
@@ -182,7 +216,9 @@ async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: UserCom) -> Non
     alice = usercom.new_user()
     jar = {"__ca__chat": alice, "user": "alice"}
     for keys in ((old,), (old, new), (new,)):
-        middleware = UserComMiddleware(PAGE, usercom.config(secret_keys=keys, reset_timeout=30), identify=who)
+        middleware = UserComMiddleware(
+            PAGE, usercom.config(secret_keys=keys, reset_timeout=30), identify=who
+        )
         async with lifespan(middleware) as state:
             visit = Visit(middleware, state, **jar)
             if keys == (new,):
@@ -237,7 +273,9 @@ async def test_what_a_hook_raises_changes_nothing(raised: type[BaseException]) -
         raise raised
 
     post = Post()
-    async with running(post, listeners=Listeners(on_delivered=hook), max_concurrency=2, shutdown_timeout=30) as runtime:
+    async with running(
+        post, listeners=Listeners(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
+    ) as runtime:
         for n in range(6):
             runtime.submit(said(n, ordering_key=f"v{n}"))
     assert len(post.sent) == 6
@@ -255,6 +293,9 @@ def test_no_repr_holds_a_key() -> None:
     made = [
         Response(200, body=letter.encode()),
         *(put, burial, loaded, Row(1, key, 1.0, letter)),
-        *(WriteBatch(puts=[put], burials=[burial], keys=[(key, key)]), WriteResult(loaded=[loaded])),
+        *(
+            WriteBatch(puts=[put], burials=[burial], keys=[(key, key)]),
+            WriteResult(loaded=[loaded]),
+        ),
     ]
     assert not [each for each in made if key in repr(each)]

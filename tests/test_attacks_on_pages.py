@@ -23,7 +23,9 @@ OWN = b"var d = '<html><body></body></html>';\n"
 
 
 def over(app: Any, hooks: dict[str, Any] | None = None, **settings: Any) -> UserComMiddleware:
-    return UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123", **settings), **(hooks or {}))
+    return UserComMiddleware(
+        app, UserComConfig(app="acme", api_key="ABC123", **settings), **(hooks or {})
+    )
 
 
 def in_chunks(page: bytes, size: int = 8192) -> list[bytes]:
@@ -41,16 +43,24 @@ def streamed(page: bytes) -> bytes:
     chunks = in_chunks(page)
     for n, chunk in enumerate(chunks):
         last = n == len(chunks) - 1
-        out += [chunk] if n and not last and injector.lets_pass(chunk) else injector.feed(chunk, last=last)
+        out += (
+            [chunk]
+            if n and not last and injector.lets_pass(chunk)
+            else injector.feed(chunk, last=last)
+        )
     return b"".join(out)
 
 
 # -- Where ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", [b"</script>", b"</script></html>", b"</script>" + b"<p>text</p>\n" * 1000])
+@pytest.mark.parametrize(
+    "end", [b"</script>", b"</script></html>", b"</script>" + b"<p>text</p>\n" * 1000]
+)
 async def test_a_snippet_is_never_put_into_a_script_of_a_long_stream(end: bytes) -> None:
-    page = b"<html><head></head><body>" + FILLER + b"<script>" + CODE * 10_000 + OWN + CODE * 5 + end  # </body> may be left out
+    page = (
+        b"<html><head></head><body>" + FILLER + b"<script>" + CODE * 10_000 + OWN + CODE * 5 + end
+    )  # </body> may be left out
     got = await call(over(html(*in_chunks(page), length=False)))
     assert OWN in got.body
     assert b"widget.js" in got.body
@@ -62,7 +72,9 @@ def test_nor_into_a_comment(end: bytes) -> None:
     assert streamed(page) == whole(page)
 
 
-@pytest.mark.parametrize("lead", [b"h='<style>';", b"h='<textarea>';", b"h='<template>';", b"h='<svg>';"])
+@pytest.mark.parametrize(
+    "lead", [b"h='<style>';", b"h='<textarea>';", b"h='<template>';", b"h='<svg>';"]
+)
 def test_a_long_stream_with_a_comment_behind_its_end(lead: bytes) -> None:
     page = b"<html><head></head><body>" + FILLER + b"<script>" + CODE * 7_000 + lead
     page += b"</script></body></html><!-- made in 3 ms -->"
@@ -87,7 +99,11 @@ async def test_framesets_as_html_4_writes_them(page: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [b"<html><body><!-- <frameset> --><p>x</body></html>", b"<html><!-- <frameset> --><body><p>x</body></html>"]
+    "page",
+    [
+        b"<html><body><!-- <frameset> --><p>x</body></html>",
+        b"<html><!-- <frameset> --><body><p>x</body></html>",
+    ],
 )
 async def test_a_frameset_in_a_comment_is_none(page: bytes) -> None:
     assert b"widget.js" in (await call(over(html(page)))).body
@@ -103,7 +119,9 @@ def test_many_comments_that_do_not_end_take_no_time() -> None:
 
 
 async def test_a_widget_js_of_somebody_else() -> None:
-    page = PAGE.replace(b"hello", b'hello<script src="https://cdn.userway.org/widget.js" data-account="x"></script>')
+    page = PAGE.replace(
+        b"hello", b'hello<script src="https://cdn.userway.org/widget.js" data-account="x"></script>'
+    )
     assert b"acme.user.com/widget.js" in (await call(over(html(page)))).body
 
 
@@ -114,7 +132,9 @@ async def test_a_widget_js_of_somebody_else() -> None:
 )  # fmt: skip
 async def test_the_page_s_own_is_known_by_its_host(address: bytes) -> None:
     page = PAGE.replace(b"hello", b'<script>s.src = "' + address + b'"</script>')
-    app = UserComMiddleware(html(page), UserComConfig(base_url="https://chat.example.com:8443", api_key="ABC123"))
+    app = UserComMiddleware(
+        html(page), UserComConfig(base_url="https://chat.example.com:8443", api_key="ABC123")
+    )
     assert (await call(app)).body == page
 
 
@@ -124,7 +144,11 @@ async def test_the_page_s_own_is_known_by_its_host(address: bytes) -> None:
 @pytest.mark.parametrize("hook", ["should_inject", "nonce"])
 @pytest.mark.parametrize("change", ["insert", "pop", "append"])
 async def test_headers_that_change_while_a_hook_is_asked(hook: str, change: str) -> None:
-    headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(PAGE)), (b"x-a", b"1")]
+    headers = [
+        (b"content-type", b"text/html"),
+        (b"content-length", b"%d" % len(PAGE)),
+        (b"x-a", b"1"),
+    ]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -148,12 +172,23 @@ async def test_headers_that_change_while_a_hook_is_asked(hook: str, change: str)
 @pytest.mark.parametrize("length", ["31, 31"])
 @pytest.mark.parametrize("more", [{}, {"etag": '"a"'}])
 async def test_a_length_that_is_two(length: str, more: dict[str, str]) -> None:
-    got = await call(over(answers(start({"content-type": "text/html", "content-length": length, **more}), body(PAGE))))
+    got = await call(
+        over(
+            answers(
+                start({"content-type": "text/html", "content-length": length, **more}), body(PAGE)
+            )
+        )
+    )
     assert got.body == PAGE
 
 
-async def test_json_with_odd_names_is_none_of_our_business(caplog: pytest.LogCaptureFixture) -> None:
-    odd: Message = {**start({"content-type": "application/json"}), "headers": [(b"content-type", b"application/json")]}
+async def test_json_with_odd_names_is_none_of_our_business(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    odd: Message = {
+        **start({"content-type": "application/json"}),
+        "headers": [(b"content-type", b"application/json")],
+    }
     odd["headers"].append((bytearray(b"x-a"), b"1"))
     await call(over(answers(odd, body(b"{}"))))
     assert not caplog.records
@@ -166,7 +201,9 @@ async def test_an_odd_start_without_consent_is_not_lost() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send(body(b"x"))
 
-    got = await call(over(app, {"consent": lambda _: False}), headers={"cookie": "__ca__chat=abc123"})
+    got = await call(
+        over(app, {"consent": lambda _: False}), headers={"cookie": "__ca__chat=abc123"}
+    )
     assert got.types == ["start", "body"]
 
 
@@ -191,11 +228,16 @@ async def test_a_page_that_depends_on_htmx_says_so() -> None:
 
 
 async def test_htmx_restores_its_history_from_a_whole_page() -> None:
-    got = await call(over(html(PAGE)), headers={"hx-request": "true", "hx-history-restore-request": "true"})
+    got = await call(
+        over(html(PAGE)), headers={"hx-request": "true", "hx-history-restore-request": "true"}
+    )
     assert b"widget.js" in got.body
 
 
-@pytest.mark.parametrize("label", ["csISO2022JP", "csUnicode", "unicode", "iso-10646-ucs-2", "unicodeFFFE", "unicodefeff"])
+@pytest.mark.parametrize(
+    "label",
+    ["csISO2022JP", "csUnicode", "unicode", "iso-10646-ucs-2", "unicodeFFFE", "unicodefeff"],
+)
 async def test_other_names_of_charsets_that_are_no_superset_of_ascii(label: str) -> None:
     got = await call(over(html(PAGE, headers={"content-type": f"text/html; charset={label}"})))
     assert got.body == PAGE
@@ -204,7 +246,9 @@ async def test_other_names_of_charsets_that_are_no_superset_of_ascii(label: str)
 # -- Policies ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", [b"<p>a fragment</p>", b"<html><body>x<!-- </body>", b"<frameset></frameset>"])
+@pytest.mark.parametrize(
+    "page", [b"<p>a fragment</p>", b"<html><body>x<!-- </body>", b"<frameset></frameset>"]
+)
 async def test_a_policy_is_extended_only_where_the_snippet_is(page: bytes) -> None:
     given = "default-src 'self'; script-src 'self'"
     got = await call(over(html(page, headers={"content-security-policy": given}), csp="extend"))
@@ -214,17 +258,29 @@ async def test_a_policy_is_extended_only_where_the_snippet_is(page: bytes) -> No
 
 async def test_after_a_304_the_stored_page_still_shows_the_widget() -> None:
     # RFC 9111, 3.2 and 4.3.4: a 304's headers take the place of the stored ones, and its policy knows nothing of our nonce.
-    policy = {"content-security-policy": "script-src 'self'", "etag": '"v1"', "last-modified": "x", "cache-control": "no-cache"}
+    policy = {
+        "content-security-policy": "script-src 'self'",
+        "etag": '"v1"',
+        "last-modified": "x",
+        "cache-control": "no-cache",
+    }
     got = await call(over(html(PAGE, headers=policy), csp="extend"))
     assert b"widget.js" in got.body
     assert got.header("etag") is None
     assert got.header("last-modified") is None
-    not_sent = await call(over(html(PAGE, headers={**policy, "content-security-policy": "img-src 'self'"}), csp="extend"))
+    not_sent = await call(
+        over(
+            html(PAGE, headers={**policy, "content-security-policy": "img-src 'self'"}),
+            csp="extend",
+        )
+    )
     assert not_sent.header("etag") == 'W/"v1"'
 
 
 @pytest.mark.parametrize("path", ["/widget.js", "/", ""])
-async def test_a_policy_that_names_the_very_script(path: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_policy_that_names_the_very_script(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     warn_once.cache_clear()
     policy = (
         f"script-src 'unsafe-inline' https://acme.user.com{path} https://widget.user.com; "
@@ -234,7 +290,9 @@ async def test_a_policy_that_names_the_very_script(path: str, caplog: pytest.Log
     assert not caplog.records
 
 
-async def test_a_policy_that_names_other_paths_than_are_needed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_policy_that_names_other_paths_than_are_needed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     warn_once.cache_clear()
     policy = (
         "script-src 'unsafe-inline' https://acme.user.com/other.js https://widget.user.com/widget.js; "

@@ -29,7 +29,10 @@ def anyio_backend() -> str:
 
 @asynccontextmanager
 async def asking(**plan: object) -> AsyncIterator[tuple[SinkControl, httpx.AsyncClient]]:
-    async with sink() as to, httpx.AsyncClient(base_url=to.url, trust_env=False, timeout=30) as client:
+    async with (
+        sink() as to,
+        httpx.AsyncClient(base_url=to.url, trust_env=False, timeout=30) as client,
+    ):
         await to.misbehave(**plan)
         yield to, client
 
@@ -38,8 +41,27 @@ async def asking(**plan: object) -> AsyncIterator[tuple[SinkControl, httpx.Async
     ("body", "numbers"),
     [
         ({"event": "said", "user_key": "k1", "data": json.dumps({"n": 7})}, [7]),
-        ({"batch": [{"properties": {"n": 1}}, {"properties": {"n": 2}}, {"properties": {"n": 2}}]}, [1, 2, 2]),
-        ({"data": [{"e": "ue", "ue_pr": json.dumps({"data": {"schema": "iglu:x", "data": {"n": 3}}})}]}, [3]),
+        (
+            {
+                "batch": [
+                    {"properties": {"n": 1}},
+                    {"properties": {"n": 2}},
+                    {"properties": {"n": 2}},
+                ]
+            },
+            [1, 2, 2],
+        ),
+        (
+            {
+                "data": [
+                    {
+                        "e": "ue",
+                        "ue_pr": json.dumps({"data": {"schema": "iglu:x", "data": {"n": 3}}}),
+                    }
+                ]
+            },
+            [3],
+        ),
         ({"n": "7", "data": "{not JSON", "other": True}, []),
         ({"n": True}, []),
         ({"n": -1}, []),
@@ -51,19 +73,30 @@ def test_numbers_are_found(body: object, numbers: list[int]) -> None:
 
 
 def test_numbers_are_found_in_an_envelope() -> None:
-    lines = [{"event_id": "x"}, {"type": "event", "length": 20}, {"message": "said", "extra": {"n": 5}}]
+    lines = [
+        {"event_id": "x"},
+        {"type": "event", "length": 20},
+        {"message": "said", "extra": {"n": 5}},
+    ]
     assert list(numbers_in(b"\n".join(json.dumps(line).encode() for line in lines))) == [5]
 
 
 async def test_what_arrives_is_counted() -> None:
     async with asking() as (to, client):
         await client.post("/api/event/", json={"data": '{"n": 1}'})
-        await client.post("/batch/", content=gzip.compress(b'{"n": 2}'), headers={"content-encoding": "gzip"})
+        await client.post(
+            "/batch/", content=gzip.compress(b'{"n": 2}'), headers={"content-encoding": "gzip"}
+        )
         await client.post("/batch/", json={"n": 2})
         answer = await client.post("/api/v2/user-chatping/", json={"userKey": "abc"})
         came = await to.all()
     assert answer.json() == {"user": {"key": "abc"}}
-    assert (came["requests"], came["refused"], came["read"], came["done"]) == (4, 0, {"1": 1, "2": 2}, {"1": 1, "2": 2})
+    assert (came["requests"], came["refused"], came["read"], came["done"]) == (
+        4,
+        0,
+        {"1": 1, "2": 2},
+        {"1": 1, "2": 2},
+    )
 
 
 async def test_it_refuses_so_many_times() -> None:

@@ -18,11 +18,25 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from test_reset import Browser
 
-from usercom_asgi import ConfigurationError, Event, InvalidCommand, Status, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi import (
+    ConfigurationError,
+    Event,
+    InvalidCommand,
+    Status,
+    UserComConfig,
+    UserComMiddleware,
+    get_visitor,
+)
 from usercom_asgi.core.user_key import key_digest
 from usercom_asgi.visitor.browser import LIMIT
 from usercom_asgi.visitor.consent import NoDelivery
-from usercom_asgi.visitor.signed_cookies import FLASH_COOKIE, FLASH_HOST_COOKIE, FLASH_MAX_AGE, FlashCookie, IdentityCookie
+from usercom_asgi.visitor.signed_cookies import (
+    FLASH_COOKIE,
+    FLASH_HOST_COOKIE,
+    FLASH_MAX_AGE,
+    FlashCookie,
+    IdentityCookie,
+)
 from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE as COMPANION
 from usercom_asgi.visitor.visitor import Visitor
 
@@ -41,7 +55,9 @@ def config(**settings: Any) -> UserComConfig:
     return UserComConfig(**{"app": "acme", "api_key": "ABC123", "secret_keys": KEYS, **settings})
 
 
-def site(says: Says | None = None, then: tuple[Message, ...] = REDIRECT, **settings: Any) -> UserComMiddleware:
+def site(
+    says: Says | None = None, then: tuple[Message, ...] = REDIRECT, **settings: Any
+) -> UserComMiddleware:
     """/say says something and answers with `then`; /json, /fragment and /redirect say nothing; else there is a page."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +86,9 @@ class Visit(Browser):
         super().__init__(**{"__ca__chat": KEY, **cookies})
         self.app = app
 
-    async def go(self, path: str = "/", headers: Mapping[str, str] | None = None, **scope: Any) -> Recorded:
+    async def go(
+        self, path: str = "/", headers: Mapping[str, str] | None = None, **scope: Any
+    ) -> Recorded:
         got = await call(self.app, path, headers={**self.headers, **(headers or {})}, **scope)
         self.keep(got)
         for line in [*got.set_cookies(FLASH_COOKIE), *got.set_cookies(COMPANION)]:
@@ -109,7 +127,9 @@ def says_everything(visitor: Visitor) -> None:
     said = visitor.browser
     said.page_hit(Event("purchase", {"total": 19.9}), plan="gold")
     said.event("seen", where="</script><b>")
-    said.product_event("sku-1", "purchase", name="Cup", description="A cup", custom_data={"n": 1}, price=2.5)
+    said.product_event(
+        "sku-1", "purchase", name="Cup", description="A cup", custom_data={"n": 1}, price=2.5
+    )
     said.update(first_name="Zoë")
     said.open()
     said.close()
@@ -190,7 +210,9 @@ async def test_what_several_responses_say_runs_in_order() -> None:
         ("/fragment", {"hx-request": "true", "hx-history-restore-request": "true"}, "GET"),
     ],
 )
-async def test_a_response_that_nobody_shows_does_not_use_it_up(path: str, headers: dict[str, str], method: str) -> None:
+async def test_a_response_that_nobody_shows_does_not_use_it_up(
+    path: str, headers: dict[str, str], method: str
+) -> None:
     visit = Visit(site(opens))
     await visit.go("/say")
     got = await visit.go(path, headers, method=method)
@@ -199,7 +221,9 @@ async def test_a_response_that_nobody_shows_does_not_use_it_up(path: str, header
     assert in_page(await visit.go()) == [["userengage", "widget.open"]]
 
 
-@pytest.mark.parametrize("headers", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}])
+@pytest.mark.parametrize(
+    "headers", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}]
+)
 async def test_a_page_that_is_fetched_by_script_and_shown(headers: dict[str, str]) -> None:
     visit = Visit(site(opens))
     await visit.go("/say")
@@ -214,7 +238,12 @@ async def test_a_fragment_after_which_it_waits_and_a_page_that_comes_in_pieces()
     assert got.text == "<p>part</p>"
     assert in_page(await said.go()) == [["userengage", "widget.open"]]
     # When the start has to go out nobody knows yet whether this becomes a page: both ways, and the id counts it once.
-    late = Visit(site(opens, (start(), body(b"<!doctype html>", more=True), body(b"<html><body>x</body></html>"))))
+    late = Visit(
+        site(
+            opens,
+            (start(), body(b"<!doctype html>", more=True), body(b"<html><body>x</body></html>")),
+        )
+    )
     got = await late.go("/say")
     assert in_page(got) == [["userengage", "widget.open"]]
     ids = re.search(r"usercom\.run\(\[\[\"(.*?)\"", got.text)
@@ -243,7 +272,9 @@ async def test_suppressed_it_waits() -> None:
         (['{"cart":{"n":1,"target":"#a"}}'], {"cart": {"n": 1, "target": "#a"}}),
     ],
 )
-async def test_for_htmx_it_is_beside_the_applications_own_events(own: list[str], events: dict[str, Any]) -> None:
+async def test_for_htmx_it_is_beside_the_applications_own_events(
+    own: list[str], events: dict[str, Any]
+) -> None:
     headers = [(b"content-type", b"text/html"), *((b"HX-Trigger", each.encode()) for each in own)]
     visit = Visit(site(says_everything, (start(headers), body(b"<p>part</p>"))))
     got = await visit.go("/say", HTMX)
@@ -265,10 +296,14 @@ async def test_for_htmx_it_is_beside_the_applications_own_events(own: list[str],
         {"hx-trigger": '{"usercom":1}'},
     ],
 )
-async def test_for_htmx_it_waits_where_the_page_is_left_or_has_no_room(headers: dict[str, str]) -> None:
+async def test_for_htmx_it_waits_where_the_page_is_left_or_has_no_room(
+    headers: dict[str, str],
+) -> None:
     visit = Visit(site(opens, (start({"content-type": "text/html", **headers}), body())))
     got = await visit.go("/say", HTMX)
-    assert got.header("hx-trigger") == headers.get("hx-trigger") or "usercom" not in str(got.header("hx-trigger"))
+    assert got.header("hx-trigger") == headers.get("hx-trigger") or "usercom" not in str(
+        got.header("hx-trigger")
+    )
     assert in_page(await visit.go()) == [["userengage", "widget.open"]]
 
 
@@ -281,7 +316,9 @@ async def test_what_waits_is_heard_by_htmx_and_by_the_bridge(path: str) -> None:
         if headers is HTMX:
             assert in_trigger(got) == [["userengage", "widget.open"]]
         else:
-            assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == [["userengage", "widget.open"]]
+            assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == [
+                ["userengage", "widget.open"]
+            ]
         assert FLASH_COOKIE not in visit.jar
 
 
@@ -292,8 +329,12 @@ async def test_the_bridge_hears_in_a_header() -> None:
 
 
 async def test_without_a_secret_key_the_first_use_says_so() -> None:
-    visitor = Visitor({"type": "http", "method": "GET", "path": "/", "headers": []}, NoDelivery(), CONFIG)
-    with pytest.raises(ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with") as raised:
+    visitor = Visitor(
+        {"type": "http", "method": "GET", "path": "/", "headers": []}, NoDelivery(), CONFIG
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with"
+    ) as raised:
         visitor.browser.open()
     assert "secret_keys=('<16 characters or more>',), with the bridge as well" in str(raised.value)
 
@@ -334,13 +375,20 @@ async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> 
     visitor = Visitor(scope, NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com"))
     try:
         for _ in range(50):
-            visitor.browser.event("e", **{name: value for name, value in data.items() if name.isidentifier()})
+            visitor.browser.event(
+                "e", **{name: value for name, value in data.items() if name.isidentifier()}
+            )
             visitor.browser.update(**data)
     except InvalidCommand:
         pass
     cookie = FlashCookie(KEYS, None).set_cookie(visitor.said, KEY, secure=True)
     assert len(cookie) < 2_400
-    assert FlashCookie(KEYS, None).load(cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True) == visitor.said
+    assert (
+        FlashCookie(KEYS, None).load(
+            cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True
+        )
+        == visitor.said
+    )
 
 
 async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
@@ -412,7 +460,11 @@ async def test_flash_of_a_browser_without_a_key_on_http_does_not_run_under_a_key
 
 @pytest.mark.parametrize(
     ("domain", "name", "runs"),
-    [(None, FLASH_HOST_COOKIE, [["userengage", "widget.open"]]), (None, FLASH_COOKIE, []), ("example.com", FLASH_COOKIE, [])],
+    [
+        (None, FLASH_HOST_COOKIE, [["userengage", "widget.open"]]),
+        (None, FLASH_COOKIE, []),
+        ("example.com", FLASH_COOKIE, []),
+    ],
 )
 async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_host_can_set_it(
     domain: str | None, name: str, runs: list[list[str]]
@@ -433,8 +485,17 @@ async def test_a_cookie_that_we_did_not_write_says_nothing(value: str) -> None:
 
 
 async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    old, both, new = FlashCookie(KEYS[:1], None), FlashCookie(KEYS, None), FlashCookie(KEYS[1:], None)
-    value = old.set_cookie([["i", "UE.destroy"]], KEY, secure=True).decode().partition(";")[0].partition("=")[2]
+    old, both, new = (
+        FlashCookie(KEYS[:1], None),
+        FlashCookie(KEYS, None),
+        FlashCookie(KEYS[1:], None),
+    )
+    value = (
+        old.set_cookie([["i", "UE.destroy"]], KEY, secure=True)
+        .decode()
+        .partition(";")[0]
+        .partition("=")[2]
+    )
     assert both.load(value, KEY, secure=True) == [["i", "UE.destroy"]]
     assert new.load(value, KEY, secure=True) == []
     now = time.time()
@@ -458,7 +519,9 @@ async def test_a_reset_takes_back_what_was_said_before_it(usercom: UserCom) -> N
         visitor.browser.event("of-nobody")
 
     async def says(visitor: Visitor) -> None:
-        await (leaves(visitor) if visitor.key == key and FLASH_COOKIE in visit.jar else _said(visitor))
+        await (
+            leaves(visitor) if visitor.key == key and FLASH_COOKIE in visit.jar else _said(visitor)
+        )
 
     async def _said(visitor: Visitor) -> None:
         visitor.browser.event("of-alice-too")
@@ -474,7 +537,9 @@ async def test_a_reset_takes_back_what_was_said_before_it(usercom: UserCom) -> N
 
 
 @pytest.mark.parametrize("asks", [HTMX, BRIDGE])
-async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(asks: dict[str, str], usercom: UserCom) -> None:
+async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(
+    asks: dict[str, str], usercom: UserCom
+) -> None:
     receipts = []
 
     async def leaves(visitor: Visitor) -> None:
@@ -485,13 +550,19 @@ async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(asks: dict
         receipts.append(await visitor.reset_auth())
 
     key = usercom.new_user()
-    app = site(leaves, (start({"content-type": "text/html"}), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    app = site(
+        leaves,
+        (start({"content-type": "text/html"}), body(b"<p>bye</p>")),
+        config=usercom.config(secret_keys=KEYS),
+    )
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=key)
         got = await visit.go("/say", asks, state=dict(state))
         # The page that follows at once is not waiting for any answer of ours.
         page = await visit.go(state=dict(state))
-    said = in_trigger(got) or [each[1:] for each in json.loads(got.header("usercom-commands") or "[]")]
+    said = in_trigger(got) or [
+        each[1:] for each in json.loads(got.header("usercom-commands") or "[]")
+    ]
     assert said == [
         ["userengage", "event.before", {}],
         ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}],
@@ -522,7 +593,9 @@ async def test_such_a_reset_that_leaves_the_page_after_all(usercom: UserCom) -> 
         # Where the redirect is followed by htmx itself, the page is not left.
         visit = Visit(app, __ca__chat=usercom.new_user())
         await visit.go("/say", HTMX, state=dict(state))
-        assert [each[0] for each in in_trigger(await visit.go("/fragment", HTMX, state=dict(state)))] == [
+        assert [
+            each[0] for each in in_trigger(await visit.go("/fragment", HTMX, state=dict(state)))
+        ] == [
             "UE.resetAuth",
             "userengage",
         ]
@@ -548,9 +621,13 @@ async def test_such_a_reset_needs_no_secret_key_and_says_what_it_loses(
         caplog.clear()
         app = site(says, then, config=usercom.config())
         async with lifespan(app) as state:
-            got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", HTMX, state=dict(state))
+            got = await Visit(app, __ca__chat=usercom.new_user()).go(
+                "/say", HTMX, state=dict(state)
+            )
         assert len(caplog.messages) == lines, caplog.messages
-        assert in_trigger(got) == ([["UE.resetAuth", {"apiKey": "ABC123"}]] if then is not REDIRECT else [])
+        assert in_trigger(got) == (
+            [["UE.resetAuth", {"apiKey": "ABC123"}]] if then is not REDIRECT else []
+        )
 
 
 async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
@@ -558,7 +635,9 @@ async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
 ) -> None:
     async def leaves(visitor: Visitor) -> None:
         await visitor.reset_auth(user_id="u-2", **{f"a{n}": "x" * 200 for n in range(20)})
-        assert (await visitor.event("huge", **{f"a{n}": "x" * 200 for n in range(20)})).status is Status.DROPPED
+        assert (
+            await visitor.event("huge", **{f"a{n}": "x" * 200 for n in range(20)})
+        ).status is Status.DROPPED
 
     app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
     async with lifespan(app) as state:
@@ -568,14 +647,18 @@ async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
 
 
 @pytest.mark.parametrize(("who", "said"), [("bob", ["event.welcome"]), ("", [])])
-async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(who: str, said: list[str], usercom: UserCom) -> None:
+async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(
+    who: str, said: list[str], usercom: UserCom
+) -> None:
     """`browser` cannot await the hook: what it says in a login is meant for whoever has logged in; in a logout, for nobody."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/login":
             get_visitor(scope).browser.event("welcome")
             scope["state"]["user"] = who
-            await answers(start({"location": "/", "set-cookie": f"user={who}"}, 303), body())(scope, receive, send)
+            await answers(start({"location": "/", "set-cookie": f"user={who}"}, 303), body())(
+                scope, receive, send
+            )
         else:
             await html(PAGE)(scope, receive, send)
 
@@ -583,7 +666,9 @@ async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(who: str,
         user = connection.scope["state"].get("user", connection.cookies.get("user"))
         return {"user_id": user} if user else None
 
-    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS, reset_timeout=5), identify=hook)
+    middleware = UserComMiddleware(
+        app, usercom.config(secret_keys=KEYS, reset_timeout=5), identify=hook
+    )
     async with lifespan(middleware) as state:
         visit = Visit(middleware, __ca__chat=usercom.new_user(), user="alice")
 
@@ -649,7 +734,9 @@ async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_wi
         visitor.browser.update(first_name="Bob")
 
     fragment = (start(), body(b"<p>part</p>"))
-    app = UserComMiddleware(site(says, fragment).app, usercom.config(secret_keys=KEYS), identify=hook)
+    app = UserComMiddleware(
+        site(says, fragment).app, usercom.config(secret_keys=KEYS), identify=hook
+    )
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user(), user="alice")
         await visit.go(state=dict(state))
@@ -658,14 +745,21 @@ async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_wi
             assert FLASH_COOKIE in visit.jar
         visit.jar["user"] = "bob"
         got = await visit.go("/fragment" if waits else "/say", asks, state=dict(state))
-    said = in_trigger(got) or [each[1:] for each in json.loads(got.header("usercom-commands") or "[]")]
-    assert said == [["UE.resetAuth", {"user_id": "bob", "apiKey": "ABC123"}], *([] if waits else [SAID_OF_BOB])]
+    said = in_trigger(got) or [
+        each[1:] for each in json.loads(got.header("usercom-commands") or "[]")
+    ]
+    assert said == [
+        ["UE.resetAuth", {"user_id": "bob", "apiKey": "ABC123"}],
+        *([] if waits else [SAID_OF_BOB]),
+    ]
 
 
 SAID_OF_BOB = ["userengage", "client.update", {"first_name": "Bob"}]
 
 
-async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_it_once(usercom: UserCom) -> None:
+async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_it_once(
+    usercom: UserCom,
+) -> None:
     async def leaves(visitor: Visitor) -> None:
         visitor.browser.event("of-alice")
         await visitor.reset_auth()
@@ -675,19 +769,30 @@ async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_i
     async with lifespan(app) as state:
         cookies = {"cookie": f"__ca__chat={usercom.new_user()}", **HTMX}
         answers = [await call(app, "/say", headers=cookies, state=dict(state)) for _ in range(2)]
-    first, second = (json.loads(each.header("hx-trigger") or "")["usercom"]["commands"] for each in answers)
-    assert [each[1:3] for each in first[:2]] == [["userengage", "event.of-alice"], ["UE.resetAuth", {"apiKey": "ABC123"}]]
+    first, second = (
+        json.loads(each.header("hx-trigger") or "")["usercom"]["commands"] for each in answers
+    )
+    assert [each[1:3] for each in first[:2]] == [
+        ["userengage", "event.of-alice"],
+        ["UE.resetAuth", {"apiKey": "ABC123"}],
+    ]
     # Whichever of them is heard first, or alone: the id is the same, and nothing of Alice's comes after it.
     assert second[0] == first[1]
     assert [each[2] for each in second[1:]] == ["event.of-nobody"]
 
 
-async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(usercom: UserCom) -> None:
+async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
+    usercom: UserCom,
+) -> None:
     async def leaves(visitor: Visitor) -> None:
         await visitor.reset_auth()
         await visitor.event("of-nobody")
 
-    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS, reset_timeout=5))
+    app = site(
+        leaves,
+        (start(), body(b"<p>bye</p>")),
+        config=usercom.config(secret_keys=KEYS, reset_timeout=5),
+    )
     async with lifespan(app) as state:
         cookies = {"cookie": f"__ca__chat={usercom.new_user()}"}
         await call(app, "/say", headers=cookies, state=dict(state))
@@ -698,7 +803,9 @@ async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
 @pytest.mark.parametrize("user_id", ["b" * 100, "Ж" * 250])
 async def test_a_reset_always_has_room(user_id: str, usercom: UserCom) -> None:
     def much(visitor: Visitor) -> None:
-        visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250, "v" * 250])
+        visitor.browser.event(
+            "much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250, "v" * 250]
+        )
 
     async def says(visitor: Visitor) -> None:
         if visitor.is_htmx:
@@ -707,7 +814,11 @@ async def test_a_reset_always_has_room(user_id: str, usercom: UserCom) -> None:
         else:
             much(visitor)
 
-    app = site(says, (start({"content-type": "text/html"}), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    app = site(
+        says,
+        (start({"content-type": "text/html"}), body(b"<p>bye</p>")),
+        config=usercom.config(secret_keys=KEYS),
+    )
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user())
         await visit.go("/say", state=dict(state))
@@ -739,7 +850,9 @@ async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: UserC
         user = str(connection.cookies.get("user"))
         return {"user_id": user, **{f"a{n}": user * 40 for n in range(8)}}
 
-    app = UserComMiddleware(site(says, (start(), body(b"<p>x</p>"))).app, usercom.config(secret_keys=KEYS), identify=big)
+    app = UserComMiddleware(
+        site(says, (start(), body(b"<p>x</p>"))).app, usercom.config(secret_keys=KEYS), identify=big
+    )
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user(), user="alice")
         await visit.go(state=dict(state))
@@ -751,7 +864,9 @@ async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: UserC
 
 
 @pytest.mark.parametrize("then", [JSON, (start(), body(PAGE)), REDIRECT])
-async def test_the_first_word_to_the_page_after_the_response_has_begun(then: tuple[Message, ...]) -> None:
+async def test_the_first_word_to_the_page_after_the_response_has_begun(
+    then: tuple[Message, ...],
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answers(*then)(scope, receive, send)
         visitor = get_visitor(scope)
@@ -763,7 +878,9 @@ async def test_the_first_word_to_the_page_after_the_response_has_begun(then: tup
     await call(UserComMiddleware(app, config(inline_deadline=0)), headers=HTMX)
 
 
-@pytest.mark.parametrize("asks", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}])
+@pytest.mark.parametrize(
+    "asks", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}]
+)
 async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_inherits(
     asks: dict[str, str], usercom: UserCom
 ) -> None:
@@ -776,7 +893,10 @@ async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_in
         visit = Visit(app, __ca__chat=usercom.new_user())
         await visit.go("/say", asks, state=dict(state))
         said = in_page(await visit.go("/", asks, state=dict(state)))
-    assert said == [["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}], ["userengage", "event.after", {}]]
+    assert said == [
+        ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}],
+        ["userengage", "event.after", {}],
+    ]
     assert not usercom.store.hits
 
 
@@ -839,9 +959,15 @@ async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
     assert len(usercom.store.users) == 2, "nobody was made but the one with the id"
 
 
-async def test_somebody_else_who_is_noticed_after_the_response_makes_no_user(usercom: UserCom) -> None:
+async def test_somebody_else_who_is_noticed_after_the_response_makes_no_user(
+    usercom: UserCom,
+) -> None:
     signed = IdentityCookie(KEYS, None)
-    who = signed.set_cookie(signed.fingerprint({"user_id": "7"}), secure=False).partition(b";")[0].decode()
+    who = (
+        signed.set_cookie(signed.fingerprint({"user_id": "7"}), secure=False)
+        .partition(b";")[0]
+        .decode()
+    )
     receipts = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

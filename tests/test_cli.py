@@ -23,7 +23,9 @@ from usercom_asgi.delivery.service import DeliveryService
 CONFIG = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0)
 
 
-async def deliver(path: Path, post: Post, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0) -> None:
+async def deliver(
+    path: Path, post: Post, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0
+) -> None:
     runtime = DeliveryService(post.open, CONFIG, retry, outbox=SqliteOutbox(path, lease=1))
     async with anyio.create_task_group() as tasks:
         await tasks.start(runtime.run)
@@ -38,17 +40,28 @@ def path(tmp_path: Path) -> Path:
     """Two commands wait, and one has died."""
     path = tmp_path / "usercom.db"
     died = Post(RejectedError("POST /api/event/ answered 400", status=400, detail="bad name: Ann"))
-    anyio.run(deliver, path, died, Envelope(command=Event("odd", {"name": "Ann"}), ordering_key="secretkey1", key="secretkey1"))
+    anyio.run(
+        deliver,
+        path,
+        died,
+        Envelope(
+            command=Event("odd", {"name": "Ann"}), ordering_key="secretkey1", key="secretkey1"
+        ),
+    )
     anyio.run(_leave_two, path)
     return path
 
 
 async def _leave_two(path: Path) -> None:
     down = Post(*[UnavailableError("503")] * 10)
-    await deliver(path, down, said(1, "secretkey2"), said(2, "secretkey2"), retry=RetryPolicy(first=60))
+    await deliver(
+        path, down, said(1, "secretkey2"), said(2, "secretkey2"), retry=RetryPolicy(first=60)
+    )
 
 
-def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["outbox", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "waiting: 2 (visitors: 1" in shown
@@ -60,7 +73,9 @@ def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(path: Path, c
         assert secret not in shown
 
 
-def test_values_are_shown_where_they_are_asked_for(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_are_shown_where_they_are_asked_for(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["outbox", str(path), "list", "--dead", "--values"]) == 0
     shown = capsys.readouterr().out
     assert "bad name: Ann" in shown
@@ -115,11 +130,18 @@ def test_purge(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "dead letters: 0" in shown
 
 
-def test_nothing_is_made_and_nothing_is_purged_by_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_made_and_nothing_is_purged_by_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["outbox", str(tmp_path / "none.db")]) == 1
     assert "no such file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    for arguments in (["purge", "dead"], ["retry"], ["purge", "dead", "--all", "3"], ["list", "--limit", "0"]):
+    for arguments in (
+        ["purge", "dead"],
+        ["retry"],
+        ["purge", "dead", "--all", "3"],
+        ["list", "--limit", "0"],
+    ):
         with pytest.raises(SystemExit) as stopped:
             main(["outbox", "x.db", *arguments])
         assert stopped.value.code == 2
@@ -154,7 +176,9 @@ def test_the_command_is_installed(path: Path) -> None:
     assert "waiting: 2" in done.stdout
 
 
-def test_the_options_of_the_list_need_no_list(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_of_the_list_need_no_list(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--dead", "--values", "--limit", "1"]
     shown: set[str] = set()
     for arguments in (["list", *options], options, [*options[:2], "list", *options[2:]]):
@@ -167,7 +191,9 @@ def test_the_options_of_the_list_need_no_list(path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("action", [["purge", "dead", "--all"], ["retry", "--all"]])
-def test_a_limit_of_what_has_none_is_refused(action: list[str], path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_limit_of_what_has_none_is_refused(
+    action: list[str], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["outbox", str(path), "--limit", "20", *action])
     assert stopped.value.code == 2

@@ -28,17 +28,29 @@ async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
         receipts = [
-            await client.send(PageHit("http://shop.example.com/x", Event("with", {"n": 1}), {"plan": "gold"}), key=key),
+            await client.send(
+                PageHit("http://shop.example.com/x", Event("with", {"n": 1}), {"plan": "gold"}),
+                key=key,
+            ),
             await client.send(Event("alone", {"n": 2}), key=key),
-            await client.send(ProductEvent("sku-1", "purchase", "Cup", custom_data={"total": 9}), key=key),
+            await client.send(
+                ProductEvent("sku-1", "purchase", "Cup", custom_data={"total": 9}), key=key
+            ),
             await client.send(Update({"plan": "silver"}), key=key),
         ]
         assert [await each.delivered(5) for each in receipts] == [True] * 4
         reset = await client.send(ResetAuth({"first_name": "Bob"}), key=key)
         assert await reset.delivered(5)
-    assert [(each.name, each.key) for each in usercom.store.events] == [("with", key), ("alone", key)]
+    assert [(each.name, each.key) for each in usercom.store.events] == [
+        ("with", key),
+        ("alone", key),
+    ]
     [product] = usercom.store.product_events
-    assert (product.product_id, product.event_type, product.data["custom_data"]) == ("sku-1", "purchase", {"total": 9})
+    assert (product.product_id, product.event_type, product.data["custom_data"]) == (
+        "sku-1",
+        "purchase",
+        {"total": 9},
+    )
     assert usercom.store.users[key].attributes == {"plan": "silver"}
     assert reset.key is not None
     assert usercom.store.users[reset.key].attributes == {"first_name": "Bob"}
@@ -97,13 +109,20 @@ def test_a_middleware_beside_a_client_has_the_client_s_config() -> None:
     page = html(b"<html><body></body></html>")
     assert UserComMiddleware(page, client=client).config is CONFIG
     assert UserComMiddleware(page, replace(CONFIG), client=client).config == CONFIG
-    with pytest.raises(ConfigurationError, match="another config than the one given beside it: give the UserComClient alone"):
+    with pytest.raises(
+        ConfigurationError,
+        match="another config than the one given beside it: give the UserComClient alone",
+    ):
         UserComMiddleware(page, replace(CONFIG, api_key="OTHER1"), client=client)
 
 
-async def test_a_client_that_nobody_has_entered_is_missed_aloud(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_nobody_has_entered_is_missed_aloud(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     warn_once.cache_clear()
-    middleware = UserComMiddleware(html(b"<html><body></body></html>"), client=UserComClient(usercom.config()))
+    middleware = UserComMiddleware(
+        html(b"<html><body></body></html>"), client=UserComClient(usercom.config())
+    )
     for _ in range(2):
         assert b"widget.js" in (await call(middleware)).body
     [line] = caplog.messages
@@ -118,12 +137,17 @@ async def test_a_client_that_nobody_has_entered_is_missed_aloud(usercom: UserCom
 def test_what_is_no_outbox_is_refused_at_once(outbox: Any) -> None:
     """An application that starts, and drops all that is said, is found out too late."""
     for make in (UserComClient, lambda *args, **more: UserComMiddleware(html(b""), *args, **more)):
-        with pytest.raises(ConfigurationError, match=r"outbox: must be an outbox, such as SqliteOutbox\('var/outbox.db'\)"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"outbox: must be an outbox, such as SqliteOutbox\('var/outbox.db'\)",
+        ):
             make(CONFIG, outbox=outbox)
 
 
 def test_what_is_no_config_is_refused_at_once() -> None:
     settings: Any = {"app": "acme", "api_key": "ABC123"}
     for make in (UserComClient, lambda given: UserComMiddleware(html(b""), given)):
-        with pytest.raises(ConfigurationError, match=r"config: must be a UserComConfig.* \(got dict\)"):
+        with pytest.raises(
+            ConfigurationError, match=r"config: must be a UserComConfig.* \(got dict\)"
+        ):
             make(settings)

@@ -63,8 +63,16 @@ def test_where_user_com_is(place: dict[str, str], origin: str) -> None:
         ({"app": "acme", "callbacks": {"onOpen": "a..b"}}, "callbacks", "dotted path"),
         ({"app": "acme", "callbacks": {"onOpen": "f\n"}}, "callbacks", "dotted path"),
         ({"app": "acme", "callbacks": {"onOpen": 7}}, "callbacks", "dotted path"),
-        ({"app": "acme", "callbacks": {"onPayloadReceived": "window.eval"}}, "callbacks", "makes code"),
-        ({"app": "acme", "callbacks": {"onOpen": "shop.constructor.constructor"}}, "callbacks", "makes code"),
+        (
+            {"app": "acme", "callbacks": {"onPayloadReceived": "window.eval"}},
+            "callbacks",
+            "makes code",
+        ),
+        (
+            {"app": "acme", "callbacks": {"onOpen": "shop.constructor.constructor"}},
+            "callbacks",
+            "makes code",
+        ),
         ({"app": "acme", "callbacks": "onOpen"}, "callbacks", "mapping"),
         ({"app": "acme", "reset_wait": -1}, "reset_wait", "0 or more"),
         ({"app": "acme", "reset_wait": float("nan")}, "reset_wait", "number"),
@@ -74,7 +82,9 @@ def test_where_user_com_is(place: dict[str, str], origin: str) -> None:
         ({"app": "acme", "max_concurrency": True}, "max_concurrency", "whole number"),
     ],
 )
-def test_a_mistake_is_named_with_its_remedy(settings: dict[str, Any], field: str, shown: str) -> None:
+def test_a_mistake_is_named_with_its_remedy(
+    settings: dict[str, Any], field: str, shown: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         UserComConfig(**{"api_key": "ABC123", **settings})
     assert caught.value.field == field
@@ -86,7 +96,12 @@ def test_secrets_are_in_no_repr_and_no_error() -> None:
     secret = "s3cret-s3cret-s3cret"
     config = UserComConfig(app="acme", api_key="ABC123", rest_token=secret, secret_keys=(secret,))
     assert secret not in repr(config)
-    for settings in ({"rest_token": secret + " "}, {"secret_keys": secret}, {"api_key": secret + "!"}, {"app": secret + "!"}):
+    for settings in (
+        {"rest_token": secret + " "},
+        {"secret_keys": secret},
+        {"api_key": secret + "!"},
+        {"app": secret + "!"},
+    ):
         with pytest.raises(ConfigurationError) as caught:
             UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})  # type: ignore[arg-type]
         assert secret not in str(caught.value)
@@ -117,7 +132,11 @@ def test_the_environment() -> None:
 
 @pytest.mark.parametrize(
     ("environ", "variable"),
-    [({"USERCOM_APP": "acme"}, "USERCOM_API_KEY"), ({"USERCOM_API_KEY": "ABC123"}, "USERCOM_APP"), ({}, "USERCOM_API_KEY")],
+    [
+        ({"USERCOM_APP": "acme"}, "USERCOM_API_KEY"),
+        ({"USERCOM_API_KEY": "ABC123"}, "USERCOM_APP"),
+        ({}, "USERCOM_API_KEY"),
+    ],
 )
 def test_a_variable_that_is_missing_is_named(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(ConfigurationError, match=variable):

@@ -24,7 +24,11 @@ class Says:
         if scope["type"] != "lifespan":
             visitor = get_visitor(scope)
             visitor.identify(user_id=1)
-            self.receipts += [await visitor.page_hit(event=Event("x")), await visitor.event("y"), await visitor.reset_auth()]
+            self.receipts += [
+                await visitor.page_hit(event=Event("x")),
+                await visitor.event("y"),
+                await visitor.reset_auth(),
+            ]
         await html(PAGE)(scope, receive, send)
 
 
@@ -52,10 +56,14 @@ async def test_without_consent_nothing_is_tracked(
     middleware = UserComMiddleware(app, usercom.config(**settings), consent=hook)
     async with lifespan(middleware) as state:
         with caplog.at_level(logging.ERROR):
-            got = await call(middleware, headers={"cookie": "__ca__chat=abc123", **headers}, state=dict(state))
+            got = await call(
+                middleware, headers={"cookie": "__ca__chat=abc123", **headers}, state=dict(state)
+            )
     assert got.body == PAGE
     # It has logged out as well: the key that came before the refusal ends, and none begins.
-    assert all(each.startswith("__ca__chat=;") and "Max-Age=0" in each for each in got.all("set-cookie"))
+    assert all(
+        each.startswith("__ca__chat=;") and "Max-Age=0" in each for each in got.all("set-cookie")
+    )
     assert {each.status for each in app.receipts} == {Status.SKIPPED}
     assert (usercom.store.users, usercom.store.rejected) == ({}, [])
     assert ("the consent hook failed" in caplog.text) is (hook is broken)
@@ -64,7 +72,9 @@ async def test_without_consent_nothing_is_tracked(
 @pytest.mark.parametrize("hook", [lambda connection: True, asynchronously_no, None])
 async def test_with_consent_everything_is(hook: Any, usercom: UserCom) -> None:
     app = Says()
-    middleware = UserComMiddleware(app, usercom.config(honour_gpc=True, reset_timeout=5), consent=hook)
+    middleware = UserComMiddleware(
+        app, usercom.config(honour_gpc=True, reset_timeout=5), consent=hook
+    )
     async with lifespan(middleware) as state:
         cookies = f"consent=yes; __ca__chat={usercom.new_user()}"
         got = await call(middleware, headers={"cookie": cookies, "sec-gpc": "0"}, state=dict(state))
@@ -80,7 +90,9 @@ async def test_a_prefetch_is_no_page_view(usercom: UserCom) -> None:
     assert [each.name for each in usercom.store.events] == ["y"]
 
 
-async def test_a_client_that_somebody_else_enters_delivers_for_the_middleware(usercom: UserCom) -> None:
+async def test_a_client_that_somebody_else_enters_delivers_for_the_middleware(
+    usercom: UserCom,
+) -> None:
     """For an application that is mounted, or on a server without a lifespan."""
     client = UserComClient(usercom.config())
     app = Says()

@@ -48,7 +48,9 @@ def test_epoch_reads_what_it_writes() -> None:
     assert mark("abc123") in str(Epoch().ending(["abc123"]))
 
 
-@pytest.mark.parametrize("value", [None, "", "a b", "é", "x" * 40, "a.g", "a" + ".1" * 9, 'a"<script>'])
+@pytest.mark.parametrize(
+    "value", [None, "", "a b", "é", "x" * 40, "a.g", "a" + ".1" * 9, 'a"<script>']
+)
 def test_epoch_that_we_did_not_write_is_none(value: str | None) -> None:
     assert Epoch.parse(value) == Epoch.NONE
 
@@ -68,11 +70,15 @@ async def test_page_with_a_persons_data_names_its_epoch() -> None:
         get_visitor(scope).identify(user_id="42")
         await html(PAGE)(scope, receive, send)
 
-    page = await call(UserComMiddleware(app, CONFIG), headers={"cookie": "__ca__epoch=abc_DEF.12ab"})
+    page = await call(
+        UserComMiddleware(app, CONFIG), headers={"cookie": "__ca__epoch=abc_DEF.12ab"}
+    )
     assert b'"abc_DEF",false);' in page.body
 
 
-@pytest.mark.parametrize("query", [b"__ca__chat=abc123", b"a=1&%5f_ca__chat=abc123", b"next=%2F%3F__ca__chat%3Dabc123"])
+@pytest.mark.parametrize(
+    "query", [b"__ca__chat=abc123", b"a=1&%5f_ca__chat=abc123", b"next=%2F%3F__ca__chat%3Dabc123"]
+)
 async def test_page_of_an_address_with_a_key_is_for_no_shared_cache(query: bytes) -> None:
     page = await call(UserComMiddleware(html(PAGE), CONFIG), query_string=query)
     assert page.header("cache-control") == "private"
@@ -88,7 +94,11 @@ async def test_ended_key_is_nobodys_and_goes_from_the_cookie(usercom: UserCom) -
     ended = Epoch("abc").ending(["abc123"])
     middleware = UserComMiddleware(app, usercom.config())
     async with lifespan(middleware) as state:
-        page = await call(middleware, headers={"cookie": f"__ca__chat=abc123; __ca__epoch={ended}"}, state=dict(state))
+        page = await call(
+            middleware,
+            headers={"cookie": f"__ca__chat=abc123; __ca__epoch={ended}"},
+            state=dict(state),
+        )
         twins = f"__ca__chat=abc123; __ca__chat=live99; __ca__epoch={ended}"
         both = await call(middleware, headers={"cookie": twins}, state=dict(state))
     assert any(line.startswith("__ca__chat=live99;") for line in both.set_cookies("__ca__chat"))
@@ -103,11 +113,19 @@ async def test_reset_ends_every_key_of_the_request(usercom: UserCom) -> None:
         await html(PAGE)(scope, receive, send)
 
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
-    headers = {"cookie": "__ca__chat=cookie1; __ca__chat=twin22", "referer": "http://h/?next=%2F%3F__ca__chat%3Dmail33"}
+    headers = {
+        "cookie": "__ca__chat=cookie1; __ca__chat=twin22",
+        "referer": "http://h/?next=%2F%3F__ca__chat%3Dmail33",
+    }
     async with lifespan(middleware) as state:
         page = await call(middleware, headers=headers, state=dict(state))
     [line] = [each for each in page.set_cookies("__ca__epoch") if "Max-Age=0" not in each]
     epoch = Epoch.parse(line.partition(";")[0].partition("=")[2])
     assert epoch.id
-    assert [epoch.has_ended(key) for key in ("cookie1", "twin22", "mail33", "other4")] == [True, True, True, False]
+    assert [epoch.has_ended(key) for key in ("cookie1", "twin22", "mail33", "other4")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert f'"{epoch.id}",false);'.encode() in page.body

@@ -76,7 +76,10 @@ async def test_a_hit_with_somebody_else_s_address(workspace: UserCom, has_email:
         assert expected not in (owner, key)
     assert browser.jar["__ca__chat"] == expected
     # The event of the hit, and what was said after it, belong to whoever the hit turned out to be.
-    assert [(each.name, each.key) for each in workspace.store.events] == [("in the hit", expected), ("behind it", expected)]
+    assert [(each.name, each.key) for each in workspace.store.events] == [
+        ("in the hit", expected),
+        ("behind it", expected),
+    ]
 
 
 @pytest.mark.parametrize("workspace", SETTINGS, indirect=True)
@@ -87,7 +90,11 @@ async def test_a_reset_for_the_next_person(workspace: UserCom, email: str | None
     who = {"email": email} if email else {}
     await visit(workspace, Login("reset_auth", **who), browser)
     sandbox = workspace.sandbox
-    continues = sandbox.unified_identification and sandbox.authorize_by_email and email == "alice@example.com"
+    continues = (
+        sandbox.unified_identification
+        and sandbox.authorize_by_email
+        and email == "alice@example.com"
+    )
     expected = owner if continues else list(workspace.store.users)[-1]
     assert expected != key
     assert len(workspace.store.users) == (2 if continues else 3)
@@ -109,7 +116,9 @@ async def test_a_user_id_counts_before_an_address(workspace: UserCom) -> None:
 async def test_an_address_that_overwrites_is_warned_of_once(
     setting: bool | None, warnings: int, usercom: UserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    middleware = UserComMiddleware(Login("page_hit", email="a@example.com"), usercom.config(unified_identification=setting))
+    middleware = UserComMiddleware(
+        Login("page_hit", email="a@example.com"), usercom.config(unified_identification=setting)
+    )
     with caplog.at_level(logging.WARNING):
         async with lifespan(middleware) as state:
             for _ in range(3):

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercom_asgi.core.user_key import COOKIE, ResetMarker, is_user_key, key_digest
-from usercom_asgi.visitor.cookies import cookie_homes, expire_key, read_cookies, set_key, set_marker, widget_domain
+from usercom_asgi.visitor.cookies import (
+    cookie_homes,
+    expire_key,
+    read_cookies,
+    set_key,
+    set_marker,
+    widget_domain,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,12 @@ def test_the_domain_of_the_widget_s_cookie(host: str, domain: str | None) -> Non
 
 
 def test_every_home_of_a_cookie() -> None:
-    assert cookie_homes("a.shop.example.com", None) == [None, "a.shop.example.com", "shop.example.com", "example.com"]
+    assert cookie_homes("a.shop.example.com", None) == [
+        None,
+        "a.shop.example.com",
+        "shop.example.com",
+        "example.com",
+    ]
     assert cookie_homes("localhost", None) == [None]
     assert cookie_homes("10.0.0.1", None) == [None]
 
@@ -73,7 +85,9 @@ def test_the_cookie_among_garbage() -> None:
 def test_eight_kilobytes_of_junk() -> None:
     junk = b"; ".join(b"k%d=%s" % (n, b'\x80"\\,{}' * 20) for n in range(60))
     assert len(junk) > 7_000
-    assert read_cookies([(b"cookie", junk + b"; __ca__chat=abc123")], COOKIE) == {COOKIE: ["abc123"]}
+    assert read_cookies([(b"cookie", junk + b"; __ca__chat=abc123")], COOKIE) == {
+        COOKIE: ["abc123"]
+    }
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"cookie", b"Cookie", b"x"]), st.binary(max_size=200))))
@@ -99,7 +113,10 @@ def test_a_marker_recognises_the_old_key_and_does_not_hold_it() -> None:
 
 
 def test_a_key_is_set_in_one_place_and_expired_in_all_others() -> None:
-    cookies = [each.decode() for each in set_key("newkey123456", host="shop.example.com", secure=True, domain=None)]
+    cookies = [
+        each.decode()
+        for each in set_key("newkey123456", host="shop.example.com", secure=True, domain=None)
+    ]
     assert cookies == [
         "__ca__chat=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax; Secure",
         "__ca__chat=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Domain=shop.example.com; SameSite=Lax; Secure",
@@ -115,7 +132,10 @@ def test_on_plain_http_and_a_single_host() -> None:
 
 
 def test_a_configured_domain_wins() -> None:
-    cookies = [each.decode() for each in set_key("k", host="a.shop.example.com", secure=False, domain="shop.example.com")]
+    cookies = [
+        each.decode()
+        for each in set_key("k", host="a.shop.example.com", secure=False, domain="shop.example.com")
+    ]
     assert [each for each in cookies if each.startswith("__ca__chat=k;")] == [
         "__ca__chat=k; Path=/; Max-Age=31536000; Domain=shop.example.com; SameSite=Lax"
     ]

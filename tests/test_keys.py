@@ -45,19 +45,26 @@ async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: Us
         got = await browser.get(middleware, state=dict(state))
     assert browser.jar["__ca__chat"] == alice
     assert (got.header("cache-control"), got.header("vary")) == ("private", "Cookie")
-    assert [(each.name, each.key) for each in usercom.store.events] == [("in the hit", alice), ("behind it", alice)]
+    assert [(each.name, each.key) for each in usercom.store.events] == [
+        ("in the hit", alice),
+        ("behind it", alice),
+    ]
 
 
 async def test_the_same_key_sets_no_cookie(usercom: UserCom) -> None:
     middleware = UserComMiddleware(App(wait=True), usercom.config())
     async with lifespan(middleware) as state:
-        got = await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"}, state=dict(state))
+        got = await call(
+            middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"}, state=dict(state)
+        )
     assert got.all("set-cookie") == []
     assert got.header("cache-control") is None
 
 
 @pytest.mark.parametrize("has_lifespan", [True, False])
-async def test_a_visitor_can_be_made_before_the_widget_has_run(usercom: UserCom, has_lifespan: bool) -> None:
+async def test_a_visitor_can_be_made_before_the_widget_has_run(
+    usercom: UserCom, has_lifespan: bool
+) -> None:
     browser = Browser()
     app = App()
     middleware = UserComMiddleware(app, usercom.config(anonymous="create", reset_timeout=5))
@@ -76,7 +83,9 @@ async def test_a_visitor_can_be_made_before_the_widget_has_run(usercom: UserCom,
 
 async def test_nobody_waits_long_for_a_first_key(usercom: UserCom) -> None:
     usercom.faults.hang()
-    middleware = UserComMiddleware(App(), usercom.config(anonymous="create", reset_timeout=0.1, shutdown_timeout=0.1))
+    middleware = UserComMiddleware(
+        App(), usercom.config(anonymous="create", reset_timeout=0.1, shutdown_timeout=0.1)
+    )
     async with lifespan(middleware) as state:
         with anyio.fail_after(20):  # it hangs for ever
             got = await call(middleware, state=dict(state))

@@ -45,9 +45,13 @@ class Shop:
             cookie = {"location": "/", "set-cookie": f"user={path.removeprefix('/login/')}"}
             await answers(start(cookie, 303), body())(scope, receive, send)
         elif path == "/logout":
-            await answers(start({"location": "/", "set-cookie": "user=; Max-Age=0"}, 303), body())(scope, receive, send)
+            await answers(start({"location": "/", "set-cookie": "user=; Max-Age=0"}, 303), body())(
+                scope, receive, send
+            )
         elif path in ("/json", "/buy"):
-            await answers(start({"content-type": "application/json"}), body(b"{}"))(scope, receive, send)
+            await answers(start({"content-type": "application/json"}), body(b"{}"))(
+                scope, receive, send
+            )
         else:
             await html(PAGE)(scope, receive, send)
 
@@ -69,7 +73,9 @@ class Visit(Browser):
 
 
 def shop(usercom: UserCom, hook: Any = who, **settings: Any) -> UserComMiddleware:
-    return UserComMiddleware(Shop(), usercom.config(secret_keys=KEYS, reset_timeout=5, **settings), identify=hook)
+    return UserComMiddleware(
+        Shop(), usercom.config(secret_keys=KEYS, reset_timeout=5, **settings), identify=hook
+    )
 
 
 async def who_later(connection: HTTPConnection) -> dict[str, str] | None:
@@ -137,7 +143,9 @@ async def test_what_the_application_says_itself_is_not_done_twice(usercom: UserC
                 await get_visitor(scope).reset_auth()
             await super().__call__(scope, receive, send)
 
-    app = UserComMiddleware(Careful(), usercom.config(secret_keys=KEYS, reset_timeout=5), identify=who)
+    app = UserComMiddleware(
+        Careful(), usercom.config(secret_keys=KEYS, reset_timeout=5), identify=who
+    )
     async with lifespan(app) as state:
         visit = Visit(app, state, __ca__chat=usercom.new_user(), user="alice")
         await visit.go()
@@ -161,12 +169,19 @@ async def test_rotate_on_login_ends_a_planted_key(usercom: UserCom) -> None:
     assert usercom.store.users[planted].attributes == {}
 
 
-async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(usercom: UserCom) -> None:
+async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(
+    usercom: UserCom,
+) -> None:
     key = usercom.new_user()
     before = IdentityCookie(KEYS[:1], None)
     app = shop(usercom)
     async with lifespan(app) as state:
-        cookie = before.set_cookie(before.fingerprint(PEOPLE["alice"]), secure=False).decode().split(";")[0].partition("=")[2]
+        cookie = (
+            before.set_cookie(before.fingerprint(PEOPLE["alice"]), secure=False)
+            .decode()
+            .split(";")[0]
+            .partition("=")[2]
+        )
         visit = Visit(app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: cookie})
         await visit.go()
     assert list(usercom.store.users) == [key]
@@ -177,13 +192,17 @@ async def test_a_cookie_that_we_did_not_write_says_nothing(cookie: str, usercom:
     key = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
-        page = await Visit(app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: cookie}).go()
+        page = await Visit(
+            app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: cookie}
+        ).go()
     assert b"id-alice" in page.body
     assert list(usercom.store.users) == [key]
 
 
 @pytest.mark.parametrize("bad", [{"email": "nobody"}, {"apiKey": "x"}, ZeroDivisionError])
-async def test_a_hook_that_fails(bad: Any, usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hook_that_fails(
+    bad: Any, usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     """If it raises, nobody knows who is there, and nothing changes; if it names somebody broken, the last one is gone."""
 
     def hook(connection: HTTPConnection) -> Any:
@@ -243,7 +262,9 @@ def test_a_fingerprint_tells_two_people_apart_and_names_neither(one: str, two: s
     assert not companion.is_of(first, {})
 
 
-async def test_a_hook_may_use_the_visitor_in_tasks_of_its_own_and_others_wait_for_its_answer(usercom: UserCom) -> None:
+async def test_a_hook_may_use_the_visitor_in_tasks_of_its_own_and_others_wait_for_its_answer(
+    usercom: UserCom,
+) -> None:
     """Nobody waits for somebody who waits for them."""
     asked = anyio.Event()
 
@@ -282,7 +303,9 @@ async def test_a_hook_may_use_the_visitor_in_tasks_of_its_own_and_others_wait_fo
 
 def unsigned(person: str, key: str = KEYS[-1]) -> str:
     fingerprint = IdentityCookie((key,), None).fingerprint(PEOPLE[person])
-    forged = IdentityCookie(("of somebody else's, sixteen",), None).set_cookie(fingerprint, secure=False)
+    forged = IdentityCookie(("of somebody else's, sixteen",), None).set_cookie(
+        fingerprint, secure=False
+    )
     return forged.decode().split(";")[0].partition("=")[2]
 
 
@@ -291,10 +314,16 @@ async def test_who_is_there_needs_no_proof_and_who_was_there_does(usercom: UserC
     key = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
-        same = await Visit(app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: unsigned("alice")}).go()
-        other = await Visit(app, state, __ca__chat=key, user="bob", **{IDENTITY_COOKIE: unsigned("alice")}).go()
+        same = await Visit(
+            app, state, __ca__chat=key, user="alice", **{IDENTITY_COOKIE: unsigned("alice")}
+        ).go()
+        other = await Visit(
+            app, state, __ca__chat=key, user="bob", **{IDENTITY_COOKIE: unsigned("alice")}
+        ).go()
     assert b"id-alice" in same.body
     assert not same.set_cookies(IDENTITY_COOKIE)
     assert b"id-bob" in other.body
-    assert other.set_cookies(IDENTITY_COOKIE), "nobody known was there before, so nobody is reset, and Bob is remembered"
+    assert other.set_cookies(IDENTITY_COOKIE), (
+        "nobody known was there before, so nobody is reset, and Bob is remembered"
+    )
     assert list(usercom.store.users) == [key]

@@ -7,7 +7,18 @@ from typing import Any
 import anyio
 import pytest
 from conftest import CONFIG, UserCom
-from driver import Recorded, answers, body, call, call_until, html, http_scope, lifespan, start, until
+from driver import (
+    Recorded,
+    answers,
+    body,
+    call,
+    call_until,
+    html,
+    http_scope,
+    lifespan,
+    start,
+    until,
+)
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,7 +61,14 @@ def saying(*words: str, then: ASGIApp | None = None, **found: Any) -> ASGIApp:
 
 
 @pytest.mark.parametrize(
-    "chunks", [[PAGE], [PAGE, b""], [b"", PAGE], [PAGE[:9], PAGE[9:25], PAGE[25:]], [bytes([b]) for b in PAGE]]
+    "chunks",
+    [
+        [PAGE],
+        [PAGE, b""],
+        [b"", PAGE],
+        [PAGE[:9], PAGE[9:25], PAGE[25:]],
+        [bytes([b]) for b in PAGE],
+    ],
 )
 @pytest.mark.parametrize("length", [True, False])
 async def test_a_page_gets_the_snippet(chunks: list[bytes], length: bool) -> None:
@@ -89,7 +107,10 @@ async def test_head_is_honest() -> None:
     with_body = await call(wrap(html(PAGE)), method="HEAD")
     get = await call(wrap(html(PAGE)))
     assert with_body.header("content-length") == get.header("content-length")
-    empty = await call(wrap(answers(start({"content-type": "text/html", "content-length": "500"}), body())), method="HEAD")
+    empty = await call(
+        wrap(answers(start({"content-type": "text/html", "content-length": "500"}), body())),
+        method="HEAD",
+    )
     assert empty.header("content-length") is None
 
 
@@ -107,7 +128,9 @@ async def test_headers_shared_between_responses_stay_as_they_are() -> None:
         (b"Set-Cookie", b"a=1"),
         (b"Set-Cookie", b"b=2"),
     ]
-    app = wrap(answers({"type": "http.response.start", "status": 200, "headers": shared}, body(PAGE)))
+    app = wrap(
+        answers({"type": "http.response.start", "status": 200, "headers": shared}, body(PAGE))
+    )
     first, second = await call(app), await call(app)
     assert first.messages == second.messages
     assert len(shared) == 4
@@ -126,7 +149,9 @@ async def test_a_body_message_may_be_empty() -> None:
     assert got.body == b""
 
 
-@pytest.mark.parametrize("kind", ["pathsend", "zerocopysend", "push", "early_hint", "trailers", "future"])
+@pytest.mark.parametrize(
+    "kind", ["pathsend", "zerocopysend", "push", "early_hint", "trailers", "future"]
+)
 async def test_an_unknown_message_releases_what_is_held(kind: str) -> None:
     odd = {"type": f"http.response.{kind}", "x": 1}
     app = answers(start(), odd, body(PAGE))
@@ -134,7 +159,9 @@ async def test_an_unknown_message_releases_what_is_held(kind: str) -> None:
 
 
 async def test_an_anonymous_page_stays_cacheable() -> None:
-    got = await call(wrap(html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"})))
+    got = await call(
+        wrap(html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"}))
+    )
     assert got.header("etag") == 'W/"v1"'
     assert got.header("cache-control") == "public, max-age=60"
     assert got.header("vary") is None
@@ -144,10 +171,15 @@ async def test_an_anonymous_page_stays_cacheable() -> None:
 async def test_a_page_with_a_person_is_kept_out_of_shared_caches() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         get_visitor(scope).identify(user_id=42, email="a@example.com", first_name="</script><b>")
-        await html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"})(scope, receive, send)
+        await html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"})(
+            scope, receive, send
+        )
 
     got = await call(wrap(app))
-    assert r'"user_id":"42","email":"a@example.com","first_name":"\u003C/script\u003E\u003Cb\u003E"' in got.text
+    assert (
+        r'"user_id":"42","email":"a@example.com","first_name":"\u003C/script\u003E\u003Cb\u003E"'
+        in got.text
+    )
     assert got.header("etag") is None
     assert got.header("cache-control") == "private, max-age=60"
     assert got.header("vary") == "Cookie"
@@ -195,15 +227,27 @@ async def test_a_websocket_gets_the_handle_and_nothing_else() -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert get_visitor(HTTPConnection(scope)).key == "abc123"
-        await send({"type": "websocket.http.response.start", "status": 403, "headers": [(b"content-type", b"text/html")]})
+        await send(
+            {
+                "type": "websocket.http.response.start",
+                "status": 403,
+                "headers": [(b"content-type", b"text/html")],
+            }
+        )
         await send({"type": "websocket.http.response.body", "body": PAGE})
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {**http_scope(headers={"cookie": "__ca__chat=abc123"}, scheme="ws"), "type": "websocket"}
+    scope = {
+        **http_scope(headers={"cookie": "__ca__chat=abc123"}, scheme="ws"),
+        "type": "websocket",
+    }
     await wrap(app)(scope, None, send)  # type: ignore[arg-type]
-    assert [each["type"] for each in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert [each["type"] for each in sent] == [
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+    ]
     assert sent[1]["body"] == PAGE
 
 
@@ -252,7 +296,9 @@ async def test_no_secret_in_a_repr() -> None:
         shown.append(repr(await visitor.page_hit(plan="secretplan")))
         await html(PAGE)(scope, receive, send)
 
-    shown.append(repr(PageHit(attributes={"email": "a@example.com"}, event=Event("x", {"total": "abc123"}))))
+    shown.append(
+        repr(PageHit(attributes={"email": "a@example.com"}, event=Event("x", {"total": "abc123"})))
+    )
     config = UserComConfig(base_url="http://127.0.0.1:9", api_key="ABC123", inline_deadline=0)
     await call(UserComMiddleware(app, config), headers={"cookie": "__ca__chat=abc123"})
     for text in shown:
@@ -275,7 +321,9 @@ async def test_no_secret_in_a_repr() -> None:
         lambda v: v.reset_auth(score="high"),
     ],
 )
-async def test_what_user_com_could_never_take_is_refused_at_the_call(bad: Any, usercom: UserCom) -> None:
+async def test_what_user_com_could_never_take_is_refused_at_the_call(
+    bad: Any, usercom: UserCom
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         with pytest.raises(InvalidCommand):
             await bad(get_visitor(scope))
@@ -308,9 +356,15 @@ async def test_what_is_said_arrives_in_order(usercom: UserCom) -> None:
             "user-agent": "Browser/1.0",
             "referer": "http://shop.example.com/?__ca__chat=zzz&a=1",
         }
-        await call(middleware, "/buy", headers=headers, query="q=1&__ca__chat=abc", state=dict(state))
+        await call(
+            middleware, "/buy", headers=headers, query="q=1&__ca__chat=abc", state=dict(state)
+        )
     [hit] = usercom.store.hits
-    assert (hit.key, hit.url, hit.domain) == (key, "http://shop.example.com/buy?q=1", "shop.example.com")
+    assert (hit.key, hit.url, hit.domain) == (
+        key,
+        "http://shop.example.com/buy?q=1",
+        "shop.example.com",
+    )
     assert (hit.referrer, hit.user_agent) == ("http://shop.example.com/?a=1", "Browser/1.0")
     assert [each.data["n"] for each in usercom.store.events] == list(range(20))
     assert {each.key for each in usercom.store.events} == {key}
@@ -320,7 +374,9 @@ async def test_what_is_said_arrives_in_order(usercom: UserCom) -> None:
     assert usercom.store.rejected == []
 
 
-async def test_a_hit_of_nobody_is_skipped_with_the_reason(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hit_of_nobody_is_skipped_with_the_reason(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "usercom_asgi")
     receipts: list[Any] = []
 
@@ -407,7 +463,9 @@ async def test_an_application_that_raises_in_the_middle_of_its_answer() -> None:
     record = Recorded({})
     with pytest.raises(ZeroDivisionError):
         await call(wrap(raising(start(), body(b"<html>x</bo", more=True))), record=record)
-    assert (record.types, record.body) == (["start", "body", "body"], b"<html>x</bo"), "with us as without"
+    assert (record.types, record.body) == (["start", "body", "body"], b"<html>x</bo"), (
+        "with us as without"
+    )
 
 
 async def test_an_application_that_returns_without_answering() -> None:
@@ -437,7 +495,9 @@ async def test_a_client_that_goes_away_in_the_middle(usercom: UserCom) -> None:
     middleware = UserComMiddleware(app, usercom.config())
     in_the_middle = anyio.Event()
     async with lifespan(middleware) as state:
-        await call_until(in_the_middle, middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
+        await call_until(
+            in_the_middle, middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state)
+        )
     assert [each.key for each in usercom.store.events] == [key]
 
 
@@ -480,7 +540,9 @@ async def test_without_a_lifespan_it_is_delivered_behind_the_response(usercom: U
     assert [each.name for each in usercom.store.events] == ["bought", "thanked"]
 
 
-async def test_without_a_lifespan_there_is_a_deadline(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_a_lifespan_there_is_a_deadline(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     usercom.faults.hang()
     receipts: list[Any] = []
 
@@ -489,9 +551,15 @@ async def test_without_a_lifespan_there_is_a_deadline(usercom: UserCom, caplog: 
         await html(PAGE)(scope, receive, send)
 
     with anyio.fail_after(20):
-        await call(UserComMiddleware(app, usercom.config(inline_deadline=0.2)), headers={"cookie": "__ca__chat=abc123"})
+        await call(
+            UserComMiddleware(app, usercom.config(inline_deadline=0.2)),
+            headers={"cookie": "__ca__chat=abc123"},
+        )
     assert receipts[0].status is Status.DROPPED
-    assert "not delivered to User.com before the deadline behind the response: 1 commands" in caplog.text
+    assert (
+        "not delivered to User.com before the deadline behind the response: 1 commands"
+        in caplog.text
+    )
 
 
 async def test_without_a_lifespan_a_receipt_can_be_waited_for(usercom: UserCom) -> None:
@@ -552,12 +620,18 @@ async def test_the_handle_is_typed_and_is_there_for_starlette() -> None:
         (lambda _: 1 / 0, {}, {}, True),
     ],
 )
-async def test_should_inject_overrules(wish: Any, headers: dict[str, str], asked: dict[str, str], goes_in: bool) -> None:
+async def test_should_inject_overrules(
+    wish: Any, headers: dict[str, str], asked: dict[str, str], goes_in: bool
+) -> None:
     async def later(connection: Any) -> Any:
         return wish(connection)
 
     for hook in (wish, later):
-        app = UserComMiddleware(html(PAGE, headers=headers), UserComConfig(app="acme", api_key="ABC123"), should_inject=hook)
+        app = UserComMiddleware(
+            html(PAGE, headers=headers),
+            UserComConfig(app="acme", api_key="ABC123"),
+            should_inject=hook,
+        )
         assert (b"widget.js" in (await call(app, headers=asked)).body) is goes_in
 
 
@@ -721,7 +795,9 @@ async def test_middleware_beside_one_of_another_workspace_delivers_to_its_own(
     other = Sandbox(api_key="XYZ789")
     with serve(other) as server:
         configs = [usercom.config(), usercom.config(base_url=server.url, api_key="XYZ789")]
-        app = Dispatcher(*(UserComMiddleware(buying(each.api_key), each) for each in configs), copies=copies)
+        app = Dispatcher(
+            *(UserComMiddleware(buying(each.api_key), each) for each in configs), copies=copies
+        )
         async with lifespan(app, no_state=no_state) as state:
             for path in ("/0", "/1", "/0"):
                 given: dict[str, Any] = {} if no_state else {"state": dict(state)}
@@ -731,12 +807,16 @@ async def test_middleware_beside_one_of_another_workspace_delivers_to_its_own(
     assert state == {"usercom_asgi.lifespan_state": id(state)} or no_state
 
 
-async def test_middleware_that_has_no_lifespan_leaves_anothers_delivery_alone(usercom: UserCom) -> None:
+async def test_middleware_that_has_no_lifespan_leaves_anothers_delivery_alone(
+    usercom: UserCom,
+) -> None:
     """Of two applications in one process, one is mounted where no lifespan comes."""
     other = Sandbox(api_key="XYZ789")
     with serve(other) as server:
         living = UserComMiddleware(html(PAGE), usercom.config())
-        mounted = UserComMiddleware(saying("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789"))
+        mounted = UserComMiddleware(
+            saying("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789")
+        )
         async with lifespan(living) as state:
             await call(mounted, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
     assert len(other.store.hits) == 1
@@ -775,7 +855,9 @@ async def test_middleware_given_one_scope_twice_serves_both_times(usercom: UserC
     other = Sandbox(api_key="XYZ789")
     with serve(other) as server:
         first = UserComMiddleware(saying("page_hit"), usercom.config())
-        second = UserComMiddleware(saying("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789"))
+        second = UserComMiddleware(
+            saying("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789")
+        )
 
         async def both(scope: Scope, receive: Receive, send: Send) -> None:
             async def drop(message: Message) -> None:

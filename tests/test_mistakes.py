@@ -25,7 +25,9 @@ from usercom_asgi import (
 from usercom_asgi.core.hooks import warn_once
 
 PAGE = b"<html><body><p>hello</p></body></html>"
-WITH_KEYS = UserComConfig(app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",))
+WITH_KEYS = UserComConfig(
+    app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",)
+)
 
 
 def always(answer: Any) -> Any:
@@ -36,7 +38,9 @@ def always(answer: Any) -> Any:
 @pytest.mark.parametrize("wrong", ["yes", True, {"user_id": "1"}])
 def test_a_hook_that_is_no_function_is_refused_at_start(name: str, wrong: object) -> None:
     given: Any = {name: wrong}
-    with pytest.raises(ConfigurationError, match=rf"^{name}: must be a function .*\(got {type(wrong).__name__}\)$"):
+    with pytest.raises(
+        ConfigurationError, match=rf"^{name}: must be a function .*\(got {type(wrong).__name__}\)$"
+    ):
         UserComMiddleware(html(PAGE), WITH_KEYS, **given)
 
 
@@ -46,7 +50,10 @@ def test_a_hook_that_is_no_function_is_refused_at_start(name: str, wrong: object
         ({"outbox": "var/outbox.db"}, "^outbox: must be an outbox"),
         ({"on_dead": "yes"}, "^on_dead: must be a plain function"),
         ({"config": {"app": "acme"}}, "^config: must be a UserComConfig"),
-        ({"config": CONFIG, "client": UserComClient(CONFIG), "outbox": SqliteOutbox("x.db")}, "^client: has an outbox"),
+        (
+            {"config": CONFIG, "client": UserComClient(CONFIG), "outbox": SqliteOutbox("x.db")},
+            "^client: has an outbox",
+        ),
     ],
 )
 def test_an_argument_is_not_taken_for_a_setting(given: Any, says: str) -> None:
@@ -79,24 +86,31 @@ async def test_middleware_inside_another_does_nothing_and_warns_once(
 
 
 @pytest.mark.parametrize("answer", ["u-1", 17, ["u-1"], object()])
-async def test_an_identify_hook_that_returns_no_mapping(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_identify_hook_that_returns_no_mapping(
+    answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
     got = await call(UserComMiddleware(html(PAGE), WITH_KEYS, identify=always(answer)))
     assert b"widget.js" in got.body
     (said,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert f"the identify hook must return a mapping, such as {{'user_id': '42'}}, or None (got {type(answer).__name__})" in (
-        said.getMessage()
+    assert (
+        f"the identify hook must return a mapping, such as {{'user_id': '42'}}, or None (got {type(answer).__name__})"
+        in (said.getMessage())
     )
     assert said.exc_info is None  # where it is: the hook's own, not ours
 
 
 @pytest.mark.parametrize("nobody", [None, {}, False, ""])
-async def test_whatever_is_empty_is_nobody(nobody: object, caplog: pytest.LogCaptureFixture) -> None:
+async def test_whatever_is_empty_is_nobody(
+    nobody: object, caplog: pytest.LogCaptureFixture
+) -> None:
     await call(UserComMiddleware(html(PAGE), WITH_KEYS, identify=always(nobody)))
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize("attributes", [{}, {"plan": None}])
-async def test_an_update_of_nothing_is_skipped(attributes: dict[str, Any], usercom: UserCom) -> None:
+async def test_an_update_of_nothing_is_skipped(
+    attributes: dict[str, Any], usercom: UserCom
+) -> None:
     receipts: list[Receipt] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +136,10 @@ async def test_an_update_of_nothing_is_skipped(attributes: dict[str, Any], userc
             lambda visitor: visitor.event("searched", query="x" * 256),
             r"^data\.query: has 256 characters, User.com takes 255; .*cut_strings=True",
         ),
-        (lambda visitor: visitor.product_event("1", "purchased"), r"^event_type: must be one of: .*purchase"),
+        (
+            lambda visitor: visitor.product_event("1", "purchased"),
+            r"^event_type: must be one of: .*purchase",
+        ),
     ],
 )
 async def test_what_is_said_wrongly(say: Any, says: str) -> None:

@@ -102,7 +102,10 @@ async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: UserC
     assert old not in marker
     assert new not in marker
     # What was said before is the old visitor's, what was said after is the new one's.
-    assert {(each.name, each.key) for each in usercom.store.events} == {("before", old), ("after", new)}
+    assert {(each.name, each.key) for each in usercom.store.events} == {
+        ("before", old),
+        ("after", new),
+    }
     [hit] = usercom.store.hits
     assert hit.created_new_gu
 
@@ -175,12 +178,16 @@ async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: UserCom) ->
 
 
 @pytest.mark.parametrize("slow_before", [True, False])
-async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(usercom: UserCom, slow_before: bool) -> None:
+async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
+    usercom: UserCom, slow_before: bool
+) -> None:
     """Whether User.com is slow to begin or slow to answer: one call of ours makes one user, and the widget makes none."""
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
     usercom.faults.latency(60, before=slow_before)
-    middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_timeout=0.05, timeout=60))
+    middleware = UserComMiddleware(
+        shop(after="after"), usercom.config(reset_timeout=0.05, timeout=60)
+    )
     async with lifespan(middleware) as state:
         with anyio.fail_after(20):
             await browser.get(middleware, "/logout", state=dict(state))
@@ -192,15 +199,22 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(u
         assert page.body == PAGE
         assert "__ca__reset" in browser.jar
         usercom.faults.clear()
-        await until(lambda: len(usercom.store.events) == 2)  # what was said after it goes with its key
+        await until(
+            lambda: len(usercom.store.events) == 2
+        )  # what was said after it goes with its key
         page = await browser.get(middleware, state=dict(state))
     _, new = usercom.store.users
     assert without_epoch(browser.jar) == {"__ca__chat": new}
     assert forgets(page) == new
-    assert {(each.name, each.key) for each in usercom.store.events} == {("before", old), ("after", new)}
+    assert {(each.name, each.key) for each in usercom.store.events} == {
+        ("before", old),
+        ("after", new),
+    }
 
 
-async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(usercom: UserCom) -> None:
+async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(
+    usercom: UserCom,
+) -> None:
     browser = Browser(__ca__chat=usercom.new_user())
     usercom.faults.latency(60)
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=2, timeout=60))
@@ -219,7 +233,9 @@ async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(user
     assert without_epoch(browser.jar) == {"__ca__chat": new}
 
 
-async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(usercom: UserCom) -> None:
+async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(
+    usercom: UserCom,
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/say":
             await get_visitor(scope).page_hit(event=Event("later"))
@@ -255,7 +271,9 @@ async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
         usercom.faults.status(500)
     else:
         getattr(usercom.faults, fault)()
-    middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=60, timeout=0.2, shutdown_timeout=0.1))
+    middleware = UserComMiddleware(
+        shop(), usercom.config(reset_timeout=60, timeout=0.2, shutdown_timeout=0.1)
+    )
     async with lifespan(middleware) as state:
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
@@ -276,7 +294,10 @@ async def test_a_reset_without_a_lifespan(usercom: UserCom) -> None:
     await browser.get(middleware, "/logout")
     _, new = usercom.store.users
     assert browser.jar["__ca__chat"] == new
-    assert {(each.name, each.key) for each in usercom.store.events} == {("before", old), ("after", new)}
+    assert {(each.name, each.key) for each in usercom.store.events} == {
+        ("before", old),
+        ("after", new),
+    }
 
 
 async def test_a_reset_that_is_said_twice_is_one(usercom: UserCom) -> None:
@@ -305,7 +326,9 @@ async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(usercom: 
 
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
-        page = await Browser(__ca__chat=usercom.new_user()).get(middleware, "/logout", state=dict(state))
+        page = await Browser(__ca__chat=usercom.new_user()).get(
+            middleware, "/logout", state=dict(state)
+        )
     [hit] = usercom.store.hits
     assert {"user_id": "bob", "first_name": "Bob"}.items() <= hit.payload.items()
     for of_alice in ("alice", "gold"):
@@ -323,11 +346,19 @@ async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: UserCom) ->
     assert browser.jar["__ca__chat"] == new
 
 
-@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "evil.com;x=y", "a\x00b.com", ""])
+@pytest.mark.parametrize(
+    "host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "evil.com;x=y", "a\x00b.com", ""]
+)
 async def test_no_host_header_gets_into_a_cookie(host: str, usercom: UserCom) -> None:
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
-        got = await call(middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state), host=host)
+        got = await call(
+            middleware,
+            "/logout",
+            headers={"cookie": "__ca__chat=abc123"},
+            state=dict(state),
+            host=host,
+        )
     for line in got.all("set-cookie"):
         assert re.fullmatch(r"[A-Za-z0-9_=.;, :/-]+", line)
         assert "Domain" not in line

@@ -57,9 +57,15 @@ async def call_both(app: ASGIApp, state: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("with_client", [False, True])
-async def test_own_state_when_the_server_shares_that_of_the_lifespan_is_a_copy(with_client: bool) -> None:
+async def test_own_state_when_the_server_shares_that_of_the_lifespan_is_a_copy(
+    with_client: bool,
+) -> None:
     app = Meeting()
-    middleware = UserComMiddleware(app, client=UserComClient(CONFIG)) if with_client else UserComMiddleware(app, CONFIG)
+    middleware = (
+        UserComMiddleware(app, client=UserComClient(CONFIG))
+        if with_client
+        else UserComMiddleware(app, CONFIG)
+    )
     async with lifespan(middleware, {"pool": "shared"}) as state:
         await call_both(middleware, state)
         assert "usercom" not in state
@@ -83,7 +89,9 @@ async def test_own_state_when_mounted_without_a_lifespan_keeps_visitors_apart() 
 
 
 @pytest.mark.parametrize("state", [None, {"pool": "of this request"}])
-async def test_own_state_when_it_is_the_requests_already_is_the_same_dict(state: dict[str, Any] | None) -> None:
+async def test_own_state_when_it_is_the_requests_already_is_the_same_dict(
+    state: dict[str, Any] | None,
+) -> None:
     """A middleware further out has made its `request.state` before, and reads there what the application writes."""
     seen: list[Any] = []
 
@@ -148,7 +156,9 @@ app = Starlette(
 def served(folder: Path, command: list[str]) -> Iterator[str]:
     (folder / "shared_app.py").write_text(APP)
     port = free_port()
-    process = Popen([sys.executable, "-m", *(each.format(port=port) for each in command)], cwd=folder)
+    process = Popen(
+        [sys.executable, "-m", *(each.format(port=port) for each in command)], cwd=folder
+    )
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -175,7 +185,9 @@ def served(folder: Path, command: list[str]) -> Iterator[str]:
     ],
     ids=["uvicorn", "hypercorn", "hypercorn on trio"],
 )
-def test_own_state_of_requests_on_one_connection_is_each_ones_own(command: list[str], tmp_path: Path) -> None:
+def test_own_state_of_requests_on_one_connection_is_each_ones_own(
+    command: list[str], tmp_path: Path
+) -> None:
     """A proxy sends the requests of many browsers on one connection."""
     if command[0] == "uvicorn":
         pytest.importorskip("uvicorn", reason="needs the extra sandbox")

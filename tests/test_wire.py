@@ -16,13 +16,27 @@ from usercom_asgi.core.serialization import from_text, pack, to_text, unpack
 
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 names = st.from_regex(r"plan_[a-z]{1,8}", fullmatch=True)
-values = st.one_of(texts, st.integers(-(2**31), 2**31), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))
+values = st.one_of(
+    texts,
+    st.integers(-(2**31), 2**31),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
 mappings = st.dictionaries(names, values, max_size=4)
 events = st.builds(Event, texts.map(lambda text: "n" + text), mappings)
 commands: st.SearchStrategy[Command] = st.one_of(
     events,
-    st.builds(ProductEvent, texts, st.sampled_from(EventType), st.none() | texts, attributes=mappings, custom_data=mappings),
-    st.builds(PageHit, st.none() | st.just("https://a.example.com/x"), st.none() | events, mappings),
+    st.builds(
+        ProductEvent,
+        texts,
+        st.sampled_from(EventType),
+        st.none() | texts,
+        attributes=mappings,
+        custom_data=mappings,
+    ),
+    st.builds(
+        PageHit, st.none() | st.just("https://a.example.com/x"), st.none() | events, mappings
+    ),
     st.builds(Update, mappings),
     st.builds(ResetAuth, mappings),
 )
@@ -74,7 +88,9 @@ def test_what_is_no_command_of_ours_is_refused(bad: Any) -> None:
         from_text(json.dumps(bad))
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"v":' * 100_000, "\xff", '{"v":1' + "0" * 5000 + "}"])
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 100_000, '{"v":' * 100_000, "\xff", '{"v":1' + "0" * 5000 + "}"]
+)
 def test_no_json(text: str) -> None:
     with pytest.raises(OutboxError):
         from_text(text)

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from .integrations.taskiq.outbox import TaskiqOutbox as TaskiqOutbox
 
 # Loaded when they are asked for: most applications need neither them nor what they bring along.
-_LAZY = {"SqliteOutbox": "usercom_asgi.delivery.sqlite.outbox", "TaskiqOutbox": "usercom_asgi.integrations.taskiq.outbox"}
+_LAZY = {
+    "SqliteOutbox": "usercom_asgi.delivery.sqlite.outbox",
+    "TaskiqOutbox": "usercom_asgi.integrations.taskiq.outbox",
+}
 
 
 def __getattr__(name: str) -> Any:

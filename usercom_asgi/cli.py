@@ -38,9 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="usercom-asgi", description="User.com for ASGI applications.")
+    parser = argparse.ArgumentParser(
+        prog="usercom-asgi", description="User.com for ASGI applications."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    outbox = commands.add_parser("outbox", help="look at the file of a SqliteOutbox: what waits, and what died")
+    outbox = commands.add_parser(
+        "outbox", help="look at the file of a SqliteOutbox: what waits, and what died"
+    )
     outbox.add_argument("path", type=Path, help="the file")
     _add_list_options(outbox)
     outbox.set_defaults(run=_list)
@@ -50,11 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_list_options(listing)
     listing.set_defaults(run=_list)
 
-    retry = actions.add_parser("retry", help="send dead letters again: those with these ids, or all")
+    retry = actions.add_parser(
+        "retry", help="send dead letters again: those with these ids, or all"
+    )
     _add_ids(retry)
     retry.set_defaults(run=_retry)
 
-    purge = actions.add_parser("purge", help="forget dead letters, or what waits: those with these ids, or all")
+    purge = actions.add_parser(
+        "purge", help="forget dead letters, or what waits: those with these ids, or all"
+    )
     purge.add_argument("what", choices=["dead", "waiting"])
     _add_ids(purge)
     purge.set_defaults(run=_purge)
@@ -65,15 +73,24 @@ def _add_list_options(parser: argparse.ArgumentParser) -> None:
     """Add what the list takes, with the word `list` or without; a default would overwrite what was said before the word."""
     unset = argparse.SUPPRESS
     parser.add_argument("--dead", action="store_true", default=unset, help="the dead letters alone")
-    parser.add_argument("--limit", type=_count, default=unset, metavar="N", help="at most so many of each (20)")
-    parser.add_argument("--values", action="store_true", default=unset, help="with keys, values and answers: personal data")
+    parser.add_argument(
+        "--limit", type=_count, default=unset, metavar="N", help="at most so many of each (20)"
+    )
+    parser.add_argument(
+        "--values",
+        action="store_true",
+        default=unset,
+        help="with keys, values and answers: personal data",
+    )
     parser.add_argument("--json", action="store_true", default=unset, help="as lines of JSON")
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="all of them")
-    which.add_argument("ids", nargs="*", type=_count, default=[], metavar="ID", help="as the list shows them")
+    which.add_argument(
+        "ids", nargs="*", type=_count, default=[], metavar="ID", help="as the list shows them"
+    )
 
 
 def _count(text: str) -> int:
@@ -93,8 +110,13 @@ def _list(options: argparse.Namespace) -> int:
         return 0
     found = admin.summary(options.path)
     age = f", oldest: {_span(time.time() - found.oldest)}" if found.oldest else ""
-    print(f"waiting: {found.waiting} (visitors: {found.visitors}{age}); dead letters: {found.dead}; senders: {found.owners}")
-    for title, rows, total in (("waiting", waiting, found.waiting), ("dead letters", dead, found.dead)):
+    print(
+        f"waiting: {found.waiting} (visitors: {found.visitors}{age}); dead letters: {found.dead}; senders: {found.owners}"
+    )
+    for title, rows, total in (
+        ("waiting", waiting, found.waiting),
+        ("dead letters", dead, found.dead),
+    ):
         if rows:
             print(f"\n{title}" + (f" ({len(rows)} of {total})" if total > len(rows) else ""))
         for row in rows:
@@ -131,7 +153,12 @@ def _line(row: admin.Row, *, values: bool) -> str:
 
 
 def _as_json(row: admin.Row, *, values: bool) -> dict[str, Any]:
-    known: dict[str, Any] = {"id": row.id, "visitor": row.visitor, "created_at": row.created_at, "command": row.what}
+    known: dict[str, Any] = {
+        "id": row.id,
+        "visitor": row.visitor,
+        "created_at": row.created_at,
+        "command": row.what,
+    }
     if row.died_at is not None:
         known |= {"died_at": row.died_at, "status": row.status, "reason": row.reason}
     return {**known, "body": row.body, "detail": row.detail} if values else known

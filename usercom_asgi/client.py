@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from .delivery.outbox import Outbox
 
 
-def open_sender(config: UserComConfig, transport: Transport | None = None) -> AbstractAsyncContextManager[Sender]:
+def open_sender(
+    config: UserComConfig, transport: Transport | None = None
+) -> AbstractAsyncContextManager[Sender]:
     """Open what sends commands to this workspace."""
     from .api.widget_api import open_widget_api
 
@@ -50,7 +52,9 @@ def check_transport(transport: object) -> Transport | None:
 
     if not isinstance(transport, Transport):
         needed = f"{Transport.__module__.partition('.')[0]}.{Transport.__name__}"
-        raise ConfigurationError("transport", f"must be an {needed}, got {type(transport).__name__}")
+        raise ConfigurationError(
+            "transport", f"must be an {needed}, got {type(transport).__name__}"
+        )
     return transport
 
 
@@ -91,7 +95,9 @@ class UserComClient:
         self.config = UserComConfig.checked(config)
         self._outbox = checked(outbox)
         self._transport = check_transport(transport)
-        self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
+        self._listeners = Listeners(
+            on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
+        )
         self._runtime: DeliveryService | None = None
         self._entered: AsyncExitStack | None = None
 
@@ -118,7 +124,10 @@ class UserComClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         runtime, entered = self._runtime, self._entered
         self._runtime = self._entered = None
@@ -157,14 +166,25 @@ class UserComClient:
             raise InvalidCommand("key", "must be a user key: 1 to 64 ASCII letters and digits")
         named: dict[str, Any] = clean_attributes({"user_id": user_id, "email": email})
         if key is None and not named:
-            raise InvalidCommand("key", "give the visitor's user key, or the person's user_id or email")
+            raise InvalidCommand(
+                "key", "give the visitor's user key, or the person's user_id or email"
+            )
         # A reset ends the lane of the old key: what is said with that key after it is still said of the old visitor.
-        lane = new_ordering_key() if isinstance(command, ResetAuth) else key or f"job:{sorted(named.items())}"
+        lane = (
+            new_ordering_key()
+            if isinstance(command, ResetAuth)
+            else key or f"job:{sorted(named.items())}"
+        )
         # A job names whom each command is about: with a key it is sent with that key, and without one a look-up serves for
         # all that the jobs send about this person meanwhile.
         source = new_ordering_key() if key else "job"
         envelope = Envelope(
-            command=command, ordering_key=lane, key=key, source=source, identity=named, page=page or PageContext()
+            command=command,
+            ordering_key=lane,
+            key=key,
+            source=source,
+            identity=named,
+            page=page or PageContext(),
         )
         receipt = self._runtime.submit(envelope)
         await receipt.stored()

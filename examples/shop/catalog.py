@@ -36,7 +36,11 @@ _PRODUCTS = (
         Decimal("24.00"),
         "Thrown thin at the lip and left bare at the foot, where your hand finds it. Holds a long coffee and stays warm "
         "through the second page of the paper.",
-        (("Size", "9 cm tall, 280 ml"), ("Clay", "Speckled stoneware"), ("Care", "Dishwasher safe")),
+        (
+            ("Size", "9 cm tall, 280 ml"),
+            ("Clay", "Speckled stoneware"),
+            ("Care", "Dishwasher safe"),
+        ),
     ),
     Product(
         "bowl",
@@ -44,7 +48,11 @@ _PRODUCTS = (
         "Sage",
         Decimal("38.50"),
         "Wide enough for noodles, deep enough for soup, and quiet on the table. The glaze breaks to olive where it runs thin.",
-        (("Size", "18 cm across, 900 ml"), ("Clay", "Speckled stoneware"), ("Care", "Oven safe to 220 °C")),
+        (
+            ("Size", "18 cm across, 900 ml"),
+            ("Clay", "Speckled stoneware"),
+            ("Care", "Oven safe to 220 °C"),
+        ),
     ),
     Product(
         "vase",

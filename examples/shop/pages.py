@@ -57,7 +57,10 @@ def home() -> str:
 
 def product(product: Product) -> str:
     """One thing, and the button that buys it."""
-    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in product.facts)
+    facts = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in product.facts
+    )
     return f"""<p class="back"><a href="/">All pieces</a></p>
 <article class="product">
   <div class="plate {escape(product.sku)}">{picture(product.sku)}</div>

@@ -25,7 +25,13 @@ from serving import certificate
 
 from usercom_asgi import ConfigurationError, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.api import client as module
-from usercom_asgi.api.client import ApiClient, Response, environment_proxy, open_api_client, ssl_context
+from usercom_asgi.api.client import (
+    ApiClient,
+    Response,
+    environment_proxy,
+    open_api_client,
+    ssl_context,
+)
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.hooks import warn_once
 
@@ -56,7 +62,9 @@ async def ask(client: ApiClient, body: object = None) -> bytes:
 
 
 @asynccontextmanager
-async def served(serve: Serve, *, total_timeout: float | None = None, **settings: Any) -> AsyncIterator[ApiClient]:
+async def served(
+    serve: Serve, *, total_timeout: float | None = None, **settings: Any
+) -> AsyncIterator[ApiClient]:
     """Serve with this function; yields a client of the server."""
 
     async def handle(stream: SocketStream) -> None:
@@ -70,7 +78,9 @@ async def served(serve: Serve, *, total_timeout: float | None = None, **settings
     port = listener.extra(SocketAttribute.local_port)
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, handle)
-        config = UserComConfig(base_url=f"http://127.0.0.1:{port}", api_key="ABC123", **{"timeout": 5, **settings})
+        config = UserComConfig(
+            base_url=f"http://127.0.0.1:{port}", api_key="ABC123", **{"timeout": 5, **settings}
+        )
         async with open_api_client(config, None) as client:
             assert client._total_timeout == 3 * config.timeout
             client._total_timeout = total_timeout or client._total_timeout
@@ -137,7 +147,9 @@ async def test_post_json_body_in_drips_is_missed_only_by_read_body(*, wants_answ
 
 
 @pytest.mark.parametrize("wants_answer", [True, False])
-async def test_post_json_connection_broken_in_the_body_is_missed_only_by_read_body(*, wants_answer: bool) -> None:
+async def test_post_json_connection_broken_in_the_body_is_missed_only_by_read_body(
+    *, wants_answer: bool
+) -> None:
     async def serve(stream: SocketStream) -> None:
         await request(stream)
         await stream.send(HEAD % 1000 + b"{")
@@ -165,7 +177,9 @@ async def test_post_json_connection_dropped_after_the_request_may_have_been_sent
 
 
 async def test_post_json_port_without_a_server_is_not_sent() -> None:
-    async with open_api_client(UserComConfig(base_url="http://127.0.0.1:9", api_key="ABC123", timeout=0.3), None) as client:
+    async with open_api_client(
+        UserComConfig(base_url="http://127.0.0.1:9", api_key="ABC123", timeout=0.3), None
+    ) as client:
         with pytest.raises(UnavailableError) as raised:
             await post(client)
         assert raised.value.not_sent
@@ -189,7 +203,9 @@ async def test_post_json_response_without_end_is_read_up_to_a_limit() -> None:
     assert sent < 40_000_000
 
 
-async def test_post_json_response_with_gzip_and_cookie_returns_the_text_and_keeps_no_cookie() -> None:
+async def test_post_json_response_with_gzip_and_cookie_returns_the_text_and_keeps_no_cookie() -> (
+    None
+):
     heads: list[bytes] = []
 
     async def serve(stream: SocketStream) -> None:
@@ -208,7 +224,9 @@ async def test_post_json_response_with_gzip_and_cookie_returns_the_text_and_keep
 async def test_post_json_redirect_is_refused() -> None:
     async def serve(stream: SocketStream) -> None:
         await request(stream)
-        await stream.send(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+        await stream.send(
+            b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+        )
         pytest.fail(str(await stream.receive()))
 
     async with served(serve) as client:
@@ -230,7 +248,9 @@ OK = b"HTTP/1.1 200 OK\r\n"
         (b"HTTP/1.0 200 OK\r\nContent-Length: 8\r\n\r\n" + b'{"a": 1}', False),
     ],
 )
-async def test_post_json_valid_response_keeps_or_closes_the_connection(answer: bytes, *, is_kept: bool) -> None:
+async def test_post_json_valid_response_keeps_or_closes_the_connection(
+    answer: bytes, *, is_kept: bool
+) -> None:
     server = Always(answer)
     async with served(server) as client:
         for _ in range(4):
@@ -277,7 +297,9 @@ async def test_post_json_rejection_of_a_large_body_is_read_before_it_is_sent() -
 
     async def serve(stream: SocketStream) -> None:
         await stream.receive()
-        await stream.send(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!")
+        await stream.send(
+            b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!"
+        )
         async for _ in stream:
             pass
 
@@ -309,7 +331,9 @@ async def test_post_json_next_call_reuses_the_connection() -> None:
     assert server.connections == 1
 
 
-async def test_post_json_after_cancelled_calls_still_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_post_json_after_cancelled_calls_still_connects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     is_slow = True
 
     async def serve(stream: SocketStream) -> None:
@@ -336,7 +360,9 @@ async def _fails(client: ApiClient) -> None:
         await post(client)
 
 
-async def test_open_api_client_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_api_client_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[bytes] = []
 
     async def serve(stream: SocketStream) -> None:
@@ -379,7 +405,12 @@ class Server:
                 for _ in range(self._answers):
                     self.heads.append(await read_head(stream))
                     await stream.send(ANSWER)
-        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError):
+        except (
+            anyio.BrokenResourceError,
+            anyio.EndOfStream,
+            anyio.ClosedResourceError,
+            ssl.SSLError,
+        ):
             pass
 
     async def tunnel(self, stream: ByteStream) -> None:
@@ -405,7 +436,9 @@ async def _pass_on(source: ByteStream, target: ByteStream, scope: anyio.CancelSc
 
 
 @asynccontextmanager
-async def listening(serve: Callable[[ByteStream], Awaitable[None]], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def listening(
+    serve: Callable[[ByteStream], Awaitable[None]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """Serve connections so; yields the port."""
     tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = tcp.extra(SocketAttribute.local_port)
@@ -434,24 +467,34 @@ def config(origin: str, timeout: float = 5) -> UserComConfig:
 
 async def test_post_json_https_reuses_the_connection(tls: ssl.SSLContext) -> None:
     server = Server()
-    async with listening(server.serve, tls) as port, open_api_client(config(f"https://localhost:{port}"), None) as client:
+    async with (
+        listening(server.serve, tls) as port,
+        open_api_client(config(f"https://localhost:{port}"), None) as client,
+    ):
         for _ in range(3):
             await post(client)
     assert server.connections == 1
     assert b"\r\nHost: localhost:%d\r\n" % port in server.heads[0]
 
 
-async def test_post_json_untrusted_certificate_is_not_sent(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_post_json_untrusted_certificate_is_not_sent(
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     server = Server()
-    async with listening(server.serve, tls) as port, open_api_client(config(f"https://localhost:{port}"), None) as client:
+    async with (
+        listening(server.serve, tls) as port,
+        open_api_client(config(f"https://localhost:{port}"), None) as client,
+    ):
         with pytest.raises(UnavailableError) as raised:
             await post(client)
         assert raised.value.not_sent
     assert server.heads == []
 
 
-async def test_post_json_https_through_a_proxy_reuses_the_tunnel(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_post_json_https_through_a_proxy_reuses_the_tunnel(
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, proxy = Server(), Server()
     async with listening(server.serve, tls) as port, listening(proxy.tunnel) as proxy_port:
         monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{proxy_port}")
@@ -483,8 +526,12 @@ async def test_post_json_proxy_with_tls_receives_the_credentials(
         assert proxy.heads[0].startswith(b"POST http://localhost:%d/x HTTP/1.1\r\n" % port)
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", b"", b"what?\r\n\r\n"])
-async def test_post_json_proxy_that_refuses_the_tunnel_is_not_sent(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n", b"", b"what?\r\n\r\n"]
+)
+async def test_post_json_proxy_that_refuses_the_tunnel_is_not_sent(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def serve(stream: ByteStream) -> None:
         async with stream:
             await read_head(stream)
@@ -506,7 +553,10 @@ async def test_post_json_tls_handshake_without_end_is_not_sent() -> None:
         async with stream:
             await anyio.sleep(30)
 
-    async with listening(serve) as port, open_api_client(config(f"https://localhost:{port}", timeout=0.5), None) as client:
+    async with (
+        listening(serve) as port,
+        open_api_client(config(f"https://localhost:{port}", timeout=0.5), None) as client,
+    ):
         with pytest.raises(UnavailableError, match="POST /x not sent: ConnectTimeout") as raised:
             await post(client)
     assert raised.value.not_sent
@@ -515,7 +565,10 @@ async def test_post_json_tls_handshake_without_end_is_not_sent() -> None:
 async def test_post_json_connection_closed_while_idle_is_replaced() -> None:
     """It would cost a command that is sent once, a reset, its one try."""
     server = Server(answers=1)
-    async with listening(server.serve) as port, open_api_client(config(f"http://127.0.0.1:{port}"), None) as client:
+    async with (
+        listening(server.serve) as port,
+        open_api_client(config(f"http://127.0.0.1:{port}"), None) as client,
+    ):
         for _ in range(5):
             await post(client)
             await anyio.sleep(0.1)
@@ -543,7 +596,12 @@ class Talkative(Server):
                     padding = b" " * max(0, self._size - len(head % self._size) - len(answer))
                     whole = head % len(answer + padding) + answer + padding
                     await stream.send(whole * (2 if len(self.heads) == 1 else 1))
-        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError):
+        except (
+            anyio.BrokenResourceError,
+            anyio.EndOfStream,
+            anyio.ClosedResourceError,
+            ssl.SSLError,
+        ):
             pass
 
 
@@ -568,11 +626,16 @@ async def test_post_json_response_sent_twice_is_not_read_by_the_next_visitor(
     assert server.connections == 3
 
 
-async def test_release_connections_idle_since_a_burst_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_release_connections_idle_since_a_burst_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Calls take the connection that was used last, so the others stay idle."""
     monkeypatch.setattr(module, "_KEEPALIVE", 0.2)
     server = Server()
-    async with listening(server.serve) as port, open_api_client(config(f"http://127.0.0.1:{port}"), None) as client:
+    async with (
+        listening(server.serve) as port,
+        open_api_client(config(f"http://127.0.0.1:{port}"), None) as client,
+    ):
         async with anyio.create_task_group() as tasks:
             for _ in range(6):
                 tasks.start_soon(post, client)
@@ -601,7 +664,10 @@ async def test_post_json_timeout_in_a_large_body_closes_the_socket() -> None:
         async with stream:
             await anyio.sleep(20)
 
-    async with listening(serve) as port, open_api_client(config(f"http://127.0.0.1:{port}", timeout=0.2), None) as client:
+    async with (
+        listening(serve) as port,
+        open_api_client(config(f"http://127.0.0.1:{port}", timeout=0.2), None) as client,
+    ):
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(4):
             with pytest.raises(UnavailableError):
@@ -626,7 +692,9 @@ async def test_post_json_ipv6_origin_sends_host_in_brackets() -> None:
 
 
 @pytest.mark.parametrize("value", ["proxy.corp:3128", " http://proxy.corp:3128 "])
-def test_environment_proxy_without_a_scheme_is_http(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_proxy_without_a_scheme_is_http(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("https_proxy", value)
     proxy = environment_proxy("https://acme.user.com")
     assert proxy is not None
@@ -634,7 +702,16 @@ def test_environment_proxy_without_a_scheme_is_http(value: str, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  ", "socks5://u:secret@x:1", "http://x:noport", "ftp://x", "http://x:80800", "http://x:0"]
+    "value",
+    [
+        "",
+        "  ",
+        "socks5://u:secret@x:1",
+        "http://x:noport",
+        "ftp://x",
+        "http://x:80800",
+        "http://x:0",
+    ],
 )
 async def test_open_api_client_unusable_proxy_is_ignored_with_one_warning(
     value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -657,7 +734,9 @@ def test_unpacked_gzip_returns_the_text_up_to_a_limit() -> None:
 
 @pytest.mark.parametrize("charset", ["hex", "idna", "undefined", "utf-16", "no such charset"])
 async def test_post_json_rejection_of_any_charset_keeps_the_beginning(charset: str) -> None:
-    head = b"HTTP/1.1 401 No\r\nContent-Type: text/plain; charset=%s\r\nContent-Length: 3000\r\n\r\n"
+    head = (
+        b"HTTP/1.1 401 No\r\nContent-Type: text/plain; charset=%s\r\nContent-Length: 3000\r\n\r\n"
+    )
     async with served(Always(head % charset.encode() + b"\xffno" * 1000)) as client:
         with pytest.raises(RejectedError) as raised:
             await post(client)
@@ -665,13 +744,19 @@ async def test_post_json_rejection_of_any_charset_keeps_the_beginning(charset: s
 
 
 def test_retry_after_seconds_date_returns_the_seconds_until_then() -> None:
-    assert 280 < (module.retry_after_seconds(formatdate(time.time() + 300, usegmt=True)) or 0) <= 300
+    assert (
+        280 < (module.retry_after_seconds(formatdate(time.time() + 300, usegmt=True)) or 0) <= 300
+    )
     assert module.retry_after_seconds("17") == 17
     assert module.retry_after_seconds("soon") is None
 
 
-@pytest.mark.parametrize(("status", "not_sent"), [(408, False), (425, False), (429, True), (500, False), (503, False)])
-async def test_post_json_status_that_may_pass_raises_unavailable(status: int, *, not_sent: bool) -> None:
+@pytest.mark.parametrize(
+    ("status", "not_sent"), [(408, False), (425, False), (429, True), (500, False), (503, False)]
+)
+async def test_post_json_status_that_may_pass_raises_unavailable(
+    status: int, *, not_sent: bool
+) -> None:
     answer = b"HTTP/1.1 %d X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n" % status
     async with served(Always(answer)) as client:
         with pytest.raises(UnavailableError) as raised:
@@ -680,7 +765,9 @@ async def test_post_json_status_that_may_pass_raises_unavailable(status: int, *,
     assert (found.status, found.retry_after, found.not_sent) == (status, 7, not_sent)
 
 
-async def test_post_json_error_and_logs_hold_no_value_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+async def test_post_json_error_and_logs_hold_no_value_of_the_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def serve(stream: SocketStream) -> None:
         await request(stream)
 
@@ -739,5 +826,8 @@ def test_transport_of_another_kind_raises_configuration_error() -> None:
         lambda transport: UserComClient(CONFIG, transport=transport),
         lambda transport: UserComMiddleware(app, CONFIG, transport=transport),
     ):
-        with pytest.raises(ConfigurationError, match=r"^transport: must be an httpx2?\.AsyncBaseTransport, got object$"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"^transport: must be an httpx2?\.AsyncBaseTransport, got object$",
+        ):
             made(object())

@@ -21,9 +21,13 @@ else:
 
 
 @pytest.mark.parametrize("agent", ["Shop 1.0 日本", "x\r\nX-Evil: 1", "\0", "é"])
-async def test_send_user_agent_that_a_header_cannot_hold_is_cleaned(agent: str, usercom: UserCom) -> None:
+async def test_send_user_agent_that_a_header_cannot_hold_is_cleaned(
+    agent: str, usercom: UserCom
+) -> None:
     async with UserComClient(usercom.config()) as client:
-        receipt = await client.send(Event("said"), key=usercom.new_user(), page=PageContext(user_agent=agent))
+        receipt = await client.send(
+            Event("said"), key=usercom.new_user(), page=PageContext(user_agent=agent)
+        )
         assert await receipt.delivered(20)
 
 

@@ -10,5 +10,8 @@ def _read(package: str, path: str) -> str:
     return Path(str(distribution(package).locate_file(path))).read_text()
 
 
-HTMX = {name: _read("django-htmx", f"django_htmx/static/django_htmx/htmx-{name}.min.js") for name in ("2", "4")}
+HTMX = {
+    name: _read("django-htmx", f"django_htmx/static/django_htmx/htmx-{name}.min.js")
+    for name in ("2", "4")
+}
 TURBO = _read("turbo-django", "turbo/static/turbo/js/turbo.min.js")

@@ -15,7 +15,11 @@ from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
 
 PEOPLE = {
     "alice": {"user_id": "id-alice", "email": "alice@example.com", "first_name": "Alice"},
-    "bob": {"user_id": "id-bob", "email": "bob@example.com", "first_name": "Bob</script><script>alert(1)</script>"},
+    "bob": {
+        "user_id": "id-bob",
+        "email": "bob@example.com",
+        "first_name": "Bob</script><script>alert(1)</script>",
+    },
 }
 END = "<footer>the end of the page</footer>"
 
@@ -26,10 +30,21 @@ async def home(request: Request) -> Response:
         get_visitor(request).identify(**person)
     buttons = "".join(
         f'<form method="post" action="{path}"><button id="{name}">{name}</button></form>'
-        for name, path in (("alice", "/login/alice"), ("bob", "/login/bob"), ("buy", "/buy"), ("logout", "/logout"))
+        for name, path in (
+            ("alice", "/login/alice"),
+            ("bob", "/login/bob"),
+            ("buy", "/buy"),
+            ("logout", "/logout"),
+        )
     )
-    hello = f"<h1>Hello, {escape(str(person['first_name']))}</h1>" if person else "<h1>Hello, stranger</h1>"
-    return HTMLResponse(f"<!doctype html><html><head><title>Shop</title></head><body>{hello}{buttons}{END}</body></html>")
+    hello = (
+        f"<h1>Hello, {escape(str(person['first_name']))}</h1>"
+        if person
+        else "<h1>Hello, stranger</h1>"
+    )
+    return HTMLResponse(
+        f"<!doctype html><html><head><title>Shop</title></head><body>{hello}{buttons}{END}</body></html>"
+    )
 
 
 async def login(request: Request) -> Response:

@@ -38,7 +38,10 @@ def civchat(page: Page, attributes: dict[str, Any]) -> Any:
     """What a browser makes of a page with these attributes, which must not have changed anything else of it."""
     snippet = render(clean_attributes(attributes), "https://acme.user.com/widget.js").decode()
     page.set_content(f"<!doctype html><html><body><p>before</p>{snippet}<p>after</p></body></html>")
-    assert page.evaluate("[...document.body.children].map(e => e.tagName).join()") == "P,SCRIPT,SCRIPT,P"
+    assert (
+        page.evaluate("[...document.body.children].map(e => e.tagName).join()")
+        == "P,SCRIPT,SCRIPT,P"
+    )
     # JavaScript has one kind of number: 5e16 is written as an integer of other digits, and is the same number.
     return json.loads(page.evaluate("JSON.stringify(window.civchat)"), parse_int=float)
 
@@ -76,12 +79,27 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
     lambda name: name not in RESERVED_NAMES
 )
-NAME = NAME.filter(lambda name: name not in ("user_id", "email", "phone_number", "gender", "status", "score", "company"))
-NAME = NAME.filter(lambda name: name not in ("source_context", "name", "first_name", "last_name", "city"))
-SCALAR = TEXT | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+NAME = NAME.filter(
+    lambda name: (
+        name not in ("user_id", "email", "phone_number", "gender", "status", "score", "company")
+    )
+)
+NAME = NAME.filter(
+    lambda name: name not in ("source_context", "name", "first_name", "last_name", "city")
+)
+SCALAR = (
+    TEXT
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.dictionaries(NAME, SCALAR | st.lists(SCALAR, max_size=3), max_size=6))
 def test_any_value_that_is_accepted_arrives(page: Page, attributes: dict[str, Any]) -> None:
     assert civchat(page, attributes) == attributes

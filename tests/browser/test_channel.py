@@ -38,11 +38,20 @@ addEventListener("DOMContentLoaded", function () {
 
 
 async def home(request: Request) -> Response:
-    script = f'<script src="/htmx-{request.query_params["htmx"]}.js"></script>' if "htmx" in request.query_params else ""
-    actions = "".join(f'<button id="{name}" hx-post="/{name}" hx-target="#part">{name}</button>' for name in ("say", "logout"))
+    script = (
+        f'<script src="/htmx-{request.query_params["htmx"]}.js"></script>'
+        if "htmx" in request.query_params
+        else ""
+    )
+    actions = "".join(
+        f'<button id="{name}" hx-post="/{name}" hx-target="#part">{name}</button>'
+        for name in ("say", "logout")
+    )
     forms = '<form method="post" action="/hop/3"><button id="hop">hop</button></form><a id="again" href="/">again</a>'
     script += WRAPPER if "wrapped" in request.query_params else ""
-    return HTMLResponse(f'<html><head>{SPY}{script}</head><body><div id="part">{actions}</div>{forms}</body></html>')
+    return HTMLResponse(
+        f'<html><head>{SPY}{script}</head><body><div id="part">{actions}</div>{forms}</body></html>'
+    )
 
 
 async def script(request: Request) -> Response:
@@ -62,7 +71,11 @@ async def say(request: Request) -> Response:
 async def hop(request: Request) -> Response:
     n = request.path_params["n"]
     get_visitor(request).browser.event("hop", n=n)
-    return RedirectResponse(f"/hop/{n - 1}" if n > 1 else "/", 303) if n else HTMLResponse("<html><body>hop</body></html>")
+    return (
+        RedirectResponse(f"/hop/{n - 1}" if n > 1 else "/", 303)
+        if n
+        else HTMLResponse("<html><body>hop</body></html>")
+    )
 
 
 async def kept(request: Request) -> Response:
@@ -129,7 +142,9 @@ def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
 @pytest.fixture
 def url(usercom: UserCom, request: pytest.FixtureRequest) -> Iterator[str]:
     settings: dict[str, Any] = getattr(request, "param", {})
-    with serve_app(site(usercom.config(secret_keys=("sixteen characters or more",), **settings))) as port:
+    with serve_app(
+        site(usercom.config(secret_keys=("sixteen characters or more",), **settings))
+    ) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -140,7 +155,14 @@ def visit(page: Page, url: str) -> str:
 
 
 def key_of(page: Page) -> str:
-    return next((str(each.get("value", "")) for each in page.context.cookies() if each.get("name") == "__ca__chat"), "")
+    return next(
+        (
+            str(each.get("value", ""))
+            for each in page.context.cookies()
+            if each.get("name") == "__ca__chat"
+        ),
+        "",
+    )
 
 
 SAID = [
@@ -156,7 +178,13 @@ def assert_it_has_arrived(page: Page, usercom: UserCom) -> None:
     page.wait_for_function("said.length >= 5", timeout=30_000)
     assert page.evaluate("said") == SAID
     assert page.locator(".panel").is_visible()
-    eventually(lambda: len(usercom.store.events) == 2 and usercom.store.updates and usercom.store.product_events)
+    eventually(
+        lambda: (
+            len(usercom.store.events) == 2
+            and usercom.store.updates
+            and usercom.store.product_events
+        )
+    )
     assert {each.name for each in usercom.store.events} == {"first", "purchase"}
     assert usercom.store.product_events[0].event_type == "purchase"
     assert usercom.store.updates[0].data == {"first_name": "Zoë"}
@@ -178,7 +206,9 @@ def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: UserCom
     assert [each.data["n"] for each in usercom.store.events] == [3, 2, 1]
 
 
-def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(page: Page, url: str, usercom: UserCom) -> None:
+def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(
+    page: Page, url: str, usercom: UserCom
+) -> None:
     """A service worker, say: the very same bytes are shown twice."""
     KEPT["page"] = httpx.get(f"{url}/hop/0").text
     assert KEPT["page"].count("event.hop") == 1
@@ -206,7 +236,9 @@ def test_htmx_hears_it(page: Page, url: str, usercom: UserCom, version: str) -> 
 
 
 @pytest.mark.parametrize("version", sorted(HTMX))
-def test_a_logout_by_htmx_ends_the_widget_that_is_running(page: Page, url: str, usercom: UserCom, version: str) -> None:
+def test_a_logout_by_htmx_ends_the_widget_that_is_running(
+    page: Page, url: str, usercom: UserCom, version: str
+) -> None:
     old = visit(page, f"{url}/?htmx={version}&__ca__chat=")
     page.evaluate("localStorage.setItem('__ca__chat', 'legacykey123')")
     page.click("#logout")
@@ -265,14 +297,18 @@ def test_the_bridge_hears_it(page: Page, url: str, usercom: UserCom, asks: str) 
 
 @BRIDGE
 @pytest.mark.parametrize("answer", ["json", "html"])
-def test_a_logout_by_fetch_ends_the_widget_that_is_running(page: Page, url: str, usercom: UserCom, answer: str) -> None:
+def test_a_logout_by_fetch_ends_the_widget_that_is_running(
+    page: Page, url: str, usercom: UserCom, answer: str
+) -> None:
     old = visit(page, url)
     assert page.evaluate(FETCH, [f"/logout?answer={answer}", "POST"]) == 200
     assert_the_next_one_is_here(page, usercom, old)
 
 
 @BRIDGE
-def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(page: Page, url: str, usercom: UserCom) -> None:
+def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(
+    page: Page, url: str, usercom: UserCom
+) -> None:
     """The most common one: `await fetch("/logout"); location.href = "/"`, here with a server that takes its time."""
     old = visit(page, url)
 
@@ -281,7 +317,9 @@ def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(page: Page
         route.continue_()
 
     page.route("**/?slow", slow)
-    page.evaluate("fetch('/logout?answer=json', {method: 'POST'}).then(function () { location.href = '/?slow' })")
+    page.evaluate(
+        "fetch('/logout?answer=json', {method: 'POST'}).then(function () { location.href = '/?slow' })"
+    )
     page.wait_for_url("**/?slow")
     page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
     page.wait_for_timeout(500)
@@ -320,24 +358,41 @@ def test_the_bridge_breaks_no_request_of_the_page(page: Page, url: str) -> None:
     )
     assert told[0] == told[1] == "TypeError"
     assert told[3:] == ["AbortError", "hello", 200]
-    assert page.evaluate("[XMLHttpRequest.prototype.open.name, XMLHttpRequest.prototype.send.length]") == ["open", 0]
+    assert page.evaluate(
+        "[XMLHttpRequest.prototype.open.name, XMLHttpRequest.prototype.send.length]"
+    ) == ["open", 0]
 
 
 @BRIDGE
 @pytest.mark.parametrize(
-    "headers", ['{"Content-Type": "a/b", accept: "c/d"}', 'new Headers({"Content-Type": "a/b"})', '[["Content-Type", "a/b"]]']
+    "headers",
+    [
+        '{"Content-Type": "a/b", accept: "c/d"}',
+        'new Headers({"Content-Type": "a/b"})',
+        '[["Content-Type", "a/b"]]',
+    ],
 )
-def test_headers_reach_the_server_in_the_form_in_which_the_page_gives_them(page: Page, url: str, headers: str) -> None:
+def test_headers_reach_the_server_in_the_form_in_which_the_page_gives_them(
+    page: Page, url: str, headers: str
+) -> None:
     visit(page, url)
-    seen = page.evaluate(f"""fetch("/echo", {{method: "POST", body: "{{}}", headers: {headers}}}).then((r) => r.json())""")
+    seen = page.evaluate(
+        f"""fetch("/echo", {{method: "POST", body: "{{}}", headers: {headers}}}).then((r) => r.json())"""
+    )
     assert seen["content-type"] == "a/b"
-    assert seen["accept"] == ("c/d, application/x-usercom" if "c/d" in headers else "*/*, application/x-usercom")
+    assert seen["accept"] == (
+        "c/d, application/x-usercom" if "c/d" in headers else "*/*, application/x-usercom"
+    )
     if headers.startswith("{"):
         visit(page, f"{url}/?wrapped")
-        seen = page.evaluate(f"""fetch("/echo", {{method: "POST", body: "{{}}", headers: {headers}}}).then((r) => r.json())""")
+        seen = page.evaluate(
+            f"""fetch("/echo", {{method: "POST", body: "{{}}", headers: {headers}}}).then((r) => r.json())"""
+        )
         assert (seen["content-type"], seen["x-csrf"]) == ("a/b", "t")
         assert seen["accept"] == "c/d, application/x-usercom"
-        seen = page.evaluate("""fetch(new Request("/echo", {headers: {"X-Own": "o"}})).then((r) => r.json())""")
+        seen = page.evaluate(
+            """fetch(new Request("/echo", {headers: {"X-Own": "o"}})).then((r) => r.json())"""
+        )
         assert seen["x-own"] == "o"
 
 
@@ -346,7 +401,10 @@ def test_another_host_is_neither_asked_nor_heard(page: Page, url: str) -> None:
     """A redirect may lead there, and what is no simple request would need the other host's leave."""
 
     async def foreign(request: Request) -> Response:
-        everybody = {"access-control-allow-origin": "*", "access-control-expose-headers": "usercom-commands"}
+        everybody = {
+            "access-control-allow-origin": "*",
+            "access-control-expose-headers": "usercom-commands",
+        }
         said = '[["e1","userengage","event.evil",{}]]'
         return JSONResponse(dict(request.headers), headers={**everybody, "usercom-commands": said})
 

@@ -28,9 +28,12 @@ def who(connection: HTTPConnection) -> dict[str, Any] | None:
 
 async def home(request: Request) -> Response:
     forms = "".join(
-        f'<form method="post" action="{to}"><button id="{to[1:]}">x</button></form>' for to in ("/alice", "/bob", "/logout")
+        f'<form method="post" action="{to}"><button id="{to[1:]}">x</button></form>'
+        for to in ("/alice", "/bob", "/logout")
     )
-    return HTMLResponse(f"<!doctype html><html><body><h1>{request.session.get('user', 'nobody')}</h1>{forms}</body></html>")
+    return HTMLResponse(
+        f"<!doctype html><html><body><h1>{request.session.get('user', 'nobody')}</h1>{forms}</body></html>"
+    )
 
 
 async def login(request: Request) -> Response:
@@ -62,8 +65,12 @@ def shop(config: UserComConfig) -> Starlette:
 
 @pytest.mark.parametrize("way", ["a redirect to a static file", "an answer in JSON"])
 @pytest.mark.parametrize("rotate", [False, True])
-def test_the_next_person_sees_nothing_of_the_last_one(browser: Browser, usercom: UserCom, way: str, rotate: bool) -> None:
-    config = usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5, rotate_on_login=rotate)
+def test_the_next_person_sees_nothing_of_the_last_one(
+    browser: Browser, usercom: UserCom, way: str, rotate: bool
+) -> None:
+    config = usercom.config(
+        secret_keys=("sixteen characters or more",), reset_timeout=5, rotate_on_login=rotate
+    )
     with serve_app(shop(config)) as port:
         context = browser.new_context()
         page = context.new_page()

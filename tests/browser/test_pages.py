@@ -51,18 +51,25 @@ SHAPE = """() => {
 
 
 @pytest.mark.parametrize("position", ["body", "head"])
-def test_every_document_of_the_corpus_is_what_it_was_and_runs_the_widget(page: Page, usercom: UserCom, position: str) -> None:
+def test_every_document_of_the_corpus_is_what_it_was_and_runs_the_widget(
+    page: Page, usercom: UserCom, position: str
+) -> None:
     # What a page does itself is left out: a script of its own that writes would have to be waited for.
     writes = [name for name, text in PAGES.items() if ".write(" in text or "alert(" in text]
     closed = CLOSED if position == "body" else {}  # whose heads are as good as any
-    documents = {name: text for name, text in {**PAGES, **closed}.items() if name not in writes and text}
+    documents = {
+        name: text for name, text in {**PAGES, **closed}.items() if name not in writes and text
+    }
 
     async def answer(request: Request) -> Response:
         return HTMLResponse(documents[list(documents)[int(request.path_params["n"])]].encode())
 
     app = Starlette(routes=[Route("/{n:int}", answer)])
     wrapped = UserComMiddleware(app, usercom.config(position=position))
-    page.route("**/*", lambda route: route.abort() if "acme.user.com" in route.request.url else route.fallback())
+    page.route(
+        "**/*",
+        lambda route: route.abort() if "acme.user.com" in route.request.url else route.fallback(),
+    )
     with serve_app(app) as bare, serve_app(wrapped) as port:
         for n, name in enumerate(documents):
             page.goto(f"http://127.0.0.1:{bare}/{n}")
@@ -70,15 +77,26 @@ def test_every_document_of_the_corpus_is_what_it_was_and_runs_the_widget(page: P
             page.goto(f"http://127.0.0.1:{port}/{n}")
             if name in PAGES:
                 is_ready(page)
-                where = position if any(each in PAGES[name].lower() for each in ("</head", "<body")) else "html"
-                assert page.evaluate(f"document.querySelectorAll('{where} script[data-cfasync=false]').length") == 2, name
+                where = (
+                    position
+                    if any(each in PAGES[name].lower() for each in ("</head", "<body"))
+                    else "html"
+                )
+                assert (
+                    page.evaluate(
+                        f"document.querySelectorAll('{where} script[data-cfasync=false]').length"
+                    )
+                    == 2
+                ), name
             else:
                 assert page.evaluate("window.UE === undefined"), name
             assert page.evaluate(SHAPE) == before, name
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_inject_into_random_documents_adds_the_snippet_and_changes_nothing_else(page: Page, seed: int) -> None:
+def test_inject_into_random_documents_adds_the_snippet_and_changes_nothing_else(
+    page: Page, seed: int
+) -> None:
     found, wrong = judge(quiet(page), 150, seed)
     assert wrong == []
     assert found["whole, with the snippet"] > 40
@@ -93,18 +111,37 @@ addEventListener("securitypolicyviolation", function (event) {
   violations.push([event.effectiveDirective, event.blockedURI]);
 });</script>"""
 POLICIES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "strict": ({}, ["script-src 'nonce-page' 'strict-dynamic'; object-src 'none'; base-uri 'none'; connect-src {origin}"]),
-    "by hosts": ({}, ["default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin}"]),
-    "two headers": ({}, ["script-src 'nonce-page'", "script-src 'nonce-page' {origin}; connect-src *"]),
+    "strict": (
+        {},
+        [
+            "script-src 'nonce-page' 'strict-dynamic'; object-src 'none'; base-uri 'none'; connect-src {origin}"
+        ],
+    ),
+    "by hosts": (
+        {},
+        ["default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin}"],
+    ),
+    "two headers": (
+        {},
+        ["script-src 'nonce-page'", "script-src 'nonce-page' {origin}; connect-src *"],
+    ),
     "extended": ({"csp": "extend"}, ["default-src 'self'; script-src 'self' 'nonce-page'"]),
-    "extended from none": ({"csp": "extend"}, ["default-src 'none'; script-src 'nonce-page'", "connect-src 'none'"]),
-    "extended, elements": ({"csp": "extend"}, ["script-src 'none'; script-src-elem 'nonce-page'; connect-src 'self'"]),
+    "extended from none": (
+        {"csp": "extend"},
+        ["default-src 'none'; script-src 'nonce-page'", "connect-src 'none'"],
+    ),
+    "extended, elements": (
+        {"csp": "extend"},
+        ["script-src 'none'; script-src-elem 'nonce-page'; connect-src 'self'"],
+    ),
 }
 
 
 @pytest.mark.parametrize("reported", [False, True])
 @pytest.mark.parametrize("name", POLICIES)
-def test_a_policy_has_nothing_to_report_of_us(page: Page, usercom: UserCom, name: str, reported: bool) -> None:
+def test_a_policy_has_nothing_to_report_of_us(
+    page: Page, usercom: UserCom, name: str, reported: bool
+) -> None:
     settings, policies = POLICIES[name]
     header = "content-security-policy" + ("-report-only" if reported else "")
 
@@ -126,9 +163,13 @@ def test_a_policy_has_nothing_to_report_of_us(page: Page, usercom: UserCom, name
 def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: UserCom) -> None:
     async def home(request: Request) -> Response:
         headers = {"content-security-policy": "script-src 'nonce-page'; connect-src 'none'"}
-        return HTMLResponse(f"<html><head>{VIOLATIONS}</head><body>hello</body></html>", headers=headers)
+        return HTMLResponse(
+            f"<html><head>{VIOLATIONS}</head><body>hello</body></html>", headers=headers
+        )
 
-    with serve_app(UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())) as port:
+    with serve_app(
+        UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())
+    ) as port:
         page.goto(f"http://127.0.0.1:{port}/")
         eventually(lambda: page.evaluate("violations.length > 0"))
         assert [each[0] for each in page.evaluate("violations")] == ["connect-src"]
@@ -138,7 +179,9 @@ def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: Us
 # ---- calls before the widget is there ----
 
 
-def test_calls_before_the_widget_are_handed_over_in_order_and_once(page: Page, usercom: UserCom) -> None:
+def test_calls_before_the_widget_are_handed_over_in_order_and_once(
+    page: Page, usercom: UserCom
+) -> None:
     early = "<script>for (var n = 0; n < 3; n++) userengage('event.early', {n: n});</script>"
     late = """<script>
     window.went = [];
@@ -175,7 +218,9 @@ def test_a_widget_that_hangs_does_not_hold_up_the_page(page: Page, usercom: User
         )
 
     usercom.faults.hang()
-    with serve_app(UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())) as port:
+    with serve_app(
+        UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())
+    ) as port:
         page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
         page.wait_for_function("window.loaded === 1", timeout=30_000)
         usercom.faults.stop()
@@ -190,7 +235,9 @@ def test_a_page_with_a_snippet_of_its_own_has_one(page: Page, usercom: UserCom, 
         head, body = (own, "") if where == "head" else ("", own)
         return HTMLResponse(f"<html><head>{head}</head><body>hello{body}</body></html>")
 
-    with serve_app(UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())) as port:
+    with serve_app(
+        UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())
+    ) as port:
         page.goto(f"http://127.0.0.1:{port}/")
         is_ready(page)
         assert page.evaluate("document.querySelectorAll('script').length") == 2
@@ -222,8 +269,15 @@ async def post(request: Request) -> Response:
 
 @pytest.fixture
 def site(usercom: UserCom) -> Iterator[str]:
-    routes = [Route("/leaf/{n:int}", leaf), Route("/post", post, methods=["POST"]), Route("/{name}.js", script)]
-    app = Starlette(routes=routes, middleware=[Middleware(UserComMiddleware, config=usercom.config(bridge=True))])
+    routes = [
+        Route("/leaf/{n:int}", leaf),
+        Route("/post", post, methods=["POST"]),
+        Route("/{name}.js", script),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(UserComMiddleware, config=usercom.config(bridge=True))],
+    )
     with serve_app(app) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -232,7 +286,9 @@ def views(usercom: UserCom) -> list[str]:
     return [each.url.partition("/leaf/")[2].partition("?with=")[0] for each in usercom.store.hits]
 
 
-def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(page: Page, site: str, usercom: UserCom) -> None:
+def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(
+    page: Page, site: str, usercom: UserCom
+) -> None:
     page.goto(f"{site}/leaf/1")
     is_ready(page)
     eventually(lambda: views(usercom) == ["1"])
@@ -254,7 +310,9 @@ def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(page: Pa
 
 
 @pytest.mark.parametrize("kind", ["turbo", "htmx2", "htmx4"])
-def test_a_page_that_is_swapped_is_seen_once(page: Page, site: str, usercom: UserCom, kind: str) -> None:
+def test_a_page_that_is_swapped_is_seen_once(
+    page: Page, site: str, usercom: UserCom, kind: str
+) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{site}/leaf/1?with={kind}")
@@ -265,7 +323,9 @@ def test_a_page_that_is_swapped_is_seen_once(page: Page, site: str, usercom: Use
     for click, heading in (("#to2", "/leaf/2"), ("#to1", "/leaf/1"), ("#post", "/leaf/2")):
         before = views(usercom)
         page.click(click)
-        page.wait_for_function(f"document.querySelector('h1').textContent === '{heading}'", timeout=30_000)
+        page.wait_for_function(
+            f"document.querySelector('h1').textContent === '{heading}'", timeout=30_000
+        )
         expected = [*before, heading[-1]]
         eventually(lambda expected=expected: views(usercom) == expected)
         page.wait_for_timeout(250)

@@ -28,6 +28,9 @@ def test_the_snippet_as_in_production(tmp_path_factory: pytest.TempPathFactory) 
             page = context.new_page()
             page.goto(f"http://127.0.0.1:{shop_port}/")
             page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
-            assert page.locator("script[src]").get_attribute("src") == "https://acme.user.com/widget.js"
+            assert (
+                page.locator("script[src]").get_attribute("src")
+                == "https://acme.user.com/widget.js"
+            )
             [user] = sandbox.store.users
             assert [c["value"] for c in context.cookies() if c["name"] == "__ca__chat"] == [user]

@@ -55,7 +55,9 @@ ALONE = pytest.mark.parametrize("bridge", [False])
 
 
 def keys(context: BrowserContext) -> list[str]:
-    return [str(each.get("value")) for each in context.cookies() if each.get("name") == "__ca__chat"]
+    return [
+        str(each.get("value")) for each in context.cookies() if each.get("name") == "__ca__chat"
+    ]
 
 
 def enter(context: BrowserContext, site: str, name: str = "alice") -> tuple[Page, str]:
@@ -74,13 +76,17 @@ def send(page: Page, path: str) -> None:
         page.evaluate("path => { f.action = path; setTimeout(() => go.click()) }", path)
 
 
-def test_page_from_memory_after_logout_is_loaded_again(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_page_from_memory_after_logout_is_loaded_again(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     page, alice = enter(context, site)
     send(page, "/logout/form")
     page.wait_for_function(READY)
     page.evaluate("setTimeout(() => history.back())")
     eventually(lambda: keys(context) not in ([], [alice]))
-    page.wait_for_function("+localStorage.kept >= 1 && document.getElementById('who').textContent === 'nobody'")
+    page.wait_for_function(
+        "+localStorage.kept >= 1 && document.getElementById('who').textContent === 'nobody'"
+    )
     page.wait_for_function(READY)
     assert page.evaluate(GREETING) == "Hello!"
     page.evaluate("userengage('event.after'); history.pushState({}, '', '/page/2')")
@@ -97,17 +103,23 @@ def test_other_tab_after_logout_is_silent_and_loads_again_when_looked_at(
     second.goto(f"{site}/page/2")
     second.wait_for_function(READY)
     send(first, "/logout/form")
-    second.wait_for_function("!document.getElementById('__ue_widget_mount')")  # her chat goes without a look
+    second.wait_for_function(
+        "!document.getElementById('__ue_widget_mount')"
+    )  # her chat goes without a look
     second.evaluate("userengage('event.there'); UE.pageHit({event: {event_name: 'there'}})")
     second.evaluate("window.before = true; dispatchEvent(new Event('focus'))")
-    second.wait_for_function("!window.before && document.getElementById('who').textContent === 'nobody'")
+    second.wait_for_function(
+        "!window.before && document.getElementById('who').textContent === 'nobody'"
+    )
     second.wait_for_function(READY)
     assert usercom.store.events == []
     assert keys(context) != [alice]
 
 
 @BRIDGED
-def test_ping_under_way_at_a_reset_brings_nothing_back(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_ping_under_way_at_a_reset_brings_nothing_back(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     page, alice = enter(context, site)
     hits = len(usercom.store.hits)
     usercom.faults.latency(1.2, before=False, times=1, sender="widget")
@@ -125,7 +137,9 @@ def test_ping_under_way_at_a_reset_brings_nothing_back(context: BrowserContext, 
 
 
 @ALONE
-def test_fetch_logout_without_bridge_silences_the_page(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_fetch_logout_without_bridge_silences_the_page(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     page, alice = enter(context, site)
     page.evaluate(OUT)
     page.wait_for_function("!document.getElementById('__ue_widget_mount')")
@@ -136,7 +150,9 @@ def test_fetch_logout_without_bridge_silences_the_page(context: BrowserContext, 
 
 
 @BRIDGED
-def test_call_before_a_reset_is_never_sent_under_the_next_key(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_call_before_a_reset_is_never_sent_under_the_next_key(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     page, _ = enter(context, site)
     usercom.faults.latency(1, times=1, sender="widget")
     page.goto(f"{site}/page/1", wait_until="commit")
@@ -164,7 +180,9 @@ def test_ended_key_in_the_address_is_taken_out_and_not_up(
 
 
 @ALONE
-def test_live_key_in_the_address_is_taken_up_and_out(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_live_key_in_the_address_is_taken_up_and_out(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     key = usercom.new_user()
     page = context.new_page()
     page.goto(f"{site}/page/1?__ca__chat={key}")
@@ -174,7 +192,9 @@ def test_live_key_in_the_address_is_taken_up_and_out(context: BrowserContext, si
 
 
 @ALONE
-def test_same_person_who_comes_back_keeps_their_key(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_same_person_who_comes_back_keeps_their_key(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     """User.com names a key that a reset had ended: it is live again, in the page and on the server."""
     page, alice = enter(context, site)
     for _ in range(2):
@@ -191,13 +211,18 @@ def test_same_person_who_comes_back_keeps_their_key(context: BrowserContext, sit
 
 
 @ALONE
-def test_ended_cookie_on_a_longer_path_never_speaks(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_ended_cookie_on_a_longer_path_never_speaks(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     page, alice = enter(context, site)
     send(page, "/logout/form")
     page.wait_for_function(READY)
     new = keys(context)
     for path in ("/page", "/page/2", "/page/2/"):
-        page.evaluate("([key, path]) => { document.cookie = `__ca__chat=${key}; path=${path}` }", [alice, path])
+        page.evaluate(
+            "([key, path]) => { document.cookie = `__ca__chat=${key}; path=${path}` }",
+            [alice, path],
+        )
     page.goto(f"{site}/page/2")
     page.wait_for_function(READY)
     assert usercom.store.hits[-1].payload["userKey"] == new[0]
@@ -206,7 +231,9 @@ def test_ended_cookie_on_a_longer_path_never_speaks(context: BrowserContext, sit
 
 
 @ALONE
-def test_address_does_not_rename_a_known_visitor(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_address_does_not_rename_a_known_visitor(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     page, alice = enter(context, site)
     page.goto(f"{site}/page/1?user_id=mallory&email=mallory@example.com")
     page.wait_for_function(READY)
@@ -214,7 +241,10 @@ def test_address_does_not_rename_a_known_visitor(context: BrowserContext, site: 
     hits = len(usercom.store.hits)
     eventually(lambda: len(usercom.store.hits) >= hits)
     page.wait_for_timeout(300)
-    assert {each.payload.get("user_id") for each in usercom.store.hits if each.key == alice} <= {None, "id-alice"}
+    assert {each.payload.get("user_id") for each in usercom.store.hits if each.key == alice} <= {
+        None,
+        "id-alice",
+    }
     assert usercom.store.users[alice].attributes["email"] == "alice@example.com"
 
 
@@ -241,7 +271,9 @@ class Kept:
         )
 
 
-def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(context: BrowserContext, usercom: UserCom) -> None:
+def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(
+    context: BrowserContext, usercom: UserCom
+) -> None:
     kept = Kept()
     with serve_app(kept.app(usercom)) as port:
         page, loads = context.new_page(), list[str]()
@@ -261,8 +293,12 @@ def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(contex
 
 
 @ALONE
-def test_page_without_cookies_works_and_is_not_loaded_again(context: BrowserContext, site: str, usercom: UserCom) -> None:
-    context.add_init_script("Object.defineProperty(document, 'cookie', { get: () => '', set: () => {} })")
+def test_page_without_cookies_works_and_is_not_loaded_again(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
+    context.add_init_script(
+        "Object.defineProperty(document, 'cookie', { get: () => '', set: () => {} })"
+    )
     page, loads = context.new_page(), list[str]()
     page.on("framenavigated", lambda frame: loads.append(frame.url))
     page.goto(f"{site}/page/0")
@@ -273,7 +309,9 @@ def test_page_without_cookies_works_and_is_not_loaded_again(context: BrowserCont
 
 
 @ALONE
-def test_answer_to_a_form_is_loaded_again_without_the_form(context: BrowserContext, site: str, usercom: UserCom) -> None:
+def test_answer_to_a_form_is_loaded_again_without_the_form(
+    context: BrowserContext, site: str, usercom: UserCom
+) -> None:
     page, _ = enter(context, site)
     send(page, "/answer")
     posts: list[str] = []
@@ -290,7 +328,9 @@ def test_answer_to_a_form_is_loaded_again_without_the_form(context: BrowserConte
 def test_mark_is_the_same_in_page_and_server(context: BrowserContext, site: str) -> None:
     page, alice = enter(context, site)
     send(page, "/logout/form")
-    [epoch] = [str(each.get("value")) for each in context.cookies() if each.get("name") == "__ca__epoch"]
+    [epoch] = [
+        str(each.get("value")) for each in context.cookies() if each.get("name") == "__ca__epoch"
+    ]
     assert mark(alice) in epoch.split(".")[1:]
     assert alice not in epoch
 

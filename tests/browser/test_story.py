@@ -46,7 +46,11 @@ class Shopper:
     @property
     def keys(self) -> dict[str, str]:
         """Every `__ca__chat` that the browser holds, by its domain."""
-        return {str(c["domain"]): str(c["value"]) for c in self.context.cookies() if c["name"] == "__ca__chat"}
+        return {
+            str(c["domain"]): str(c["value"])
+            for c in self.context.cookies()
+            if c["name"] == "__ca__chat"
+        }
 
     @property
     def key(self) -> str:
@@ -56,7 +60,11 @@ class Shopper:
     @property
     def html(self) -> str:
         """The page as the server sent it: the sandbox's widget adds to what is in the DOM."""
-        return str(self.page.evaluate("async () => (await fetch(location.href, {cache: 'no-store'})).text()"))
+        return str(
+            self.page.evaluate(
+                "async () => (await fetch(location.href, {cache: 'no-store'})).text()"
+            )
+        )
 
 
 @contextmanager
@@ -107,7 +115,9 @@ def test_the_whole_story(browser: Browser, usercom: UserCom, host: str) -> None:
 
 @pytest.mark.parametrize("before", [True, False], ids=["slow to begin", "slow to answer"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "shop.example.com"])
-def test_user_com_is_too_slow_to_name_the_new_key_in_time(browser: Browser, usercom: UserCom, host: str, before: bool) -> None:
+def test_user_com_is_too_slow_to_name_the_new_key_in_time(
+    browser: Browser, usercom: UserCom, host: str, before: bool
+) -> None:
     with visiting(browser, usercom.config(reset_timeout=0.1, timeout=120), host) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
@@ -127,7 +137,9 @@ def test_user_com_is_too_slow_to_name_the_new_key_in_time(browser: Browser, user
         assert_somebody_new(shopper, usercom, old)
 
 
-def test_the_key_comes_while_the_next_page_waits_its_moment(browser: Browser, usercom: UserCom) -> None:
+def test_the_key_comes_while_the_next_page_waits_its_moment(
+    browser: Browser, usercom: UserCom
+) -> None:
     with visiting(browser, usercom.config(reset_timeout=3, timeout=30)) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
@@ -153,7 +165,12 @@ def until_logged_in_and_bought(shopper: Shopper, usercom: UserCom) -> None:
     eventually(lambda: usercom.store.product_events and usercom.store.events)
     [purchase] = usercom.store.product_events
     [event] = usercom.store.events
-    assert (purchase.key, purchase.product_id, event.key, event.name) == (key, "sku-1", key, "purchase")
+    assert (purchase.key, purchase.product_id, event.key, event.name) == (
+        key,
+        "sku-1",
+        key,
+        "purchase",
+    )
     assert shopper.key == key
     assert len(usercom.store.users) == 1
 
@@ -175,7 +192,9 @@ def assert_somebody_new(shopper: Shopper, usercom: UserCom, old: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["answers 500", "hangs", "is not listening"])
-def test_user_com_is_down_and_the_shop_is_open(browser: Browser, usercom: UserCom, fault: str) -> None:
+def test_user_com_is_down_and_the_shop_is_open(
+    browser: Browser, usercom: UserCom, fault: str
+) -> None:
     settings: dict[str, Any] = {"grace": 0.2, "timeout": 60}
     if fault == "is not listening":
         settings["base_url"] = f"http://127.0.0.1:{free_port()}"
@@ -185,7 +204,9 @@ def test_user_com_is_down_and_the_shop_is_open(browser: Browser, usercom: UserCo
         usercom.faults.status(500)
     with visiting(browser, usercom.config(**settings)) as shopper:
         shopper.page.set_default_timeout(30_000)
-        shopper.context.add_cookies([{"name": "__ca__chat", "value": "oldkey123456", "url": shopper.address}])
+        shopper.context.add_cookies(
+            [{"name": "__ca__chat", "value": "oldkey123456", "url": shopper.address}]
+        )
         shopper.open()
         for button, hello in (
             ("alice", "Hello, Alice"),
@@ -196,7 +217,9 @@ def test_user_com_is_down_and_the_shop_is_open(browser: Browser, usercom: UserCo
             shopper.click(button)
             assert shopper.page.inner_text("h1").startswith(hello)
             assert shopper.page.inner_text("footer") == "the end of the page"
-            took = shopper.page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
+            took = shopper.page.evaluate(
+                "performance.getEntriesByType('navigation')[0].responseEnd"
+            )
             assert took < 15_000, f"{button}: {took} ms while User.com {fault}"
         assert "oldkey123456" not in shopper.keys.values()
         assert usercom.store.users == {}

@@ -40,7 +40,11 @@ def test_state_and_callbacks(browser: Browser, usercom: UserCom) -> None:
             "onPayloadReceived": "payload",
         },
     )  # fmt: skip
-    with serve_app(Starlette(routes=[Route("/", home)], middleware=[Middleware(UserComMiddleware, config=config)])) as port:
+    with serve_app(
+        Starlette(
+            routes=[Route("/", home)], middleware=[Middleware(UserComMiddleware, config=config)]
+        )
+    ) as port:
         context = browser.new_context()
         page = context.new_page()
         errors: list[str] = []

@@ -66,7 +66,11 @@ async def show(request: Request) -> Response:
     script = f'<script src="/{library}.js"></script>' if library else ""
     boost = {"htmx2": " hx-boost=true", "htmx4": " hx-boost:inherited=true"}.get(library, "")
     links = "".join(f'<a id="to{n}" href="/page/{n}">{n}</a> ' for n in range(3))
-    ajax = '<button id="htmx-out" hx-post="/logout/htmx" hx-target="#part">out</button>' if "htmx" in library else ""
+    ajax = (
+        '<button id="htmx-out" hx-post="/logout/htmx" hx-target="#part">out</button>'
+        if "htmx" in library
+        else ""
+    )
     return HTMLResponse(
         f"<!doctype html><html><head><title>{request.url.path}</title>{script}{COUNTS}</head><body{boost}>"
         f"<h1 id=who>{user or 'nobody'}</h1>{links}<div id=part>{ajax}</div>"
@@ -86,7 +90,13 @@ async def logout(request: Request) -> Response:
     request.session.clear()
     await get_visitor(request).reset_auth()
     how = request.path_params["how"]
-    return RedirectResponse("/page/1", 303) if how == "form" else JSONResponse({}) if how == "json" else HTMLResponse("out")
+    return (
+        RedirectResponse("/page/1", 303)
+        if how == "form"
+        else JSONResponse({})
+        if how == "json"
+        else HTMLResponse("out")
+    )
 
 
 async def event(request: Request) -> Response:
@@ -116,7 +126,9 @@ def shop(url: str, library: str, *, identifies: bool, bridge: bool) -> Starlette
         Route("/answer", answer, methods=["GET", "POST"]),
     ]  # fmt: skip
     ours = Middleware(UserComMiddleware, config=config, identify=who if identifies else None)
-    app = Starlette(routes=routes, middleware=[Middleware(SessionMiddleware, secret_key="another secret"), ours])
+    app = Starlette(
+        routes=routes, middleware=[Middleware(SessionMiddleware, secret_key="another secret"), ours]
+    )
     app.state.library, app.state.identifies = library, identifies
     return app
 
@@ -188,13 +200,24 @@ class Walk:
 
     def session(self) -> str | None:
         """Who is logged in, as the server knows."""
-        cookie = next((each.get("value", "") for each in self.context.cookies() if each.get("name") == "session"), "")
+        cookie = next(
+            (
+                each.get("value", "")
+                for each in self.context.cookies()
+                if each.get("name") == "session"
+            ),
+            "",
+        )
         text = base64.b64decode(cookie.partition(".")[0] + "==") if cookie else b"{}"
         user = json.loads(text or "{}").get("user")
         return None if user is None else str(user)
 
     def keys(self) -> list[str]:
-        return [str(each.get("value")) for each in self.context.cookies() if each.get("name") == "__ca__chat"]
+        return [
+            str(each.get("value"))
+            for each in self.context.cookies()
+            if each.get("name") == "__ca__chat"
+        ]
 
     def sync(self) -> None:
         """See who is logged in now, which a slow answer may change after its step."""
@@ -214,7 +237,9 @@ class Walk:
         self.sync()
 
     def logout_fetch(self) -> None:
-        self.tab.evaluate("fetch('/logout/json', {method: 'POST'}).then(r => r.text()).then(() => 1)")
+        self.tab.evaluate(
+            "fetch('/logout/json', {method: 'POST'}).then(r => r.text()).then(() => 1)"
+        )
         self.sync()
         self.rest()
 
@@ -229,7 +254,11 @@ class Walk:
     def open_tab(self) -> None:
         if len(self.context.pages) < 4:
             self.tab = self.context.new_page()
-            self.go(lambda: self.tab.goto(f"{self.url}/page/{self.choice.randrange(3)}", wait_until="commit"))
+            self.go(
+                lambda: self.tab.goto(
+                    f"{self.url}/page/{self.choice.randrange(3)}", wait_until="commit"
+                )
+            )
 
     def switch(self) -> None:
         self.tab = self.choice.choice(self.context.pages)
@@ -292,14 +321,20 @@ class Walk:
 
     def slow(self) -> None:
         self.sandbox.faults.latency(
-            self.choice.choice((0.2, 0.5, 0.9)), before=self.choice.random() < 0.4, times=1, sender="widget"
+            self.choice.choice((0.2, 0.5, 0.9)),
+            before=self.choice.random() < 0.4,
+            times=1,
+            sender="widget",
         )
 
     def key_in_address(self) -> None:
         """Somebody's link from a mail: of the person who is there, or of one who has gone."""
         mine = self.owners.get(self.sitting, f"nobody in sitting {self.sitting}")
         # A link to somebody else's profile makes the visitor that somebody, which is the vendor's feature: only these.
-        keys = [*self.ended[-4:], *(key for key, owners in self.profiles().items() if owners == {mine})]
+        keys = [
+            *self.ended[-4:],
+            *(key for key, owners in self.profiles().items() if owners == {mine}),
+        ]
         if keys:
             key, nested = self.choice.choice(keys), self.choice.random() < 0.3
             query = f"next=%2Fpage%2F1%3F__ca__chat%3D{key}" if nested else f"__ca__chat={key}"
@@ -366,7 +401,10 @@ class Figures:
 def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int = 0) -> Figures:
     figures = Figures()
     variants = [
-        (library, identifies, bridge) for library in LIBRARIES for identifies in (True, False) for bridge in (True, False)
+        (library, identifies, bridge)
+        for library in LIBRARIES
+        for identifies in (True, False)
+        for bridge in (True, False)
     ]
     with contextlib.ExitStack() as stack:
         open_: dict[Any, tuple[str, Sandbox]] = {}
@@ -376,7 +414,9 @@ def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int
             if variant not in open_:
                 sandbox = Sandbox(api_key="ABC123")
                 server = stack.enter_context(serve(sandbox))
-                port = stack.enter_context(serve_app(shop(server.url, library, identifies=identifies, bridge=bridge)))
+                port = stack.enter_context(
+                    serve_app(shop(server.url, library, identifies=identifies, bridge=bridge))
+                )
                 open_[variant] = f"http://localhost:{port}", sandbox
             url, sandbox = open_[variant]
             context = browser.new_context()
@@ -395,7 +435,10 @@ def walk(browser: Browser, count: int, seed: int, steps: int = 14, *, first: int
             figures.reloads += len(loads)
             with contextlib.suppress(Error):
                 figures.restored += int(one.tab.evaluate("+(localStorage.kept || 0)"))
-            figures.events += sum(str(each.data.get("by", "")).startswith(f"{number}.") for each in sandbox.store.events)
+            figures.events += sum(
+                str(each.data.get("by", "")).startswith(f"{number}.")
+                for each in sandbox.store.events
+            )
             where = f"walk {number} ({library or 'plain'}, identify={identifies}, bridge={bridge})"
             figures.faults += [f"{where}: {each}; {one.taken}" for each in one.faults]
             sandbox.faults.clear()
@@ -418,7 +461,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     began, each = time.monotonic(), -(-given.count // given.jobs)
-    tasks = [(given.first + n, min(each, given.count - n), given.seed, given.steps) for n in range(0, given.count, each)]
+    tasks = [
+        (given.first + n, min(each, given.count - n), given.seed, given.steps)
+        for n in range(0, given.count, each)
+    ]
     total = Figures()
     with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
         for part in pool.imap_unordered(_work, tasks):
@@ -427,7 +473,10 @@ def main() -> int:
             total.missed += part.missed
             for name in ("resets", "restored", "reloads", "events", "faults"):
                 setattr(total, name, getattr(total, name) + getattr(part, name))
-    lines = [*total.faults, *(f"{many} steps did not happen: {what}" for what, many in total.missed.most_common(12))]
+    lines = [
+        *total.faults,
+        *(f"{many} steps did not happen: {what}" for what, many in total.missed.most_common(12)),
+    ]
     lines.append(
         f"{total.walks} walks, {sum(total.steps.values())} steps, {total.resets} resets, {total.restored} pages from"
         f" memory, {total.reloads} reloads by the guard, {total.events} events, {len(total.faults)} violations,"

@@ -76,7 +76,9 @@ class Jar:
     def keep(self, line: str) -> None:
         pair, *attributes = (part.strip() for part in line.split(";"))
         name, _, value = pair.partition("=")
-        given = {key.lower(): content for key, _, content in (each.partition("=") for each in attributes)}
+        given = {
+            key.lower(): content for key, _, content in (each.partition("=") for each in attributes)
+        }
         domain = given.get("domain", "").lstrip(".")
         if domain and not (domain == HOST or HOST.endswith("." + domain)):
             return
@@ -102,7 +104,12 @@ class Network:
         self.calls: list[Call] = []
 
     async def post_json(
-        self, path: str, body: Mapping[str, object], headers: Mapping[str, str], *, read_body: bool = False
+        self,
+        path: str,
+        body: Mapping[str, object],
+        headers: Mapping[str, str],
+        *,
+        read_body: bool = False,
     ) -> bytes:
         record = self._record(path, body)
         self.calls.append(record)
@@ -122,7 +129,9 @@ class Network:
         data = str(body.get("data", ""))
         of = re.search(r"of\W+([ABC])\b", data)
         person = cast("str | None", body.get("user_id")) if path == PING else of[1] if of else None
-        return Call(int(found[1]), path, cast("str | None", key), person, body.get("create_new_gu") is True)
+        return Call(
+            int(found[1]), path, cast("str | None", key), person, body.get("create_new_gu") is True
+        )
 
     async def go(self, path: str, body: Mapping[str, object]) -> bytes:
         kind = self.faults.pop(0) if self.faults else "ok"
@@ -173,13 +182,19 @@ class World:
         self.phases = [0] * self.browsers  # grows at each login and logout of a browser
         self.pages = [0] * self.browsers  # the page that each browser shows
         self.given: list[tuple[str, int, int]] = []  # key, browser, request: from Set-Cookie
-        self.owned: list[set[str]] = [set() for _ in range(self.browsers)]  # keys that were a browser's own, in any phase
-        self.shown: list[tuple[str, int, int | None]] = []  # what a page says of a person: text, browser, request
+        self.owned: list[set[str]] = [
+            set() for _ in range(self.browsers)
+        ]  # keys that were a browser's own, in any phase
+        self.shown: list[
+            tuple[str, int, int | None]
+        ] = []  # what a page says of a person: text, browser, request
         self.problems: list[str] = []
         self._busy = [0] * self.browsers
         self._switching = [False] * self.browsers
         for person in PEOPLE:  # each has been here, at another device
-            self.sandbox.store.create().attributes.update(user_id=person, email=f"{person}@example.com")
+            self.sandbox.store.create().attributes.update(
+                user_id=person, email=f"{person}@example.com"
+            )
         for browser, person in enumerate(PEOPLE if self.known else ""):
             self.sessions[f"home{person}"] = person
             self.jars[browser].keep(f"sid=home{person}; path=/")
@@ -215,7 +230,9 @@ class World:
             elif kind == "update":
                 receipt = await visitor.update(**{f"u{n}": person or "nobody"})
             elif kind == "form":  # a newsletter: anybody may type any address
-                receipt = await visitor.page_hit(email=request.query_params["arg"], event=Event(f"e{n}"))
+                receipt = await visitor.page_hit(
+                    email=request.query_params["arg"], event=Event(f"e{n}")
+                )
             else:
                 receipt = await visitor.page_hit(event=Event(f"e{n}", {"of": person or "nobody"}))
             if "wait" in request.query_params:
@@ -228,7 +245,9 @@ class World:
             n = int(request.query_params["n"])
             for person in request.query_params["arg"]:
                 self._visitor(request).identify(user_id=person)
-                receipt = await self._visitor(request).page_hit(event=Event(f"e{n}", {"of": person}))
+                receipt = await self._visitor(request).page_hit(
+                    event=Event(f"e{n}", {"of": person})
+                )
                 if "wait" in request.query_params:
                     await receipt.delivered(3)
                 await self._visitor(request).event(f"e{n}", of=person)
@@ -268,7 +287,10 @@ class World:
             return {"user_id": person} if person else None
 
         config = UserComConfig(
-            base_url="http://127.0.0.1:9", api_key="ABC123", secret_keys=("0123456789abcdef",), **self.settings
+            base_url="http://127.0.0.1:9",
+            api_key="ABC123",
+            secret_keys=("0123456789abcdef",),
+            **self.settings,
         )
         routes = [
             Route("/", page),
@@ -278,7 +300,9 @@ class World:
             Route("/login", login, methods=["POST"]),
             Route("/logout", logout, methods=["POST"]),
         ]
-        middleware = Middleware(UserComMiddleware, config=config, identify=who if self.hook else None)
+        middleware = Middleware(
+            UserComMiddleware, config=config, identify=who if self.hook else None
+        )
         return Starlette(routes=routes, middleware=[middleware])
 
     def _person(self, connection: HTTPConnection) -> str | None:
@@ -295,7 +319,9 @@ class World:
 
     # A browser.
 
-    async def request(self, browser: int, path: str, query: str = "", *, method: str = "GET", n: int = 0) -> Recorded:
+    async def request(
+        self, browser: int, path: str, query: str = "", *, method: str = "GET", n: int = 0
+    ) -> Recorded:
         jar, worker = self.jars[browser], self.random.randrange(self.workers)
         cookie, key = jar.header(), jar.get("__ca__chat")
         if n:
@@ -305,7 +331,9 @@ class World:
         dest = "document" if path == "/" else "empty"
         headers = {"cookie": cookie, "user-agent": "the same for all", "sec-fetch-dest": dest}
         state = dict(self.states[worker])
-        got = await call(self.apps[worker], path, query=query, method=method, headers=headers, state=state)
+        got = await call(
+            self.apps[worker], path, query=query, method=method, headers=headers, state=state
+        )
         await trio.sleep(self.random.choice([0, 0.001, 0.02]))
         for line in got.all("set-cookie"):
             jar.keep(line)
@@ -325,14 +353,19 @@ class World:
     def _read(self, text: str, browser: int, phase: int, key: str | None) -> None:
         """Look for what a page shows of another person."""
         for person in re.findall(r'"user_id":\s*"([ABC])"', text):
-            if person != self.sessions.get(self.jars[browser].get("sid") or "") and self.phases[browser] == phase:
+            if (
+                person != self.sessions.get(self.jars[browser].get("sid") or "")
+                and self.phases[browser] == phase
+            ):
                 self.problems.append(f"browser {browser} shows a page of {person}")
         for n in re.findall(r'"flash":\s*"f(\d+)\.', text):
             said = self.said[int(n)]
             # Two browsers without a key cannot be told apart by it, and no profile is concerned.
             is_same = said.browser == browser or (said.cookie_key == key and key is None)
             if not is_same:
-                self.problems.append(f"browser {browser} runs a command that was meant for browser {said.browser}")
+                self.problems.append(
+                    f"browser {browser} runs a command that was meant for browser {said.browser}"
+                )
 
     async def _widget(self, browser: int, shown: int, text: str) -> None:
         jar = self.jars[browser]
@@ -345,7 +378,14 @@ class World:
         found = re.search(r"window\.civchat = (\{.*?\});", text)
         assert found
         address = f"http://{HOST}/"
-        body = {**json.loads(found[1]), "url": address, "domain": HOST, "referrer": "", "timezone": 0, "resolution": "1x1"}
+        body = {
+            **json.loads(found[1]),
+            "url": address,
+            "domain": HOST,
+            "referrer": "",
+            "timezone": 0,
+            "resolution": "1x1",
+        }
         if key := jar.get("__ca__chat"):
             body["userKey"] = key
         try:
@@ -418,10 +458,17 @@ class World:
         """Play a story; return what of one person has reached another."""
         with _virtual_time(), patch.object(widget_api, "open_api_client", self._open_api_client):
             trio.run(self._play, steps, clock=trio.testing.MockClock(autojump_threshold=0))
-        return [*self.problems, *self._wrong_keys(), *self._wrong_cookies(), *self._wrong_profiles()]
+        return [
+            *self.problems,
+            *self._wrong_keys(),
+            *self._wrong_cookies(),
+            *self._wrong_profiles(),
+        ]
 
     @asynccontextmanager
-    async def _open_api_client(self, config: UserComConfig, transport: None) -> AsyncIterator[Network]:
+    async def _open_api_client(
+        self, config: UserComConfig, transport: None
+    ) -> AsyncIterator[Network]:
         yield self.network
 
     # What must hold.
@@ -433,19 +480,29 @@ class World:
         for each in self.network.calls:
             said = self.said[each.n]
             own = {said.cookie_key} | resets[said.browser]
-            own |= {key for person, key in answers.get(each.n, []) if person == each.person or not said.identities}
+            own |= {
+                key
+                for person, key in answers.get(each.n, [])
+                if person == each.person or not said.identities
+            }
             if each.key is not None and each.key not in own:
                 yield f"e{each.n} of browser {said.browser} (about {each.person}) went out under {each.key}, not {own}"
             if each.answered is not None:
                 answers.setdefault(each.n, []).append((each.person, each.answered))
-                is_creating = self.settings.get("anonymous") == "create" and each.key is None and each.person is None
+                is_creating = (
+                    self.settings.get("anonymous") == "create"
+                    and each.key is None
+                    and each.person is None
+                )
                 if each.is_reset or is_creating:
                     resets[said.browser].add(each.answered)
 
     def _wrong_cookies(self) -> Iterator[str]:
         """A response gives a browser no key but those that User.com named in answer to that browser's own requests."""
         for key, browser, n in self.given:
-            named = {each.answered for each in self.network.calls if self.said[each.n].browser == browser}
+            named = {
+                each.answered for each in self.network.calls if self.said[each.n].browser == browser
+            }
             if key not in named:
                 yield f"browser {browser} was given {key} in answer to request {n}, which another browser was named"
 

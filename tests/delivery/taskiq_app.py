@@ -22,5 +22,7 @@ def make(config: UserComConfig, redis_url: str) -> TaskiqOutbox:
 
 
 if "REDIS_URL" in os.environ:  # in a worker
-    outbox = make(UserComConfig.from_env(timeout=TIMEOUT, max_concurrency=4), os.environ["REDIS_URL"])
+    outbox = make(
+        UserComConfig.from_env(timeout=TIMEOUT, max_concurrency=4), os.environ["REDIS_URL"]
+    )
     broker = outbox.broker

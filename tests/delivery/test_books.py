@@ -51,13 +51,20 @@ async def test_consecutive_updates_that_wait_become_one() -> None:
     async with running(post) as runtime:
         first = runtime.submit(update(plan="free", city="Oslo"))
         await until(lambda: post.now == 1)
-        later = [runtime.submit(update(plan="gold")), runtime.submit(update(score=1)), runtime.submit(update(plan="silver"))]
+        later = [
+            runtime.submit(update(plan="gold")),
+            runtime.submit(update(score=1)),
+            runtime.submit(update(plan="silver")),
+        ]
         event = runtime.submit(said(1))
         last = runtime.submit(update(plan="none"))
         assert runtime.waiting == 6
         post.release()
         assert all([await each.delivered(20) for each in (first, *later, event, last)])
-    assert [dict(command.attributes) if isinstance(command, Update) else "event" for _, command, _ in post.sent] == [
+    assert [
+        dict(command.attributes) if isinstance(command, Update) else "event"
+        for _, command, _ in post.sent
+    ] == [
         {"plan": "free", "city": "Oslo"},
         {"plan": "silver", "score": 1},
         "event",
@@ -87,7 +94,9 @@ async def test_what_is_on_its_way_is_not_changed() -> None:
         max_size=20,
     )
 )
-def test_merging_changes_nothing_of_what_user_com_ends_up_with(said: list[tuple[str, str, dict[str, int] | None]]) -> None:
+def test_merging_changes_nothing_of_what_user_com_ends_up_with(
+    said: list[tuple[str, str, dict[str, int] | None]],
+) -> None:
     def carry_out(commands: Iterable[tuple[str, str | None, Any]]) -> Any:
         """Attributes of each key, and with which of them each event came."""
         state: dict[str | None, dict[str, Any]] = {}
@@ -103,15 +112,24 @@ def test_merging_changes_nothing_of_what_user_com_ends_up_with(said: list[tuple[
         lanes, receipts = QueueManager(), 0
         for lane, key, attributes in said:
             command = Event("e") if attributes is None else Update(attributes)
-            lanes.add(QueuedCommand(Envelope(command=command, ordering_key=lane, key=lane + key), Receipt()))
+            lanes.add(
+                QueuedCommand(
+                    Envelope(command=command, ordering_key=lane, key=lane + key), Receipt()
+                )
+            )
             receipts += 1
         return lanes, receipts
 
     lanes, receipts = anyio.run(lanes_of)
     left = lanes.close()
     assert sum(len(each.receipts) for each in left) == receipts
-    merged = [(each.envelope.ordering_key, each.envelope.key, each.envelope.command) for each in left]
-    plain = [(lane, lane + key, Event("e") if given is None else Update(given)) for lane, key, given in said]
+    merged = [
+        (each.envelope.ordering_key, each.envelope.key, each.envelope.command) for each in left
+    ]
+    plain = [
+        (lane, lane + key, Event("e") if given is None else Update(given))
+        for lane, key, given in said
+    ]
     assert carry_out(merged) == carry_out(plain)
 
 
@@ -149,7 +167,9 @@ async def test_a_detail_is_the_body_s_first_500_characters(usercom: UserCom) -> 
     assert 0 < len(letter.detail) <= 500
 
 
-async def test_a_hook_that_raises_changes_nothing(anyio_backend: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hook_that_raises_changes_nothing(
+    anyio_backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(outcome: Outcome) -> None:
         raise ZeroDivisionError("a value of somebody's")
 
@@ -159,7 +179,12 @@ async def test_a_hook_that_raises_changes_nothing(anyio_backend: str, caplog: py
     async with running(post, listeners=Listeners(on_delivered=broken)) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(3)]
     assert {each.status for each in receipts} == {Status.DELIVERED}
-    assert caplog.text.count(f"broken_on_{anyio_backend}, which is told of outcomes, raises ZeroDivisionError") == 1
+    assert (
+        caplog.text.count(
+            f"broken_on_{anyio_backend}, which is told of outcomes, raises ZeroDivisionError"
+        )
+        == 1
+    )
     assert "somebody" not in caplog.text
 
 
@@ -222,7 +247,10 @@ async def test_a_reset_ends_the_lane_of_the_old_key(usercom: UserCom) -> None:
         await client.send(Event("after"), key=key)
         assert await reset.delivered(20)
     assert reset.key not in (None, key)
-    assert [(each.name, each.key) for each in usercom.store.events] == [("before", key), ("after", key)]
+    assert [(each.name, each.key) for each in usercom.store.events] == [
+        ("before", key),
+        ("after", key),
+    ]
 
 
 async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: UserCom) -> None:
@@ -232,7 +260,10 @@ async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: User
         child = os.fork()
         if not child:  # pragma: no cover  in the child
             receipt = runtime.submit(said(1))
-            os.write(write, f"{receipt.status.value}: {receipt.reason}; {runtime.stats.rejected}".encode())
+            os.write(
+                write,
+                f"{receipt.status.value}: {receipt.reason}; {runtime.stats.rejected}".encode(),
+            )
             os._exit(0)
         os.waitpid(child, 0)  # noqa: ASYNC222  nothing else is to happen meanwhile
         said_by_child = os.read(read, 1000).decode()
@@ -266,7 +297,9 @@ def test_a_middleware_that_was_made_before_a_fork_delivers_in_the_child(usercom:
         "print(sorted(os.wait()[1] for _ in range(2)))\n"
     )
     command = [sys.executable, "-c", code, usercom.url, usercom.new_user()]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout == "[0, 0]\n", done.stderr
     assert sorted(Counter(each.data["n"] for each in usercom.store.events).values()) == [5, 5]
 
@@ -294,12 +327,17 @@ def test_several_event_loops_serve_one_application(usercom: UserCom, anyio_backe
                 given = dict(state) if n % 2 else {}
                 await call(middleware, headers=headers, state=given, query=str(thread * 100 + n))
 
-    threads = [threading.Thread(target=anyio.run, args=[live, n], kwargs={"backend": anyio_backend}) for n in range(3)]
+    threads = [
+        threading.Thread(target=anyio.run, args=[live, n], kwargs={"backend": anyio_backend})
+        for n in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(each.data["n"] for each in usercom.store.events) == [t * 100 + n for t in range(3) for n in range(20)]
+    assert sorted(each.data["n"] for each in usercom.store.events) == [
+        t * 100 + n for t in range(3) for n in range(20)
+    ]
 
 
 async def test_a_cancelled_request_has_said_what_it_has_said(usercom: UserCom) -> None:
@@ -320,7 +358,14 @@ async def test_a_cancelled_request_has_said_what_it_has_said(usercom: UserCom) -
 
     async def cancelled(state: dict[str, Any]) -> None:
         with anyio.CancelScope() as cancel:
-            scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "state": state, "cancel": cancel}
+            scope = {
+                "type": "http",
+                "method": "GET",
+                "path": "/",
+                "headers": headers,
+                "state": state,
+                "cancel": cancel,
+            }
             await middleware(scope, receive, send)
 
     async with lifespan(middleware) as state:

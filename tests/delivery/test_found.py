@@ -37,13 +37,17 @@ def balanced(runtime: DeliveryService) -> bool:
 
 
 def sent(post: Post) -> Counter[int]:
-    return Counter(int(str(command.data["n"])) for _, command, _ in post.sent if isinstance(command, Event))
+    return Counter(
+        int(str(command.data["n"])) for _, command, _ in post.sent if isinstance(command, Event)
+    )
 
 
 # The file.
 
 
-async def test_a_visitor_who_speaks_as_the_last_word_is_noted_is_not_sent_twice(tmp_path: Path) -> None:
+async def test_a_visitor_who_speaks_as_the_last_word_is_noted_is_not_sent_twice(
+    tmp_path: Path,
+) -> None:
     post = Post()
     async with running(post, SqliteOutbox(tmp_path / "x.db")) as runtime:
         for n in range(60):
@@ -75,8 +79,12 @@ async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -
     assert balanced(runtime)
 
 
-async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.sqlite.store._POLL", 0.1)  # it pauses that long after each failure
+async def test_memory_is_bounded_while_the_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "usercom_asgi.delivery.sqlite.store._POLL", 0.1
+    )  # it pauses that long after each failure
     post = Post(*[UnavailableError("503")] * 1000)
     async with running(
         post,
@@ -87,7 +95,9 @@ async def test_memory_is_bounded_while_the_file_cannot_be_written(tmp_path: Path
         max_concurrency=1,
     ) as runtime:
         connection = store_of(runtime)._file._connection
-        connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+        connection.execute(
+            f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}"
+        )
         long = Event("long", {"t": "x" * 250})
         for n in range(60):
             receipt = runtime.submit(Envelope(command=long, ordering_key=f"lane{n}", key="k"))
@@ -106,7 +116,9 @@ async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_other
     path = tmp_path / "x.db"
     sleeper, robber = Post(*[UnavailableError("503")] * 10_000), Post()
     is_awake = threading.Event()
-    async with running(sleeper, path, retry=RetryPolicy(first=600), max_concurrency=2, shutdown_timeout=0.2) as first:
+    async with running(
+        sleeper, path, retry=RetryPolicy(first=600), max_concurrency=2, shutdown_timeout=0.2
+    ) as first:
         receipts = [first.submit(said(n, f"lane{n % 20}")) for n in range(100)]
         for each in receipts:
             await each.stored(20)
@@ -129,27 +141,39 @@ async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_other
     assert set(sent(robber).values()) == {1}
 
 
-async def test_a_lease_that_only_looks_expired_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_that_only_looks_expired_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All processes slept, or the clock has jumped: for a moment every lease has run out."""
     path = tmp_path / "x.db"
     posts = [Post(*[UnavailableError("503")] * 10_000) for _ in range(2)]
     async with (
-        running(posts[0], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0) as first,
-        running(posts[1], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0) as second,
+        running(
+            posts[0], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0
+        ) as first,
+        running(
+            posts[1], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0
+        ) as second,
     ):
         for n in range(20):
             await (first, second)[n % 2].submit(said(n, f"lane{n}")).stored(20)
         real = time.time
-        monkeypatch.setattr("usercom_asgi.delivery.sqlite.database.time.time", lambda: real() + 3600)
+        monkeypatch.setattr(
+            "usercom_asgi.delivery.sqlite.database.time.time", lambda: real() + 3600
+        )
         await anyio.sleep(3.5)
         monkeypatch.undo()
         assert (first.stats.adopted, second.stats.adopted) == (0, 0)
         assert (first.stats.left, second.stats.left) == (0, 0)
 
 
-async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked(tmp_path: Path) -> None:
+async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "x.db"
-    other = await anyio.to_thread.run_sync(lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+    other = await anyio.to_thread.run_sync(
+        lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    )
     post = Post()
     began = 0.0
     async with running(post, SqliteOutbox(path), shutdown_timeout=1) as runtime:
@@ -182,7 +206,9 @@ async def test_and_with_what_had_no_room_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     post = Post(SendResult("NEW"), holding=True)
     async with running(post, path, max_queue_size=1) as runtime:
-        await runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True)).stored(20)
+        await runtime.submit(
+            Envelope(command=ResetAuth(), ordering_key="token", may_create=True)
+        ).stored(20)
         purchase = runtime.submit(said(1, "token", None))
         await purchase.stored(20)
         assert runtime.waiting == 1  # the purchase is on disk alone
@@ -202,20 +228,33 @@ async def test_what_cannot_be_written_as_json_costs_itself_alone(tmp_path: Path)
     assert balanced(runtime)
 
 
-async def test_a_large_backlog_does_not_hold_up_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_backlog_does_not_hold_up_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.db"
     body = to_text(said(1, "LANE"))
     async with running(Post(), SqliteOutbox(path)):
         pass
     with sqlite3.connect(path) as db:
-        rows = [(f"lane{n // 100}", 1e9, body.replace("LANE", f"lane{n // 100}")) for n in range(20_000)]
-        db.executemany("INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)", rows)
-        db.executemany("INSERT INTO queues (ordering_key, more) VALUES (?, 1)", [(f"lane{n}",) for n in range(200)])
+        rows = [
+            (f"lane{n // 100}", 1e9, body.replace("LANE", f"lane{n // 100}")) for n in range(20_000)
+        ]
+        db.executemany(
+            "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)", rows
+        )
+        db.executemany(
+            "INSERT INTO queues (ordering_key, more) VALUES (?, 1)",
+            [(f"lane{n}",) for n in range(200)],
+        )
     db.close()
     loads: list[int] = []
     post = Post(*[UnavailableError("503")] * 10_000)
     async with running(
-        post, SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0, max_queue_size=5000
+        post,
+        SqliteOutbox(path),
+        retry=RetryPolicy(first=600),
+        shutdown_timeout=0,
+        max_queue_size=5000,
     ) as runtime:
         store = store_of(runtime)
         apply = store._apply
@@ -230,7 +269,9 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(tmp_path: Path, monkeyp
         assert runtime.waiting <= 5000
 
 
-async def test_the_last_line_tells_the_truth(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_last_line_tells_the_truth(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     path = tmp_path / "x.db"
     post = Post(UnavailableError("503"), *[SendResult(None)] * 100)
@@ -242,7 +283,9 @@ async def test_the_last_line_tells_the_truth(tmp_path: Path, caplog: pytest.LogC
     assert "delivered to User.com: 50, left in the outbox: 0" in line
 
 
-async def test_a_file_that_was_deleted_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_that_was_deleted_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "x.db"
     post = Post()
     async with running(post, SqliteOutbox(path)) as runtime:
@@ -338,14 +381,21 @@ async def test_objects_of_one_name_are_not_merged_by_guess() -> None:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
         for company in ({"name": "Acme"}, {"size": 5}):
-            runtime.submit(Envelope(command=Update({"company": company}), ordering_key="a", key="key"))
+            runtime.submit(
+                Envelope(command=Update({"company": company}), ordering_key="a", key="key")
+            )
         post.release()
-    assert [dict(command.attributes["company"]) for _, command, _ in post.sent[1:]] == [{"name": "Acme"}, {"size": 5}]
+    assert [dict(command.attributes["company"]) for _, command, _ in post.sent[1:]] == [
+        {"name": "Acme"},
+        {"size": 5},
+    ]
 
 
 async def test_a_merged_update_is_as_old_as_its_first() -> None:
     post = Post(*[UnavailableError("503")] * 1000)
-    async with running(post, retry=RetryPolicy(first=0.05, longest=0.05, deadline=0.5), max_concurrency=1) as runtime:
+    async with running(
+        post, retry=RetryPolicy(first=0.05, longest=0.05, deadline=0.5), max_concurrency=1
+    ) as runtime:
         first = runtime.submit(Envelope(command=Update({"a": 0}), ordering_key="a", key="key"))
         with anyio.fail_after(20):
             while not first.is_final:  # if each of these made it young again, it would never be
@@ -396,5 +446,8 @@ async def test_the_delivery_that_cannot_run_says_so() -> None:
     runtime = DeliveryService(broken, CONFIG)
     async with anyio.create_task_group() as tasks:
         await tasks.start(runtime.run)
-        assert "cannot run" in runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="k")).reason
+        assert (
+            "cannot run"
+            in runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="k")).reason
+        )
         await runtime.drain()

@@ -111,9 +111,13 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
     usercom.faults.status(status)
     began = time.monotonic()
     async with UserComClient(usercom.config()) as client:
-        receipts = [await client.send(Event("said", {"n": n}), key=keys[n % 20]) for n in range(100)]
+        receipts = [
+            await client.send(Event("said", {"n": n}), key=keys[n % 20]) for n in range(100)
+        ]
         assert client.delivery is not None
-        await until(lambda: client.delivery is not None and client.delivery.readiness().state == "locked")
+        await until(
+            lambda: client.delivery is not None and client.delivery.readiness().state == "locked"
+        )
         await anyio.sleep(0.3)
         rejected = client.delivery.stats.retried
         # Those that were under way, and no hammering after that: 0.4 s, and then twice as long each time.
@@ -155,7 +159,9 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
 async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None:
     post = Down(RejectedError("answered 401", status=401))
     async with running(post, shutdown_timeout=0.1) as runtime:
-        receipt = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset", may_create=True))
+        receipt = runtime.submit(
+            Envelope(command=ResetAuth(), ordering_key="reset", may_create=True)
+        )
         assert not await receipt.delivered(20)
         assert receipt.status is Status.DROPPED
 
@@ -164,7 +170,10 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 600.0)
-    for error in (UnavailableError("429", status=429, retry_after=600), RejectedError("401", status=401)):
+    for error in (
+        UnavailableError("429", status=429, retry_after=600),
+        RejectedError("401", status=401),
+    ):
         post = Down(error)
         began = time.monotonic()
         async with running(post, shutdown_timeout=60) as runtime:
@@ -187,7 +196,9 @@ async def test_a_drain_tries_once_more_what_was_put_off() -> None:
 async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixture) -> None:
     post = Down(UnavailableError("503"), delay=0.05)
     began = time.monotonic()
-    async with running(post, retry=RetryPolicy(first=0.05, longest=0.1), shutdown_timeout=0.6) as runtime:
+    async with running(
+        post, retry=RetryPolicy(first=0.05, longest=0.1), shutdown_timeout=0.6
+    ) as runtime:
         for n in range(30):
             runtime.submit(said(n, f"lane{n}"))
     assert 0.5 < time.monotonic() - began < 10
@@ -212,4 +223,7 @@ async def test_readiness_and_stats() -> None:
         post.release()
     assert runtime.readiness().state == "closed"
     stats = runtime.stats
-    assert stats.accepted + stats.rejected == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
+    assert (
+        stats.accepted + stats.rejected
+        == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
+    )

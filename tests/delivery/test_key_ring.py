@@ -17,7 +17,9 @@ from usercom_asgi.delivery.key_ring import KeyRing
 
 
 def envelope(source: str = "r1", key: str | None = "K1", **identity: str) -> Envelope:
-    return Envelope(command=Event("e"), ordering_key="K1", key=key, source=source, identity=identity)
+    return Envelope(
+        command=Event("e"), ordering_key="K1", key=key, source=source, identity=identity
+    )
 
 
 async def test_key_ring_without_an_answer_gives_the_key_of_the_envelope() -> None:
@@ -70,13 +72,21 @@ async def test_queue_of_a_key_that_was_named_for_another_browser_is_its_own() ->
     """A stranger's hit named the victim's key; what the victim does meanwhile waits for nobody and stays the victim's."""
     post = Post(SendResult("VICTIM"), holding=True)
     async with running(post, max_concurrency=4) as runtime:
-        runtime.submit(Envelope(command=PageHit(), ordering_key="STRANGER", key="STRANGER", source="r1"))
+        runtime.submit(
+            Envelope(command=PageHit(), ordering_key="STRANGER", key="STRANGER", source="r1")
+        )
         for n in range(20):
-            runtime.submit(Envelope(command=Event(f"s{n}"), ordering_key="STRANGER", key="STRANGER", source="r2"))
+            runtime.submit(
+                Envelope(
+                    command=Event(f"s{n}"), ordering_key="STRANGER", key="STRANGER", source="r2"
+                )
+            )
         await until(lambda: post.now == 1)
         post.release()
         await until(lambda: len(post.sent) > 1)
-        receipt = runtime.submit(Envelope(command=Event("mine"), ordering_key="VICTIM", key="VICTIM", source="r3"))
+        receipt = runtime.submit(
+            Envelope(command=Event("mine"), ordering_key="VICTIM", key="VICTIM", source="r3")
+        )
         assert await receipt.delivered(20)
         await runtime.drain()
     assert {key for lane, _, key in post.sent[1:] if lane == "STRANGER"} == {"STRANGER"}
@@ -136,4 +146,6 @@ async def test_two_browsers_with_one_key_do_not_share_an_answer(usercom: UserCom
     async with lifespan(middleware) as state, anyio.create_task_group() as tasks:
         await call(middleware, "/bob", headers=headers, state=dict(state))
         tasks.start_soon(partial(call, middleware, "/event", headers=headers, state=dict(state)))
-    assert [(each.name, each.key) for each in usercom.store.events] == [("by the other browser", shared)]
+    assert [(each.name, each.key) for each in usercom.store.events] == [
+        ("by the other browser", shared)
+    ]

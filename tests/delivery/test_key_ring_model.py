@@ -89,7 +89,11 @@ class Desk(Stories):
 
     world: ClassVar[dict[str, Any]] = {"workers": 1, "hook": False, "browsers": 4, "known": True}
 
-    @rule(delay=DELAYS, people=st.lists(PERSON, min_size=1, max_size=3), kind=st.sampled_from(["desk", "desk+wait"]))
+    @rule(
+        delay=DELAYS,
+        people=st.lists(PERSON, min_size=1, max_size=3),
+        kind=st.sampled_from(["desk", "desk+wait"]),
+    )
     def serve(self, delay: float, people: list[str], kind: str) -> None:
         self.steps.append((delay, kind, 3, "".join(people)))
 
@@ -103,7 +107,9 @@ class Forms(Stories):
         "switches": {"unified_identification": True, "authorize_by_email": True},
     }
 
-    @rule(delay=DELAYS, browser=BROWSERS, person=PERSON, kind=st.sampled_from(["form", "form+wait"]))
+    @rule(
+        delay=DELAYS, browser=BROWSERS, person=PERSON, kind=st.sampled_from(["form", "form+wait"])
+    )
     def subscribe(self, delay: float, browser: int, person: str, kind: str) -> None:
         self.steps.append((delay, kind, browser, f"{person}@example.com"))
 
@@ -111,7 +117,11 @@ class Forms(Stories):
 class MergingForms(Forms):
     """The same where User.com merges profiles."""
 
-    world: ClassVar[dict[str, Any]] = {"workers": 1, "shared_key": True, "switches": {"unified_identification": True}}
+    world: ClassVar[dict[str, Any]] = {
+        "workers": 1,
+        "shared_key": True,
+        "switches": {"unified_identification": True},
+    }
 
 
 MACHINES = [Stories, ByHand, Rotating, Creating, Desk, Forms, MergingForms]
@@ -142,7 +152,9 @@ if __name__ == "__main__":
         begun = time.perf_counter()
         try:
             play(each, many)
-            print(f"{each.__name__}: {many} stories, {time.perf_counter() - begun:.0f} s: nothing reached another person")
+            print(
+                f"{each.__name__}: {many} stories, {time.perf_counter() - begun:.0f} s: nothing reached another person"
+            )
         except AssertionError as error:
             failed = True
             print(f"{each.__name__}: {error}", *getattr(error, "__notes__", []), sep="\n")

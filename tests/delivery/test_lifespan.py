@@ -61,7 +61,14 @@ async def never_says_that_it_is_down(scope: Scope, receive: Receive, send: Send)
 
 @pytest.mark.parametrize(
     "inner",
-    [speaks, returns_at_once, raises_like_django, raises_after_it_received, returns_after_startup, never_says_that_it_is_down],
+    [
+        speaks,
+        returns_at_once,
+        raises_like_django,
+        raises_after_it_received,
+        returns_after_startup,
+        never_says_that_it_is_down,
+    ],
 )
 async def test_the_delivery_lives_in_the_lifespan(inner: ASGIApp, usercom: UserCom) -> None:
     key = usercom.new_user()
@@ -119,13 +126,24 @@ async def test_a_startup_that_fails_quietly() -> None:
         await receive()
         await send({"type": "lifespan.startup.failed"})
 
-    assert await run_until_it_ends(UserComMiddleware(application(inner), CONFIG)) == [{"type": "lifespan.startup.failed"}]
+    assert await run_until_it_ends(UserComMiddleware(application(inner), CONFIG)) == [
+        {"type": "lifespan.startup.failed"}
+    ]
 
 
 async def test_each_message_is_sent_once() -> None:
-    for inner in (speaks, returns_at_once, raises_like_django, returns_after_startup, never_says_that_it_is_down):
+    for inner in (
+        speaks,
+        returns_at_once,
+        raises_like_django,
+        returns_after_startup,
+        never_says_that_it_is_down,
+    ):
         sent = await run_until_it_ends(UserComMiddleware(application(inner), CONFIG))
-        assert [each["type"] for each in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert [each["type"] for each in sent] == [
+            "lifespan.startup.complete",
+            "lifespan.shutdown.complete",
+        ]
 
 
 async def test_only_an_unknown_error_is_worth_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -135,7 +153,9 @@ async def test_only_an_unknown_error_is_worth_a_warning(caplog: pytest.LogCaptur
         assert len([each for each in caplog.records if each.levelno >= logging.WARNING]) == warnings
 
 
-async def test_a_drain_is_bounded_and_says_what_was_lost(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_drain_is_bounded_and_says_what_was_lost(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     usercom.faults.hang()
     key = "abc123"
     receipts: list[Any] = []

@@ -15,7 +15,15 @@ from driver import call, until
 from posting import FAST, Post, said
 from starlette.types import Receive, Scope, Send
 
-from usercom_asgi import Event, ResetAuth, SqliteOutbox, UserComClient, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi import (
+    Event,
+    ResetAuth,
+    SqliteOutbox,
+    UserComClient,
+    UserComConfig,
+    UserComMiddleware,
+    get_visitor,
+)
 from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.delivery.circuit_breaker import PROBE_AFTER
@@ -43,7 +51,11 @@ class Moody(Post):
 
 @asynccontextmanager
 async def running(
-    post: Post, retry: RetryPolicy = FAST, *, shutdown_timeout: float = 10, outbox: SqliteOutbox | None = None
+    post: Post,
+    retry: RetryPolicy = FAST,
+    *,
+    shutdown_timeout: float = 10,
+    outbox: SqliteOutbox | None = None,
 ) -> AsyncIterator[DeliveryService]:
     config = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=shutdown_timeout)
     runtime = DeliveryService(post.open, config, retry, outbox=outbox)
@@ -57,7 +69,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.message for each in caplog.records if each.levelno >= logging.WARNING]
 
 
-async def test_an_outage_leaves_two_lines(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_leaves_two_lines(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     keys = [usercom.new_user() for _ in range(3)]
     usercom.faults.status(503)
     async with UserComClient(usercom.config(shutdown_timeout=10)) as client:
@@ -81,7 +95,9 @@ async def test_a_hiccup_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog) == []
 
 
-async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     post = Moody(UnavailableError("ConnectError"))
     async with running(post) as runtime:
         for n in range(50):
@@ -90,11 +106,16 @@ async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(capl
         post.error = None
         await until(lambda: len(post.sent) == 50)
     gone, back = lines(caplog)
-    assert gone == f"{GONE}, {PROBE_AFTER} calls in a row (ConnectError): 50 commands wait, and are tried again"
+    assert (
+        gone
+        == f"{GONE}, {PROBE_AFTER} calls in a row (ConnectError): 50 commands wait, and are tried again"
+    )
     assert re.fullmatch(rf"{BACK} \d s: 49 commands wait", back)
 
 
-async def test_one_that_flaps_is_said_once_a_minute(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_flaps_is_said_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     post = Moody()
     async with running(post) as runtime:
         for n in range(10):
@@ -111,10 +132,16 @@ async def test_one_that_flaps_is_said_once_a_minute(caplog: pytest.LogCaptureFix
         await until(lambda: lines(caplog))
         post.error = None
         assert await receipt.delivered(5)
-    assert [GONE in lines(caplog)[0], BACK in lines(caplog)[1], len(lines(caplog))] == [True, True, 2]
+    assert [GONE in lines(caplog)[0], BACK in lines(caplog)[1], len(lines(caplog))] == [
+        True,
+        True,
+        2,
+    ]
 
 
-async def test_a_refused_key_has_lines_of_its_own(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_key_has_lines_of_its_own(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 0.01)
     post = Moody(UnavailableError("ConnectError"))
     async with running(post) as runtime:
@@ -152,7 +179,10 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
     caplog.set_level(logging.INFO, "usercom_asgi")
     outbox = SqliteOutbox(tmp_path / "usercom.db") if is_kept else None
     async with running(
-        Moody(UnavailableError("ConnectError")), RetryPolicy(first=60), shutdown_timeout=0.1, outbox=outbox
+        Moody(UnavailableError("ConnectError")),
+        RetryPolicy(first=60),
+        shutdown_timeout=0.1,
+        outbox=outbox,
     ) as runtime:
         await runtime.submit(said(1)).stored()
     last = caplog.records[-1]
@@ -160,9 +190,13 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
     assert f"left in the outbox: {int(is_kept)}, dropped: {int(not is_kept)}" in last.message
 
 
-async def test_the_last_line_says_how_many_of_the_dropped_are_resets(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_last_line_says_how_many_of_the_dropped_are_resets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     retry = RetryPolicy(first=60)
-    async with running(Moody(UnavailableError("ConnectError", not_sent=True)), retry, shutdown_timeout=0.1) as runtime:
+    async with running(
+        Moody(UnavailableError("ConnectError", not_sent=True)), retry, shutdown_timeout=0.1
+    ) as runtime:
         settled = runtime.submit(Envelope(command=ResetAuth(), ordering_key="r1", may_create=True))
         await until(lambda: settled.is_final)  # the next try would come too late
         runtime.submit(said(1))

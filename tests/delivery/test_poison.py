@@ -50,7 +50,9 @@ class Picky(Post):
             )
         assert isinstance(envelope.command, Event)
         at = float(str(envelope.command.data["at"]))
-        self.delivered.append((envelope.ordering_key, int(str(envelope.command.data["n"])), anyio.current_time() - at))
+        self.delivered.append(
+            (envelope.ordering_key, int(str(envelope.command.data["n"])), anyio.current_time() - at)
+        )
         return SendResult(key)
 
     @property
@@ -66,7 +68,9 @@ def poison(runtime: DeliveryService, many: int, *, first: int = 0) -> None:
 
 def say(runtime: DeliveryService, n: int, *, lanes: int = 1_000_000) -> None:
     event = Event("purchase", {"n": n, "at": anyio.current_time()})
-    runtime.submit(Envelope(command=event, ordering_key=f"healthy {n % lanes}", key=f"h{n % lanes}"))
+    runtime.submit(
+        Envelope(command=event, ordering_key=f"healthy {n % lanes}", key=f"h{n % lanes}")
+    )
 
 
 def lasting(test: Callable[[], Awaitable[None]]) -> None:
@@ -95,13 +99,17 @@ def test_what_user_com_cannot_digest_of_one_client_holds_back_nobody_else(
                 if n == 300:
                     caplog.clear()
             assert runtime.readiness().state == "sending"
-            assert (runtime.stats.dead, runtime.waiting) == ((100, 0) if status == 403 else (0, 100))
+            assert (runtime.stats.dead, runtime.waiting) == (
+                (100, 0) if status == 403 else (0, 100)
+            )
 
     lasting(main)
     assert len(post.delivered) == 900
     assert post.worst < 60
     # Nobody is alarmed, once it is known whose fault it is ...
-    assert not [each for each in caplog.messages if GONE in each or BACK in each or "our key" in each]
+    assert not [
+        each for each in caplog.messages if GONE in each or BACK in each or "our key" in each
+    ]
     # ... and that is tried again by its own back-off, of half a minute to a minute: 100 of them in five minutes.
     end = post.calls[-1][0]
     late = sum(is_poisoned for at, is_poisoned in post.calls if at > end - 300)
@@ -109,7 +117,9 @@ def test_what_user_com_cannot_digest_of_one_client_holds_back_nobody_else(
 
 
 @pytest.mark.parametrize("status", [500, 403])
-def test_new_ones_all_the_time_hold_back_nobody_else_either(status: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_ones_all_the_time_hold_back_nobody_else_either(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """As many as there are healthy ones: it is taken for our key's fault once, and then not so soon again."""
     post = Picky(status)
 
@@ -144,9 +154,13 @@ def test_where_little_is_said_it_does_not_wait_for_long() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 403])
-def test_an_outage_among_it_is_one(status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_among_it_is_one(
+    status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Five minutes down: one asks for all, now and then, and then all go on, in order."""
-    monkeypatch.setattr("usercom_asgi.delivery.recorder._INTERVAL", 0.0)  # which is of a clock that does not jump
+    monkeypatch.setattr(
+        "usercom_asgi.delivery.recorder._INTERVAL", 0.0
+    )  # which is of a clock that does not jump
     post = Picky(status)
     calls: list[float] = []
 
@@ -212,7 +226,9 @@ def test_resets_that_fail_hold_back_nobody_else() -> None:
     async def main() -> None:
         async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             for n in range(600):
-                runtime.submit(Envelope(command=ResetAuth(), ordering_key=f"poisoned {n}", may_create=True))
+                runtime.submit(
+                    Envelope(command=ResetAuth(), ordering_key=f"poisoned {n}", may_create=True)
+                )
                 if n % 2 == 0:
                     say(runtime, n)
                 await anyio.sleep(1)

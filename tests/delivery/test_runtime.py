@@ -20,7 +20,9 @@ from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 
 
-async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> None:
+async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> (
+    None
+):
     post = Post(delay=0.001)
     lanes = [random.choice("abcdefgh") for _ in range(200)]
     async with running(post) as runtime:
@@ -56,7 +58,9 @@ async def test_a_slow_visitor_holds_back_nobody_else() -> None:
     assert numbers(post, "slow") == [0]
 
 
-async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     post = Post(holding=True)
     async with running(post, max_queue_size=5) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(5)]
@@ -114,7 +118,9 @@ async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
     """With Unified Identification a hit may turn out to be somebody else's, and what follows is theirs."""
     post = Post(SendResult("switched", then=Event("said", {"n": 1})), SendResult("switched"))
     async with running(post) as runtime:
-        hit = runtime.submit(Envelope(command=PageHit(event=Event("said", {"n": 1})), ordering_key="a", key="key"))
+        hit = runtime.submit(
+            Envelope(command=PageHit(event=Event("said", {"n": 1})), ordering_key="a", key="key")
+        )
         runtime.submit(said(2))
     assert [key for _, _, key in post.sent] == ["key", "switched", "switched"]
     assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
@@ -167,13 +173,23 @@ async def test_a_cancelled_drain_ends_all_the_same() -> None:
     assert receipt.status is Status.DROPPED
 
 
-async def test_resets_are_recalled_by_name_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resets_are_recalled_by_name_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.service._REMEMBERED", 3)
     post = Post()
     async with running(post) as runtime:
         for n in range(5):
-            runtime.remember(f"token{n}", PendingReset(ResetMarker.new("-"), runtime.submit(said(n))))
-        assert [runtime.recall(f"token{n}") is not None for n in range(5)] == [False, False, True, True, True]
+            runtime.remember(
+                f"token{n}", PendingReset(ResetMarker.new("-"), runtime.submit(said(n)))
+            )
+        assert [runtime.recall(f"token{n}") is not None for n in range(5)] == [
+            False,
+            False,
+            True,
+            True,
+            True,
+        ]
 
 
 async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> None:
@@ -186,7 +202,9 @@ async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> Non
 
 
 @pytest.mark.parametrize("retry_after", [None, 3600.0])
-async def test_a_reset_is_not_ours_after_its_deadline(retry_after: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reset_is_not_ours_after_its_deadline(
+    retry_after: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.retry.RESET_DEADLINE", 1.0)
     post = Post(*[UnavailableError("429", retry_after=retry_after, not_sent=True)] * 10_000)
     async with running(post) as runtime:
@@ -195,7 +213,9 @@ async def test_a_reset_is_not_ours_after_its_deadline(retry_after: float | None,
         assert receipt.status is Status.DROPPED
         tries = len(post.sent)
         assert tries
-        late = runtime.submit(Envelope(command=ResetAuth(), ordering_key="late", created_at=time.time() - 10))
+        late = runtime.submit(
+            Envelope(command=ResetAuth(), ordering_key="late", created_at=time.time() - 10)
+        )
         assert not await late.delivered(20)
         assert late.status is Status.DROPPED
     assert len(post.sent) == tries  # the late one was never sent at all
@@ -227,7 +247,10 @@ async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() 
             turns += 1
 
     async with running(post, retry=RetryPolicy(first=0.3, longest=0.3, deadline=100)) as runtime:
-        resets = [Envelope(command=ResetAuth(), ordering_key=f"late{n}", created_at=time.time() - 1000) for n in range(300)]
+        resets = [
+            Envelope(command=ResetAuth(), ordering_key=f"late{n}", created_at=time.time() - 1000)
+            for n in range(300)
+        ]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(others)
             receipts = [runtime.submit(each) for each in resets]
@@ -247,7 +270,10 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
 
     async with running(post, max_concurrency=1) as runtime, anyio.create_task_group() as tasks:
         known = {"user_id": "7"}
-        envelopes = [Envelope(command=Event("said", {"n": n}), ordering_key="a", identity=known) for n in range(4)]
+        envelopes = [
+            Envelope(command=Event("said", {"n": n}), ordering_key="a", identity=known)
+            for n in range(4)
+        ]
         receipts = [runtime.submit(each) for each in [*envelopes, said(9, "b")]]
         await until(lambda: post.now == 1)
         tasks.start_soon(release)  # which gets its turn while the first one is waited for
@@ -261,10 +287,20 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
         assert not await receipts[1].delivered(20)
         assert await receipts[4].delivered(20)
     assert numbers(post, "a") == [0]
-    assert [each.status for each in receipts[1:4]] == [Status.ACCEPTED, Status.ACCEPTED, Status.DEAD]
+    assert [each.status for each in receipts[1:4]] == [
+        Status.ACCEPTED,
+        Status.ACCEPTED,
+        Status.DEAD,
+    ]
     assert receipts[1].reason == "elsewhere"
     stats = runtime.stats
-    assert (stats.accepted, stats.delivered, stats.left, stats.dead, stats.waiting) == (5, 2, 2, 1, 0)
+    assert (stats.accepted, stats.delivered, stats.left, stats.dead, stats.waiting) == (
+        5,
+        2,
+        2,
+        1,
+        0,
+    )
 
 
 async def test_what_was_taken_out_goes_back_if_its_taker_is_cut_off() -> None:
@@ -297,7 +333,8 @@ async def test_an_update_that_has_merged_comes_along() -> None:
     post = Post(*[UnavailableError("503")] * 100)
     async with running(post, retry=RetryPolicy(first=5.0), shutdown_timeout=0.1) as runtime:
         first, second = (
-            runtime.submit(Envelope(command=Update({name: 1}), ordering_key="a", key="key")) for name in ("plan_a", "plan_b")
+            runtime.submit(Envelope(command=Update({name: 1}), ordering_key="a", key="key"))
+            for name in ("plan_a", "plan_b")
         )
         await until(lambda: runtime.stats.retried)
         (withdrawn,) = await runtime.withdraw([second])

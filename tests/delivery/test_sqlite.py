@@ -18,7 +18,17 @@ import pytest
 from driver import until
 from posting import Post, numbers, running, said, store_of
 
-from usercom_asgi import ConfigurationError, Event, OutboxError, PageHit, Receipt, ResetAuth, SqliteOutbox, Status, Update
+from usercom_asgi import (
+    ConfigurationError,
+    Event,
+    OutboxError,
+    PageHit,
+    Receipt,
+    ResetAuth,
+    SqliteOutbox,
+    Status,
+    Update,
+)
 from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.serialization import to_text
@@ -70,7 +80,9 @@ async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: P
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_what_is_left_is_delivered_by_the_next_one_in_order(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_left_is_delivered_by_the_next_one_in_order(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0.1) as runtime:
         receipts = [runtime.submit(said(n, "abcde"[n % 5])) for n in range(50)]
@@ -128,7 +140,9 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
     assert longest < 5  # others go on meanwhile
 
 
-async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_order(path: Path) -> None:
+async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_order(
+    path: Path,
+) -> None:
     """As several worker processes do: what one of them has accepted may be another's to send."""
     sent: list[tuple[str, int]] = []
 
@@ -140,7 +154,9 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
             return answer
 
     # The leases are long ones: who stands still for longer than a lease may send twice what was in flight.
-    async with several(*(running(Shared(delay=0.002), SqliteOutbox(path)) for _ in range(3))) as runtimes:
+    async with several(
+        *(running(Shared(delay=0.002), SqliteOutbox(path)) for _ in range(3))
+    ) as runtimes:
         for n in range(150):
             await runtimes[n % 3].submit(said(n, "abcd"[n % 4])).stored(20)
         await until(lambda: len(sent) >= 150, within=60)
@@ -173,7 +189,9 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
 
 async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
     post = down()
-    async with running(post, path, retry=RetryPolicy(first=600), max_queue_size=10, shutdown_timeout=0) as runtime:
+    async with running(
+        post, path, retry=RetryPolicy(first=600), max_queue_size=10, shutdown_timeout=0
+    ) as runtime:
         for n in range(60):
             await runtime.submit(said(n, f"lane{n % 30}")).stored(20)
         assert runtime.waiting <= 11
@@ -198,7 +216,9 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
     assert (stats.accepted, stats.adopted, stats.delivered, stats.left) == (20, 0, 20, 0)
 
 
-async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_receipt(path: Path) -> None:
+async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_receipt(
+    path: Path,
+) -> None:
     post = Post(holding=True)
     async with running(post, path, max_queue_size=1) as runtime:
         for n in range(5):
@@ -213,13 +233,21 @@ def test_a_set_of_rows() -> None:
     rows = Rows()
     for row in (1, 1023, 1024, 5000):
         rows.add(row)
-    assert [rows.discard(row) for row in (1, 1, 2, 1024, 70_000)] == [True, False, False, True, False]
+    assert [rows.discard(row) for row in (1, 1, 2, 1024, 70_000)] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
     rows.forget_below(4999)
     assert [rows.discard(row) for row in (1023, 5000)] == [False, True]
 
 
 async def test_the_file_has_a_bound(path: Path) -> None:
-    async with running(down(), SqliteOutbox(path, max_rows=5), retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+    async with running(
+        down(), SqliteOutbox(path, max_rows=5), retry=RetryPolicy(first=600), shutdown_timeout=0
+    ) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(8)]
     assert [each.status for each in receipts] == [Status.ACCEPTED] * 5 + [Status.DROPPED] * 3
     assert "max_rows" in receipts[-1].reason
@@ -227,13 +255,17 @@ async def test_the_file_has_a_bound(path: Path) -> None:
 
 
 async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> None:
-    async with running(Post(RejectedError("answered 400", status=400, detail="no such event")), path) as runtime:
+    async with running(
+        Post(RejectedError("answered 400", status=400, detail="no such event")), path
+    ) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(2)]
         assert not await receipts[0].delivered(20)
         assert await receipts[1].delivered(20)
     assert receipts[0].status is Status.DEAD
     with sqlite3.connect(path) as db:
-        [letter] = db.execute("SELECT ordering_key, status, reason, detail, body FROM dead").fetchall()
+        [letter] = db.execute(
+            "SELECT ordering_key, status, reason, detail, body FROM dead"
+        ).fetchall()
     db.close()
     assert letter[:4] == ("a", 400, "refused: answered 400", "no such event")
     assert '"n":0' in letter[4]
@@ -251,7 +283,10 @@ async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Pa
     async with running(post, path):
         await until(lambda: len(post.sent) == 2)
     # With the key that User.com has named, too.
-    assert [(type(command), key) for _, command, key in post.sent] == [(Event, "named"), (Event, "named")]
+    assert [(type(command), key) for _, command, key in post.sent] == [
+        (Event, "named"),
+        (Event, "named"),
+    ]
 
 
 async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
@@ -260,12 +295,17 @@ async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
         runtime.submit(said(0))
         await until(lambda: post.now == 1)
         receipts = [
-            runtime.submit(Envelope(command=Update({f"a{n}": n, "x": n}), ordering_key="a", key="key")) for n in range(5)
+            runtime.submit(
+                Envelope(command=Update({f"a{n}": n, "x": n}), ordering_key="a", key="key")
+            )
+            for n in range(5)
         ]
         await stored(*receipts)
         post.release()
         assert all([await each.delivered(20) for each in receipts])
-    assert [command.attributes for _, command, _ in post.sent[1:]] == [{**{f"a{n}": n for n in range(5)}, "x": 4}]
+    assert [command.attributes for _, command, _ in post.sent[1:]] == [
+        {**{f"a{n}": n for n in range(5)}, "x": 4}
+    ]
     assert rows(path) == 0
     assert runtime.stats.delivered == 6
 
@@ -276,7 +316,10 @@ async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None
         await runtime.submit(old).stored(20)
     with sqlite3.connect(path) as db:
         for row, body in db.execute("SELECT id, body FROM commands").fetchall():
-            db.execute("UPDATE commands SET body = ? WHERE id = ?", (body.replace('"created_at":', '"created_at":0.0'), row))
+            db.execute(
+                "UPDATE commands SET body = ? WHERE id = ?",
+                (body.replace('"created_at":', '"created_at":0.0'), row),
+            )
     db.close()
     post = Post()
     async with running(post, path):
@@ -284,7 +327,9 @@ async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None
     assert post.sent == []
 
 
-async def test_a_row_that_is_no_command_goes_to_the_dead_letters(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_row_that_is_no_command_goes_to_the_dead_letters(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
         await stored(*(runtime.submit(said(n)) for n in range(3)))
     with sqlite3.connect(path) as db:
@@ -351,7 +396,9 @@ async def test_an_unusable_file_is_a_clear_error_at_start(make: Any, path: Path)
 
 
 @pytest.mark.parametrize("make", UNUSABLE, ids=lambda make: make.__name__)
-async def test_or_a_fall_back_to_memory_with_a_loud_line(make: Any, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_or_a_fall_back_to_memory_with_a_loud_line(
+    make: Any, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     make(path)
     post = Post()
     async with running(post, SqliteOutbox(path, on_error="memory")) as runtime:
@@ -367,10 +414,15 @@ async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(BaseExceptionGroup) as raised:
             async with running(Post(), path):
                 pass
-        assert str(raised.value.exceptions[0]) == f"{path}: the folder {path.parent} is missing; make it first"
+        assert (
+            str(raised.value.exceptions[0])
+            == f"{path}: the folder {path.parent} is missing; make it first"
+        )
 
 
-@pytest.mark.skipif(not Path("/sys").is_dir(), reason="there is no /sys, where nobody may make files")
+@pytest.mark.skipif(
+    not Path("/sys").is_dir(), reason="there is no /sys, where nobody may make files"
+)
 async def test_a_place_that_nobody_may_write_to() -> None:
     with pytest.raises(BaseExceptionGroup) as raised:
         async with running(Post(), Path("/sys/usercom.db")):
@@ -391,7 +443,9 @@ async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
     assert "damaged" in str(raised.value.exceptions[0])
 
 
-async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A real one: SQLite is allowed no more pages, and says "database or disk is full"."""
     post = Post()
     async with running(post, path) as runtime:
@@ -399,7 +453,9 @@ async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(path: Path
         [pages] = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")
         receipts = [
-            runtime.submit(Envelope(command=Event("long", {"n": n, "t": "x" * 200}), ordering_key="a", key="k"))
+            runtime.submit(
+                Envelope(command=Event("long", {"n": n, "t": "x" * 200}), ordering_key="a", key="k")
+            )
             for n in range(60)
         ]
         await stored(*receipts)
@@ -443,9 +499,16 @@ async def test_a_damaged_row_costs_itself_alone(body: str | bytes, path: Path) -
     async with running(Post(), path):
         pass
     with sqlite3.connect(path) as db:
-        for lane, text in (("bad", body), ("bad", to_text(said(2, "bad"))), ("good", to_text(said(3, "good")))):
+        for lane, text in (
+            ("bad", body),
+            ("bad", to_text(said(2, "bad"))),
+            ("good", to_text(said(3, "good"))),
+        ):
             # Bytes become a text that is none, as a disk's error leaves it.
-            db.execute("INSERT INTO commands (ordering_key, created_at, body) VALUES (?, 1, CAST(? AS TEXT))", (lane, text))
+            db.execute(
+                "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, 1, CAST(? AS TEXT))",
+                (lane, text),
+            )
             db.execute("INSERT OR IGNORE INTO queues (ordering_key, more) VALUES (?, 1)", (lane,))
     db.close()
     post = Post()

@@ -59,12 +59,17 @@ async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path
             await runtime.submit(said(1)).stored(20)
             now = runtime.readiness()
             assert (now.state, now.is_accepting) == ("failing", True)
-            assert now.reason == "the outbox's file cannot be written: what is said waits in memory only"
+            assert (
+                now.reason
+                == "the outbox's file cannot be written: what is said waits in memory only"
+            )
         await until(lambda: runtime.readiness().state == "sending")
 
 
 @BROKEN
-async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(broken: Any, path: Path) -> None:
+async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(
+    broken: Any, path: Path
+) -> None:
     post = Post()
     async with running(post, path) as runtime:
         with broken(runtime):
@@ -96,7 +101,9 @@ def rows(path: Path, table: str = "commands") -> int:
         return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-async def test_memory_is_bounded_while_nothing_can_be_written(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_memory_is_bounded_while_nothing_can_be_written(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A client invents keys, and User.com answers 404 to each: dead letters, of visitors who do not come back."""
     many = 1000
     post = Post(*[RejectedError("answered 404", status=404, detail="x" * 500) for _ in range(many)])
@@ -141,7 +148,9 @@ async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> 
 
 
 @BROKEN
-async def test_at_the_end_what_is_in_memory_only_is_sent_and_what_is_on_disk_is_left(broken: Any, path: Path) -> None:
+async def test_at_the_end_what_is_in_memory_only_is_sent_and_what_is_on_disk_is_left(
+    broken: Any, path: Path
+) -> None:
     post = Post(holding=True)
     async with AsyncExitStack() as breaking:
         async with running(post, path, max_queue_size=2) as runtime:

@@ -101,8 +101,12 @@ def server(tmp_path: Path) -> Iterator[Redis]:
     program = shutil.which("redis-server")
     if program is None:
         if os.environ.get("REQUIRE_REDIS") or os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail("there is no redis-server on this machine, and REQUIRE_REDIS or REQUIRE_BROWSER is set")
-        pytest.skip("THERE IS NO redis-server HERE: nothing of TaskiqOutbox's promise is tested (apt-get install redis-server)")
+            pytest.fail(
+                "there is no redis-server on this machine, and REQUIRE_REDIS or REQUIRE_BROWSER is set"
+            )
+        pytest.skip(
+            "THERE IS NO redis-server HERE: nothing of TaskiqOutbox's promise is tested (apt-get install redis-server)"
+        )
     server = Redis(program, tmp_path)
     server.start()
     try:
@@ -115,14 +119,22 @@ def server(tmp_path: Path) -> Iterator[Redis]:
 @contextlib.contextmanager
 def worker(server: Redis, usercom: UserCom, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`taskiq worker`, with one process under it; both in a process group of their own."""
-    environ = {**os.environ, "USERCOM_BASE_URL": usercom.url, "USERCOM_API_KEY": "ABC123", "REDIS_URL": server.url}
+    environ = {
+        **os.environ,
+        "USERCOM_BASE_URL": usercom.url,
+        "USERCOM_API_KEY": "ABC123",
+        "REDIS_URL": server.url,
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "taskiq", "worker", "--workers", "1", "taskiq_app:broker"],
             cwd=HERE, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        eventually(lambda: b"Listening started" in log.read_bytes() or process.poll() is not None, within=120)
+        eventually(
+            lambda: b"Listening started" in log.read_bytes() or process.poll() is not None,
+            within=120,
+        )
         assert process.poll() is None, log.read_text()
         yield process
     finally:
@@ -174,7 +186,9 @@ def arrived(usercom: UserCom) -> Counter[tuple[int, int]]:
     return Counter((each.data["n"], each.data["step"]) for each in list(usercom.store.events))
 
 
-async def test_what_one_request_says_is_one_task_and_keeps_its_order(server: Redis, usercom: UserCom, tmp_path: Path) -> None:
+async def test_what_one_request_says_is_one_task_and_keeps_its_order(
+    server: Redis, usercom: UserCom, tmp_path: Path
+) -> None:
     key = usercom.new_user()
     config = settings(usercom)
     app = UserComMiddleware(says(), config, outbox=make(config, server.url))
@@ -192,24 +206,33 @@ async def test_what_one_request_says_is_one_task_and_keeps_its_order(server: Red
     assert all(each.tzinfo is not None for each in created_at)
 
 
-async def test_of_two_workers_one_is_killed_and_nothing_is_lost(server: Redis, usercom: UserCom, tmp_path: Path) -> None:
+async def test_of_two_workers_one_is_killed_and_nothing_is_lost(
+    server: Redis, usercom: UserCom, tmp_path: Path
+) -> None:
     keys = [usercom.new_user() for _ in range(40)]
     usercom.faults.latency(0.01)
     config = settings(usercom)
     app = UserComMiddleware(says(times=1), config, outbox=make(config, server.url))
-    with worker(server, usercom, tmp_path / "one.log") as one, worker(server, usercom, tmp_path / "two.log"):
+    with (
+        worker(server, usercom, tmp_path / "one.log") as one,
+        worker(server, usercom, tmp_path / "two.log"),
+    ):
         async with serving(app) as ask:
             for n in range(400):
                 await ask(n, key=keys[n % 40])
             await until(lambda: len(usercom.store.events) > 100, 60)
             kill(one)
             held = server.unfinished
-            assert held > 0, "no worker had anything at hand when one was killed: this test shows nothing"
+            assert held > 0, (
+                "no worker had anything at hand when one was killed: this test shows nothing"
+            )
             # Nothing new is said: that the killed worker's tasks are claimed is ours to see to.
             await until(lambda: len(arrived(usercom)) == 400, 120)
             await until(lambda: server.unfinished == 0, 60)
     twice = sum(count > 1 for count in arrived(usercom).values())
-    logging.getLogger("usercom_asgi").info("400 said, 400 delivered, %d of them twice; %d tasks", twice, server.tasks)
+    logging.getLogger("usercom_asgi").info(
+        "400 said, 400 delivered, %d of them twice; %d tasks", twice, server.tasks
+    )
     assert twice <= held
 
 
@@ -224,7 +247,9 @@ async def test_redis_is_down_for_a_while(
         await until(lambda: server.tasks == 1)
         await anyio.to_thread.run_sync(server.stop)
         took = sorted([await ask(n, key=key) for n in range(1, 50)])
-        assert took[len(took) // 2] < 1  # the median: this machine may be busy; a try to hand over takes up to 3 s
+        assert (
+            took[len(took) // 2] < 1
+        )  # the median: this machine may be busy; a try to hand over takes up to 3 s
         await until(lambda: "the broker does not take tasks" in caplog.text)
         assert server.url.removeprefix("redis://") not in caplog.text
         await anyio.to_thread.run_sync(server.start)
@@ -234,7 +259,9 @@ async def test_redis_is_down_for_a_while(
         await until(lambda: len(arrived(usercom)) == 150, 60)
 
 
-async def test_the_application_starts_without_redis(server: Redis, usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_application_starts_without_redis(
+    server: Redis, usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     server.stop()
     config = settings(usercom)
     seen: list[Any] = []
@@ -255,17 +282,25 @@ async def test_the_application_starts_without_redis(server: Redis, usercom: User
     assert "broker" in seen[0].reason
 
 
-async def test_what_the_broker_never_took_is_counted_as_lost(server: Redis, usercom: UserCom) -> None:
+async def test_what_the_broker_never_took_is_counted_as_lost(
+    server: Redis, usercom: UserCom
+) -> None:
     server.stop()
     config = settings(usercom, shutdown_timeout=0.2)
     lost: list[Outcome] = []
     app = UserComMiddleware(says(), config, outbox=make(config, server.url), on_dropped=lost.append)
     async with serving(app) as ask:
         await ask(1, key=usercom.new_user())
-    assert [each.command.data["step"] for each in lost if isinstance(each.command, Event)] == [0, 1, 2]
+    assert [each.command.data["step"] for each in lost if isinstance(each.command, Event)] == [
+        0,
+        1,
+        2,
+    ]
 
 
-async def test_user_com_is_down_for_longer_than_a_task_may_last(server: Redis, usercom: UserCom, tmp_path: Path) -> None:
+async def test_user_com_is_down_for_longer_than_a_task_may_last(
+    server: Redis, usercom: UserCom, tmp_path: Path
+) -> None:
     keys = [usercom.new_user() for _ in range(5)]
     config = settings(usercom)
     app = UserComMiddleware(says(), config, outbox=make(config, server.url))
@@ -317,7 +352,9 @@ async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: UserCo
     assert time.monotonic() - began < 20
 
 
-async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(server: Redis, usercom: UserCom) -> None:
+async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(
+    server: Redis, usercom: UserCom
+) -> None:
     key = usercom.new_user()
     config = settings(usercom)
 
@@ -337,11 +374,19 @@ async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(serv
 
     hanging = UserComMiddleware(says(then=hang), config, outbox=make(config, server.url))
     async with lifespan(hanging) as state:
-        await call_until(has_browser_commands, hanging, headers={"cookie": f"{COOKIE}={key}"}, query="2", state=dict(state))
+        await call_until(
+            has_browser_commands,
+            hanging,
+            headers={"cookie": f"{COOKIE}={key}"},
+            query="2",
+            state=dict(state),
+        )
         await until(lambda: server.tasks == 2)
 
 
-async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(server: Redis, usercom: UserCom) -> None:
+async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(
+    server: Redis, usercom: UserCom
+) -> None:
     key = usercom.new_user()
     config = settings(usercom)
 
@@ -382,7 +427,10 @@ async def test_a_websocket_hands_over_at_once(server: Redis, usercom: UserCom) -
 
     app = UserComMiddleware(talk, config, outbox=make(config, server.url))
     async with lifespan(app) as state, anyio.create_task_group() as tasks:
-        scope = {**http_scope(headers={"cookie": f"{COOKIE}={key}"}, state=dict(state)), "type": "websocket"}
+        scope = {
+            **http_scope(headers={"cookie": f"{COOKIE}={key}"}, state=dict(state)),
+            "type": "websocket",
+        }
         del scope["method"]
         tasks.start_soon(app, scope, receive, send)
         await is_said.wait()
@@ -390,7 +438,9 @@ async def test_a_websocket_hands_over_at_once(server: Redis, usercom: UserCom) -
         tasks.cancel_scope.cancel()
 
 
-async def test_an_answer_that_goes_on_for_hours(server: Redis, usercom: UserCom, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_goes_on_for_hours(
+    server: Redis, usercom: UserCom, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("usercom_asgi.integrations.taskiq.store.LONGEST_GATHERING", 0.1)
     config = settings(usercom)
     app = UserComMiddleware(says(then=anyio.sleep_forever), config, outbox=make(config, server.url))
@@ -401,7 +451,9 @@ async def test_an_answer_that_goes_on_for_hours(server: Redis, usercom: UserCom,
         tasks.cancel_scope.cancel()
 
 
-async def test_what_is_too_old_goes_to_the_dead_letters(usercom: UserCom, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_too_old_goes_to_the_dead_letters(
+    usercom: UserCom, caplog: pytest.LogCaptureFixture
+) -> None:
     """In one process, by taskiq's own broker for that."""
     caplog.set_level(logging.WARNING)
     config = settings(usercom, deadline=1.0)
@@ -434,7 +486,9 @@ async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: U
     config = settings(usercom)
     dead: list[Outcome] = []
     broker = Stuck()
-    app = UserComMiddleware(says(), config, outbox=TaskiqOutbox(broker, config, task_deadline=0.3, on_dead=dead.append))
+    app = UserComMiddleware(
+        says(), config, outbox=TaskiqOutbox(broker, config, task_deadline=0.3, on_dead=dead.append)
+    )
     key = usercom.new_user()
     usercom.faults.status(503)
     async with serving(app) as ask:
@@ -444,7 +498,11 @@ async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: U
             task.cancel()
         await until(lambda: len(dead) == 3)
     assert {each.reason for each in dead} == {"cut off on its way back to the broker"}
-    assert [each.command.data["step"] for each in dead if isinstance(each.command, Event)] == [0, 1, 2]
+    assert [each.command.data["step"] for each in dead if isinstance(each.command, Event)] == [
+        0,
+        1,
+        2,
+    ]
 
 
 async def test_what_is_handed_back_keeps_what_was_merged_and_learned(usercom: UserCom) -> None:
@@ -458,10 +516,22 @@ async def test_what_is_handed_back_keeps_what_was_merged_and_learned(usercom: Us
             await client.send(Update({f"plan_{n}": n}), key=key)
             await anyio.sleep(0.1)
         usercom.faults.clear()
-        await until(lambda: sum(len(each.command.attributes) for each in told if isinstance(each.command, Update)) >= 6)
-    assert {name for each in told if isinstance(each.command, Update) for name in each.command.attributes} == {
-        f"plan_{n}" for n in range(6)
-    }
+        await until(
+            lambda: (
+                sum(
+                    len(each.command.attributes)
+                    for each in told
+                    if isinstance(each.command, Update)
+                )
+                >= 6
+            )
+        )
+    assert {
+        name
+        for each in told
+        if isinstance(each.command, Update)
+        for name in each.command.attributes
+    } == {f"plan_{n}" for n in range(6)}
 
 
 def test_trio_is_refused_in_words(usercom: UserCom) -> None:

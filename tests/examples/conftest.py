@@ -38,7 +38,9 @@ class Program:
         """Wait until the program has printed this."""
         deadline = time.monotonic() + PATIENCE
         while not (found := re.search(pattern, self.output)):
-            assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.output}"
+            assert self.process.poll() is None, (
+                f"it ended with {self.process.returncode}:\n{self.output}"
+            )
             assert time.monotonic() < deadline, f"{pattern} was not printed, but:\n{self.output}"
             time.sleep(0.02)
         return found
@@ -59,7 +61,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         def run(*command: str, **environ: str) -> Program:
             log = tmp_path / f"{len(list(tmp_path.iterdir()))}.log"
-            kept = {name: value for name, value in os.environ.items() if not name.startswith("USERCOM_")}
+            kept = {
+                name: value for name, value in os.environ.items() if not name.startswith("USERCOM_")
+            }
             with log.open("wb") as output:
                 process = subprocess.Popen(
                     [sys.executable, "-m", *command],

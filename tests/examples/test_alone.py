@@ -29,18 +29,27 @@ def settings(usercom: UserCom) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
-def test_without_settings_it_means_the_sandbox(module: str, start: Start, client: httpx.Client) -> None:
+def test_without_settings_it_means_the_sandbox(
+    module: str, start: Start, client: httpx.Client
+) -> None:
     program, url = serve(start, module)
     page = client.get(url)
     assert page.status_code == 200
     assert page.text.count('window.civchat = {"apiKey":"ABC123"};') == 1
     assert page.text.count('src="http://127.0.0.1:8900/widget.js"></script></body>') == 1
-    assert program.output.count("No USERCOM_* settings: talking to the sandbox at http://127.0.0.1:8900") == 1
+    assert (
+        program.output.count(
+            "No USERCOM_* settings: talking to the sandbox at http://127.0.0.1:8900"
+        )
+        == 1
+    )
     assert program.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
     assert "Traceback" not in program.output
 
 
-def test_the_shop_stops_after_a_purchase_has_arrived(start: Start, client: httpx.Client, usercom: UserCom) -> None:
+def test_the_shop_stops_after_a_purchase_has_arrived(
+    start: Start, client: httpx.Client, usercom: UserCom
+) -> None:
     program, url = serve(start, "examples.starlette_shop", **settings(usercom))
     client.cookies.set("__ca__chat", usercom.new_user(), domain="127.0.0.1")
     client.post(f"{url}/login/bob")
@@ -48,11 +57,15 @@ def test_the_shop_stops_after_a_purchase_has_arrived(start: Start, client: httpx
     assert "Thank you, Bob" in client.post(f"{url}/buy/cup").text
     program.stop(signal.SIGTERM)
     assert [each.name for each in usercom.store.events] == ["login", "purchase"], program.output
-    assert [each.data["custom_data"] for each in usercom.store.product_events] == [{"quantity": 1, "glaze": "Terracotta"}]
+    assert [each.data["custom_data"] for each in usercom.store.product_events] == [
+        {"quantity": 1, "glaze": "Terracotta"}
+    ]
     assert "Traceback" not in program.output
 
 
-def test_the_shop_ends_the_chat_of_whoever_was_logged_in(start: Start, client: httpx.Client, usercom: UserCom) -> None:
+def test_the_shop_ends_the_chat_of_whoever_was_logged_in(
+    start: Start, client: httpx.Client, usercom: UserCom
+) -> None:
     _, url = serve(start, "examples.starlette_shop", **settings(usercom))
     key = usercom.new_user()
     client.cookies.set("__ca__chat", key, domain="127.0.0.1")
@@ -60,24 +73,34 @@ def test_the_shop_ends_the_chat_of_whoever_was_logged_in(start: Start, client: h
     page = client.post(f"{url}/login/bob").text
     assert "Bob Lindqvist" in page
     assert "Alice" not in page
-    assert client.cookies.get("__ca__chat") != key  # the new visitor's, or none if its answer was late
+    assert (
+        client.cookies.get("__ca__chat") != key
+    )  # the new visitor's, or none if its answer was late
     assert client.post(f"{url}/login/mallory").status_code == 404
     assert client.get(f"{url}/products/%3Cscript%3E").status_code == 404
 
 
-def test_the_box_office_buys_in_the_background(start: Start, client: httpx.Client, usercom: UserCom) -> None:
+def test_the_box_office_buys_in_the_background(
+    start: Start, client: httpx.Client, usercom: UserCom
+) -> None:
     program, url = serve(start, "examples.fastapi_app", **settings(usercom))
     client.cookies.set("__ca__chat", usercom.new_user(), domain="127.0.0.1")
     assert "Carol is logged in" in client.post(f"{url}/login").text
     assert client.get(f"{url}/api/seats").json() == {"seats": 42}
     assert "Your ticket is being printed" in client.post(f"{url}/tickets").text
     program.stop(signal.SIGTERM)  # the card is still being charged
-    assert [each.name for each in usercom.store.events] == ["login", "seats_checked", "ticket_bought"], program.output
+    assert [each.name for each in usercom.store.events] == [
+        "login",
+        "seats_checked",
+        "ticket_bought",
+    ], program.output
     assert [each.event_type for each in usercom.store.product_events] == ["purchase"]
     assert "Traceback" not in program.output
 
 
-def test_the_box_office_forgets_at_logout(start: Start, client: httpx.Client, usercom: UserCom) -> None:
+def test_the_box_office_forgets_at_logout(
+    start: Start, client: httpx.Client, usercom: UserCom
+) -> None:
     _, url = serve(start, "examples.fastapi_app", **settings(usercom))
     key = usercom.new_user()
     client.cookies.set("__ca__chat", key, domain="127.0.0.1")
@@ -85,5 +108,7 @@ def test_the_box_office_forgets_at_logout(start: Start, client: httpx.Client, us
     page = client.post(f"{url}/logout").text
     assert "Nobody is logged in" in page
     assert "carol@example.com" not in page
-    assert client.cookies.get("__ca__chat") != key  # the new visitor's, or none if its answer was late
+    assert (
+        client.cookies.get("__ca__chat") != key
+    )  # the new visitor's, or none if its answer was late
     eventually(lambda: len(usercom.store.users) == 2)

@@ -42,7 +42,9 @@ class SandboxState:
     def new_visitor(self) -> str:
         """The first ping of the widget, which no browser runs here; the key that it would write into the cookie."""
         body = {"apiKey": "ABC123", "timezone": "Europe/Warsaw", "resolution": "1x1"}
-        return str(self._client.post(f"{self._url}/api/v2/user-chatping/", json=body).json()["user"]["key"])
+        return str(
+            self._client.post(f"{self._url}/api/v2/user-chatping/", json=body).json()["user"]["key"]
+        )
 
 
 def test_a_click_through_reaches_the_dashboard(start: Start, client: httpx.Client) -> None:
@@ -82,12 +84,19 @@ def test_a_click_through_reaches_the_dashboard(start: Start, client: httpx.Clien
 
     assert demo.stop(signal.SIGINT) == 0, demo.output
     assert "Traceback" not in demo.output
-    assert demo.output.count("\n") == 7, demo.output  # the two addresses, the hint, and not a word at the end
+    assert demo.output.count("\n") == 7, (
+        demo.output
+    )  # the two addresses, the hint, and not a word at the end
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_taken_ports_are_replaced_and_said(start: Start, number: signal.Signals, client: httpx.Client) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+def test_taken_ports_are_replaced_and_said(
+    start: Start, number: signal.Signals, client: httpx.Client
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
         taken = [str(each.getsockname()[1]) for each in (one, other)]
         demo = start("examples.demo", "--shop-port", taken[0], "--sandbox-port", taken[1])
         shop, sandbox = addresses(demo)

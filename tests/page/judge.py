@@ -97,7 +97,13 @@ def document(rng: random.Random) -> bytes:
     """Return a document: small pieces in any order, or well nested ones, and at times a text that is longer than any buffer."""
     parts = [
         rng.choice(
-            ["<html><body>", "<!doctype html><html><head><title>t</title></head><body>", "<html>", "<p>", "<html><head>"]
+            [
+                "<html><body>",
+                "<!doctype html><html><head><title>t</title></head><body>",
+                "<html>",
+                "<p>",
+                "<html><head>",
+            ]
         )
     ]
     kind = rng.random()
@@ -109,7 +115,20 @@ def document(rng: random.Random) -> bytes:
         parts += [_element(rng, 3) for _ in range(rng.randint(1, 4))]
     if rng.random() < 0.08:
         parts.insert(rng.randint(1, len(parts)), _long(rng))
-    parts.append(rng.choice(["</body></html>", "</body></html>\n", "</body>", "", "</html>", "<p>x", "</bod", "</BODY>"]))
+    parts.append(
+        rng.choice(
+            [
+                "</body></html>",
+                "</body></html>\n",
+                "</body>",
+                "",
+                "</html>",
+                "<p>x",
+                "</bod",
+                "</BODY>",
+            ]
+        )
+    )
     return "".join(parts).encode()
 
 
@@ -123,7 +142,8 @@ def _piece(rng: random.Random) -> str:
 def _element(rng: random.Random, depth: int) -> str:
     name = rng.choice(NAMES)
     inner = "".join(
-        _element(rng, depth - 1) if rng.random() < 0.6 and depth else rng.choice(ODD[:20]) for _ in range(rng.randint(0, 3))
+        _element(rng, depth - 1) if rng.random() < 0.6 and depth else rng.choice(ODD[:20])
+        for _ in range(rng.randint(0, 3))
     )
     return f"<{name}>{inner}" + ("" if rng.random() < 0.15 else f"</{name}>")
 
@@ -142,7 +162,9 @@ def _drawing(rng: random.Random) -> list[str]:
         if draw < 0.3:
             parts.append(_piece(rng))
         elif draw < 0.55:
-            name = rng.choice([*points, "svg", "math", "g", "script", "style", "a", "p", "div", "title", "xmp"])
+            name = rng.choice(
+                [*points, "svg", "math", "g", "script", "style", "a", "p", "div", "title", "xmp"]
+            )
             parts.append(f"<{name}>")
             opened.append(name.split()[0])
         elif draw < 0.8 and opened:
@@ -150,7 +172,16 @@ def _drawing(rng: random.Random) -> list[str]:
         else:
             parts.append(
                 rng.choice(
-                    ["<path d='M0 0'/>", "x", "<![CDATA[ <b> ]]>", "<!-- </svg> -->", "<p>", "<b></b>", "</svg>", "</math>"]
+                    [
+                        "<path d='M0 0'/>",
+                        "x",
+                        "<![CDATA[ <b> ]]>",
+                        "<!-- </svg> -->",
+                        "<p>",
+                        "<b></b>",
+                        "</svg>",
+                        "</math>",
+                    ]
                 )
             )
     if rng.random() < 0.7:
@@ -173,12 +204,18 @@ def _long(rng: random.Random) -> str:
 def streamed(rng: random.Random, page: bytes) -> tuple[bytes | None, str | None]:
     """Return a document that went through in chunks of random sizes; or None, and the reason."""
     injector, out, at = Injector(ADDED), [], 0
-    scale = rng.choice([1, 7, 40, 256, 5000, 40_000]) if len(page) < 5000 else rng.choice([256, 4096, 20_000, 70_000])
+    scale = (
+        rng.choice([1, 7, 40, 256, 5000, 40_000])
+        if len(page) < 5000
+        else rng.choice([256, 4096, 20_000, 70_000])
+    )
     while True:
         size = rng.randint(1, 2 * scale)
         chunk, at = page[at : at + size], at + size
         last = at >= len(page)
-        out += [chunk] if not last and injector.lets_pass(chunk) else injector.feed(chunk, last=last)
+        out += (
+            [chunk] if not last and injector.lets_pass(chunk) else injector.feed(chunk, last=last)
+        )
         if last:
             return (None, injector.reason) if injector.reason else (b"".join(out), None)
 
@@ -200,13 +237,17 @@ def judge(tab: Page, count: int, seed: int) -> tuple[Counter[str], list[tuple[st
         found["documents"] += 1
         found["over 64 KiB"] += len(page) > 65_536
         made = inject(page, ADDED)
-        whole = None if isinstance(made, str) else made if isinstance(made, bytes) else b"".join(made)
+        whole = (
+            None if isinstance(made, str) else made if isinstance(made, bytes) else b"".join(made)
+        )
         stream, reason = streamed(rng, page)
         if isinstance(made, str):
             found[f"whole, left out: {made}"] += 1
         else:
             found["whole, with the snippet"] += 1
-        found["streamed, with the snippet" if stream is not None else f"streamed, left out: {reason}"] += 1
+        found[
+            "streamed, with the snippet" if stream is not None else f"streamed, left out: {reason}"
+        ] += 1
         # A stream does not hold on to a close with more than 64 KiB behind it.
         found["streamed otherwise than whole"] += stream != whole
         pairs += [Made(page, each) for each in dict.fromkeys((whole, stream)) if each is not None]
@@ -243,7 +284,12 @@ def quiet(tab: Page) -> Page:
     policy = "script-src 'none'; img-src 'none'; frame-src 'none'; style-src 'none'; object-src 'none'; media-src 'none'"
 
     def answer(route: Route) -> None:
-        route.fulfill(status=200, content_type="text/html", headers={"content-security-policy": policy}, body="<body></body>")
+        route.fulfill(
+            status=200,
+            content_type="text/html",
+            headers={"content-security-policy": policy},
+            body="<body></body>",
+        )
 
     tab.route("**/*", answer)
     tab.goto("http://judge.test/")

@@ -50,7 +50,9 @@ def encoded(coding: str, data: bytes, *, step: int | None = None, length: bool =
         **({"content-length": str(len(data))} if length else {}),
     }
     chunks = [data[n : n + step] for n in range(0, len(data), step)] if step else [data]
-    return answers(start(headers), *(body(each, more=True) for each in chunks[:-1]), body(chunks[-1]))
+    return answers(
+        start(headers), *(body(each, more=True) for each in chunks[:-1]), body(chunks[-1])
+    )
 
 
 async def through(app: ASGIApp, **scope: Any) -> Recorded:
@@ -61,12 +63,16 @@ async def through(app: ASGIApp, **scope: Any) -> Recorded:
 
 @pytest.mark.parametrize("coding", ENCODE)
 @pytest.mark.parametrize("step", [None, 50, 1])
-async def test_a_compressed_page_gets_the_snippet_and_stays_compressed(coding: str, step: int | None) -> None:
+async def test_a_compressed_page_gets_the_snippet_and_stays_compressed(
+    coding: str, step: int | None
+) -> None:
     plain = (await through(html(PAGE))).body
     got = await through(encoded(coding, ENCODE[coding](PAGE), step=step))
     assert DECODE[coding](got.body) == plain
     assert got.header("content-encoding") == coding
-    assert got.header("content-length") in ({str(len(got.body))} if step is None else {None, str(len(got.body))})
+    assert got.header("content-length") in (
+        {str(len(got.body))} if step is None else {None, str(len(got.body))}
+    )
 
 
 async def test_what_servers_send_as_deflate() -> None:
@@ -87,7 +93,9 @@ async def test_what_is_unknown_passes_as_it_came(coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ENCODE)
-@pytest.mark.parametrize("broken", [lambda data: b"<html><body></body>", lambda data: data[:-9], lambda data: data[:-3]])
+@pytest.mark.parametrize(
+    "broken", [lambda data: b"<html><body></body>", lambda data: data[:-9], lambda data: data[:-3]]
+)
 async def test_what_is_corrupt_passes_as_it_came(
     coding: str, broken: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,7 +132,12 @@ async def test_zstd_of_several_frames(step: int | None) -> None:
 
 @pytest.mark.parametrize("coding", ENCODE)
 async def test_a_head_without_a_body(coding: str, caplog: pytest.LogCaptureFixture) -> None:
-    headers = {"content-type": "text/html", "content-encoding": coding, "content-length": "99", "etag": '"x"'}
+    headers = {
+        "content-type": "text/html",
+        "content-encoding": coding,
+        "content-length": "99",
+        "etag": '"x"',
+    }
     got = await through(answers(start(headers), body()), method="HEAD")
     assert (got.header("content-length"), got.header("etag")) == (None, 'W/"x"')
     assert caplog.messages == []
@@ -132,7 +145,11 @@ async def test_a_head_without_a_body(coding: str, caplog: pytest.LogCaptureFixtu
 
 async def test_a_page_that_is_cut_off_stays_cut_off() -> None:
     data = gzip.compress(PAGE)[:-9]
-    headers = {"content-type": "text/html", "content-encoding": "gzip", "content-length": str(len(data))}
+    headers = {
+        "content-type": "text/html",
+        "content-encoding": "gzip",
+        "content-length": str(len(data)),
+    }
     got = await through(answers(start(headers), body(data, more=True), body()))
     assert got.body == data
 
@@ -142,9 +159,16 @@ async def test_a_compressed_page_that_trickles_is_not_kept_waiting() -> None:
     first = made.compress(b"<html><body><p>first</p>") + made.flush(zlib.Z_SYNC_FLUSH)
     last = made.compress(b"</body></html>") + made.flush()
     got = await through(
-        answers(start({"content-type": "text/html", "content-encoding": "gzip"}), body(first, more=True), body(last))
+        answers(
+            start({"content-type": "text/html", "content-encoding": "gzip"}),
+            body(first, more=True),
+            body(last),
+        )
     )
-    assert zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(got.chunks[0]) == b"<html><body><p>first</p>"
+    assert (
+        zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(got.chunks[0])
+        == b"<html><body><p>first</p>"
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -156,20 +180,29 @@ async def test_any_chunks(coding: str, steps: list[int]) -> None:
         chunks.append(data[at : at + step])
         at += step
     headers = {"content-type": "text/html", "content-encoding": coding}
-    got = await through(answers(start(headers), *(body(each, more=True) for each in chunks), body(data[at:])))
+    got = await through(
+        answers(start(headers), *(body(each, more=True) for each in chunks), body(data[at:]))
+    )
     assert DECODE[coding](got.body) == (await through(html(PAGE))).body
 
 
 @pytest.mark.parametrize("outside", [True, False])
 @pytest.mark.parametrize("streams", [True, False])
-async def test_the_order_against_gzip_middleware_does_not_matter(outside: bool, streams: bool) -> None:
+async def test_the_order_against_gzip_middleware_does_not_matter(
+    outside: bool, streams: bool
+) -> None:
     async def page(request: Request) -> Response:
         parts = [PAGE.decode()[n : n + 300] for n in range(0, len(PAGE), 300)]
-        return StreamingResponse(iter(parts), media_type="text/html") if streams else HTMLResponse(PAGE)
+        return (
+            StreamingResponse(iter(parts), media_type="text/html")
+            if streams
+            else HTMLResponse(PAGE)
+        )
 
     order = [Middleware(UserComMiddleware, config=CONFIG), Middleware(GZipMiddleware)]
     got = await call(
-        Starlette(routes=[Route("/", page)], middleware=order if outside else order[::-1]), headers={"accept-encoding": "gzip"}
+        Starlette(routes=[Route("/", page)], middleware=order if outside else order[::-1]),
+        headers={"accept-encoding": "gzip"},
     )
     assert gzip.decompress(got.body) == (await through(html(PAGE))).body
     assert got.header("content-encoding") == "gzip"
@@ -193,7 +226,9 @@ async def test_without_the_library_a_page_passes_and_one_warning_says_why(
                 assert (await through(encoded("br", data))).body == data
     finally:
         is_supported.cache_clear()
-    assert [each for each in caplog.messages if "install the extra encodings" in each] == caplog.messages[:1]
+    assert [
+        each for each in caplog.messages if "install the extra encodings" in each
+    ] == caplog.messages[:1]
 
 
 async def test_a_bomb_passes_unread(caplog: pytest.LogCaptureFixture) -> None:

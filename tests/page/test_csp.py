@@ -21,12 +21,19 @@ CONNECTIONS = "https://acme.user.com wss://acme.user.com"
 
 def csp(*policies: str, report: tuple[str, ...] = ()) -> list[tuple[bytes, bytes]]:
     enforced = [(b"Content-Security-Policy", each.encode()) for each in policies]
-    return [*enforced, *((b"content-security-policy-report-only", each.encode()) for each in report)]
+    return [
+        *enforced,
+        *((b"content-security-policy-report-only", each.encode()) for each in report),
+    ]
 
 
-async def answer(headers: list[tuple[bytes, bytes]], *, nonce: Any = None, **settings: Any) -> Recorded:
+async def answer(
+    headers: list[tuple[bytes, bytes]], *, nonce: Any = None, **settings: Any
+) -> Recorded:
     app = answers(start([(b"content-type", b"text/html"), *headers]), body(PAGE))
-    return await call(UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123", **settings), nonce=nonce))
+    return await call(
+        UserComMiddleware(app, UserComConfig(app="acme", api_key="ABC123", **settings), nonce=nonce)
+    )
 
 
 def nonces(got: Recorded) -> list[str | None]:
@@ -54,17 +61,20 @@ def nonces(got: Recorded) -> list[str | None]:
         ([], None),
     ],
 )
-async def test_the_nonce_of_the_responses_own_policy(headers: list[tuple[bytes, bytes]], nonce: str | None) -> None:
+async def test_the_nonce_of_the_responses_own_policy(
+    headers: list[tuple[bytes, bytes]], nonce: str | None
+) -> None:
     got = await answer(headers)
     assert nonces(got) == [nonce, nonce]
     assert [pair for pair in got.headers if b"security" in pair[0].lower()] == headers
 
 
 async def test_a_policy_in_the_page_is_not_looked_at() -> None:
-    page = (
-        b"<html><head><meta http-equiv=Content-Security-Policy content=\"script-src 'nonce-abc'\"></head><body></body></html>"
-    )
-    assert nonces(await call(UserComMiddleware(html(page), UserComConfig(app="acme", api_key="ABC123")))) == [None, None]
+    meta = b"<meta http-equiv=Content-Security-Policy content=\"script-src 'nonce-abc'\">"
+    page = b"<html><head>" + meta + b"</head><body></body></html>"
+    assert nonces(
+        await call(UserComMiddleware(html(page), UserComConfig(app="acme", api_key="ABC123")))
+    ) == [None, None]
 
 
 async def test_the_nonce_of_the_hook() -> None:
@@ -73,10 +83,18 @@ async def test_the_nonce_of_the_hook() -> None:
 
     assert nonces(await answer([], nonce=lambda _: "hook")) == ["hook", "hook"]
     assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=later)) == ["hook/", "hook/"]
-    assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=lambda _: None)) == ["abc", "abc"]
-    assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=lambda _: 1 / 0)) == ["abc", "abc"]
+    assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=lambda _: None)) == [
+        "abc",
+        "abc",
+    ]
+    assert nonces(await answer(csp("script-src 'nonce-abc'"), nonce=lambda _: 1 / 0)) == [
+        "abc",
+        "abc",
+    ]
     for odd in ('"><script>', "a\r\nx-evil: 1", "a' 'unsafe-eval'; img-src *", "é", b"abc", 7, ""):
-        got = await answer(csp("script-src 'nonce-abc'"), nonce=lambda _, odd=odd: odd, csp="extend")
+        got = await answer(
+            csp("script-src 'nonce-abc'"), nonce=lambda _, odd=odd: odd, csp="extend"
+        )
         assert nonces(got) == ["abc", "abc"]
         assert b"evil" not in b"".join(value for _, value in got.headers)
 
@@ -88,7 +106,10 @@ async def test_the_nonce_of_the_hook() -> None:
         ("script-src *  'unsafe-inline'; connect-src *", {}),
         ("script-src https: 'unsafe-inline'", {}),
         ("script-src https: 'unsafe-inline' 'sha256-abc='", {"script-src": ["'nonce'"]}),
-        ("script-src 'self' 'nonce-n'", {"script-src": ["https://acme.user.com", "https://widget.user.com"]}),
+        (
+            "script-src 'self' 'nonce-n'",
+            {"script-src": ["https://acme.user.com", "https://widget.user.com"]},
+        ),
         ("script-src 'nonce-n' 'strict-dynamic'", {}),
         ("script-src 'strict-dynamic' https:", {"script-src": ["'nonce'"]}),
         ("script-src 'nonce-n' https://*.user.com", {}),
@@ -98,15 +119,27 @@ async def test_the_nonce_of_the_hook() -> None:
             "script-src 'nonce-n' https://acme.user.com/other/ https://widget.user.com",
             {"script-src": ["https://acme.user.com"]},
         ),
-        ("script-src 'nonce-n' acme.user.com:8443 widget.user.com", {"script-src": ["https://acme.user.com"]}),
-        ("script-src 'nonce-n' acme.user.com:x widget.user.com:*", {"script-src": ["https://acme.user.com"]}),
+        (
+            "script-src 'nonce-n' acme.user.com:8443 widget.user.com",
+            {"script-src": ["https://acme.user.com"]},
+        ),
+        (
+            "script-src 'nonce-n' acme.user.com:x widget.user.com:*",
+            {"script-src": ["https://acme.user.com"]},
+        ),
         ("connect-src 'self'", {"connect-src": ["https://acme.user.com", "wss://acme.user.com"]}),
         ("connect-src https://acme.user.com", {}),
         ("connect-src https:", {}),
         ("connect-src 'none'", {"connect-src": ["https://acme.user.com", "wss://acme.user.com"]}),
-        ("script-src 'none'", {"script-src": ["'nonce'", "https://acme.user.com", "https://widget.user.com"]}),
+        (
+            "script-src 'none'",
+            {"script-src": ["'nonce'", "https://acme.user.com", "https://widget.user.com"]},
+        ),
         ("", {}),
-        (";;; ; script-src", {"script-src": ["'nonce'", "https://acme.user.com", "https://widget.user.com"]}),
+        (
+            ";;; ; script-src",
+            {"script-src": ["'nonce'", "https://acme.user.com", "https://widget.user.com"]},
+        ),
     ],
 )
 def test_what_a_policy_lacks(policy: str, missing: dict[str, list[str]]) -> None:
@@ -117,7 +150,12 @@ async def test_what_keeps_the_widget_out_is_said_once(caplog: pytest.LogCaptureF
     warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            got = await answer(csp("default-src 'self'; connect-src 'self'", report=("img-src x; script-src 'none'",)))
+            got = await answer(
+                csp(
+                    "default-src 'self'; connect-src 'self'",
+                    report=("img-src x; script-src 'none'",),
+                )
+            )
     assert b"widget.js" in got.body
     assert [each.partition(": ")[2] for each in caplog.messages] == [
         "default-src lacks 'nonce' https://acme.user.com https://widget.user.com (said once)",
@@ -160,14 +198,30 @@ def test_a_nonce_of_ours_is_another_at_each_response() -> None:
     assert len(made) == 10
 
 
-WORDS = ("'self'", "'none'", "'unsafe-inline'", "'nonce-a'", "'sha256-x='", "'strict-dynamic'", "*", "https:", "x:", "::", "//")
+WORDS = (
+    "'self'",
+    "'none'",
+    "'unsafe-inline'",
+    "'nonce-a'",
+    "'sha256-x='",
+    "'strict-dynamic'",
+    "*",
+    "https:",
+    "x:",
+    "::",
+    "//",
+)
 NAMES = ["default-src", "script-src", "script-src-elem", "connect-src", "img-src", "", "ä"]
 SOURCES = st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join)
-POLICIES = st.lists(st.tuples(st.sampled_from(NAMES), SOURCES).map(" ".join), max_size=4).map("; ".join)
+POLICIES = st.lists(st.tuples(st.sampled_from(NAMES), SOURCES).map(" ".join), max_size=4).map(
+    "; ".join
+)
 
 
 @given(st.lists(POLICIES, min_size=1, max_size=3))
-def test_extended_a_policy_lacks_nothing_and_says_of_the_rest_what_it_said(texts: list[str]) -> None:
+def test_extended_a_policy_lacks_nothing_and_says_of_the_rest_what_it_said(
+    texts: list[str],
+) -> None:
     headers = [(b"content-security-policy", text.encode("latin-1")) for text in texts]
     changed, nonce, blocked = admit(headers, NEEDS, None, extend=True)
     assert blocked == []
@@ -176,7 +230,9 @@ def test_extended_a_policy_lacks_nothing_and_says_of_the_rest_what_it_said(texts
         assert new.missing(NEEDS, nonce) == {}
         for name, sources in old.directives.items():
             now = new.directives[name]
-            assert [each for each in now if each in sources] == [each for each in sources if each in now]
+            assert [each for each in now if each in sources] == [
+                each for each in sources if each in now
+            ]
             assert name in ("script-src", "script-src-elem", "connect-src") or now == sources
 
 

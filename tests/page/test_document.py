@@ -19,20 +19,28 @@ from usercom_asgi.page.locator import HOLD
 
 from .corpus import CLOSED, FILL, PAGES
 
-ADDED = b'<script class="added">"</b" + "ody>"</script><script class="added" src="/added.js"></script>'
+ADDED = (
+    b'<script class="added">"</b" + "ody>"</script><script class="added" src="/added.js"></script>'
+)
 
 
 def parse(page: bytes) -> Tree:
     parser = html5lib.HTMLParser(tree=html5lib.getTreeBuilder("dom"), namespaceHTMLElements=False)
     try:
         tree: Tree = parser.parse(page, override_encoding="utf-8", scripting=True)
-    except AssertionError:  # of its own, such as at the end of b"<table><svg><html>": there is no judge for that
+    except (
+        AssertionError
+    ):  # of its own, such as at the end of b"<table><svg><html>": there is no judge for that
         assume(False)
     return tree
 
 
 def added(tree: Tree) -> list[Element]:
-    return [each for each in tree.getElementsByTagName("script") if each.getAttribute("class") == "added"]
+    return [
+        each
+        for each in tree.getElementsByTagName("script")
+        if each.getAttribute("class") == "added"
+    ]
 
 
 def shape(node: Any) -> Any:
@@ -56,7 +64,11 @@ def spliced(page: bytes, *, in_head: bool = False) -> bytes | None:
 
 def streamed(chunks: list[bytes], *, in_head: bool = False) -> bytes | None:
     injector = Injector(ADDED, in_head=in_head)
-    out = b"".join(part for n, chunk in enumerate(chunks, 1) for part in injector.feed(chunk, last=n == len(chunks)))
+    out = b"".join(
+        part
+        for n, chunk in enumerate(chunks, 1)
+        for part in injector.feed(chunk, last=n == len(chunks))
+    )
     assert not injector.held
     if out == b"".join(chunks):
         assert injector.reason
@@ -88,7 +100,14 @@ def test_with_the_snippet_a_document_is_what_it_was(name: str) -> None:
     assert changed is not None
     assert_only_added(page, changed, "body")
     assert streamed([page]) == changed
-    assert streamed([page[n : n + 1] for n in range(len(page))] if len(page) < 3000 else [page[:999], page[999:]]) == changed
+    assert (
+        streamed(
+            [page[n : n + 1] for n in range(len(page))]
+            if len(page) < 3000
+            else [page[:999], page[999:]]
+        )
+        == changed
+    )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -98,7 +117,13 @@ def test_in_the_head(name: str) -> None:
     assert changed is not None
     has_head = any(each in page.lower() for each in (b"</head", b"<body"))
     assert_only_added(page, changed, "head" if has_head and name != "end in noframes" else "html")
-    assert streamed([page[n : n + 1] for n in range(len(page))] if len(page) < 3000 else [page], in_head=True) == changed
+    assert (
+        streamed(
+            [page[n : n + 1] for n in range(len(page))] if len(page) < 3000 else [page],
+            in_head=True,
+        )
+        == changed
+    )
 
 
 @pytest.mark.parametrize("name", CLOSED)
@@ -118,7 +143,10 @@ TEXTS = ("script", "style", "title", "textarea", "template", "noscript", "iframe
 MARKUP = """<html> <body> <body\tclass="a>b"> </body> </BODY\t> </body </html> <head> </head> <p> </p> <!-- --> --!> <!--> <! <?
     </ > < " ' = a <a\thref=" <a\ttitle='x'> <b\tx=y> <![CDATA[ ]]> <strong> <plaintext> <xmp> </xmp> <td> t <br/> <title/>"""
 PIECES = st.sampled_from(
-    [each.encode() for each in (*MARKUP.split(" "), *(f"<{n}>" for n in TEXTS), *(f"</{n}>" for n in TEXTS))]
+    [
+        each.encode()
+        for each in (*MARKUP.split(" "), *(f"<{n}>" for n in TEXTS), *(f"</{n}>" for n in TEXTS))
+    ]
 )
 
 
@@ -153,16 +181,23 @@ def test_of_any_markup(page: bytes) -> None:
 @settings(max_examples=400, deadline=None)
 @given(
     st.one_of(
-        st.lists(PIECES, max_size=24).map(b"".join), st.sampled_from([*PAGES.values(), *CLOSED.values()]).map(str.encode)
+        st.lists(PIECES, max_size=24).map(b"".join),
+        st.sampled_from([*PAGES.values(), *CLOSED.values()]).map(str.encode),
     ),
     st.lists(st.integers(0, 4000), max_size=12),
     st.booleans(),
 )
 def test_chunks_do_not_matter(page: bytes, cuts: list[int], in_head: bool) -> None:
-    assume(not (in_head and b"<body>" in page and b"/widget.js" in page))  # what comes after the head is not known there
-    assume(b"</Body>" not in page)  # in a stream, this one is not looked for: see the test of odd letters
+    assume(
+        not (in_head and b"<body>" in page and b"/widget.js" in page)
+    )  # what comes after the head is not known there
+    assume(
+        b"</Body>" not in page
+    )  # in a stream, this one is not looked for: see the test of odd letters
     edges = [0, *sorted(min(cut, len(page)) for cut in cuts), len(page)]
-    assert streamed([page[a:b] for a, b in pairwise(edges)], in_head=in_head) == spliced(page, in_head=in_head)
+    assert streamed([page[a:b] for a, b in pairwise(edges)], in_head=in_head) == spliced(
+        page, in_head=in_head
+    )
 
 
 # ---- long ones ----
@@ -178,7 +213,9 @@ def test_of_a_long_document_its_end_is_looked_at(size: int, step: int) -> None:
     assert streamed([page[n : n + step] for n in range(0, len(page), step)]) == expected
 
 
-@pytest.mark.parametrize("hidden", [b"<script>'%s'</script>", b"<!-- %s -->", b"<p title='%s'></p>"])
+@pytest.mark.parametrize(
+    "hidden", [b"<script>'%s'</script>", b"<!-- %s -->", b"<p title='%s'></p>"]
+)
 def test_of_a_long_document_with_something_odd_at_its_end_everything_is_read(hidden: bytes) -> None:
     page = b"<html><body>" + FILL.encode() * 3000 + b"</body>" + hidden % b"</body></html>"
     assert spliced(page) == page.replace(b"</body>", ADDED + b"</body>", 1)
@@ -230,7 +267,13 @@ def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:
 
 def test_a_comment_without_an_end_is_seen_16_kib_away_and_a_script_4() -> None:
     for opened, size in ((b"<!-- ", 15_000), (b"<script>", 3_500)):
-        page = b"<html><body>" + FILL.encode() * 500 + opened + FILL.encode() * (size // len(FILL)) + b"</body></html>"
+        page = (
+            b"<html><body>"
+            + FILL.encode() * 500
+            + opened
+            + FILL.encode() * (size // len(FILL))
+            + b"</body></html>"
+        )
         assert spliced(page) is None
         assert streamed([page[n : n + 1000] for n in range(0, len(page), 1000)]) is None
 
@@ -238,7 +281,20 @@ def test_a_comment_without_an_end_is_seen_16_kib_away_and_a_script_4() -> None:
 @settings(max_examples=400, deadline=None)
 @given(
     st.lists(
-        st.sampled_from([b"<!--", b"-->", b"--", b"!", b"<script>", b"</script>", b"x", b"<b title='", b"'>", b"<!-->"]),
+        st.sampled_from(
+            [
+                b"<!--",
+                b"-->",
+                b"--",
+                b"!",
+                b"<script>",
+                b"</script>",
+                b"x",
+                b"<b title='",
+                b"'>",
+                b"<!-->",
+            ]
+        ),
         max_size=9,
     ).map(b"".join),
     st.sampled_from([b"<p>x ", b"a > b ", b"x"]),
@@ -252,10 +308,17 @@ def test_what_is_open_long_before_the_end(pieces: bytes, fill: bytes) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.sampled_from([b"j", b".js ", b"/widget.", b"widget.js ", b"//x.y/widget.j ", b"<p>text</p>"]), max_size=60),
+    st.lists(
+        st.sampled_from(
+            [b"j", b".js ", b"/widget.", b"widget.js ", b"//x.y/widget.j ", b"<p>text</p>"]
+        ),
+        max_size=60,
+    ),
     st.integers(0, 60),
 )
-def test_a_widget_of_the_pages_own_is_found_among_whatever_looks_like_it(texts: list[bytes], place: int) -> None:
+def test_a_widget_of_the_pages_own_is_found_among_whatever_looks_like_it(
+    texts: list[bytes], place: int
+) -> None:
     own = b"<script src=//acme.user.com/widget.js></script>"
     before, after = b"".join(texts[:place]), b"".join(texts[place:])
     assert spliced(b"<html><body>" + before + own + after + b"</body></html>") is None
@@ -265,7 +328,9 @@ def test_a_widget_of_the_pages_own_is_found_among_whatever_looks_like_it(texts: 
 
 @pytest.mark.parametrize("step", [100, 4096, 20_000])
 @pytest.mark.parametrize("place", [2_000, 190_000])
-def test_of_a_long_stream_both_ends_are_looked_at_for_a_snippet_of_its_own(step: int, place: int) -> None:
+def test_of_a_long_stream_both_ends_are_looked_at_for_a_snippet_of_its_own(
+    step: int, place: int
+) -> None:
     fill = FILL.encode() * (200_000 // len(FILL))
     own = b"<script src=https://acme.user.com/widget.js></script>"
     page = b"<html><body>" + fill[:place] + b">" + own + fill[place:] + b"</body></html>"
@@ -307,12 +372,18 @@ def test_a_stream_in_upper_case() -> None:
 )
 def test_hostile_text_takes_no_longer_than_its_length(hostile: bytes) -> None:
     parts = (hostile[: len(hostile) // 2], hostile)
-    half, page = (b"<html><body>" + part + b"<p>x</p><!-- x --></body>\n<!-- --></html>" for part in parts)
+    half, page = (
+        b"<html><body>" + part + b"<p>x</p><!-- x --></body>\n<!-- --></html>" for part in parts
+    )
     assert_no_longer_than_its_length(spliced, half, page)
-    assert_no_longer_than_its_length(lambda text: streamed([text[n : n + 1000] for n in range(0, len(text), 1000)]), half, page)
+    assert_no_longer_than_its_length(
+        lambda text: streamed([text[n : n + 1000] for n in range(0, len(text), 1000)]), half, page
+    )
 
 
-def assert_no_longer_than_its_length(work: Callable[[bytes], object], half: bytes, whole: bytes) -> None:
+def assert_no_longer_than_its_length(
+    work: Callable[[bytes], object], half: bytes, whole: bytes
+) -> None:
     """Twice the text may take twice as long, not four times; what is over soon, on whatever machine, is fast enough."""
     took = []
     for text in (half, whole):

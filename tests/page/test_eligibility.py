@@ -10,10 +10,19 @@ HTML = "text/html; charset=utf-8"
 
 
 def reason(
-    headers: dict[str, str] | None = None, *, status: int = 200, method: str = "GET", request: dict[str, str] | None = None
+    headers: dict[str, str] | None = None,
+    *,
+    status: int = 200,
+    method: str = "GET",
+    request: dict[str, str] | None = None,
 ) -> str | None:
     message = start({"content-type": HTML, **(headers or {})}, status)
-    return why_not(method, dict(http_scope(headers=request or {})["headers"]), status, by_name(message["headers"]))
+    return why_not(
+        method,
+        dict(http_scope(headers=request or {})["headers"]),
+        status,
+        by_name(message["headers"]),
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,11 @@ NAMES = st.sampled_from(
      b"Accept-Ranges", b"Last-Modified", b"Content-Length", b"server-timing", b"referrer-policy"]
 )  # fmt: skip
 HEADERS = st.lists(
-    st.tuples(NAMES, st.sampled_from([b"1", b'"abc"', b"public, max-age=60", b"Accept", b"private", b"a=b"])), max_size=12
+    st.tuples(
+        NAMES,
+        st.sampled_from([b"1", b'"abc"', b"public, max-age=60", b"Accept", b"private", b"a=b"]),
+    ),
+    max_size=12,
 )
 
 
@@ -34,7 +38,12 @@ def test_no_other_header_is_touched_reordered_or_lost(headers: list[tuple[bytes,
         return [(name, value) for name, value in given if name.lower() not in TOUCHED]
 
     before = list(headers)
-    for changed in (for_changed_body(headers, 7), for_changed_body(headers, None), for_person(headers), private(headers)):
+    for changed in (
+        for_changed_body(headers, 7),
+        for_changed_body(headers, None),
+        for_person(headers),
+        private(headers),
+    ):
         assert others(changed) == others(headers)
     assert headers == before
 
@@ -46,7 +55,11 @@ def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]
     assert b"private" in directives or b"no-store" in directives
     assert b"public" not in directives
     assert any(name.lower() == b"vary" and b"cookie" in value.lower() for name, value in changed)
-    assert not [name for name, _ in changed if name.lower() in (b"etag", b"last-modified", b"digest", b"accept-ranges")]
+    assert not [
+        name
+        for name, _ in changed
+        if name.lower() in (b"etag", b"last-modified", b"digest", b"accept-ranges")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -69,45 +82,74 @@ def test_cache_control(given: list[bytes], expected: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [([], [b"Cookie"]), ([b"Accept"], [b"Accept", b"Cookie"]), ([b"accept, COOKIE"], [b"accept, COOKIE"]), ([b"*"], [b"*"])],
+    [
+        ([], [b"Cookie"]),
+        ([b"Accept"], [b"Accept", b"Cookie"]),
+        ([b"accept, COOKIE"], [b"accept, COOKIE"]),
+        ([b"*"], [b"*"]),
+    ],
 )
 def test_vary(given: list[bytes], expected: list[bytes]) -> None:
     assert [value for _, value in vary_on_cookie([(b"vary", value) for value in given])] == expected
 
 
 def test_an_etag_becomes_weak() -> None:
-    assert for_changed_body([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')], None) == [(b"ETag", b'W/"abc"'), (b"etag", b'W/"d"')]
+    assert for_changed_body([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')], None) == [
+        (b"ETag", b'W/"abc"'),
+        (b"etag", b'W/"d"'),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("given", "length", "expected"), [(b"12", 17, [b"17"]), (b"12", None, []), (b"x", 5, [b"5"]), (b"-1", 5, [b"5"])]
+    ("given", "length", "expected"),
+    [(b"12", 17, [b"17"]), (b"12", None, []), (b"x", 5, [b"5"]), (b"-1", 5, [b"5"])],
 )
-def test_the_length_is_exact_or_absent(given: bytes, length: int | None, expected: list[bytes]) -> None:
-    assert [value for _, value in for_changed_body([(b"Content-Length", given)], length)] == expected
+def test_the_length_is_exact_or_absent(
+    given: bytes, length: int | None, expected: list[bytes]
+) -> None:
+    assert [
+        value for _, value in for_changed_body([(b"Content-Length", given)], length)
+    ] == expected
 
 
 @given(headers=HEADERS, kind=st.sampled_from([b"text/html", b"text/plain"]), capital=st.booleans())
-def test_the_shape_tells_what_the_headers_do(headers: list[tuple[bytes, bytes]], kind: bytes, *, capital: bool) -> None:
+def test_the_shape_tells_what_the_headers_do(
+    headers: list[tuple[bytes, bytes]], kind: bytes, *, capital: bool
+) -> None:
     headers = [*headers, (b"Content-Type" if capital else b"content-type", kind)]
     shape = header_layout(headers)
     assert headers[shape.content_type][1] == kind
     lengths = [n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
     assert shape.content_length == (lengths[0] if len(lengths) == 1 else -1)
     told, given = telling(headers, shape), by_name(headers)
-    decide = (b"content-type", b"content-encoding", b"content-disposition", b"cache-control", b"content-security-policy")
+    decide = (
+        b"content-type",
+        b"content-encoding",
+        b"content-disposition",
+        b"cache-control",
+        b"content-security-policy",
+    )
     assert [told.get(name) for name in decide] == [given.get(name) for name in decide]
     if shape.is_plain:  # then all that a change makes untrue is the length
-        assert for_changed_body(headers, None) == [pair for pair in headers if pair[0].lower() != b"content-length"]
-        changed = [(name, b"7" if name.lower() == b"content-length" else value) for name, value in headers]
+        assert for_changed_body(headers, None) == [
+            pair for pair in headers if pair[0].lower() != b"content-length"
+        ]
+        changed = [
+            (name, b"7" if name.lower() == b"content-length" else value) for name, value in headers
+        ]
         assert for_changed_body(headers, 7, shape) == for_changed_body(headers, 7) == changed
 
 
-@pytest.mark.parametrize("name", sorted(TOUCHED - {b"vary", b"last-modified", b"content-length"} | {b"Content-Encoding"}))
+@pytest.mark.parametrize(
+    "name", sorted(TOUCHED - {b"vary", b"last-modified", b"content-length"} | {b"Content-Encoding"})
+)
 def test_headers_with_more_to_tell_are_not_plain(name: bytes) -> None:
     assert header_layout([(b"content-type", b"text/html"), (b"vary", b"x")]).is_plain
     assert not header_layout([(b"content-type", b"text/html"), (name, b"1")]).is_plain
     assert not header_layout([(name, b"1")]).is_plain
-    assert not header_layout([(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"1")]).is_plain
+    assert not header_layout(
+        [(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"1")]
+    ).is_plain
 
 
 def test_headers_may_be_missing_a_tuple_or_a_generator() -> None:

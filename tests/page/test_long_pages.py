@@ -20,7 +20,9 @@ def page_of(size: int) -> bytes:
 
 def opened(body: bytes, *, in_head: bool = False) -> Page:
     headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body))]
-    return Page({"type": "http.response.start", "status": 200, "headers": headers}, SNIPPET, in_head=in_head)
+    return Page(
+        {"type": "http.response.start", "status": 200, "headers": headers}, SNIPPET, in_head=in_head
+    )
 
 
 @pytest.mark.parametrize("in_head", [False, True])
@@ -30,9 +32,13 @@ def test_a_long_page_in_pieces(size: int, *, more: bool, in_head: bool) -> None:
     body = page_of(size)
     page = opened(body, in_head=in_head)
     message: Message = {"type": "http.response.body", "body": body, "more_body": more}
-    start, *bodies = page.feed(message)  # if more is to come, the length says that this is all of it
+    start, *bodies = page.feed(
+        message
+    )  # if more is to come, the length says that this is all of it
     out = b"".join(each["body"] for each in bodies)
-    assert out == body.replace(*((b"</head>", SNIPPET + b"</head>") if in_head else (b"</body>", SNIPPET + b"</body>")))
+    assert out == body.replace(
+        *((b"</head>", SNIPPET + b"</head>") if in_head else (b"</body>", SNIPPET + b"</body>"))
+    )
     assert dict(start["headers"])[b"content-length"] == b"%d" % len(out)
     assert [each["more_body"] for each in bodies] == [True] * (len(bodies) - 1) + [more]
     assert all(0 < len(each["body"]) <= PIECE for each in bodies)
@@ -44,7 +50,10 @@ def test_a_page_of_64_mb_is_not_copied_as_a_whole() -> None:
     page = opened(body)
     tracemalloc.start()
     try:
-        size = sum(len(each.get("body", b"")) for each in page.feed({"type": "http.response.body", "body": body}))
+        size = sum(
+            len(each.get("body", b""))
+            for each in page.feed({"type": "http.response.body", "body": body})
+        )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -35,7 +35,9 @@ def streamed(page: bytes, step: int) -> bytes:
     injector, out = Injector(ADDED), []
     for at in range(0, len(page), step):
         chunk, last = page[at : at + step], at + step >= len(page)
-        out += [chunk] if not last and injector.lets_pass(chunk) else injector.feed(chunk, last=last)
+        out += (
+            [chunk] if not last and injector.lets_pass(chunk) else injector.feed(chunk, last=last)
+        )
     return b"".join(out)
 
 
@@ -50,16 +52,27 @@ def test_injector_with_a_long_text_that_holds_tags_puts_the_snippet_behind_it(
     assert [streamed(page, step) for step in (256, 4096, 70_000, len(page))] == [expected] * 4
 
 
-@pytest.mark.parametrize("script", [b"-> <p title='<script '></body><img src=x><!--", b"-> </body><img src=x><script>"])
-def test_injector_with_a_script_in_a_string_of_a_long_script_leaves_the_string_alone(script: bytes) -> None:
-    page = b"<html><body><script>var a = '" + LONG.replace(b"'", b"") + script + b"';</script>\n<p>bye</p>"
+@pytest.mark.parametrize(
+    "script", [b"-> <p title='<script '></body><img src=x><!--", b"-> </body><img src=x><script>"]
+)
+def test_injector_with_a_script_in_a_string_of_a_long_script_leaves_the_string_alone(
+    script: bytes,
+) -> None:
+    page = (
+        b"<html><body><script>var a = '"
+        + LONG.replace(b"'", b"")
+        + script
+        + b"';</script>\n<p>bye</p>"
+    )
     for close in (b"</body></html>", b""):
         assert script in streamed(page + close, 4096)
 
 
 @pytest.mark.parametrize("step", [1, 3, 7])
 @pytest.mark.parametrize(("opening", "closing"), TEXTS, ids=[each.decode() for each, _ in TEXTS])
-def test_markup_in_any_chunks_ends_in_the_same_state(opening: bytes, closing: bytes, step: int) -> None:
+def test_markup_in_any_chunks_ends_in_the_same_state(
+    opening: bytes, closing: bytes, step: int
+) -> None:
     page = b"<html><body>" + opening + b" - x </body> x" * 200 + closing + b"</body>"
     markup = Markup()
     for at in range(0, len(page), step):

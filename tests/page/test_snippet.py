@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from usercom_asgi.page.snippet import forget_script, render, to_script
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -29,7 +33,10 @@ def test_a_value_survives_the_way_into_a_script(value: object) -> None:
     assert json.loads(text) == value
 
 
-@given(st.dictionaries(st.text(), st.text()), st.text(st.characters(max_codepoint=127, min_codepoint=32)))
+@given(
+    st.dictionaries(st.text(), st.text()),
+    st.text(st.characters(max_codepoint=127, min_codepoint=32)),
+)
 def test_nothing_leaves_its_script_tag(settings: dict[str, str], nonce: str) -> None:
     found = scripts(render(settings, "https://acme.user.com/widget.js", nonce=nonce))
     assert len(found) == 2
@@ -61,7 +68,11 @@ def test_the_tags_are_the_vendor_s() -> None:
 
 
 def test_the_old_key_is_forgotten_before_the_widget_runs() -> None:
-    page = render({"apiKey": "A"}, "https://a.user.com/widget.js", before=forget_script("newkey", ["example.com", None]))
+    page = render(
+        {"apiKey": "A"},
+        "https://a.user.com/widget.js",
+        before=forget_script("newkey", ["example.com", None]),
+    )
     (_, code), (loader, _) = scripts(page)
     assert code.index("localStorage.removeItem") < code.index("window.civchat")
     assert '("newkey",["example.com",""])' in code

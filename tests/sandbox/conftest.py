@@ -106,7 +106,9 @@ def site(web_site: Site) -> Site:
 
 @pytest.fixture(scope="module")
 def window(browser: Browser) -> Iterator[Page]:
-    with contextlib.closing(browser.new_context(viewport={"width": 1280, "height": 720})) as context:
+    with contextlib.closing(
+        browser.new_context(viewport={"width": 1280, "height": 720})
+    ) as context:
         context.set_default_timeout(30_000)
         yield context.new_page()
 
@@ -172,7 +174,11 @@ class Visit:
 
     def cookies(self) -> dict[str, Any]:
         """The cookies `__ca__chat`: their domains, and values."""
-        return {str(c.get("domain")): c.get("value") for c in self.page.context.cookies() if c.get("name") == "__ca__chat"}
+        return {
+            str(c.get("domain")): c.get("value")
+            for c in self.page.context.cookies()
+            if c.get("name") == "__ca__chat"
+        }
 
     def key(self) -> str:
         """The only key."""

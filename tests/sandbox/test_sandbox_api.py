@@ -25,8 +25,12 @@ def product_event(api: Api, key: str, **data: Any) -> httpx.Response:
 
 
 class TestPing:
-    def test_makes_an_anonymous_user_under_a_key_of_the_usual_look(self, api: Api, sandbox: Sandbox) -> None:
-        key = api.ping(url="https://shop.example.com/", domain="shop.example.com", referrer="https://r/")
+    def test_makes_an_anonymous_user_under_a_key_of_the_usual_look(
+        self, api: Api, sandbox: Sandbox
+    ) -> None:
+        key = api.ping(
+            url="https://shop.example.com/", domain="shop.example.com", referrer="https://r/"
+        )
         assert re.fullmatch("[a-z0-9]{12}", key)
         assert re.fullmatch(r"[A-Z][a-z]+ [A-Z][a-z]+", sandbox.store.users[key].name)
         (hit,) = sandbox.store.hits
@@ -40,7 +44,9 @@ class TestPing:
         assert not hit.from_widget
 
     def test_answers_in_the_widgets_shape(self, api: Api) -> None:
-        answer = api.http.post(PING, json={"apiKey": "ABC123", "name": "Ann", "email": "ann@example.com"}).json()
+        answer = api.http.post(
+            PING, json={"apiKey": "ABC123", "name": "Ann", "email": "ann@example.com"}
+        ).json()
         assert answer["user"].items() >= {"name": "Ann", "email": "ann@example.com"}.items()
         assert set(answer) >= {"widget", "user", "unreadConversationList", "hasAnyConversations"}
 
@@ -55,9 +61,19 @@ class TestPing:
         assert key != "nobodyhasit1"
         assert list(sandbox.store.users) == [key]
 
-    def test_keeps_the_widgets_own_keys_out_of_the_attributes(self, api: Api, sandbox: Sandbox) -> None:
-        own = {"create_new_gu": False, "widget_ready": True, "domain": "d", "timezone": -60, "resolution": "1x1"}
-        key = api.ping(**own, url="u", referrer="r", state="simple", event={"event_name": "e"}, colour="blue")
+    def test_keeps_the_widgets_own_keys_out_of_the_attributes(
+        self, api: Api, sandbox: Sandbox
+    ) -> None:
+        own = {
+            "create_new_gu": False,
+            "widget_ready": True,
+            "domain": "d",
+            "timezone": -60,
+            "resolution": "1x1",
+        }
+        key = api.ping(
+            **own, url="u", referrer="r", state="simple", event={"event_name": "e"}, colour="blue"
+        )
         assert sandbox.store.users[key].attributes == {"colour": "blue"}
         assert sandbox.store.hits[0].payload["timezone"] == -60
         assert sandbox.store.hits[0].from_widget
@@ -69,7 +85,9 @@ class TestPing:
         assert sandbox.store.users[key].attributes == {}
 
     @pytest.mark.parametrize("name", ["event_name", "name"])
-    def test_event_in_a_ping_belongs_to_the_resulting_user(self, api: Api, sandbox: Sandbox, name: str) -> None:
+    def test_event_in_a_ping_belongs_to_the_resulting_user(
+        self, api: Api, sandbox: Sandbox, name: str
+    ) -> None:
         ann = api.ping(user_id="1")
         stranger = api.ping()
         assert api.ping(userKey=stranger, user_id="1", event={name: "login", "via": "sso"}) == ann
@@ -96,19 +114,36 @@ class TestOthers:
         key = api.ping()
         assert api.event(key, "signed_up", '{"plan": "pro"}').status_code == 200
         (event,) = sandbox.store.events
-        assert (event.key, event.name, event.data, event.domain) == (key, "signed_up", {"plan": "pro"}, "d")
+        assert (event.key, event.name, event.data, event.domain) == (
+            key,
+            "signed_up",
+            {"plan": "pro"},
+            "d",
+        )
 
     @pytest.mark.parametrize("event_type", sorted(PRODUCT_EVENT_TYPES))
     def test_every_product_event_type(self, api: Api, sandbox: Sandbox, event_type: str) -> None:
         key = api.ping()
         data = {"price": 19.9, "custom_data": {"order": 1}}
-        assert product_event(api, key, product_id="sku-1", event_type=event_type, **data).status_code == 200
+        assert (
+            product_event(api, key, product_id="sku-1", event_type=event_type, **data).status_code
+            == 200
+        )
         (event,) = sandbox.store.product_events
-        assert (event.key, event.product_id, event.event_type, event.data) == (key, "sku-1", event_type, data)
+        assert (event.key, event.product_id, event.event_type, event.data) == (
+            key,
+            "sku-1",
+            event_type,
+            data,
+        )
 
     def test_update_changes_attributes_and_records_no_hit(self, api: Api, sandbox: Sandbox) -> None:
         key = api.ping(user_id="1", city="Paris")
-        body = {"apiKey": "ABC123", "userKey": key, "data": [{"city": "Rome", "user_id": "2"}, {"vip": True}]}
+        body = {
+            "apiKey": "ABC123",
+            "userKey": key,
+            "data": [{"city": "Rome", "user_id": "2"}, {"vip": True}],
+        }
         assert api.http.post("/api/update-attribute/", json=body).status_code == 200
         assert sandbox.store.users[key].attributes == {"user_id": "1", "city": "Rome", "vip": True}
         assert len(sandbox.store.hits) == 1
@@ -121,7 +156,10 @@ class TestOthers:
         answer = api.http.post(PING, json={"apiKey": "ABC123", "userKey": ann}).json()
         assert answer["conversation"][0]["content"] == "Hello"
         assert answer["hasAnyConversations"] is True
-        assert api.http.post(PING, json={"apiKey": "ABC123", "userKey": joe}).json()["conversation"] == []
+        assert (
+            api.http.post(PING, json={"apiKey": "ABC123", "userKey": joe}).json()["conversation"]
+            == []
+        )
 
 
 class TestRefusals:
@@ -135,7 +173,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize(("path", "name"), PATHS)
     @pytest.mark.parametrize("key", [None, "", "WRONG", 5, ["ABC123"]])
-    def test_wrong_app_key(self, api: Api, sandbox: Sandbox, path: str, name: str, key: Any) -> None:
+    def test_wrong_app_key(
+        self, api: Api, sandbox: Sandbox, path: str, name: str, key: Any
+    ) -> None:
         answer = api.http.post(path, json={} if key is None else {name: key})
         assert answer.status_code == 403
         assert name in answer.json()["detail"]
@@ -144,8 +184,12 @@ class TestRefusals:
         assert not sandbox.store.users
 
     @pytest.mark.parametrize(("path", "name"), PATHS)
-    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"x": NaN}', b"[" * 100_000])
-    def test_no_json_object(self, api: Api, sandbox: Sandbox, path: str, name: str, body: bytes) -> None:
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"x": NaN}', b"[" * 100_000]
+    )
+    def test_no_json_object(
+        self, api: Api, sandbox: Sandbox, path: str, name: str, body: bytes
+    ) -> None:
         answer = api.http.post(path, content=body)
         assert answer.status_code == 400
         assert answer.json()["errors"]
@@ -166,14 +210,18 @@ class TestRefusals:
             {"url": 5},
         ],
     )
-    def test_wrong_shapes_of_a_ping(self, api: Api, sandbox: Sandbox, values: dict[str, Any]) -> None:
+    def test_wrong_shapes_of_a_ping(
+        self, api: Api, sandbox: Sandbox, values: dict[str, Any]
+    ) -> None:
         assert api.http.post(PING, json={"apiKey": "ABC123", **values}).status_code == 400
         assert sandbox.store.rejected[0].body == {"apiKey": "ABC123", **values}
         assert not sandbox.store.users
         assert not sandbox.store.hits
 
     @pytest.mark.parametrize("data", ["{", "[]", "5", {"a": 1}, 5])
-    def test_event_data_is_an_object_in_a_string(self, api: Api, sandbox: Sandbox, data: Any) -> None:
+    def test_event_data_is_an_object_in_a_string(
+        self, api: Api, sandbox: Sandbox, data: Any
+    ) -> None:
         assert api.event(api.ping(), "e", data).status_code == 400
         assert not sandbox.store.events
 
@@ -193,7 +241,9 @@ class TestRefusals:
             {"product_id": "1", "event_type": ["purchase"]},
         ],
     )
-    def test_product_event_needs_a_product_and_a_known_type(self, api: Api, sandbox: Sandbox, data: Any) -> None:
+    def test_product_event_needs_a_product_and_a_known_type(
+        self, api: Api, sandbox: Sandbox, data: Any
+    ) -> None:
         assert product_event(api, api.ping(), **data).status_code == 400
         assert not sandbox.store.product_events
 
@@ -207,22 +257,33 @@ class TestRefusals:
 
     def test_unknown_user(self, api: Api, sandbox: Sandbox) -> None:
         assert api.event("nobodyhasit1").status_code == 404
-        assert product_event(api, "nobodyhasit1", product_id="1", event_type="view").status_code == 404
+        assert (
+            product_event(api, "nobodyhasit1", product_id="1", event_type="view").status_code == 404
+        )
         body = {"apiKey": "ABC123", "userKey": "nobodyhasit1", "data": [{"a": 1}]}
         assert api.http.post("/api/update-attribute/", json=body).status_code == 404
         assert [refused.status for refused in sandbox.store.rejected] == [404, 404, 404]
 
     @pytest.mark.parametrize("path", [path for path, _ in PATHS])
-    def test_without_its_slash_a_post_is_redirected_and_lost(self, api: Api, sandbox: Sandbox, path: str) -> None:
+    def test_without_its_slash_a_post_is_redirected_and_lost(
+        self, api: Api, sandbox: Sandbox, path: str
+    ) -> None:
         answer = api.http.post(path.rstrip("/"), json={"apiKey": "ABC123"})
         assert (answer.status_code, answer.headers["Location"]) == (301, path)
-        assert api.http.post(path.rstrip("/"), json={"apiKey": "ABC123"}, follow_redirects=True).status_code == 405
+        assert (
+            api.http.post(
+                path.rstrip("/"), json={"apiKey": "ABC123"}, follow_redirects=True
+            ).status_code
+            == 405
+        )
         assert sandbox.store.rejected[0].status == 301
         assert not sandbox.store.users
 
 
 class TestOrigins:
-    @pytest.mark.parametrize("origin", ["https://shop.example.com", "null", "http://localhost:3000"])
+    @pytest.mark.parametrize(
+        "origin", ["https://shop.example.com", "null", "http://localhost:3000"]
+    )
     def test_any_page_may_call_the_api_with_cookies(self, api: Api, origin: str) -> None:
         for answer in (
             api.http.post(PING, json={"apiKey": "ABC123"}, headers={"Origin": origin}),
@@ -245,10 +306,15 @@ class TestOrigins:
         assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type, X-Requested-With"
         assert answer.headers[f"Access-Control-Allow-{network}-Network"] == "true"
 
-    def test_a_page_of_another_origin_neither_reads_nor_presses_buttons(self, api: Api, sandbox: Sandbox) -> None:
+    def test_a_page_of_another_origin_neither_reads_nor_presses_buttons(
+        self, api: Api, sandbox: Sandbox
+    ) -> None:
         api.ping()
         foreign = {"Origin": "https://evil.example.com"}
-        assert "Access-Control-Allow-Origin" not in api.http.get("/sandbox/state", headers=foreign).headers
+        assert (
+            "Access-Control-Allow-Origin"
+            not in api.http.get("/sandbox/state", headers=foreign).headers
+        )
         assert api.http.post("/sandbox/clear", headers=foreign).status_code == 403
         assert sandbox.store.users
 
@@ -259,7 +325,10 @@ class TestDashboardsOwn:
         api.event(key)
         state = api.http.get("/sandbox/state").json()
         (user,) = state["users"]
-        assert user.items() >= {"key": key, "name": "Ann", "user_id": "1", "hits": 1, "events": 1}.items()
+        assert (
+            user.items()
+            >= {"key": key, "name": "Ann", "user_id": "1", "hits": 1, "events": 1}.items()
+        )
         assert state["totals"] == {
             "hits": 1, "events": 1, "product_events": 0, "updates": 0, "rejected": 0, "faulted": 0
         }  # fmt: skip
@@ -277,10 +346,16 @@ class TestDashboardsOwn:
         assert (sandbox.store.users, sandbox.store.hits, sandbox.store.rejected) == ({}, [], [])
 
     def test_switches(self, api: Api, sandbox: Sandbox) -> None:
-        assert api.http.post("/sandbox/settings", json={"unified_identification": True}).status_code == 200
+        assert (
+            api.http.post("/sandbox/settings", json={"unified_identification": True}).status_code
+            == 200
+        )
         assert (sandbox.unified_identification, sandbox.authorize_by_email) == (True, False)
         assert api.http.post("/sandbox/settings", json={"api_key": "X"}).status_code == 400
-        assert api.http.post("/sandbox/settings", json={"unified_identification": 1}).status_code == 400
+        assert (
+            api.http.post("/sandbox/settings", json={"unified_identification": 1}).status_code
+            == 400
+        )
 
     def test_faults(self, api: Api, sandbox: Sandbox) -> None:
         api.http.post("/sandbox/faults", json={"kind": "status", "code": 503})
@@ -310,7 +385,9 @@ class TestDashboardsOwn:
         assert "@widget.css" not in api.http.get("/widget.js").text
 
 
-def test_records_of_a_loaded_store_are_found_by_old_keys_after_a_merge(api: Api, sandbox: Sandbox) -> None:
+def test_records_of_a_loaded_store_are_found_by_old_keys_after_a_merge(
+    api: Api, sandbox: Sandbox
+) -> None:
     sandbox.unified_identification = True
     owner = api.ping(email="ann@example.com")
     stranger = api.ping(url="first")

@@ -48,20 +48,39 @@ def test_tells_what_to_do_when_nobody_came(dashboard: Page, running: RunningSand
 
 
 def test_shows_people_and_what_they_did_newest_first(dashboard: Page, api: Api) -> None:
-    key = api.ping(url="https://shop.example.com/a", user_id="u-1", email="ann@example.com", name="Ann Kowalska")
+    key = api.ping(
+        url="https://shop.example.com/a",
+        user_id="u-1",
+        email="ann@example.com",
+        name="Ann Kowalska",
+    )
     api.event(key, "signed_up")
     api.ping(create_new_gu=True, url="https://shop.example.com/logout")
     api.http.post("/api/event/", json={"api_key": "WRONG"})
     dashboard.locator("li").nth(3).wait_for()
-    assert [kind.inner_text() for kind in dashboard.locator(".kind").all()] == ["refused", "reset", "event", "view"]
+    assert [kind.inner_text() for kind in dashboard.locator(".kind").all()] == [
+        "refused",
+        "reset",
+        "event",
+        "view",
+    ]
     ann = dashboard.locator("tbody tr").filter(has_text="Ann Kowalska")
-    assert [cell.inner_text() for cell in ann.locator("td").all()][1:3] == ["u-1", "ann@example.com"]
+    assert [cell.inner_text() for cell in ann.locator("td").all()][1:3] == [
+        "u-1",
+        "ann@example.com",
+    ]
     assert key not in dashboard.content()
     assert key[:4] in ann.inner_text()
 
 
 def test_hostile_data_stays_text(dashboard: Page, api: Api) -> None:
-    key = api.ping(url=HOSTILE, name=HOSTILE, email=HOSTILE, user_id=HOSTILE, event={"event_name": HOSTILE, "x": HOSTILE})
+    key = api.ping(
+        url=HOSTILE,
+        name=HOSTILE,
+        email=HOSTILE,
+        user_id=HOSTILE,
+        event={"event_name": HOSTILE, "x": HOSTILE},
+    )
     api.event(key, HOSTILE)
     api.http.post("/api/event/", content=HOSTILE)
     dashboard.locator("li").nth(3).wait_for()
@@ -100,7 +119,11 @@ def test_buttons(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_fits_its_window(dashboard: Page, api: Api, width: int) -> None:
-    api.ping(email="joe.longname.with-an-unusually-long-address@subsidiary.example.co.uk", name="x" * 80, url="y" * 300)
+    api.ping(
+        email="joe.longname.with-an-unusually-long-address@subsidiary.example.co.uk",
+        name="x" * 80,
+        url="y" * 300,
+    )
     dashboard.set_viewport_size({"width": width, "height": 800})
     dashboard.locator("li").wait_for()
     assert dashboard.evaluate("document.documentElement.scrollWidth") <= width
@@ -114,7 +137,9 @@ def test_an_address_of_the_demo_is_not_cut_off(dashboard: Page, api: Api) -> Non
     assert address.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
 
 
-def test_a_slow_answer_reads_as_one_in_the_timeline(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
+def test_a_slow_answer_reads_as_one_in_the_timeline(
+    dashboard: Page, api: Api, sandbox: Sandbox
+) -> None:
     sandbox.faults.latency(0.1)
     sandbox.faults.latency(0.2, before=False, times=1)
     api.ping()

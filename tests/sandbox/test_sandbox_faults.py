@@ -35,7 +35,13 @@ def test_limited_faults_come_one_after_the_other(api: Api, sandbox: Sandbox) -> 
     sandbox.faults.status(404)
     sandbox.faults.status(500, times=2)
     sandbox.faults.status(429, 1)
-    assert [api.http.post(PING, json=BODY).status_code for _ in range(5)] == [500, 500, 429, 404, 404]
+    assert [api.http.post(PING, json=BODY).status_code for _ in range(5)] == [
+        500,
+        500,
+        429,
+        404,
+        404,
+    ]
 
 
 def test_the_last_of_the_unlimited_counts(api: Api, sandbox: Sandbox) -> None:
@@ -65,7 +71,9 @@ def test_only_one_sender(api: Api, sandbox: Sandbox) -> None:
     key = api.http.post(PING, json=WIDGETS_BODY).json()["user"]["key"]
     assert api.http.post(PING, json=BODY).status_code == 502
     event = {"api_key": "ABC123", "user_key": key, "event": "e"}
-    assert api.http.post("/api/event/", json=event, headers={"Origin": "https://a"}).status_code == 200
+    assert (
+        api.http.post("/api/event/", json=event, headers={"Origin": "https://a"}).status_code == 200
+    )
     assert api.http.post("/api/event/", json=event).status_code == 502
 
 
@@ -140,7 +148,9 @@ def test_stops_while_requests_hang() -> None:
     with ThreadPoolExecutor() as pool:
         with serve(sandbox) as server:
             sandbox.faults.hang()
-            hanging = [pool.submit(httpx.post, server.url + PING, json=BODY, timeout=60) for _ in range(3)]
+            hanging = [
+                pool.submit(httpx.post, server.url + PING, json=BODY, timeout=60) for _ in range(3)
+            ]
             while len(sandbox.store.faulted) < 3:
                 time.sleep(0.01)
             began = time.monotonic()

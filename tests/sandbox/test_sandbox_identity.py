@@ -48,7 +48,9 @@ class TestPageHit:
         assert sandbox.store.users[key].email == EMAIL
 
     @pytest.mark.parametrize("switches", EVERY)
-    def test_ones_own_email_changes_nothing(self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches) -> None:
+    def test_ones_own_email_changes_nothing(
+        self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
+    ) -> None:
         switch(switches)
         key = api.ping(email=EMAIL)
         assert api.ping(userKey=key, email=EMAIL.upper()) == key
@@ -78,9 +80,19 @@ class TestPageHit:
         api.event(key, "looked")
         assert api.ping(userKey=key, email=EMAIL, event={"event_name": "login"}) == owner
         assert sandbox.store.users[key].merged_into == owner
-        assert sandbox.store.users[owner].attributes == {"email": EMAIL, "plan": "pro", "colour": "blue"}
-        assert [(hit.key, hit.url) for hit in sandbox.store.hits[:2]] == [(owner, "/owner"), (owner, "/anonymous")]
-        assert [(event.key, event.name) for event in sandbox.store.events] == [(owner, "looked"), (owner, "login")]
+        assert sandbox.store.users[owner].attributes == {
+            "email": EMAIL,
+            "plan": "pro",
+            "colour": "blue",
+        }
+        assert [(hit.key, hit.url) for hit in sandbox.store.hits[:2]] == [
+            (owner, "/owner"),
+            (owner, "/anonymous"),
+        ]
+        assert [(event.key, event.name) for event in sandbox.store.events] == [
+            (owner, "looked"),
+            (owner, "login"),
+        ]
 
     def test_unified_does_not_take_over_the_owner_from_a_user_with_another_email(
         self, api: Api, sandbox: Sandbox, switch: Switch
@@ -92,15 +104,21 @@ class TestPageHit:
         assert sandbox.store.users[owner].merged_into is None
 
     @pytest.mark.parametrize("mine", [{}, {"email": "joe@example.com"}])
-    def test_both_switch_to_the_owner(self, api: Api, sandbox: Sandbox, switch: Switch, mine: dict[str, str]) -> None:
+    def test_both_switch_to_the_owner(
+        self, api: Api, sandbox: Sandbox, switch: Switch, mine: dict[str, str]
+    ) -> None:
         switch(BOTH)
         owner, key = api.ping(email=EMAIL), api.ping(**mine)
         assert api.ping(userKey=key, email=EMAIL, vip=True) == owner
         assert sandbox.store.users[key].merged_into is None
         assert sandbox.store.users[owner].attributes["vip"] is True
 
-    @pytest.mark.parametrize(("switches", "same"), [(OFF, False), (AUTHORIZED, False), (UNIFIED, True), (BOTH, True)])
-    def test_without_a_cookie(self, api: Api, switch: Switch, switches: Switches, same: bool) -> None:
+    @pytest.mark.parametrize(
+        ("switches", "same"), [(OFF, False), (AUTHORIZED, False), (UNIFIED, True), (BOTH, True)]
+    )
+    def test_without_a_cookie(
+        self, api: Api, switch: Switch, switches: Switches, same: bool
+    ) -> None:
         switch(switches)
         owner = api.ping(email=EMAIL)
         assert (api.ping(email=EMAIL) == owner) is same
@@ -134,32 +152,42 @@ class TestReset:
         assert sandbox.store.users[key].email == EMAIL
 
     @pytest.mark.parametrize("switches", EVERY)
-    def test_without_an_email_makes_a_new_user(self, api: Api, switch: Switch, switches: Switches) -> None:
+    def test_without_an_email_makes_a_new_user(
+        self, api: Api, switch: Switch, switches: Switches
+    ) -> None:
         switch(switches)
         assert api.ping() != api.ping(create_new_gu=True)
 
 
 @pytest.mark.parametrize("switches", EVERY)
 class TestUserId:
-    def test_a_new_id_goes_to_the_cookie_user(self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches) -> None:
+    def test_a_new_id_goes_to_the_cookie_user(
+        self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
+    ) -> None:
         switch(switches)
         key = api.ping()
         assert api.ping(userKey=key, user_id="1") == key
         assert sandbox.store.users[key].user_id == "1"
 
-    def test_a_known_id_switches_to_its_profile(self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches) -> None:
+    def test_a_known_id_switches_to_its_profile(
+        self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
+    ) -> None:
         switch(switches)
         ann, stranger = api.ping(user_id="1"), api.ping()
         assert api.ping(userKey=stranger, user_id="1") == ann
         assert sandbox.store.users[stranger].merged_into is None
 
-    def test_comes_before_the_email(self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches) -> None:
+    def test_comes_before_the_email(
+        self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
+    ) -> None:
         switch(switches)
         owner, key = api.ping(email=EMAIL), api.ping()
         assert api.ping(userKey=key, user_id="1", email=EMAIL) == key
         assert sandbox.store.users[owner].merged_into is None
 
-    def test_in_a_reset(self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches) -> None:
+    def test_in_a_reset(
+        self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
+    ) -> None:
         switch(switches)
         ann = api.ping(user_id="1")
         assert api.ping(create_new_gu=True, user_id="1") == ann

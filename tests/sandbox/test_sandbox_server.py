@@ -29,7 +29,10 @@ def test_two_at_a_time_know_nothing_of_each_other() -> None:
     one, other = Sandbox(api_key="ONE111"), Sandbox(api_key="TWO222")
     with serve(one) as first, serve(other) as second:
         for server, key in ((first, "ONE111"), (second, "TWO222")):
-            assert httpx.post(server.url + "/api/v2/user-chatping/", json={"apiKey": key}).status_code == 200
+            assert (
+                httpx.post(server.url + "/api/v2/user-chatping/", json={"apiKey": key}).status_code
+                == 200
+            )
     assert (len(one.store.users), len(other.store.users)) == (1, 1)
 
 
@@ -53,7 +56,10 @@ def test_tls(tmp_path: Path) -> None:
     certificate, key = _self_made(tmp_path)
     with serve(Sandbox(), ssl_certfile=certificate, ssl_keyfile=key) as server:
         assert server.url.startswith("https://127.0.0.1:")
-        assert httpx.get(server.url, verify=ssl.create_default_context(cafile=certificate)).status_code == 200
+        assert (
+            httpx.get(server.url, verify=ssl.create_default_context(cafile=certificate)).status_code
+            == 200
+        )
 
 
 def test_a_port_in_use_is_told_plainly(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +71,9 @@ def test_a_port_in_use_is_told_plainly(capsys: pytest.CaptureFixture[str]) -> No
             pass
 
 
-def test_the_missing_extra_is_told_plainly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_missing_extra_is_told_plainly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delitem(sys.modules, "usercom_asgi.sandbox.uvicorn_server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["--port", "0"]) == 1
@@ -75,7 +83,16 @@ def test_the_missing_extra_is_told_plainly(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_alone() -> None:
-    command = [sys.executable, "-m", "usercom_asgi.sandbox", "--port", "0", "--api-key", "KEY999", "--authorize-by-email"]
+    command = [
+        sys.executable,
+        "-m",
+        "usercom_asgi.sandbox",
+        "--port",
+        "0",
+        "--api-key",
+        "KEY999",
+        "--authorize-by-email",
+    ]
     environment = os.environ | {"PYTHONPATH": str(HERE.parent.parent)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -83,7 +100,10 @@ def test_alone() -> None:
             assert process.stdout.readline() == "User.com sandbox, app key KEY999\n"
             url = process.stdout.readline().split()[1]
             state = httpx.get(url + "sandbox/state").json()
-            assert state["settings"] == {"unified_identification": False, "authorize_by_email": True}
+            assert state["settings"] == {
+                "unified_identification": False,
+                "authorize_by_email": True,
+            }
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(60) in (0, -signal.SIGINT)
@@ -99,7 +119,12 @@ def test_names_the_extra_when_uvicorn_is_missing(monkeypatch: pytest.MonkeyPatch
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "usercom_asgi.sandbox.uvicorn_server", raising=False)
     monkeypatch.setattr(sys, "meta_path", [NoUvicorn(), *sys.meta_path])
-    with pytest.raises(ModuleNotFoundError, match=r"sandbox, e.g. pip install '\.\[sandbox\]' in a clone"), serve(Sandbox()):
+    with (
+        pytest.raises(
+            ModuleNotFoundError, match=r"sandbox, e.g. pip install '\.\[sandbox\]' in a clone"
+        ),
+        serve(Sandbox()),
+    ):
         pass
 
 
@@ -134,11 +159,18 @@ def _self_made(folder: Path) -> tuple[str, str]:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
     return str(folder / "cert.pem"), str(folder / "key.pem")

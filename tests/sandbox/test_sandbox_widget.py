@@ -24,12 +24,17 @@ def seen(visit: Visit, selector: str) -> bool:
 def settle(visit: Visit, sandbox: Sandbox, hits: int) -> None:
     """Wait until the widget has the answers to so many pings."""
     eventually(lambda: len(sandbox.store.hits) >= hits)
-    visit.page.wait_for_function("key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key)
+    visit.page.wait_for_function(
+        "key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key
+    )
 
 
 class TestPing:
     def test_tells_the_page_and_sets_the_cookie(self, visit: Visit, sandbox: Sandbox) -> None:
-        visit.open("{apiKey: 'ABC123', user_id: '7', plan: 'pro', widget: {}, source_context: {}, onLoad() {}}", path="/a")
+        visit.open(
+            "{apiKey: 'ABC123', user_id: '7', plan: 'pro', widget: {}, source_context: {}, onLoad() {}}",
+            path="/a",
+        )
         (hit,) = sandbox.store.hits
         assert hit.url == visit.site.url("/a")
         assert hit.from_widget
@@ -43,13 +48,18 @@ class TestPing:
             "secure": False, "sameSite": "Lax",
         }.items()  # fmt: skip
         assert abs(cookie["expires"] - time.time() - 365 * 24 * 3600) < 60
-        assert visit.page.evaluate("'userKey' in civchat") is False  # no key was known before the ping
+        assert (
+            visit.page.evaluate("'userKey' in civchat") is False
+        )  # no key was known before the ping
         assert visit.page.locator("#__ue_widget_mount").count() == 1
 
     def test_is_the_same_visitor_on_the_next_page(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.open()
         visit.open(path="/next")
-        assert [hit.payload.get("userKey") for hit in sandbox.store.hits] == [None, sandbox.store.hits[0].key]
+        assert [hit.payload.get("userKey") for hit in sandbox.store.hits] == [
+            None,
+            sandbox.store.hits[0].key,
+        ]
         assert len(sandbox.store.users) == 1
 
     def test_without_civchat_waits_for_a_page_hit(self, visit: Visit, sandbox: Sandbox) -> None:
@@ -69,8 +79,12 @@ class TestPing:
         visit.ready()
         assert len(sandbox.store.hits) == 1
 
-    def test_takes_attributes_from_the_address_that_the_page_does_not_say(self, visit: Visit, sandbox: Sandbox) -> None:
-        visit.open("{apiKey: 'ABC123', plan: 'pro'}", path="/?plan=free&utm_source=mail&__ca__chat=")
+    def test_takes_attributes_from_the_address_that_the_page_does_not_say(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
+        visit.open(
+            "{apiKey: 'ABC123', plan: 'pro'}", path="/?plan=free&utm_source=mail&__ca__chat="
+        )
         assert sandbox.store.users[visit.key()].attributes == {"plan": "pro", "utm_source": "mail"}
 
     def test_failure_leaves_the_page_alone(self, visit: Visit, sandbox: Sandbox) -> None:
@@ -86,7 +100,8 @@ class TestPing:
 
     def test_twice_in_a_page_does_nothing(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.site.pages["/"] = (
-            "<script>window.civchat = {apiKey: 'ABC123'}</script>" + f'<script src="{visit.widget}"></script>' * 2
+            "<script>window.civchat = {apiKey: 'ABC123'}</script>"
+            + f'<script src="{visit.widget}"></script>' * 2
         )
         visit.page.goto(visit.site.url())
         visit.ready()
@@ -138,7 +153,9 @@ class TestKey:
             "intranet": None,
         }
         visit.open(None, wait=False)
-        assert visit.page.evaluate("hosts => hosts.map(UE.__internal.cookieDomain)", list(rule)) == list(rule.values())
+        assert visit.page.evaluate(
+            "hosts => hosts.map(UE.__internal.cookieDomain)", list(rule)
+        ) == list(rule.values())
 
 
 class TestPageHit:
@@ -151,25 +168,35 @@ class TestPageHit:
         assert sandbox.store.hits[1].url.endswith("/virtual")
         assert "widget_ready" not in sandbox.store.hits[0].payload
 
-    def test_event_travels_once_and_with_its_user(self, visit: Visit, sandbox: Sandbox, api: Api) -> None:
+    def test_event_travels_once_and_with_its_user(
+        self, visit: Visit, sandbox: Sandbox, api: Api
+    ) -> None:
         ann = api.ping(user_id="1")
         visit.open()
-        visit.page.evaluate("UE.pageHit({user_id: '1', event: {event_name: 'login', via: 'sso'}}); UE.pageHit()")
+        visit.page.evaluate(
+            "UE.pageHit({user_id: '1', event: {event_name: 'login', via: 'sso'}}); UE.pageHit()"
+        )
         settle(visit, sandbox, 4)
         (event,) = sandbox.store.events
         assert (event.key, event.name, event.data) == (ann, "login", {"via": "sso"})
         assert visit.key() == ann
 
-    def test_old_tab_takes_the_new_key_and_sends_old_attributes(self, visit: Visit, sandbox: Sandbox, api: Api) -> None:
+    def test_old_tab_takes_the_new_key_and_sends_old_attributes(
+        self, visit: Visit, sandbox: Sandbox, api: Api
+    ) -> None:
         """Row 11."""
         other = api.ping()
         visit.open("{apiKey: 'ABC123', plan: 'pro'}")
-        visit.page.evaluate(f"document.cookie = '__ca__chat={other}; path=/; domain=127.0.0.1'; UE.pageHit()")
+        visit.page.evaluate(
+            f"document.cookie = '__ca__chat={other}; path=/; domain=127.0.0.1'; UE.pageHit()"
+        )
         settle(visit, sandbox, 3)
         assert sandbox.store.hits[-1].key == other
         assert sandbox.store.hits[-1].payload["plan"] == "pro"
 
-    def test_address_counts_more_than_what_was_said_before(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_address_counts_more_than_what_was_said_before(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         """Row 20: every parameter, and over the attributes that the page has said."""
         visit.open("{apiKey: 'ABC123', user_id: 'ann'}", path="/?user_id=mallory&state=hidden")
         visit.page.evaluate("UE.pageHit()")
@@ -177,13 +204,17 @@ class TestPageHit:
         assert [hit.payload["user_id"] for hit in sandbox.store.hits] == ["ann", "mallory"]
         assert sandbox.store.hits[0].payload["state"] == "hidden"
 
-    def test_civchat_gets_the_key_that_was_known_before_the_ping(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_civchat_gets_the_key_that_was_known_before_the_ping(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         """Row 16."""
         visit.open()
         visit.open(path="/next")
         assert visit.page.evaluate("civchat.userKey") == visit.key()
 
-    def test_before_the_first_answer_makes_no_second_user(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_before_the_first_answer_makes_no_second_user(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open(after="UE.pageHit({colour: 'blue'})")
         settle(visit, sandbox, 2)
         assert len(sandbox.store.users) == 1
@@ -193,7 +224,12 @@ class TestReset:
     def test_ends_this_visitor_and_starts_another(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.open("{apiKey: 'ABC123', user_id: '1', plan: 'pro'}")
         old = visit.key()
-        assert visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123', lang: 'pl'}); 'userKey' in civchat") is False
+        assert (
+            visit.page.evaluate(
+                "UE.resetAuth({apiKey: 'ABC123', lang: 'pl'}); 'userKey' in civchat"
+            )
+            is False
+        )
         settle(visit, sandbox, 2)
         assert visit.key() != old
         assert sandbox.store.hits[1].created_new_gu
@@ -214,7 +250,9 @@ class TestReset:
         assert len(sandbox.store.hits) == 1
 
     @pytest.mark.parametrize("left", ["address", "storage"])
-    def test_a_key_left_behind_is_adopted_again(self, visit: Visit, sandbox: Sandbox, api: Api, left: str) -> None:
+    def test_a_key_left_behind_is_adopted_again(
+        self, visit: Visit, sandbox: Sandbox, api: Api, left: str
+    ) -> None:
         key = api.ping()
         visit.open(path=f"/?__ca__chat={key}" if left == "address" else "/")
         if left == "storage":
@@ -232,12 +270,16 @@ class TestReset:
         eventually(lambda: len(sandbox.store.hits) == 2)
         visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
         eventually(lambda: len(sandbox.store.hits) == 3)
-        visit.page.wait_for_function("key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key)
+        visit.page.wait_for_function(
+            "key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key
+        )
         visit.page.wait_for_function("key => document.cookie.includes(key)", arg=old)
         visit.page.evaluate("userengage('event.later')")
         eventually(lambda: [event.key for event in sandbox.store.events] == [old])
 
-    def test_early_call_that_fails_keeps_the_rest_for_the_next_visitor(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_early_call_that_fails_keeps_the_rest_for_the_next_visitor(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         """Row 5: nothing after the failure is sent, until a reset sends it under the new key."""
         sandbox.faults.status(500, times=1, only="/api/event/")
         visit.open(after="userengage('event.one'); userengage('event.two')")
@@ -253,12 +295,19 @@ class TestReset:
         visit.page.wait_for_timeout(200)
         assert sandbox.store.events == []
 
-    def test_commands_said_during_a_reset_are_the_next_visitors(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_commands_said_during_a_reset_are_the_next_visitors(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open()
-        visit.page.evaluate("userengage('event.old'); UE.resetAuth({apiKey: 'ABC123'}); userengage('event.new')")
+        visit.page.evaluate(
+            "userengage('event.old'); UE.resetAuth({apiKey: 'ABC123'}); userengage('event.new')"
+        )
         eventually(lambda: len(sandbox.store.events) == 2)
         visit.page.wait_for_timeout(50)
-        assert {event.name: event.key == visit.key() for event in sandbox.store.events} == {"old": False, "new": True}
+        assert {event.name: event.key == visit.key() for event in sandbox.store.events} == {
+            "old": False,
+            "new": True,
+        }
 
 
 class TestCommands:
@@ -271,14 +320,24 @@ class TestCommands:
         )
         eventually(lambda: len(sandbox.store.events) == 2)
         signed_up, clicked = sandbox.store.events
-        assert (signed_up.key, signed_up.name, signed_up.data) == (visit.key(), "signed_up", {"plan": "pro"})
+        assert (signed_up.key, signed_up.name, signed_up.data) == (
+            visit.key(),
+            "signed_up",
+            {"plan": "pro"},
+        )
         assert (clicked.name, clicked.data) == ("widget_clicked_open", {})
         (product,) = sandbox.store.product_events
-        assert (product.product_id, product.event_type, product.data) == ("sku-1", "purchase", {"price": 19.9})
+        assert (product.product_id, product.event_type, product.data) == (
+            "sku-1",
+            "purchase",
+            {"price": 19.9},
+        )
         assert sandbox.store.users[visit.key()].attributes == {"city": "Rome"}
         assert sandbox.store.rejected == []
 
-    def test_those_before_the_first_answer_wait_and_keep_their_order(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_those_before_the_first_answer_wait_and_keep_their_order(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         sandbox.faults.latency(0.15, times=1)
         visit.open(after="for (let i = 0; i < 5; i++) userengage('event.e' + i)", wait=False)
         eventually(lambda: len(sandbox.store.events) == 5)
@@ -311,9 +370,15 @@ class TestAppearance:
             ("nonsense", True, True, False),
         ],
     )
-    def test_states(self, visit: Visit, state: str, launcher: bool, greeting: bool, panel: bool) -> None:
+    def test_states(
+        self, visit: Visit, state: str, launcher: bool, greeting: bool, panel: bool
+    ) -> None:
         visit.open(f"{{apiKey: 'ABC123', state: '{state}'}}")
-        assert [seen(visit, name) for name in (".launcher", ".greeting", ".panel")] == [launcher, greeting, panel]
+        assert [seen(visit, name) for name in (".launcher", ".greeting", ".panel")] == [
+            launcher,
+            greeting,
+            panel,
+        ]
 
     def test_state_among_the_widgets_settings(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', widget: {state: 'hidden'}}")
@@ -329,7 +394,10 @@ class TestAppearance:
 
     def test_says_that_it_is_the_sandbox(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded'}")
-        assert [label.inner_text() for label in visit.page.locator(".sandbox").all()] == ["sandbox", "sandbox"]
+        assert [label.inner_text() for label in visit.page.locator(".sandbox").all()] == [
+            "sandbox",
+            "sandbox",
+        ]
 
     def test_greets_by_name_which_stays_text(self, visit: Visit, sandbox: Sandbox) -> None:
         name = "</script><img src=x onerror=window.broken=1>"
@@ -384,7 +452,9 @@ class TestChat:
 
     def test_callbacks_of_a_page_hit(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.open()
-        visit.page.evaluate("UE.pageHit({onOpen() { window.opened = true }}); userengage('widget.open')")
+        visit.page.evaluate(
+            "UE.pageHit({onOpen() { window.opened = true }}); userengage('widget.open')"
+        )
         assert visit.page.evaluate("opened") is True
         settle(visit, sandbox, 2)
         assert "onOpen" not in sandbox.store.hits[1].payload
@@ -393,7 +463,9 @@ class TestChat:
         visit.open("{apiKey: 'ABC123', onLoad() { throw new Error('mine') }}")
         assert visit.page.evaluate("UE.isReady")
 
-    def test_the_next_person_does_not_see_the_last_ones_chat(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_the_next_person_does_not_see_the_last_ones_chat(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded'}")
         visit.page.fill(".input", "my secret")
         visit.page.click(".send")
@@ -408,7 +480,9 @@ class TestChat:
         assert visit.page.locator(".line").count() == 0
         assert visit.key() != first
 
-    def test_a_reset_that_fails_leaves_nothing_of_the_last_person(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_a_reset_that_fails_leaves_nothing_of_the_last_person(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded', user_id: '1', name: 'Ann'}")
         visit.page.fill(".input", "my secret")
         sandbox.faults.hang()
@@ -428,19 +502,26 @@ class TestChat:
 
 
 class TestEnd:
-    def test_destroy_keeps_its_functions_and_sends_nothing(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_destroy_keeps_its_functions_and_sends_nothing(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         """Row 15."""
         visit.open()
         visit.page.evaluate("UE.destroy(); userengage('event.late'); UE.pageHit()")
         visit.page.wait_for_timeout(100)
-        assert visit.page.evaluate("[typeof UE.pageHit, typeof userengage]") == ["function", "function"]
+        assert visit.page.evaluate("[typeof UE.pageHit, typeof userengage]") == [
+            "function",
+            "function",
+        ]
         assert visit.page.locator("#__ue_widget_mount").count() == 0
         assert sandbox.store.events == []
         visit.page.add_script_tag(url=visit.widget)
         visit.ready()
         assert [hit.payload.get("userKey") for hit in sandbox.store.hits] == [None, visit.key()]
 
-    def test_page_hit_with_the_app_key_after_destroy_makes_a_new_user(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_page_hit_with_the_app_key_after_destroy_makes_a_new_user(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open()
         visit.page.evaluate("UE.destroy(); UE.pageHit({apiKey: 'ABC123'})")
         settle(visit, sandbox, 2)

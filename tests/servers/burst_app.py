@@ -22,4 +22,7 @@ outbox = SqliteOutbox(os.environ["OUTBOX"], lease=2) if "OUTBOX" in os.environ e
 # Configured from the environment, as in a deployment; but machines that run tests may be slow, and two workers of uvicorn need
 # ten seconds for the burst anyway (their sockets wait for acknowledgements): a call that hangs so long is not to be repeated.
 config = UserComConfig.from_env(shutdown_timeout=20, inline_deadline=20, timeout=60)
-app = Starlette(routes=[Route("/", say)], middleware=[Middleware(UserComMiddleware, config=config, outbox=outbox)])
+app = Starlette(
+    routes=[Route("/", say)],
+    middleware=[Middleware(UserComMiddleware, config=config, outbox=outbox)],
+)

@@ -18,9 +18,16 @@ from serving import free_port
 HERE = Path(__file__).parent
 
 
-def start(command: Sequence[str], usercom: UserCom, port: int, **environ: str) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], usercom: UserCom, port: int, **environ: str
+) -> subprocess.Popen[bytes]:
     """Start a server of this folder, in a process group of its own; ``{port}`` in the command is replaced."""
-    settings: Mapping[str, str] = {**os.environ, "USERCOM_BASE_URL": usercom.url, "USERCOM_API_KEY": "ABC123", **environ}
+    settings: Mapping[str, str] = {
+        **os.environ,
+        "USERCOM_BASE_URL": usercom.url,
+        "USERCOM_API_KEY": "ABC123",
+        **environ,
+    }
     return subprocess.Popen(
         [sys.executable, "-W", "error::ResourceWarning", *(each.format(port=port) for each in command)],
         cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -51,7 +58,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def server(command: Sequence[str], usercom: UserCom, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def server(
+    command: Sequence[str], usercom: UserCom, **environ: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
     process = start(command, usercom, port, **environ)
     url = f"http://127.0.0.1:{port}"

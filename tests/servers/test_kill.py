@@ -82,7 +82,9 @@ def waiting(path: Path) -> int:
         db.close()
 
 
-def test_a_killed_server_s_successor_delivers_what_was_accepted(usercom: UserCom, tmp_path: Path) -> None:
+def test_a_killed_server_s_successor_delivers_what_was_accepted(
+    usercom: UserCom, tmp_path: Path
+) -> None:
     keys = [usercom.new_user() for _ in range(6)]
     path = tmp_path / "usercom.db"
     usercom.faults.latency(0.05)
@@ -136,11 +138,17 @@ def test_one_worker_s_commands_are_taken_over_by_another(usercom: UserCom, tmp_p
 def worker_of(pid: int) -> int:
     """One of the processes that a supervisor has started and that serve."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    serving = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    serving = [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
     return serving[0]
 
 
-def test_an_unusable_outbox_stops_the_server_with_one_clear_line(usercom: UserCom, tmp_path: Path) -> None:
+def test_an_unusable_outbox_stops_the_server_with_one_clear_line(
+    usercom: UserCom, tmp_path: Path
+) -> None:
     path = tmp_path / "usercom.db"
     path.write_text("not a database at all, but somebody's notes\n" * 10)
     process = start(UVICORN, usercom, free_port(), OUTBOX=str(path))
@@ -149,5 +157,7 @@ def test_an_unusable_outbox_stops_the_server_with_one_clear_line(usercom: UserCo
     finally:
         end(process)
     assert process.returncode == 3
-    assert re.search(rb"usercom-asgi: .*usercom\.db: is no SQLite database", output), output.decode()
+    assert re.search(rb"usercom-asgi: .*usercom\.db: is no SQLite database", output), (
+        output.decode()
+    )
     assert path.read_text().startswith("not a database")

@@ -19,7 +19,16 @@ def test_what_was_said_before_a_reload_arrives(usercom: UserCom, tmp_path: Path)
     shutil.copy(HERE / "burst_app.py", app)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = ["-m", "uvicorn", "burst_app:app", "--port", "{port}", "--reload", "--app-dir", str(tmp_path)]
+    command = [
+        "-m",
+        "uvicorn",
+        "burst_app:app",
+        "--port",
+        "{port}",
+        "--reload",
+        "--app-dir",
+        str(tmp_path),
+    ]
     process = start([*command, "--reload-dir", str(tmp_path)], usercom, port)
     try:
         wait_for(process, url)

@@ -14,9 +14,33 @@ BURST = 200
 
 SERVERS = {
     "uvicorn": ["-m", "uvicorn", "burst_app:app", "--port", "{port}"],
-    "uvicorn with two workers": ["-m", "uvicorn", "burst_app:app", "--port", "{port}", "--workers", "2"],
-    "uvicorn without lifespan": ["-m", "uvicorn", "burst_app:app", "--port", "{port}", "--lifespan", "off"],
-    "hypercorn on trio": ["-m", "hypercorn", "burst_app:app", "--bind", "127.0.0.1:{port}", "--worker-class", "trio"],
+    "uvicorn with two workers": [
+        "-m",
+        "uvicorn",
+        "burst_app:app",
+        "--port",
+        "{port}",
+        "--workers",
+        "2",
+    ],
+    "uvicorn without lifespan": [
+        "-m",
+        "uvicorn",
+        "burst_app:app",
+        "--port",
+        "{port}",
+        "--lifespan",
+        "off",
+    ],
+    "hypercorn on trio": [
+        "-m",
+        "hypercorn",
+        "burst_app:app",
+        "--bind",
+        "127.0.0.1:{port}",
+        "--worker-class",
+        "trio",
+    ],
 }
 
 
@@ -28,7 +52,10 @@ def test_everything_accepted_arrives(name: str, usercom: UserCom) -> None:
         usercom.faults.hang()  # all of it waits when the signal comes
     else:
         usercom.faults.latency(0.002)  # each request delivers for itself, behind its response
-    with server(SERVERS[name], usercom) as (process, url), httpx.Client(cookies={"__ca__chat": key}, timeout=30) as client:
+    with (
+        server(SERVERS[name], usercom) as (process, url),
+        httpx.Client(cookies={"__ca__chat": key}, timeout=30) as client,
+    ):
         for n in range(BURST):
             assert client.get(url, params={"n": n}).status_code == 200
         if has_lifespan:
@@ -38,6 +65,8 @@ def test_everything_accepted_arrives(name: str, usercom: UserCom) -> None:
         output, _ = process.communicate(timeout=60)
     said = [each.data["n"] for each in usercom.store.events]
     assert sorted(said) == list(range(BURST)), output.decode()
-    if has_lifespan and "two" not in name:  # what delivers behind a response may be overtaken by the next request
+    if (
+        has_lifespan and "two" not in name
+    ):  # what delivers behind a response may be overtaken by the next request
         assert said == list(range(BURST))
     assert b"Traceback" not in output, output.decode()

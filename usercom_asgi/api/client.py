@@ -81,7 +81,9 @@ class ApiClient:
             while self._idle:
                 await self._idle.pop()[1].aclose()
 
-    async def post_json(self, path: str, body: object, headers: Headers, *, read_body: bool = False) -> bytes:
+    async def post_json(
+        self, path: str, body: object, headers: Headers, *, read_body: bool = False
+    ) -> bytes:
         """Post JSON; return the response's body with ``read_body``, else nothing.
 
         Raises:

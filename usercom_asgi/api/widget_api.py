@@ -36,16 +36,22 @@ _CONTROL_CHARACTERS = bytes((*range(0x20), 0x7F))
 
 
 @asynccontextmanager
-async def open_widget_api(config: UserComConfig, *, transport: Transport | None = None) -> AsyncGenerator[WidgetApi]:
+async def open_widget_api(
+    config: UserComConfig, *, transport: Transport | None = None
+) -> AsyncGenerator[WidgetApi]:
     """Open a :class:`WidgetApi` with a client of its own."""
     async with open_api_client(config, transport) as client:
-        yield WidgetApi(client, config.api_key, unified_identification=config.unified_identification)
+        yield WidgetApi(
+            client, config.api_key, unified_identification=config.unified_identification
+        )
 
 
 class WidgetApi:
     """Sends commands the way the browser would; one command a request."""
 
-    def __init__(self, client: ApiClient, api_key: str, *, unified_identification: bool | None = None) -> None:
+    def __init__(
+        self, client: ApiClient, api_key: str, *, unified_identification: bool | None = None
+    ) -> None:
         self._client = client
         self._api_key = api_key
         self._warns_of_emails = unified_identification is False
@@ -53,8 +59,12 @@ class WidgetApi:
     async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.core.envelope.Sender`."""
         command, page = envelope.command, envelope.page
-        if isinstance(command, PageHit) and (key is not None or envelope.identity or envelope.may_create):
-            found = await self._ping({**envelope.identity, **command.attributes}, key, page, url=command.url)
+        if isinstance(command, PageHit) and (
+            key is not None or envelope.identity or envelope.may_create
+        ):
+            found = await self._ping(
+                {**envelope.identity, **command.attributes}, key, page, url=command.url
+            )
             return SendResult(found, then=command.event)
         if isinstance(command, ResetAuth):
             # Only the new details: the widget does not send the old visitor's attributes again.
@@ -109,10 +119,21 @@ class WidgetApi:
         return _user_key(await self._client.post_json(PING, body, _headers(page), read_body=True))
 
     async def _event(
-        self, path: str, names: Mapping[str, str], data: Mapping[str, object], key: str, page: PageContext
+        self,
+        path: str,
+        names: Mapping[str, str],
+        data: Mapping[str, object],
+        key: str,
+        page: PageContext,
     ) -> None:
         # The data is JSON inside JSON: that is how the widget sends it.
-        body = {"api_key": self._api_key, "user_key": key, "domain": page.domain, **names, "data": json.dumps(data)}
+        body = {
+            "api_key": self._api_key,
+            "user_key": key,
+            "domain": page.domain,
+            **names,
+            "data": json.dumps(data),
+        }
         await self._client.post_json(path, body, _headers(page))
 
     async def _update(self, command: Update, key: str, page: PageContext) -> None:

@@ -88,9 +88,17 @@ class ProductEvent:
             if getattr(self, each) is not None:
                 _set(self, each, clean_text(each, getattr(self, each), cut=cut))
         attributes = clean_data(_mapping("attributes", self.attributes), "attributes", cut=cut)
-        taken = attributes.keys() & {"product_id", "event_type", "name", "description", "custom_data"}
+        taken = attributes.keys() & {
+            "product_id",
+            "event_type",
+            "name",
+            "description",
+            "custom_data",
+        }
         if taken:
-            raise InvalidCommand(min(taken), "is a field of the product event, no attribute of the product")
+            raise InvalidCommand(
+                min(taken), "is a field of the product event, no attribute of the product"
+            )
         _set(self, "attributes", _frozen(attributes))
         custom_data = clean_data(_mapping("custom_data", self.custom_data), "custom_data", cut=cut)
         _set(self, "custom_data", _frozen(custom_data))
@@ -119,7 +127,11 @@ class _Attributes:
     cut: InitVar[bool] = field(default=False, kw_only=True)
 
     def __post_init__(self, cut: bool) -> None:
-        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
+        _set(
+            self,
+            "attributes",
+            _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)),
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({_names(self.attributes)})"
@@ -158,11 +170,19 @@ class PageHit:
     cut: InitVar[bool] = field(default=False, kw_only=True)
 
     def __post_init__(self, cut: bool) -> None:
-        if self.url is not None and not (isinstance(self.url, str) and self.url.startswith(("http://", "https://"))):
-            raise InvalidCommand("url", f"must be a whole http(s) address (got {type(self.url).__name__})")
+        if self.url is not None and not (
+            isinstance(self.url, str) and self.url.startswith(("http://", "https://"))
+        ):
+            raise InvalidCommand(
+                "url", f"must be a whole http(s) address (got {type(self.url).__name__})"
+            )
         if self.event is not None and not isinstance(self.event, Event):
             raise InvalidCommand("event", f"must be an Event (got {type(self.event).__name__})")
-        _set(self, "attributes", _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)))
+        _set(
+            self,
+            "attributes",
+            _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)),
+        )
 
     def payload(self) -> dict[str, object]:
         """Return what ``UE.pageHit(...)`` is given; the event's shape is that of the vendor's popup forms [C S9]."""

@@ -25,7 +25,11 @@ def origin_of(*, app: str | None, host: str | None, base_url: str | None) -> str
         ConfigurationError: Not exactly one of them is given, or it is malformed.
 
     """
-    given = [name for name, value in (("app", app), ("host", host), ("base_url", base_url)) if value is not None]
+    given = [
+        name
+        for name, value in (("app", app), ("host", host), ("base_url", base_url))
+        if value is not None
+    ]
     if not given:
         raise ConfigurationError(
             "app",
@@ -49,19 +53,27 @@ def is_host(value: object) -> bool:
 def _subdomain(app: str) -> str:
     if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
         return app.lower()
-    guess = re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None
+    guess = (
+        re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None
+    )
     hint = guess[1] if guess else "acme"
-    raise ConfigurationError("app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com")
+    raise ConfigurationError(
+        "app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com"
+    )
 
 
 def _hostname(host: str) -> str:
     if is_host(host):
         return host.lower()
-    raise ConfigurationError("host", "must be a host name without scheme and path, such as host='chat.example.com'")
+    raise ConfigurationError(
+        "host", "must be a host name without scheme and path, such as host='chat.example.com'"
+    )
 
 
 def _origin(base_url: str | None) -> str:
-    right = "must be an address without path and credentials, such as base_url='http://127.0.0.1:8900'"
+    right = (
+        "must be an address without path and credentials, such as base_url='http://127.0.0.1:8900'"
+    )
     try:
         parts = urlsplit(base_url or "")
         sound = _is_origin(parts)
@@ -89,7 +101,11 @@ _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
 # The phases of a call (connect, TLS, write, read) may together take so many times `timeout`.
 _TOTAL_TIMEOUT_FACTOR = 3
-_CHOICES = {"anonymous": ("skip", "create"), "position": ("body", "head"), "csp": ("respect", "extend")}
+_CHOICES = {
+    "anonymous": ("skip", "create"),
+    "position": ("body", "head"),
+    "csp": ("respect", "extend"),
+}
 _ENVIRONMENT = {
     "app": "USERCOM_APP",
     "host": "USERCOM_HOST",
@@ -206,7 +222,8 @@ class UserComConfig:
             return cls.from_env()
         if not isinstance(config, cls):
             raise ConfigurationError(
-                "config", f"must be a UserComConfig, such as UserComConfig(**values) (got {type(config).__name__})"
+                "config",
+                f"must be a UserComConfig, such as UserComConfig(**values) (got {type(config).__name__})",
             )
         return config
 
@@ -217,14 +234,24 @@ class UserComConfig:
         ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first. ``settings`` wins over the environment.
         """
         environ = os.environ if environ is None else environ
-        given = {name: environ[variable] for name, variable in _ENVIRONMENT.items() if environ.get(variable)}
+        given = {
+            name: environ[variable]
+            for name, variable in _ENVIRONMENT.items()
+            if environ.get(variable)
+        }
         values: dict[str, Any] = {**given, **settings}
         if isinstance(values.get("secret_keys"), str):
-            values["secret_keys"] = tuple(key.strip() for key in values["secret_keys"].split(",") if key.strip())
+            values["secret_keys"] = tuple(
+                key.strip() for key in values["secret_keys"].split(",") if key.strip()
+            )
         if not values.get("api_key"):
-            raise ConfigurationError("api_key", "missing; set USERCOM_API_KEY to the workspace's app key, such as ABC123")
+            raise ConfigurationError(
+                "api_key", "missing; set USERCOM_API_KEY to the workspace's app key, such as ABC123"
+            )
         if not any(values.get(name) for name in ("app", "host", "base_url")):
-            raise ConfigurationError("app", "missing; set USERCOM_APP to the subdomain, such as acme for acme.user.com")
+            raise ConfigurationError(
+                "app", "missing; set USERCOM_APP to the subdomain, such as acme for acme.user.com"
+            )
         unknown = values.keys() - {each.name for each in fields(cls) if each.init}
         if unknown:
             raise ConfigurationError(min(unknown), "no such setting")
@@ -233,14 +260,19 @@ class UserComConfig:
     def _check_keys(self) -> None:
         if not isinstance(self.api_key, str) or not _API_KEY.fullmatch(self.api_key):
             raise ConfigurationError(
-                "api_key", "must be the workspace's public app key: letters and digits, such as api_key='ABC123'"
+                "api_key",
+                "must be the workspace's public app key: letters and digits, such as api_key='ABC123'",
             )
         token = self.rest_token
         if token is not None and (not isinstance(token, str) or not _REST_TOKEN.fullmatch(token)):
-            raise ConfigurationError("rest_token", "must be the secret key of the REST API, or None")
+            raise ConfigurationError(
+                "rest_token", "must be the secret key of the REST API, or None"
+            )
         if token is not None and token == self.api_key:
             # The app key is printed into every page: this mistake would publish the secret.
-            raise ConfigurationError("api_key", "is the same as rest_token; the app key is public, the token is secret")
+            raise ConfigurationError(
+                "api_key", "is the same as rest_token; the app key is public, the token is secret"
+            )
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
 
     def _check_widget(self) -> None:
@@ -263,18 +295,23 @@ class UserComConfig:
             return
         bare = domain.removeprefix(".") if isinstance(domain, str) else ""
         if not is_host(bare):
-            raise ConfigurationError("cookie_domain", "must be a bare domain, such as cookie_domain='example.com'")
+            raise ConfigurationError(
+                "cookie_domain", "must be a bare domain, such as cookie_domain='example.com'"
+            )
         object.__setattr__(self, "cookie_domain", bare.lower())
 
 
 def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
     if isinstance(keys, str):
         raise ConfigurationError(
-            "secret_keys", "must be a sequence of keys, oldest first, such as secret_keys=('<16 characters or more>',)"
+            "secret_keys",
+            "must be a sequence of keys, oldest first, such as secret_keys=('<16 characters or more>',)",
         )
     keys = tuple(keys)
     if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
-        raise ConfigurationError("secret_keys", "every key must be a string of 16 characters or more")
+        raise ConfigurationError(
+            "secret_keys", "every key must be a string of 16 characters or more"
+        )
     return keys
 
 

@@ -54,7 +54,9 @@ class Envelope:
     identity: Mapping[str, object] = field(default_factory=dict[str, object])
     page: PageContext = field(default_factory=PageContext)
     may_create: bool = False
-    created_at: float = field(default_factory=lambda: time.time())  # looked up at each call, so that tests can set the clock
+    created_at: float = field(
+        default_factory=lambda: time.time()
+    )  # looked up at each call, so that tests can set the clock
     request: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:

@@ -19,7 +19,16 @@ from __future__ import annotations
 # What the middleware and the client are given beside a configuration.
 _ARGUMENTS = frozenset(
     {
-        *("config", "client", "outbox", "transport", "identify", "consent", "nonce", "should_inject"),
+        *(
+            "config",
+            "client",
+            "outbox",
+            "transport",
+            "identify",
+            "consent",
+            "nonce",
+            "should_inject",
+        ),
         *("on_delivered", "on_dropped", "on_dead"),
     }
 )
@@ -77,7 +86,12 @@ class UnavailableError(DeliveryError):
     """
 
     def __init__(
-        self, reason: str, *, status: int | None = None, retry_after: float | None = None, not_sent: bool = False
+        self,
+        reason: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        not_sent: bool = False,
     ) -> None:
         super().__init__(reason, status=status)
         self.retry_after = retry_after

@@ -38,7 +38,8 @@ def check_hooks(**hooks: object) -> None:
     for name, hook in hooks.items():
         if hook is not None and not callable(hook):
             raise ConfigurationError(
-                name, f"must be a function or coroutine function that takes the connection (got {type(hook).__name__})"
+                name,
+                f"must be a function or coroutine function that takes the connection (got {type(hook).__name__})",
             )
 
 
@@ -48,7 +49,9 @@ async def ask(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-async def call_hook_safely(hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str) -> Any:
+async def call_hook_safely(
+    hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str
+) -> Any:
     """Return what a hook says; None if it fails, which is logged with what happens ``otherwise``."""
     try:
         return await ask(hook, scope)

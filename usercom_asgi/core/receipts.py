@@ -41,9 +41,20 @@ class Receipt:
     said it stays ``accepted``, with the ``reason`` that it was handed over: another process delivers it.
     """
 
-    __slots__ = ("__weakref__", "_changed", "is_handed_over", "key", "on_wait", "reason", "status", "storing")
+    __slots__ = (
+        "__weakref__",
+        "_changed",
+        "is_handed_over",
+        "key",
+        "on_wait",
+        "reason",
+        "status",
+        "storing",
+    )
 
-    def __init__(self, status: Status = Status.ACCEPTED, reason: str = "", key: str | None = None) -> None:
+    def __init__(
+        self, status: Status = Status.ACCEPTED, reason: str = "", key: str | None = None
+    ) -> None:
         self.status = status
         self.reason = reason
         self.key = key
@@ -165,7 +176,9 @@ class Listeners:
         for name in self.__slots__:
             hook = getattr(self, name)
             if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
-                raise ConfigurationError(name, "must be a plain function that takes an Outcome; it is not awaited")
+                raise ConfigurationError(
+                    name, "must be a plain function that takes an Outcome; it is not awaited"
+                )
 
 
 def skipped(command: Command, reason: str) -> Receipt:

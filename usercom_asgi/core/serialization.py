@@ -48,7 +48,9 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
     """
     try:
         if packed["v"] != VERSION:
-            raise OutboxError(f"a command of format {packed['v']!r}, where this version knows {VERSION}")
+            raise OutboxError(
+                f"a command of format {packed['v']!r}, where this version knows {VERSION}"
+            )
         return Envelope(
             command=unpack_command(packed["command"]),
             ordering_key=str(packed["ordering_key"]),
@@ -59,8 +61,17 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
             may_create=bool(packed["may_create"]),
             created_at=_moment(packed["created_at"]),
         )
-    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        raise OutboxError(f"what was kept is no command of ours ({type(error).__name__})") from error
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise OutboxError(
+            f"what was kept is no command of ours ({type(error).__name__})"
+        ) from error
 
 
 def _key(value: object) -> str | None:
@@ -93,7 +104,12 @@ def pack_command(command: Command) -> dict[str, Any]:
         }
     if isinstance(command, PageHit):
         event = pack_command(command.event) if command.event else None
-        return {"kind": "page_hit", "url": command.url, "event": event, "attributes": dict(command.attributes)}
+        return {
+            "kind": "page_hit",
+            "url": command.url,
+            "event": event,
+            "attributes": dict(command.attributes),
+        }
     kind = "reset_auth" if isinstance(command, ResetAuth) else "update"
     return {"kind": kind, "attributes": dict(command.attributes)}
 

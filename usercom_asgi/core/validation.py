@@ -24,7 +24,9 @@ CALLBACKS = ("onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose")
 
 _PATH = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:\.[A-Za-z_$][A-Za-z0-9_$]*)*")
 # They turn a string into code: what the widget hands a callback would become it.
-_CODE = frozenset({"eval", "Function", "setTimeout", "setInterval", "setImmediate", "execScript", "importScripts"})
+_CODE = frozenset(
+    {"eval", "Function", "setTimeout", "setInterval", "setImmediate", "execScript", "importScripts"}
+)
 # The ways to reach them, and to change every object of the page.
 _ROOTS = frozenset({"constructor", "prototype", "__proto__"})
 
@@ -64,9 +66,13 @@ def check_callbacks(given: Mapping[str, str]) -> Mapping[str, str]:
         if name not in CALLBACKS:
             raise ValueError(f"there are only: {', '.join(CALLBACKS)}")
         if not isinstance(path, str) or not _PATH.fullmatch(path):
-            raise ValueError(f"{name} must be the dotted path of a function on the page, such as 'shop.chat.opened'")
+            raise ValueError(
+                f"{name} must be the dotted path of a function on the page, such as 'shop.chat.opened'"
+            )
         if (_CODE | _ROOTS).intersection(path.split(".")):
-            raise ValueError(f"{name} must be a function of your own: {path} makes code of what it is given")
+            raise ValueError(
+                f"{name} must be a function of your own: {path} makes code of what it is given"
+            )
     return MappingProxyType(dict(given))
 
 
@@ -124,7 +130,9 @@ def clean_attributes(given: Mapping[str, object], *, cut: bool = False) -> dict[
     return cleaned
 
 
-def clean_data(given: Mapping[str, object], where: str = "data", *, cut: bool = False) -> dict[str, Json]:
+def clean_data(
+    given: Mapping[str, object], where: str = "data", *, cut: bool = False
+) -> dict[str, Json]:
     """Check and convert the data of an event: as attributes, and JSON objects are allowed.
 
     Raises:
@@ -176,7 +184,11 @@ def _attribute(name: str, value: object, *, cut: bool) -> Json:
             raise _refused(name, value, "must be a mapping")
         return _object(name, cast("Mapping[Any, object]", value), cut=cut, depth=0)
     if isinstance(value, Mapping):
-        raise _refused(name, value, "an attribute holds one value or a list of choices, no mapping; send an event's data so")
+        raise _refused(
+            name,
+            value,
+            "an attribute holds one value or a list of choices, no mapping; send an event's data so",
+        )
     converted = _value(name, value, cut=cut and name not in _NEVER_CUT, depth=0)
     _check_standard(name, converted)
     return converted
@@ -187,7 +199,9 @@ def _check_standard(name: str, value: Json) -> None:
     if name == "email" and not (isinstance(value, str) and _EMAIL.fullmatch(value)):
         raise _refused(name, value, "must be an e-mail address")
     if name == "phone_number" and not (isinstance(value, str) and _E164.fullmatch(value)):
-        raise _refused(name, value, "must be in E.164 form: + and up to 15 digits, such as '+48123456789'")
+        raise _refused(
+            name, value, "must be in E.164 form: + and up to 15 digits, such as '+48123456789'"
+        )
     if name == "gender" and not (value in (1, 2, 3) and type(value) is int):
         raise _refused(name, value, "must be 1 (unknown), 2 (male) or 3 (female)")
     if name == "status" and not (value in (1, 2) and type(value) is int):
@@ -215,8 +229,14 @@ def _value(field: str, value: object, *, cut: bool, depth: int) -> Json:
         return _object(field, cast("Mapping[Any, object]", value), cut=cut, depth=depth)
     if isinstance(value, (list, tuple)):
         items = cast("Iterable[object]", value)
-        return [_value(f"{field}[{n}]", item, cut=cut, depth=depth + 1) for n, item in enumerate(items)]
-    raise _refused(field, value, "can be text, a number, a bool, a date, an aware datetime, a UUID, an Enum or a list of them")
+        return [
+            _value(f"{field}[{n}]", item, cut=cut, depth=depth + 1) for n, item in enumerate(items)
+        ]
+    raise _refused(
+        field,
+        value,
+        "can be text, a number, a bool, a date, an aware datetime, a UUID, an Enum or a list of them",
+    )
 
 
 def _plain(field: str, value: str | float | Decimal | None, *, cut: bool) -> Json:
@@ -241,12 +261,16 @@ def _plain(field: str, value: str | float | Decimal | None, *, cut: bool) -> Jso
 
 
 def _too_large(field: str, value: object) -> InvalidCommand:
-    return _refused(field, value, "is larger than JavaScript can hold exactly (2**53 - 1); send it as a string")
+    return _refused(
+        field, value, "is larger than JavaScript can hold exactly (2**53 - 1); send it as a string"
+    )
 
 
 def _moment(field: str, value: date) -> str:
     if isinstance(value, datetime) and value.utcoffset() is None:
-        raise _refused(field, value, "has no time zone; give it one, such as datetime.now(timezone.utc)")
+        raise _refused(
+            field, value, "has no time zone; give it one, such as datetime.now(timezone.utc)"
+        )
     return value.isoformat()
 
 
@@ -255,7 +279,10 @@ def _object(field: str, given: Mapping[Any, object], *, cut: bool, depth: int) -
     for name, value in given.items():
         _check_name(name, within=field)
         if name == "__proto__":
-            raise InvalidCommand(field, "must not hold the name __proto__, which would change the object in the browser")
+            raise InvalidCommand(
+                field,
+                "must not hold the name __proto__, which would change the object in the browser",
+            )
         if value is not None:
             cleaned[name] = _value(f"{field}.{name}", value, cut=cut, depth=depth + 1)
     return cleaned
@@ -263,9 +290,14 @@ def _object(field: str, given: Mapping[Any, object], *, cut: bool, depth: int) -
 
 def _check_name(name: object, within: str = "attribute") -> None:
     if not isinstance(name, str) or not name:
-        raise InvalidCommand(within, f"names must be strings that are not empty, not {type(name).__name__}")
+        raise InvalidCommand(
+            within, f"names must be strings that are not empty, not {type(name).__name__}"
+        )
     if len(name) > STRING_LIMIT or not _is_name(name):
-        raise InvalidCommand(within, f"a name must have at most {STRING_LIMIT} characters, none of them a control character")
+        raise InvalidCommand(
+            within,
+            f"a name must have at most {STRING_LIMIT} characters, none of them a control character",
+        )
 
 
 @lru_cache(512)
@@ -282,11 +314,18 @@ def _string(field: str, value: str, *, cut: bool) -> str:
         return str(value)
     if cut:
         return value[:limit]
-    hint = "" if field in _NEVER_CUT else "; shorten it, or have all such strings cut by UserComConfig(cut_strings=True)"
+    hint = (
+        ""
+        if field in _NEVER_CUT
+        else "; shorten it, or have all such strings cut by UserComConfig(cut_strings=True)"
+    )
     raise InvalidCommand(field, f"has {len(value)} characters, User.com takes {limit}{hint}")
 
 
 def _refused(field: str, value: Any, rule: str) -> InvalidCommand:
     # The type, never the value: errors end in logs, and the value is somebody's.
     what = type(value).__name__
-    return InvalidCommand(field, f"{rule} (got {what if not isinstance(value, str) else f'{what} of {len(value)} characters'})")
+    return InvalidCommand(
+        field,
+        f"{rule} (got {what if not isinstance(value, str) else f'{what} of {len(value)} characters'})",
+    )

@@ -42,7 +42,12 @@ class CircuitBreaker:
     way when it began. What fails while others pass (``is_own``) says nothing of User.com, and is not counted.
     """
 
-    def __init__(self, retry: RetryPolicy, requests_per_second: float | None = None, outage: OutageLog | None = None) -> None:
+    def __init__(
+        self,
+        retry: RetryPolicy,
+        requests_per_second: float | None = None,
+        outage: OutageLog | None = None,
+    ) -> None:
         self._retry = retry
         self._outage = outage or OutageLog()
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
@@ -131,7 +136,9 @@ class CircuitBreaker:
     def _count_failure(self) -> None:
         self._failures += 1
         if not self.is_unauthorized:
-            self._outage.failed(self.reason, self._failures, is_certain=self._failures >= PROBE_AFTER)
+            self._outage.failed(
+                self.reason, self._failures, is_certain=self._failures >= PROBE_AFTER
+            )
 
     def refused(self, error: RejectedError, *, is_probe: bool, is_own: bool = False) -> bool:
         """User.com has refused a command; true if that may be about our key, and not about the command."""
@@ -212,7 +219,12 @@ class OutageLog:
     def failed(self, reason: str, many: int, *, is_certain: bool) -> None:
         """Another call has failed, the last of so many in a row; said once it is certain that this is no hiccup."""
         self._began = self._began or time.monotonic()
-        if is_certain and not self._is_said and self._waiting is not None and self._complaints.due("gone") is not None:
+        if (
+            is_certain
+            and not self._is_said
+            and self._waiting is not None
+            and self._complaints.due("gone") is not None
+        ):
             self._is_said = True
             logger.warning(
                 "User.com cannot be reached or does not serve, %d calls in a row (%s): %d commands wait, and are tried again",
@@ -233,4 +245,6 @@ class OutageLog:
         """Say that it is back, if that is news; when what came of the call is in the books, so that it waits no more."""
         if self._lasted is not None and self._waiting is not None:
             lasted, self._lasted = self._lasted, None
-            logger.warning("User.com is there again after %.0f s: %d commands wait", lasted, self._waiting())
+            logger.warning(
+                "User.com is there again after %.0f s: %d commands wait", lasted, self._waiting()
+            )

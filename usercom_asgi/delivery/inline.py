@@ -49,7 +49,12 @@ class InlineDelivery:
     """
 
     def __init__(
-        self, open_sender: OpenSender, config: UserComConfig, *, at_once: bool = False, listeners: Listeners | None = None
+        self,
+        open_sender: OpenSender,
+        config: UserComConfig,
+        *,
+        at_once: bool = False,
+        listeners: Listeners | None = None,
     ) -> None:
         self._open_sender = open_sender
         self._listeners = listeners
@@ -64,7 +69,10 @@ class InlineDelivery:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         # The application's error is not given to the group, which would wrap it.
         async with AsyncExitStack() as stack:
@@ -82,7 +90,11 @@ class InlineDelivery:
         """Accept an envelope, or drop it; see :meth:`DeliveryService.submit`."""
         if self._runtime is None:
             self._runtime = DeliveryService(
-                self._open_sender, self._config, _ONCE, listeners=self._listeners, until="the deadline behind the response"
+                self._open_sender,
+                self._config,
+                _ONCE,
+                listeners=self._listeners,
+                until="the deadline behind the response",
             )
         receipt = self._runtime.submit(envelope)
         receipt.on_wait = self._run

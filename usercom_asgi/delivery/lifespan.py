@@ -25,7 +25,9 @@ logger = logging.getLogger("usercom_asgi")
 _DJANGO = "can only handle ASGI/HTTP connections"
 
 
-async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send, runtime: DeliveryService) -> None:
+async def run_lifespan(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, runtime: DeliveryService
+) -> None:
     """Let the application have its lifespan, with the runtime running in it.
 
     An application that has none (returns at once, or raises at the sight of it) is spoken for, so that the delivery has one.
@@ -47,7 +49,9 @@ async def run_lifespan(app: ASGIApp, scope: Scope, receive: Receive, send: Send,
 class _Conversation:
     """The messages between server and application, and what the runtime does at each."""
 
-    def __init__(self, receive: Receive, send: Send, runtime: DeliveryService, tasks: TaskGroup) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, runtime: DeliveryService, tasks: TaskGroup
+    ) -> None:
         self._receive = receive
         self._send = send
         self._runtime = runtime
@@ -94,7 +98,9 @@ class _Conversation:
             # Configured to be an error at start, and the server should show what is wrong in one clear line.
             self._has_failed = True
             self._sent.add("lifespan.startup.failed")
-            await self._send({"type": "lifespan.startup.failed", "message": f"usercom-asgi: {error}"})
+            await self._send(
+                {"type": "lifespan.startup.failed", "message": f"usercom-asgi: {error}"}
+            )
             raise
 
     async def end(self) -> None:
@@ -118,4 +124,6 @@ def _explain(error: Exception) -> None:
     if _DJANGO in str(error):
         logger.debug("the application has no lifespan; usercom-asgi speaks for it")
     else:
-        logger.warning("the application raised at the lifespan; usercom-asgi speaks for it", exc_info=error)
+        logger.warning(
+            "the application raised at the lifespan; usercom-asgi speaks for it", exc_info=error
+        )

@@ -69,10 +69,14 @@ class QueuedCommand:
             return False
         if (self.row is None) != (newer.row is None):
             return False  # what is on disk may become another process's, and must not take along what is in memory only
-        if other.created_at - mine.created_at > _MERGED_WITHIN or _shares_objects(mine.command, other.command):
+        if other.created_at - mine.created_at > _MERGED_WITHIN or _shares_objects(
+            mine.command, other.command
+        ):
             return False
         self.parts = (*(self.parts or (self._copy(),)), newer)
-        self.envelope = replace(mine, command=mine.command.followed_by(other.command), page=other.page)
+        self.envelope = replace(
+            mine, command=mine.command.followed_by(other.command), page=other.page
+        )
         return True
 
     def apart(self) -> tuple[QueuedCommand, ...]:
@@ -89,4 +93,7 @@ class QueuedCommand:
 
 def _shares_objects(mine: Update, other: Update) -> bool:
     """Tell whether both hold an object of one name, such as ``company``: User.com merges those, and we must not guess how."""
-    return any(isinstance(value, Mapping) and name in other.attributes for name, value in mine.attributes.items())
+    return any(
+        isinstance(value, Mapping) and name in other.attributes
+        for name, value in mine.attributes.items()
+    )

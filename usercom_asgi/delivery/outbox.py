@@ -137,8 +137,12 @@ def checked(outbox: object) -> Outbox | None:
 
     """
     what = type(outbox).__name__
-    if outbox is not None and (isinstance(outbox, (str, PathLike)) or not callable(getattr(outbox, "open", None))):
-        raise ConfigurationError("outbox", f"must be an outbox, such as SqliteOutbox('var/outbox.db') (got {what})")
+    if outbox is not None and (
+        isinstance(outbox, (str, PathLike)) or not callable(getattr(outbox, "open", None))
+    ):
+        raise ConfigurationError(
+            "outbox", f"must be an outbox, such as SqliteOutbox('var/outbox.db') (got {what})"
+        )
     return cast("Outbox | None", outbox)
 
 
@@ -183,7 +187,11 @@ class MemoryStore(UnbufferedStore):
 
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`."""
-        return f"{waiting} commands wait already (max_waiting)" if waiting >= self._max_waiting else None
+        return (
+            f"{waiting} commands wait already (max_waiting)"
+            if waiting >= self._max_waiting
+            else None
+        )
 
     def settled(self, waiting: QueuedCommand) -> None:
         """It was never anywhere else."""

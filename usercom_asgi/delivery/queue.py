@@ -57,7 +57,9 @@ class ReadyQueue:
         if self._urgent:
             return self._urgent.popleft()
         is_failed_next = self._is_failed_next
-        self._is_failed_s_turn = not is_failed_next  # so that neither waits for the end of the other
+        self._is_failed_s_turn = (
+            not is_failed_next
+        )  # so that neither waits for the end of the other
         return self._pop_failed() if is_failed_next else self._sound.popleft()
 
     def pop_for_probe(self) -> VisitorQueue:
@@ -93,7 +95,16 @@ _MOST_FAULTS = 2
 class VisitorQueue:
     """One visitor's commands, oldest first. At most one of them is being sent at any time."""
 
-    __slots__ = ("failures", "faults", "id", "in_flight", "is_taken", "keys", "seen_passes", "waiting")
+    __slots__ = (
+        "failures",
+        "faults",
+        "id",
+        "in_flight",
+        "is_taken",
+        "keys",
+        "seen_passes",
+        "waiting",
+    )
 
     def __init__(self, lane_id: str) -> None:
         self.id = lane_id
@@ -235,7 +246,9 @@ class QueueManager:
 
         taken, is_flying = self._take_out(is_wanted)
         try:
-            while is_flying:  # what comes of it is known to the worker alone, so this looks now and then
+            while (
+                is_flying
+            ):  # what comes of it is known to the worker alone, so this looks now and then
                 await anyio.sleep(_LOOK)
                 more, is_flying = self._take_out(is_wanted)
                 taken += more
@@ -246,9 +259,13 @@ class QueueManager:
         for queue, waiting in taken:
             waiting.envelope = replace(waiting.envelope, key=queue.keys.key_for(waiting.envelope))
         found = [waiting for _, waiting in taken]
-        return sorted(found, key=lambda waiting: min(order.get(each, len(order)) for each in waiting.receipts))
+        return sorted(
+            found, key=lambda waiting: min(order.get(each, len(order)) for each in waiting.receipts)
+        )
 
-    def _take_out(self, is_wanted: Callable[[QueuedCommand], bool]) -> tuple[list[tuple[VisitorQueue, QueuedCommand]], bool]:
+    def _take_out(
+        self, is_wanted: Callable[[QueuedCommand], bool]
+    ) -> tuple[list[tuple[VisitorQueue, QueuedCommand]], bool]:
         """Take out what is not in flight; tell also whether anything is."""
         taken: list[tuple[VisitorQueue, QueuedCommand]] = []
         is_flying = False
@@ -262,12 +279,16 @@ class QueueManager:
                     is_flying = True
                 else:
                     taken.append((queue, waiting))
-            queue.waiting = kept  # empty or not, the lane stays where it is: whoever takes it next will see
+            queue.waiting = (
+                kept  # empty or not, the lane stays where it is: whoever takes it next will see
+            )
         return taken, is_flying
 
     def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
         """Take out what waits in these lanes and is not in flight: it has become another process's."""
-        taken, _ = self._take_out(lambda waiting: bool(waiting.rows) and waiting.envelope.ordering_key in ordering_keys)
+        taken, _ = self._take_out(
+            lambda waiting: bool(waiting.rows) and waiting.envelope.ordering_key in ordering_keys
+        )
         return [waiting for _, waiting in taken]
 
     def has_work_before(self, moment: float, *, is_open: bool) -> bool:
@@ -276,11 +297,21 @@ class QueueManager:
             return True  # what waits is on its way to here
         if any(queue.in_flight for queue in self._queues.values()):
             return True
-        return is_open and (len(self._delayed) < len(self._queues) or any(due < moment for due, _, _ in self._delayed))
+        return is_open and (
+            len(self._delayed) < len(self._queues)
+            or any(due < moment for due, _, _ in self._delayed)
+        )
 
     def oldest(self) -> float | None:
         """Return when the oldest of what waits was said."""
-        return min((waiting.envelope.created_at for queue in self._queues.values() for waiting in queue.waiting), default=None)
+        return min(
+            (
+                waiting.envelope.created_at
+                for queue in self._queues.values()
+                for waiting in queue.waiting
+            ),
+            default=None,
+        )
 
     def close(self) -> list[QueuedCommand]:
         """Empty all lanes and return what was still waiting in them."""

@@ -40,7 +40,14 @@ class OutcomeRecorder:
         self._dropped_resets = 0
         self._complaints = LogThrottle()
 
-    def settle(self, queue: VisitorQueue, status: Status, reason: str = "", *, error: RejectedError | None = None) -> None:
+    def settle(
+        self,
+        queue: VisitorQueue,
+        status: Status,
+        reason: str = "",
+        *,
+        error: RejectedError | None = None,
+    ) -> None:
         """The lane's first command has come to its end."""
         waiting = queue.waiting.popleft()
         key = queue.keys.key_for(waiting.envelope)
@@ -57,7 +64,9 @@ class OutcomeRecorder:
         if status is Status.DEAD:
             # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
             waiting.envelope = replace(waiting.envelope, key=key)
-            self.store.dead_letter(waiting, outcome_of(waiting.envelope, status, reason, key=key, error=error))
+            self.store.dead_letter(
+                waiting, outcome_of(waiting.envelope, status, reason, key=key, error=error)
+            )
         if waiting.rows:
             self.store.settled(waiting)
         # What is somebody else's code comes last: an error in it costs nothing.
@@ -80,7 +89,10 @@ class OutcomeRecorder:
         """Drop a command at the call."""
         self.stats.rejected += 1
         self._count_dropped(envelope, 1)
-        self._complain("turned away", f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)")
+        self._complain(
+            "turned away",
+            f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)",
+        )
         self._tell(envelope, Status.DROPPED, reason)
         return Receipt(Status.DROPPED, reason)
 
@@ -154,7 +166,13 @@ class OutcomeRecorder:
         self.waiting -= len(waiting.receipts)
 
     def _tell(
-        self, envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: RejectedError | None = None
+        self,
+        envelope: Envelope,
+        status: Status,
+        reason: str,
+        *,
+        key: str | None = None,
+        error: RejectedError | None = None,
     ) -> None:
         hook = self._hooks[status]
         # A hook that is being told may say something that is turned away: that is counted, and told no more.
@@ -169,11 +187,18 @@ class OutcomeRecorder:
     def _complain(self, kind: str, text: str) -> None:
         unsaid = self._complaints.due(kind)
         if unsaid is not None:
-            logger.warning("%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else "")
+            logger.warning(
+                "%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else ""
+            )
 
 
 def outcome_of(
-    envelope: Envelope, status: Status, reason: str, *, key: str | None = None, error: RejectedError | None = None
+    envelope: Envelope,
+    status: Status,
+    reason: str,
+    *,
+    key: str | None = None,
+    error: RejectedError | None = None,
 ) -> Outcome:
     """Return what hooks and dead letters are told; ``key`` is what the visitor's lane has learned."""
     return Outcome(

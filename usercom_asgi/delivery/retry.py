@@ -33,7 +33,9 @@ class RetryPolicy:
 
     def expired(self, waiting: QueuedCommand, delay: float = 0.0) -> bool:
         """Tell whether another try in ``delay`` seconds would come too late."""
-        return waiting.age + delay > (RESET_DEADLINE if waiting.envelope.creates_user else self.deadline)
+        return waiting.age + delay > (
+            RESET_DEADLINE if waiting.envelope.creates_user else self.deadline
+        )
 
     def is_forbidden(self, waiting: QueuedCommand) -> bool:
         """Tell whether not even the first try may be made: from the deadline on the widget makes the new visitor."""

@@ -141,7 +141,9 @@ class DeliveryService(Holdings):
     @property
     def stats(self) -> Stats:
         """What was done so far, and what waits now."""
-        oldest = min(filter(None, (self._queues.oldest(), self._books.store.oldest())), default=None)
+        oldest = min(
+            filter(None, (self._queues.oldest(), self._books.store.oldest())), default=None
+        )
         age = max(0.0, time.time() - oldest) if oldest is not None else 0.0
         return replace(self._books.stats, waiting=self.waiting, oldest_age=age)
 
@@ -154,7 +156,15 @@ class DeliveryService(Holdings):
         """Return how the delivery is, for a health route."""
         gate, stats = self._gate, self.stats
         resumes_in = max(0.0, gate.resumes_at - anyio.current_time())
-        state = "sending" if gate.is_open else "locked" if gate.is_unauthorized else "paused" if resumes_in else "failing"
+        state = (
+            "sending"
+            if gate.is_open
+            else "locked"
+            if gate.is_unauthorized
+            else "paused"
+            if resumes_in
+            else "failing"
+        )
         trouble = self._books.store.trouble
         if not self.has_started.is_set():
             state = "starting"
@@ -189,7 +199,9 @@ class DeliveryService(Holdings):
 
     def _why_not(self) -> str | None:
         if os.getpid() != self._pid:
-            return "this process is a fork of the one that delivers: start the delivery after the fork"
+            return (
+                "this process is a fork of the one that delivers: start the delivery after the fork"
+            )
         return self._why_closed if self._closed else None
 
     def request_ended(self, number: int) -> None:
@@ -222,7 +234,11 @@ class DeliveryService(Holdings):
         announced = False
         try:
             opened = self._outbox.open(self, max_queue_size=self._config.max_queue_size)
-            async with self._open_sender() as sender, opened as self._books.store, anyio.create_task_group() as workers:
+            async with (
+                self._open_sender() as sender,
+                opened as self._books.store,
+                anyio.create_task_group() as workers,
+            ):
                 sending = Worker(sender, self._queues, self._gate, self._retry, self._books)
                 for _ in range(self._config.max_concurrency):
                     workers.start_soon(sending.work)
@@ -256,7 +272,11 @@ class DeliveryService(Holdings):
                     self._gate.hurry()
                     self._queues.resume(are_all=True)
                     # Time passing is one of the things that end it, so this looks now and then.
-                    while self.waiting and not self._stopped.is_set() and self._has_hope(scope.deadline):  # noqa: ASYNC110
+                    while (  # noqa: ASYNC110
+                        self.waiting
+                        and not self._stopped.is_set()
+                        and self._has_hope(scope.deadline)
+                    ):
                         await anyio.sleep(_LOOK)
                 self._stop.set()
                 await self._stopped.wait()
@@ -276,4 +296,6 @@ class DeliveryService(Holdings):
         lost = self._books.close(self._queues.close(), f"not delivered before {until}")
         if lost and self._until:
             why = self._gate.reason or "there was no time left"
-            logger.warning("not delivered to User.com before %s: %d commands (%s)", until, lost, why)
+            logger.warning(
+                "not delivered to User.com before %s: %d commands (%s)", until, lost, why
+            )

@@ -13,9 +13,13 @@ class Stats:
     """
 
     accepted: int = 0  #: taken from this process
-    adopted: int = 0  #: taken over from an outbox that another process, or an earlier run, has filled
+    adopted: int = (
+        0  #: taken over from an outbox that another process, or an earlier run, has filled
+    )
     rejected: int = 0  #: dropped at the call: too much waited, or the application was shutting down
-    skipped: int = 0  #: not taken, since there was nothing to send; the receipt and a debug line say why
+    skipped: int = (
+        0  #: not taken, since there was nothing to send; the receipt and a debug line say why
+    )
     delivered: int = 0
     retried: int = 0  #: tries that have failed and are repeated
     dropped: int = 0  #: lost: turned away, or not delivered before the end

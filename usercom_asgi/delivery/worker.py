@@ -28,7 +28,12 @@ class Worker:
     """Long-lived workers, each with one lane at a time; all of them behind one gate."""
 
     def __init__(
-        self, sender: Sender, queues: QueueManager, gate: CircuitBreaker, retry: RetryPolicy, books: OutcomeRecorder
+        self,
+        sender: Sender,
+        queues: QueueManager,
+        gate: CircuitBreaker,
+        retry: RetryPolicy,
+        books: OutcomeRecorder,
     ) -> None:
         self._sender = sender
         self._queues = queues
@@ -41,7 +46,9 @@ class Worker:
         while True:
             await self._queues.reserve()
             # Where all was withdrawn, or the time is over, there is no call to wait for.
-            is_probe = await self._gate.enter() if self._needs_a_call(self._queues.first()) else False
+            is_probe = (
+                await self._gate.enter() if self._needs_a_call(self._queues.first()) else False
+            )
             queue = self._queues.take(is_probe=is_probe)
             waiting, delay = (queue.waiting[0] if queue.waiting else None), 0.0
             try:
@@ -49,7 +56,9 @@ class Worker:
                     delay = await self._send(queue, waiting, is_probe=is_probe)
             except Exception:
                 # A worker never dies: what we did not foresee costs this one command.
-                logger.exception("delivery to User.com met an error of its own; one command is lost")
+                logger.exception(
+                    "delivery to User.com met an error of its own; one command is lost"
+                )
                 if queue.waiting and queue.waiting[0] is waiting:
                     self._books.settle(queue, Status.DROPPED, "an error in the delivery")
             finally:
@@ -85,7 +94,9 @@ class Worker:
         return 0.0
 
     def _is_over(self, waiting: QueuedCommand) -> bool:
-        return (waiting.tries > 0 and self._retry.expired(waiting)) or self._retry.is_forbidden(waiting)
+        return (waiting.tries > 0 and self._retry.expired(waiting)) or self._retry.is_forbidden(
+            waiting
+        )
 
     def _delivered(self, queue: VisitorQueue, waiting: QueuedCommand, answer: SendResult) -> None:
         is_news = queue.keys.learn(waiting.envelope, answer.key)
@@ -98,7 +109,9 @@ class Worker:
         waiting.tries = 0
         self._books.progressed(queue)
 
-    def _refused(self, queue: VisitorQueue, waiting: QueuedCommand, error: RejectedError, *, is_probe: bool) -> float:
+    def _refused(
+        self, queue: VisitorQueue, waiting: QueuedCommand, error: RejectedError, *, is_probe: bool
+    ) -> float:
         is_fault = queue.failed(self._gate.passes)
         is_ours = self._gate.refused(error, is_probe=is_probe, is_own=is_fault or queue.is_known)
         if not is_ours:
@@ -108,7 +121,9 @@ class Worker:
         # Without a status there was no answer: the sender itself has found nothing that could be sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
         if is_ours and waiting.envelope.creates_user:
-            self._books.settle(queue, Status.DROPPED, reason, error=error)  # the widget makes the user instead
+            self._books.settle(
+                queue, Status.DROPPED, reason, error=error
+            )  # the widget makes the user instead
             return 0.0
         if not is_ours or waiting.refusals >= _MOST_REFUSALS:
             # User.com is there, and has an opinion.
@@ -119,14 +134,27 @@ class Worker:
             return 0.0
         return self._try_again(queue, waiting, self._retry.delay(waiting.tries, None), error)
 
-    def _unavailable(self, queue: VisitorQueue, waiting: QueuedCommand, error: UnavailableError, *, is_probe: bool) -> float:
+    def _unavailable(
+        self,
+        queue: VisitorQueue,
+        waiting: QueuedCommand,
+        error: UnavailableError,
+        *,
+        is_probe: bool,
+    ) -> float:
         is_fault = queue.failed(self._gate.passes)
         self._gate.failed(error, is_probe=is_probe, is_own=is_fault or queue.is_known)
         if not self._retry.may_repeat(waiting, error):
-            return self._give_up(queue, waiting, f"not repeated, since it may have been carried out: {error}")
-        return self._try_again(queue, waiting, self._retry.delay(waiting.tries, error.retry_after), error)
+            return self._give_up(
+                queue, waiting, f"not repeated, since it may have been carried out: {error}"
+            )
+        return self._try_again(
+            queue, waiting, self._retry.delay(waiting.tries, error.retry_after), error
+        )
 
-    def _try_again(self, queue: VisitorQueue, waiting: QueuedCommand, delay: float, error: DeliveryError) -> float:
+    def _try_again(
+        self, queue: VisitorQueue, waiting: QueuedCommand, delay: float, error: DeliveryError
+    ) -> float:
         if self._retry.expired(waiting, delay):
             return self._give_up(queue, waiting, _given_up(waiting, str(error)))
         self._books.retried(waiting)

@@ -41,9 +41,15 @@ class BrowserCommandPlan:
     introduction: Mapping[str, Json] | None = None
 
 
-def hand_over(visitor: Visitor, flash: FlashCookie | None, start: Message, *, is_page: bool) -> BrowserCommandPlan:
+def hand_over(
+    visitor: Visitor, flash: FlashCookie | None, start: Message, *, is_page: bool
+) -> BrowserCommandPlan:
     """Find the way for what was said; what finds none in this response waits in the cookie for the next page."""
-    ends = [flash.expire(secure=visitor.is_secure)] if flash is not None and visitor.has_flash_cookie() else []
+    ends = (
+        [flash.expire(secure=visitor.is_secure)]
+        if flash is not None and visitor.has_flash_cookie()
+        else []
+    )
     is_new, said = visitor.has_browser_commands, visitor.said
     is_shown = is_page and visitor.is_navigation
     if said and not is_shown:
@@ -53,7 +59,10 @@ def hand_over(visitor: Visitor, flash: FlashCookie | None, start: Message, *, is
     said = drop_before_reset(said)
     commands, introduction = split_initial_reset(said)
     if visitor.is_page_swap and introduction is not None:
-        commands, introduction = said, None  # it inherits the running widget, which has to be told of the reset
+        commands, introduction = (
+            said,
+            None,
+        )  # it inherits the running widget, which has to be told of the reset
     if said and not is_new:
         waits: list[bytes] = []  # it does so already
     elif flash is not None:
@@ -61,10 +70,15 @@ def hand_over(visitor: Visitor, flash: FlashCookie | None, start: Message, *, is
     else:
         waits = []
         if not is_shown and (commands or introduction):
-            logger.warning("%d commands to the page are lost: without secret_keys they cannot travel to the next", len(said))
+            logger.warning(
+                "%d commands to the page are lost: without secret_keys they cannot travel to the next",
+                len(said),
+            )
     if not is_shown:
         return BrowserCommandPlan(page_cookies=waits, other_cookies=waits)
-    return BrowserCommandPlan(page_cookies=ends, other_cookies=waits, commands=commands, introduction=introduction)
+    return BrowserCommandPlan(
+        page_cookies=ends, other_cookies=waits, commands=commands, introduction=introduction
+    )
 
 
 def _heard(visitor: Visitor, start: Message, said: list[Said]) -> HeaderList | None:
@@ -83,7 +97,9 @@ def _with_trigger(headers: HeaderList, said: list[Said]) -> HeaderList | None:
     """Return the headers with our event in ``HX-Trigger``, beside the application's own; None if there is no room for it."""
     given = b", ".join(values(headers, b"hx-trigger")).decode("latin-1").strip()
     try:
-        events: object = json.loads(given) if given.startswith("{") else dict.fromkeys(_names(given), "")
+        events: object = (
+            json.loads(given) if given.startswith("{") else dict.fromkeys(_names(given), "")
+        )
     except ValueError:
         events = None
     if not isinstance(events, dict) or _EVENT in events:

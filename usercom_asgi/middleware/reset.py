@@ -58,7 +58,9 @@ class ResetPlan:
     hold: bool = False
 
 
-async def plan_reset(visitor: Visitor, delivery: Settles, config: UserComConfig, *, is_page: bool) -> ResetPlan | None:
+async def plan_reset(
+    visitor: Visitor, delivery: Settles, config: UserComConfig, *, is_page: bool
+) -> ResetPlan | None:
     """Return what the response must do, or None where no reset is concerned."""
     marker = visitor.marker
     reset = visitor.reset if marker or visitor.has_reset else None
@@ -78,7 +80,9 @@ async def plan_reset(visitor: Visitor, delivery: Settles, config: UserComConfig,
         transition.cookies = place.cookies(reset.receipt.key if reset else visitor.key)
     if visitor.has_reset and reset is not None:
         # Where the page's widget makes the new visitor there is no answer of ours to wait for: its time is over at once.
-        marker = replace(reset.marker, at=0) if reset.receipt.status is Status.SKIPPED else reset.marker
+        marker = (
+            replace(reset.marker, at=0) if reset.receipt.status is Status.SKIPPED else reset.marker
+        )
         transition.cookies.append(set_marker(marker, secure=place.secure))
     elif visitor.is_navigation:
         transition.page_cookies += place.without_marker()
@@ -94,7 +98,10 @@ def key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     if visitor.assigned_key is None:
         return []
     place = _Place.of(visitor, config)
-    return [*place.cookies(visitor.assigned_key), *place.epoch(visitor.epoch.reviving(visitor.assigned_key))]
+    return [
+        *place.cookies(visitor.assigned_key),
+        *place.epoch(visitor.epoch.reviving(visitor.assigned_key)),
+    ]
 
 
 def mend_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
@@ -126,7 +133,9 @@ def _is_ours(visitor: Visitor) -> bool:
     reset = visitor.reset
     # Without a receipt another process made the reset, and may be waiting for its answer.
     marker = visitor.marker if reset is None else None if reset.receipt.is_final else reset.marker
-    return visitor.key is None and marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
+    return (
+        visitor.key is None and marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,14 @@ class _Place:
     @classmethod
     def of(cls, visitor: Visitor, config: UserComConfig) -> _Place:
         twins = frozenset(name for name in (COOKIE, EPOCH) if len(visitor.cookie_values(name)) > 1)
-        return cls(visitor.host, visitor.is_secure, config.cookie_domain, visitor.path, twins, visitor.epoch)
+        return cls(
+            visitor.host,
+            visitor.is_secure,
+            config.cookie_domain,
+            visitor.path,
+            twins,
+            visitor.epoch,
+        )
 
     def cookies(self, key: str | None) -> list[bytes]:
         twins = self._twins(COOKIE)
@@ -155,7 +171,10 @@ class _Place:
     def epoch(self, epoch: Epoch) -> list[bytes]:
         if epoch == self.known and EPOCH not in self.twins:
             return []
-        return [*self._twins(EPOCH), set_epoch(epoch, host=self.host, secure=self.secure, domain=self.domain)]
+        return [
+            *self._twins(EPOCH),
+            set_epoch(epoch, host=self.host, secure=self.secure, domain=self.domain),
+        ]
 
     def without_marker(self) -> list[bytes]:
         return list(expire_marker(host=self.host, secure=self.secure, domain=self.domain))

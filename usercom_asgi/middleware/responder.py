@@ -10,7 +10,17 @@ from ..core.hooks import call_hook_safely, warn_once
 from ..page.content_encoding import HOW_TO_RECODE, content_encoding, is_supported, open_encoding
 from ..page.csp import admit, is_nonce
 from ..page.eligibility import HTMX, may_be_html, why_not
-from ..page.headers import POLICIES, header_layout, header_list, private, telling, values, vary_on, vary_on_cookie, with_cookies
+from ..page.headers import (
+    POLICIES,
+    header_layout,
+    header_list,
+    private,
+    telling,
+    values,
+    vary_on,
+    vary_on_cookie,
+    with_cookies,
+)
 from ..page.response import Page
 from .browser_commands import hand_over
 from .reset import expired_key_cookies, key_cookies, mend_key, plan_reset
@@ -43,7 +53,11 @@ class Site(Protocol):
     asks: bool
 
     def snippet_for(
-        self, visitor: Visitor, transition: ResetPlan | None, handover: BrowserCommandPlan | None, nonce: str | None
+        self,
+        visitor: Visitor,
+        transition: ResetPlan | None,
+        handover: BrowserCommandPlan | None,
+        nonce: str | None,
     ) -> bytes:
         """Return the script tags for a visitor's page."""
         ...
@@ -52,9 +66,27 @@ class Site(Protocol):
 class Responder:
     """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
 
-    __slots__ = ("_delivery", "_login", "_method", "_scope", "_send", "_site", "_started", "_visitor", "page")
+    __slots__ = (
+        "_delivery",
+        "_login",
+        "_method",
+        "_scope",
+        "_send",
+        "_site",
+        "_started",
+        "_visitor",
+        "page",
+    )
 
-    def __init__(self, send: Send, scope: Scope, visitor: Visitor, delivery: Settles, login: Login | None, site: Site) -> None:
+    def __init__(
+        self,
+        send: Send,
+        scope: Scope,
+        visitor: Visitor,
+        delivery: Settles,
+        login: Login | None,
+        site: Site,
+    ) -> None:
         self._send = send
         self._scope = scope
         self._method = scope["method"]
@@ -81,7 +113,9 @@ class Responder:
             self._started = True
             ready: Message | None = message
             try:
-                if type(message.get("headers")) is not list:  # what can be read only once is read here
+                if (
+                    type(message.get("headers")) is not list
+                ):  # what can be read only once is read here
                     ready = message = {**message, "headers": header_list(message)}
                 shape = header_layout(message["headers"])
                 if self._concerns_us(message, shape):
@@ -126,16 +160,27 @@ class Responder:
         is_wished = None
         if site.should_inject is not None and may_be_html(headers, shape):
             is_wished = await call_hook_safely(
-                site.should_inject, self._scope, "should_inject failed: the library decides by itself"
+                site.should_inject,
+                self._scope,
+                "should_inject failed: the library decides by itself",
             )
-        coding = content_encoding(found[b"content-encoding"]) if b"content-encoding" in found else None
+        coding = (
+            content_encoding(found[b"content-encoding"]) if b"content-encoding" in found else None
+        )
         reason = why_not(self._method, visitor.headers, start["status"], found, is_wished=is_wished)
         # Before anything is settled: what the hook says of the visitor counts for this response.
-        nonce = await self._ask_nonce(site.nonce) if reason is None and site.nonce is not None else None
+        nonce = (
+            await self._ask_nonce(site.nonce) if reason is None and site.nonce is not None else None
+        )
         if reason is None and (visitor.is_suppressed or coding is not None):
             reason = self._why_not(coding)
         transition = handover = None
-        if self._login is not None or visitor.accessed or visitor.has_reset_cookie() or self._bears_flash():
+        if (
+            self._login is not None
+            or visitor.accessed
+            or visitor.has_reset_cookie()
+            or self._bears_flash()
+        ):
             start, reason, transition, handover = await self._settle(start, reason)
         if reason is not None:
             logger.debug("no widget in the answer to %s: %s", self._method, reason)
@@ -145,7 +190,9 @@ class Responder:
         admitting = None
         if not POLICIES.isdisjoint(found):
             admitting, nonce = self._admit(start["headers"], nonce)
-        page = self._make_page(start, transition, handover, nonce, shape if start["headers"] is headers else None)
+        page = self._make_page(
+            start, transition, handover, nonce, shape if start["headers"] is headers else None
+        )
         if admitting is not start["headers"]:
             page.admitting = admitting
         if coding is not None:
@@ -185,31 +232,44 @@ class Responder:
         if coding is None or is_supported(coding):
             return None
         name = coding.decode("latin-1")
-        warn_once(f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}")
+        warn_once(
+            f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}"
+        )
         return f"the body is encoded as {name}"
 
     async def _ask_nonce(self, hook: NonceHook) -> str | None:
         """Return the nonce that the application has for this response."""
-        nonce = await call_hook_safely(hook, self._scope, "the nonce hook failed: the response's own policy is looked at")
+        nonce = await call_hook_safely(
+            hook, self._scope, "the nonce hook failed: the response's own policy is looked at"
+        )
         if nonce is None or is_nonce(nonce):
             return cast("str | None", nonce)
-        logger.error("the nonce hook gives what is no nonce (%s): the response's own policy is looked at", type(nonce).__name__)
+        logger.error(
+            "the nonce hook gives what is no nonce (%s): the response's own policy is looked at",
+            type(nonce).__name__,
+        )
         return None
 
     def _admit(self, headers: HeaderList, nonce: str | None) -> tuple[HeaderList, str | None]:
         """Return headers whose policy lets our scripts run, and under which nonce."""
         site = self._site
-        admitting, nonce, blocked = admit(headers, site.needs, nonce, extend=site.config.csp == "extend")
+        admitting, nonce, blocked = admit(
+            headers, site.needs, nonce, extend=site.config.csp == "extend"
+        )
         for each in blocked:
             warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")
         return admitting, nonce
 
     async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
         """Notice a login or a logout; return the start with the cookie that remembers it."""
-        changes = self._method not in ("GET", "HEAD") or bool(values(start["headers"], b"set-cookie"))
+        changes = self._method not in ("GET", "HEAD") or bool(
+            values(start["headers"], b"set-cookie")
+        )
         visitor = self._visitor
         # What is said to the page is not awaited, so nobody has asked yet whose page it is.
-        speaks = visitor.has_browser_commands or (self._bears_flash() and visitor.has_running_widget)
+        speaks = visitor.has_browser_commands or (
+            self._bears_flash() and visitor.has_running_widget
+        )
         if is_page or speaks or (changes and login.had_user(visitor)):
             await visitor.know()
         return with_cookies(start, login.cookies(self._visitor))
@@ -224,7 +284,9 @@ class Responder:
     ) -> Page:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
-        page = Page(start, snippet, self._method, in_head=site.config.position == "head", shape=shape)
+        page = Page(
+            start, snippet, self._method, in_head=site.config.position == "head", shape=shape
+        )
         if site.asks or transition is not None or visitor.attributes or visitor.has_key_in_address:
             page.is_personal = True
         if transition is not None:
@@ -245,8 +307,15 @@ def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
 
     async def send_on(message: Message) -> None:
         try:
-            if message["type"] == "http.response.start" and visitor.has_reset and visitor.has_cookie:
-                message = with_cookies({**message, "headers": header_list(message)}, expired_key_cookies(visitor, config))
+            if (
+                message["type"] == "http.response.start"
+                and visitor.has_reset
+                and visitor.has_cookie
+            ):
+                message = with_cookies(
+                    {**message, "headers": header_list(message)},
+                    expired_key_cookies(visitor, config),
+                )
         except Exception:  # the page wins, as above
             logger.exception("a response passes unchanged: an error in usercom-asgi")
         await send(message)

@@ -18,7 +18,14 @@ from ..delivery.lifespan import run_lifespan
 from ..delivery.outbox import checked
 from ..delivery.service import DeliveryService
 from ..page.csp import CspSources
-from ..page.snippet import callbacks_script, commands_script, forget_script, render, usercom_script, with_nonce
+from ..page.snippet import (
+    callbacks_script,
+    commands_script,
+    forget_script,
+    render,
+    usercom_script,
+    with_nonce,
+)
 from ..visitor.consent import NoDelivery, has_consent
 from ..visitor.login import IdentifyHook, Login
 from ..visitor.signed_cookies import FlashCookie, IdentityCookie
@@ -93,22 +100,36 @@ class UserComMiddleware:
         check_hooks(identify=identify, consent=consent, nonce=nonce, should_inject=should_inject)
         self._outbox = checked(outbox)
         self._transport = check_transport(transport)
-        self._listeners = Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead)
+        self._listeners = Listeners(
+            on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
+        )
         has_own = outbox is not None or transport is not None or self._listeners != Listeners()
         if client is not None and has_own:
-            problem = "has an outbox, a transport and hooks of its own: give them to the UserComClient"
+            problem = (
+                "has an outbox, a transport and hooks of its own: give them to the UserComClient"
+            )
             raise ConfigurationError("client", problem)
         if client is not None and config is not None and config != client.config:
             # Pages of one workspace and deliveries to another: whichever counted, half of it would be wrong.
-            raise ConfigurationError("client", "has another config than the one given beside it: give the UserComClient alone")
+            raise ConfigurationError(
+                "client",
+                "has another config than the one given beside it: give the UserComClient alone",
+            )
         self.config = UserComConfig.checked(config or (client.config if client else None))
         if identify is not None and not self.config.secret_keys:
             raise ConfigurationError(
-                "secret_keys", "identify needs a key to sign with, such as secret_keys=('<16 characters or more>',)"
+                "secret_keys",
+                "identify needs a key to sign with, such as secret_keys=('<16 characters or more>',)",
             )
         self._identify = identify
-        self._companion = IdentityCookie(self.config.secret_keys, self.config.cookie_domain) if identify else None
-        self.flash = FlashCookie(self.config.secret_keys, self.config.cookie_domain) if self.config.secret_keys else None
+        self._companion = (
+            IdentityCookie(self.config.secret_keys, self.config.cookie_domain) if identify else None
+        )
+        self.flash = (
+            FlashCookie(self.config.secret_keys, self.config.cookie_domain)
+            if self.config.secret_keys
+            else None
+        )
         self._consent = consent
         self._client = client
         self.nonce = nonce
@@ -121,8 +142,12 @@ class UserComMiddleware:
             self._settings["state"] = self.config.widget_state
         self._callbacks = callbacks_script(self.config.callbacks)
         self._anonymous_script = self._callbacks + self._usercom_script()
-        self._anonymous_snippet = render(self._settings, self.config.widget_url, after=self._anonymous_script)
-        self._inline_config = replace(self.config, shutdown_timeout=self.config.inline_deadline, max_concurrency=2)
+        self._anonymous_snippet = render(
+            self._settings, self.config.widget_url, after=self._anonymous_script
+        )
+        self._inline_config = replace(
+            self.config, shutdown_timeout=self.config.inline_deadline, max_concurrency=2
+        )
         self._inline = InlineStatus()
         # Names, not values: each lifespan and each event loop has a delivery of its own. No other middleware has these names:
         # a process may have two workspaces, and a dispatcher may give both the same lifespan state.
@@ -160,17 +185,27 @@ class UserComMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = own_state(scope)
-        runtime = self._client.delivery if self._client else state.get(self._runtime_name) or self._loop_runtime.get()
+        runtime = (
+            self._client.delivery
+            if self._client
+            else state.get(self._runtime_name) or self._loop_runtime.get()
+        )
         scope[SCOPE_KEY] = runtime or self._inline
         if self.asks and not await has_consent(self._consent, scope, self.config):
-            visitor = state[STATE_KEY] = Visitor(scope, NoDelivery(), self.config, has_consent=False)
+            visitor = state[STATE_KEY] = Visitor(
+                scope, NoDelivery(), self.config, has_consent=False
+            )
             await self.app(scope, receive, ending(send, visitor, self.config))
             return
         if runtime is None:
             if self._client is not None:
-                warn_once("nobody has entered the UserComClient (async with client): its outbox and hooks are not used")
+                warn_once(
+                    "nobody has entered the UserComClient (async with client): its outbox and hooks are not used"
+                )
             if self._outbox is not None:
-                warn_once("the outbox is not used: the server gives usercom-asgi no lifespan in which it could be open")
+                warn_once(
+                    "the outbox is not used: the server gives usercom-asgi no lifespan in which it could be open"
+                )
             at_once = scope["type"] == "websocket"  # which may stay open for hours
             async with InlineDelivery(
                 self._open_sender, self._inline_config, at_once=at_once, listeners=self._listeners
@@ -185,7 +220,9 @@ class UserComMiddleware:
         if self._client is not None:
             await self.app(scope, receive, send)
             return
-        runtime = DeliveryService(self._open_sender, self.config, outbox=self._outbox, listeners=self._listeners)
+        runtime = DeliveryService(
+            self._open_sender, self.config, outbox=self._outbox, listeners=self._listeners
+        )
         state[self._runtime_name] = runtime
         self._loop_runtime.set(runtime)
         try:
@@ -196,9 +233,13 @@ class UserComMiddleware:
             if self._loop_runtime.get() is runtime:
                 self._loop_runtime.set(None)
 
-    async def _visit(self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery) -> None:
+    async def _visit(
+        self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
+    ) -> None:
         login = self._login(scope)
-        visitor = scope["state"][STATE_KEY] = Visitor(scope, delivery, self.config, login=login, flash=self.flash)
+        visitor = scope["state"][STATE_KEY] = Visitor(
+            scope, delivery, self.config, login=login, flash=self.flash
+        )
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
@@ -209,7 +250,9 @@ class UserComMiddleware:
                 await responder.finish(responder.page)
             if login is not None:
                 login.release()
-        except Exception:  # whatever it is, it is the application's, and goes on to whoever is further out
+        except (
+            Exception
+        ):  # whatever it is, it is the application's, and goes on to whoever is further out
             await responder.give_up()
             raise
         finally:
@@ -220,21 +263,38 @@ class UserComMiddleware:
         if self._identify is None or self._companion is None:
             return None
         config = self.config
-        return Login(self._identify, self._companion, scope, rotate=config.rotate_on_login, cuts=config.truncate_strings)
+        return Login(
+            self._identify,
+            self._companion,
+            scope,
+            rotate=config.rotate_on_login,
+            cuts=config.truncate_strings,
+        )
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self.config, self._transport)
 
     def _usercom_script(self, epoch: str | None = None, *, is_answer: bool = False) -> str:
         config = self.config
-        return usercom_script(config.origin, config.cookie_domain, epoch, is_answer=is_answer, bridge=config.bridge)
+        return usercom_script(
+            config.origin, config.cookie_domain, epoch, is_answer=is_answer, bridge=config.bridge
+        )
 
     def snippet_for(
-        self, visitor: Visitor, transition: ResetPlan | None, handover: BrowserCommandPlan | None, nonce: str | None = None
+        self,
+        visitor: Visitor,
+        transition: ResetPlan | None,
+        handover: BrowserCommandPlan | None,
+        nonce: str | None = None,
     ) -> bytes:
         """Return the script tags for this visitor's page."""
         state = visitor.widget_state
-        is_same = transition is None and handover is None and not visitor.attributes and not visitor.is_form
+        is_same = (
+            transition is None
+            and handover is None
+            and not visitor.attributes
+            and not visitor.is_form
+        )
         if is_same and state is None:
             return with_nonce(self._anonymous_snippet, nonce) if nonce else self._anonymous_snippet
         before = forget_script(transition.new_key, transition.homes) if transition else ""
@@ -243,7 +303,13 @@ class UserComMiddleware:
             settings = {**(handover.introduction or {}), **settings}
         scripts = self._anonymous_script
         if not is_same:  # a page that is the same for all takes the identity that it finds
-            epoch = transition.epoch if transition else visitor.epoch.id if handover or visitor.attributes else None
+            epoch = (
+                transition.epoch
+                if transition
+                else visitor.epoch.id
+                if handover or visitor.attributes
+                else None
+            )
             scripts = self._callbacks + self._usercom_script(epoch, is_answer=visitor.is_form)
         after = scripts + (commands_script(handover.commands) if handover else "")
         return render(settings, self.config.widget_url, before=before, after=after, nonce=nonce)

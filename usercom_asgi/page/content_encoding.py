@@ -44,14 +44,26 @@ class _Zlib:
         self._members = 1
 
     def decode(self, data: bytes, *, last: bool) -> bytes:
-        if not self._has_begun and data and self._window == zlib.MAX_WBITS and data[0] & 0x0F != zlib.DEFLATED:
+        if (
+            not self._has_begun
+            and data
+            and self._window == zlib.MAX_WBITS
+            and data[0] & 0x0F != zlib.DEFLATED
+        ):
             self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
             self._encoder = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._has_begun = self._has_begun or bool(data)
         try:
             out = self._decoder.decompress(data, MOST)
-            while self._decoder.eof and self._decoder.unused_data.startswith(b"\x1f\x8b") and self._window > zlib.MAX_WBITS:
-                rest, self._decoder = self._decoder.unused_data, zlib.decompressobj(self._window)  # another member
+            while (
+                self._decoder.eof
+                and self._decoder.unused_data.startswith(b"\x1f\x8b")
+                and self._window > zlib.MAX_WBITS
+            ):
+                rest, self._decoder = (
+                    self._decoder.unused_data,
+                    zlib.decompressobj(self._window),
+                )  # another member
                 self._members = _one_more(self._members)
                 out += self._decoder.decompress(rest, MOST)
                 _check(out)
@@ -65,7 +77,9 @@ class _Zlib:
         return out
 
     def encode(self, data: bytes, *, last: bool) -> bytes:
-        return self._encoder.compress(data) + self._encoder.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+        return self._encoder.compress(data) + self._encoder.flush(
+            zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH
+        )
 
 
 class _Brotli:
@@ -116,7 +130,9 @@ class _Zstandard:
 
     def encode(self, data: bytes, *, last: bool) -> bytes:
         out: bytes = self._encoder.compress(data)
-        how = self._module.COMPRESSOBJ_FLUSH_FINISH if last else self._module.COMPRESSOBJ_FLUSH_BLOCK
+        how = (
+            self._module.COMPRESSOBJ_FLUSH_FINISH if last else self._module.COMPRESSOBJ_FLUSH_BLOCK
+        )
         return out + bytes(self._encoder.flush(how))
 
 
@@ -142,7 +158,9 @@ _KINDS: dict[bytes, Callable[[], Coding]] = {
 }
 
 
-_EXTRA = "install the extra encodings, or put the compressing middleware outside of UserComMiddleware"
+_EXTRA = (
+    "install the extra encodings, or put the compressing middleware outside of UserComMiddleware"
+)
 #: What to do where a coding cannot be undone.
 HOW_TO_RECODE: dict[bytes, str] = {b"br": _EXTRA, b"zstd": _EXTRA}
 

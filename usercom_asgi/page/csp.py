@@ -81,26 +81,39 @@ class Policy:
                 found[scripts] = ["'nonce'"]
             if not (bears and trusts):
                 lacks = [
-                    each for each in needs.scripts if trusts or not _allows(sources, each, "" if each == _PARTS else _LOADER)
+                    each
+                    for each in needs.scripts
+                    if trusts or not _allows(sources, each, "" if each == _PARTS else _LOADER)
                 ]
                 if trusts:
                     found.setdefault(scripts, ["'nonce'"])
                 elif lacks:
                     found[scripts] = [*found.get(scripts, []), *lacks]
         if connections is not None:
-            lacks = [each for each in needs.connections if not _allows(self.directives[connections], each)]
+            lacks = [
+                each
+                for each in needs.connections
+                if not _allows(self.directives[connections], each)
+            ]
             if lacks:
                 found[connections] = [*found.get(connections, []), *lacks]
         return found
 
     def extend(self, needs: CspSources, nonce: str) -> None:
         """Add what is missing, and nothing else."""
-        for names, wanted in ((_SCRIPTS, {*needs.scripts, "'nonce'"}), (_CONNECTIONS, {*needs.connections})):
+        for names, wanted in (
+            (_SCRIPTS, {*needs.scripts, "'nonce'"}),
+            (_CONNECTIONS, {*needs.connections}),
+        ):
             name = self.decides(names)
-            lacks = [each for each in self.missing(needs, nonce).get(name or "", []) if each in wanted]
+            lacks = [
+                each for each in self.missing(needs, nonce).get(name or "", []) if each in wanted
+            ]
             if name is None or not lacks:
                 continue
-            added = [f"'nonce-{nonce}'" if each == "'nonce'" else each for each in dict.fromkeys(lacks)]
+            added = [
+                f"'nonce-{nonce}'" if each == "'nonce'" else each for each in dict.fromkeys(lacks)
+            ]
             kept = [each for each in self.directives[name] if each.lower() != "'none'"]
             # What default-src says is said of everything else as well: that stays as it is.
             self.directives[names[-2] if name == "default-src" else name] = [*kept, *added]
@@ -148,7 +161,11 @@ def policies(headers: HeaderList) -> list[tuple[Policy, bool]]:
 
 def find_nonce(given: list[tuple[Policy, bool]]) -> str | None:
     """Return the nonce that most of the policies take, those that are enforced first."""
-    ranked = [nonce for policy, _ in sorted(given, key=lambda each: not each[1]) for nonce in policy.nonces()]
+    ranked = [
+        nonce
+        for policy, _ in sorted(given, key=lambda each: not each[1])
+        for nonce in policy.nonces()
+    ]
     return max(ranked, key=ranked.count) if ranked else None
 
 
@@ -178,7 +195,9 @@ def _lower(sources: list[str]) -> list[str]:
 def _allows_inline(sources: list[str]) -> bool:
     """'unsafe-inline' counts only where there is neither a nonce, nor a hash, nor 'strict-dynamic' (CSP3, 6.7.3.2)."""
     given = _lower(sources)
-    strict = any(each.startswith(("'nonce-", "'sha")) or each == "'strict-dynamic'" for each in given)
+    strict = any(
+        each.startswith(("'nonce-", "'sha")) or each == "'strict-dynamic'" for each in given
+    )
     return "'unsafe-inline'" in given and not strict
 
 
@@ -207,7 +226,11 @@ def _matches(source: str, origin: str, loaded: str) -> bool:
         return False
     fits = host.endswith(name[1:]) if name.startswith("*.") else name in (host, "*")
     default = {"https": 443, "wss": 443, "http": 80, "ws": 80}[scheme]
-    return fits and number in ("*", str(port or default), *([""] if port in (None, default) else []))
+    return fits and number in (
+        "*",
+        str(port or default),
+        *([""] if port in (None, default) else []),
+    )
 
 
 _UPGRADES = {("http", "https"), ("ws", "wss"), ("http", "ws"), ("http", "wss"), ("https", "wss")}

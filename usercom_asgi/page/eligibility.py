@@ -16,7 +16,19 @@ _NO_PAGE = frozenset({204, 205, 206, 304})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 # Their bytes are not ASCII where the characters are, or a byte's meaning depends on what came before (asgi-checklist 28).
 _UNSAFE_CHARSETS = (
-    *("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2", "utf-7", "utf7", "iso-2022", "hz-gb", "hz"),
+    *(
+        "utf-16",
+        "utf16",
+        "utf-32",
+        "utf32",
+        "ucs-2",
+        "ucs2",
+        "utf-7",
+        "utf7",
+        "iso-2022",
+        "hz-gb",
+        "hz",
+    ),
     # Other names of the same (Encoding Standard, 4.2); "unicode-1-1-utf-8" is one of UTF-8.
     *("csunicode", "iso-10646-ucs", "unicodefe", "unicodeff", "csiso2022"),
 )
@@ -30,7 +42,12 @@ def may_be_html(headers: HeaderList, shape: HeaderLayout) -> bool:
 
 
 def why_not(
-    method: str, asked: Mapping[bytes, bytes], status: int, found: Mapping[bytes, bytes], *, is_wished: bool | None = None
+    method: str,
+    asked: Mapping[bytes, bytes],
+    status: int,
+    found: Mapping[bytes, bytes],
+    *,
+    is_wished: bool | None = None,
 ) -> str | None:
     """Return the reason to leave a response as it is, or None if the snippet may go into it.
 
@@ -75,7 +92,9 @@ def _asks_for_page(asked: Mapping[bytes, bytes]) -> bool:
 
 
 def _wishes(found: Mapping[bytes, bytes]) -> str | None:
-    if (how := found.get(b"content-disposition")) and how.split(b";")[0].strip().lower() == b"attachment":
+    if (how := found.get(b"content-disposition")) and how.split(b";")[
+        0
+    ].strip().lower() == b"attachment":
         return "the response is a download"
     if (caching := found.get(b"cache-control")) and b"no-transform" in caching.lower():
         return "the response forbids changes (Cache-Control: no-transform)"

@@ -36,7 +36,18 @@ class _Element(NamedTuple):
 
 #: The elements whose content is text in HTML.
 TEXTS = frozenset(
-    {b"script", b"style", b"textarea", b"title", b"noscript", b"noembed", b"noframes", b"iframe", b"xmp", b"plaintext"}
+    {
+        b"script",
+        b"style",
+        b"textarea",
+        b"title",
+        b"noscript",
+        b"noembed",
+        b"noframes",
+        b"iframe",
+        b"xmp",
+        b"plaintext",
+    }
 )
 _BREAK_OUT = frozenset(
     b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta nobr ol p"
@@ -93,7 +104,9 @@ class Foreign:
         )
         if is_html:
             return self._start_html(name, tag)
-        if name in _BREAK_OUT or (name == b"font" and any(each in _FONT for each, _ in attributes(tag))):
+        if name in _BREAK_OUT or (
+            name == b"font" and any(each in _FONT for each, _ in attributes(tag))
+        ):
             while self._open and self._open[-1].point not in ("html", "text"):
                 self._open.pop()
             return self._start_html(name, tag) if self._open else Step.AGAIN
@@ -111,7 +124,9 @@ class Foreign:
             return Step.IN_DOUBT
         if top.space == "html":
             # Where HTML's rules have closed the element before, this tag would close a foreign one of the same name.
-            if top.name != name or any(each.name == name for each in self._open if each.space != "html"):
+            if top.name != name or any(
+                each.name == name for each in self._open if each.space != "html"
+            ):
                 return Step.IN_DOUBT
             self._open.pop()
             return Step.GO_ON

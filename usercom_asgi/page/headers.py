@@ -106,7 +106,9 @@ def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> H
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-def for_changed_body(headers: HeaderList, length: int | None, shape: HeaderLayout | None = None) -> HeaderList:
+def for_changed_body(
+    headers: HeaderList, length: int | None, shape: HeaderLayout | None = None
+) -> HeaderList:
     """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
 
     ``length`` is the body's, which replaces the one that is given; None if it is not known yet, then that is left out.
@@ -183,7 +185,9 @@ def vary_on_cookie(headers: HeaderList) -> HeaderList:
 
 def vary_on(headers: HeaderList, name: bytes) -> HeaderList:
     """Return headers whose ``Vary`` has a name (or is ``*``)."""
-    named = [each.strip().lower() for value in values(headers, b"vary") for each in value.split(b",")]
+    named = [
+        each.strip().lower() for value in values(headers, b"vary") for each in value.split(b",")
+    ]
     if name.lower() in named or b"*" in named:
         return headers
     return [*headers, (b"vary", name)]

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
 # What is looked for may have begun with these.
-_BEGINNINGS = frozenset(name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1))
+_BEGINNINGS = frozenset(
+    name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1)
+)
 _LONGEST_BEGINNING = len(b"</body")
 # A tag that is not complete is held back up to this size: a longer one is not the end of the body.
 _LONGEST_TAG = 1024
@@ -180,7 +182,11 @@ class Injector:
         if self.reason is not None:
             return [data] if data else []
         place -= start
-        return [part for part in (data[:place], self._document.opened(self.snippet), data[place:]) if part]
+        return [
+            part
+            for part in (data[:place], self._document.opened(self.snippet), data[place:])
+            if part
+        ]
 
 
 def _may_hold_close(data: bytes) -> bool:

@@ -38,7 +38,9 @@ class Document:
         self.markup.feed(block)
         if not self.has_own:
             size = _LONGEST_ADDRESS + len(_WIDGET)
-            self.has_own = self._loads_widget(block) or (bool(self._end) and self._loads_widget(self._end + block[:size]))
+            self.has_own = self._loads_widget(block) or (
+                bool(self._end) and self._loads_widget(self._end + block[:size])
+            )
             self._end = block[-size:] if len(block) >= size else (self._end + block)[-size:]
 
     def find_place(self, held: int) -> tuple[int, str | None]:

@@ -6,7 +6,16 @@ import logging
 from typing import TYPE_CHECKING
 
 from .content_encoding import CodingError
-from .headers import VALIDATORS, for_changed_body, for_person, header_layout, never_stored, values, with_cookies, without
+from .headers import (
+    VALIDATORS,
+    for_changed_body,
+    for_person,
+    header_layout,
+    never_stored,
+    values,
+    with_cookies,
+    without,
+)
 from .injector import Injector, inject
 
 if TYPE_CHECKING:
@@ -61,7 +70,13 @@ class Page:
     _taken: Sequence[Message] = ()
 
     def __init__(
-        self, start: Message, snippet: bytes, method: str = "GET", *, in_head: bool = False, shape: HeaderLayout | None = None
+        self,
+        start: Message,
+        snippet: bytes,
+        method: str = "GET",
+        *,
+        in_head: bool = False,
+        shape: HeaderLayout | None = None,
     ) -> None:
         self._start: Message | None = start
         self._shape = shape or header_layout(start["headers"])
@@ -102,13 +117,26 @@ class Page:
             more, chunk = message.get("more_body", False), message.get("body", b"")
             if type(chunk) is not bytes:
                 chunk = bytes(chunk)
-                message = {**message, "body": chunk}  # a buffer of the application's, who may fill it again
-            is_whole = injector is None and (not more or self._is_complete(chunk) or (not chunk and self._is_head))
+                message = {
+                    **message,
+                    "body": chunk,
+                }  # a buffer of the application's, who may fill it again
+            is_whole = injector is None and (
+                not more or self._is_complete(chunk) or (not chunk and self._is_head)
+            )
             if self.coding is not None:
                 chunk = self.coding.decode(chunk, last=is_whole or not more)
-            return self._whole(message, chunk, more=more) if is_whole else self._part(message, chunk, more=more)
+            return (
+                self._whole(message, chunk, more=more)
+                if is_whole
+                else self._part(message, chunk, more=more)
+            )
         except CodingError as error:
-            how = "passes as it came" if self._start is not None else "goes on as it came, in the middle"
+            how = (
+                "passes as it came"
+                if self._start is not None
+                else "goes on as it came, in the middle"
+            )
             logger.warning("a page %s: its body is not what Content-Encoding says (%s)", how, error)
         except Exception:  # the page wins: whatever fails in us, its own bytes go out
             logger.exception("the widget was left out of a page: an error in usercom-asgi")
@@ -144,15 +172,21 @@ class Page:
 
     def _whole(self, message: Message, page: bytes, *, more: bool) -> Iterable[Message]:
         """Take a body that is one message."""
-        is_bare_head = self._is_head and not page  # some frameworks answer it with the page, some with nothing
+        is_bare_head = (
+            self._is_head and not page
+        )  # some frameworks answer it with the page, some with nothing
         made = b"" if is_bare_head else inject(page, self._snippet, in_head=self._in_head)
         start = self._start
         if start is None or isinstance(made, str):
             logger.debug("no widget: %s", made)
             return [*self.release(), message]
         if self.coding is not None and not is_bare_head:
-            made = self.coding.encode(made if isinstance(made, bytes) else b"".join(made), last=True)
-        start = self._page_start(start, None if is_bare_head else len(made), has_snippet=not is_bare_head)
+            made = self.coding.encode(
+                made if isinstance(made, bytes) else b"".join(made), last=True
+            )
+        start = self._page_start(
+            start, None if is_bare_head else len(made), has_snippet=not is_bare_head
+        )
         self._start, self.is_done = None, True
         if isinstance(made, bytes):
             return (start, {"type": "http.response.body", "body": made, "more_body": more})
@@ -171,7 +205,9 @@ class Page:
             if more and not parts and len(self._taken) < _MOST_TAKEN:
                 self._taken = [*self._taken, {**message}]
                 return []
-            bodies.insert(0, self._page_start(self._start, None, has_snippet=injector.is_done or not more))
+            bodies.insert(
+                0, self._page_start(self._start, None, has_snippet=injector.is_done or not more)
+            )
             self._start, self._taken = None, ()
         if not more:
             self.is_done, self._stream = True, None
@@ -212,7 +248,10 @@ def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
     if not parts and not more:
         parts = [b""]
     last = len(parts)
-    return [{"type": "http.response.body", "body": part, "more_body": more or n < last} for n, part in enumerate(parts, 1)]
+    return [
+        {"type": "http.response.body", "body": part, "more_body": more or n < last}
+        for n, part in enumerate(parts, 1)
+    ]
 
 
 def _pieces(start: Message, made: Splice, *, more: bool) -> Iterator[Message]:

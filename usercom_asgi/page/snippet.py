@@ -32,7 +32,9 @@ def _function(name: str) -> str:
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
-_FORGET, _CALLBACKS, _USERCOM, _BRIDGE = map(_function, ("forget.js", "callbacks.js", "usercom.js", "bridge.js"))
+_FORGET, _CALLBACKS, _USERCOM, _BRIDGE = map(
+    _function, ("forget.js", "callbacks.js", "usercom.js", "bridge.js")
+)
 
 
 def to_script(value: object) -> str:
@@ -54,7 +56,12 @@ def callbacks_script(callbacks: Mapping[str, str]) -> str:
 
 
 def usercom_script(
-    origin: str, domain: str | None = None, epoch: str | None = None, *, is_answer: bool = False, bridge: bool = False
+    origin: str,
+    domain: str | None = None,
+    epoch: str | None = None,
+    *,
+    is_answer: bool = False,
+    bridge: bool = False,
 ) -> str:
     """Return the script that defines ``window.usercom``, and ``userengage`` until the widget does.
 
@@ -63,7 +70,11 @@ def usercom_script(
     sent for the page, which must not be sent again.
     """
     arguments = to_script([origin, domain or "", epoch, is_answer])[1:-1]
-    hears = f"{_BRIDGE}(window,{to_script(BRIDGE.decode())},{to_script(BRIDGE_HEADER)});" if bridge else ""
+    hears = (
+        f"{_BRIDGE}(window,{to_script(BRIDGE.decode())},{to_script(BRIDGE_HEADER)});"
+        if bridge
+        else ""
+    )
     return f"{_USERCOM}(window,{arguments});{hears}"
 
 
@@ -73,7 +84,12 @@ def commands_script(commands: Sequence[Sequence[object]]) -> str:
 
 
 def render(
-    settings: Mapping[str, object], widget_url: str, *, before: str = "", after: str = "", nonce: str | None = None
+    settings: Mapping[str, object],
+    widget_url: str,
+    *,
+    before: str = "",
+    after: str = "",
+    nonce: str | None = None,
 ) -> bytes:
     """Return the snippet: ``window.civchat`` and the loader, in pure ASCII.
 

@@ -19,19 +19,45 @@ _EQUALS = _SPACE + rb"*+=" + _SPACE + rb"*+"
 _VALUE = rb"\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>)"
 _NO_VALUE = rb"(?!" + _SPACE + rb"*+=)"
 TAG = re.compile(
-    _NAME + rb"(?:[\t\n\f\r /]++|" + _ATTRIBUTE_NAME + rb"(?:" + _EQUALS + rb"(?:" + _VALUE + rb")|" + _NO_VALUE + rb"))*+>"
+    _NAME
+    + rb"(?:[\t\n\f\r /]++|"
+    + _ATTRIBUTE_NAME
+    + rb"(?:"
+    + _EQUALS
+    + rb"(?:"
+    + _VALUE
+    + rb")|"
+    + _NO_VALUE
+    + rb"))*+>"
 )
 _TAG_NAME = re.compile(_NAME)
 _PART = re.compile(
     rb"(?P<space>[\t\n\f\r /]++)|"
-    rb"(?P<name>" + _ATTRIBUTE_NAME + rb")(?:" + _EQUALS + rb"(?P<value>" + _VALUE + rb")|" + _NO_VALUE + rb")"
+    rb"(?P<name>"
+    + _ATTRIBUTE_NAME
+    + rb")(?:"
+    + _EQUALS
+    + rb"(?P<value>"
+    + _VALUE
+    + rb")|"
+    + _NO_VALUE
+    + rb")"
 )
 _OPEN_VALUE = re.compile(_ATTRIBUTE_NAME + _EQUALS + rb"(?P<quote>[\"'])")
 SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + NAME_END, re.IGNORECASE)
 #: The end tags of the elements whose content is text, but for a script's.
 ENDS = {
     name: re.compile(b"</" + name + NAME_END, re.IGNORECASE)
-    for name in (b"style", b"textarea", b"title", b"noscript", b"noembed", b"noframes", b"iframe", b"xmp")
+    for name in (
+        b"style",
+        b"textarea",
+        b"title",
+        b"noscript",
+        b"noembed",
+        b"noframes",
+        b"iframe",
+        b"xmp",
+    )
 }
 _COMMENT_END = re.compile(rb"--!?>")
 _CDATA = b"<![CDATA["

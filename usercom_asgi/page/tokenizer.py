@@ -22,9 +22,15 @@ _REST = (
     + NAME_END
     + rb")"
 )
-_BEFORE_BODY = re.compile(rb"<[!sStTnNiIxXpPmMbBhHfF/][-cCtTvVeEiIoOfFmMlLaArRhH][-rRyYgGlLxXmMtTsSeEfFpPaAdD]" + _REST)
-_IN_BODY = re.compile(rb"<[!sStTnNiIxXpPmM][-cCtTvVeEiIoOfFmMlLaA][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST)
-_WITH_ENDS = re.compile(rb"<[!sStTnNiIxXpPmMcCfF/][-cCtTvVeEiIoOfFmMlLaAsSrR][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST)
+_BEFORE_BODY = re.compile(
+    rb"<[!sStTnNiIxXpPmMbBhHfF/][-cCtTvVeEiIoOfFmMlLaArRhH][-rRyYgGlLxXmMtTsSeEfFpPaAdD]" + _REST
+)
+_IN_BODY = re.compile(
+    rb"<[!sStTnNiIxXpPmM][-cCtTvVeEiIoOfFmMlLaA][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST
+)
+_WITH_ENDS = re.compile(
+    rb"<[!sStTnNiIxXpPmMcCfF/][-cCtTvVeEiIoOfFmMlLaAsSrR][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST
+)
 _NAMED = re.compile(
     rb"<(?:(?P<text>script|style|textarea|title|noscript|noembed|noframes|iframe|xmp|plaintext)|(?P<foreign>svg|math)"
     rb"|(?P<other>/?template|/?select|/?body|/head|html|frameset|col))" + NAME_END,
@@ -77,12 +83,22 @@ class Markup:
         rest = self._rest.lower()
         if self._text or self.is_in_doubt or not rest:
             return -1
-        return self._rest_at if any(rest.startswith(each) or each.startswith(rest) for each in _LANDMARKS) else -1
+        return (
+            self._rest_at
+            if any(rest.startswith(each) or each.startswith(rest) for each in _LANDMARKS)
+            else -1
+        )
 
     @property
     def end(self) -> int:
         """Where something can be added at the end of the document, as far as it is known; -1 if nowhere."""
-        if self._text or self.is_in_doubt or self._depth or self._foreign or not _CLOSE_BEGUN.startswith(self._rest.lower()):
+        if (
+            self._text
+            or self.is_in_doubt
+            or self._depth
+            or self._foreign
+            or not _CLOSE_BEGUN.startswith(self._rest.lower())
+        ):
             return -1
         return self._rest_at if self._rest else self._size
 
@@ -127,7 +143,9 @@ class Markup:
         tag = TAG.match(data, start)
         if tag is None:
             return self._stop(data, start)
-        self._take(named, tag[0], self._rest_at if start == 0 and self._rest else self._block + start)
+        self._take(
+            named, tag[0], self._rest_at if start == 0 and self._rest else self._block + start
+        )
         return -1 if self.is_in_doubt else tag.end()
 
     def _find_place(self, data: bytes, look: int) -> tuple[int, re.Match[bytes] | None]:
@@ -261,7 +279,12 @@ class Markup:
     def _stop(self, data: bytes, start: int) -> int:
         """Keep what is not complete, from ``start`` on."""
         begun = data[start:]
-        if len(begun) > 1024 and self._foreign and not self._text and _name(begun) in (b"font", b"annotation-xml"):
+        if (
+            len(begun) > 1024
+            and self._foreign
+            and not self._text
+            and _name(begun) in (b"font", b"annotation-xml")
+        ):
             return self._doubt()  # their attributes decide
         return self._keep(data, start, shortened(begun, has_cdata=self._foreign.has_cdata))
 

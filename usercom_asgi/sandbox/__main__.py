@@ -28,23 +28,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}\n")
+        sys.stderr.write(
+            f"cannot listen on {options.host}:{options.port}: {error.strerror or error}\n"
+        )
         return 1
     with listener:
         url = url_of(listener)
-        sys.stdout.write(f"User.com sandbox, app key {options.api_key}\n  dashboard  {url}/\n  widget     {url}/widget.js\n")
+        sys.stdout.write(
+            f"User.com sandbox, app key {options.api_key}\n  dashboard  {url}/\n  widget     {url}/widget.js\n"
+        )
         sys.stdout.flush()
         run(sandbox, listener)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m usercom_asgi.sandbox", description="A local stand-in for User.com.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, default=8900, help="port to listen on; 0 takes a free one")
+    parser = argparse.ArgumentParser(
+        prog="python -m usercom_asgi.sandbox", description="A local stand-in for User.com."
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8900, help="port to listen on; 0 takes a free one"
+    )
     parser.add_argument("--api-key", default="ABC123", help="the app key that it accepts")
-    parser.add_argument("--unified-identification", action="store_true", help="as switched on by User.com's support")
-    parser.add_argument("--authorize-by-email", action="store_true", help="as switched on by User.com's support")
+    parser.add_argument(
+        "--unified-identification", action="store_true", help="as switched on by User.com's support"
+    )
+    parser.add_argument(
+        "--authorize-by-email", action="store_true", help="as switched on by User.com's support"
+    )
     return parser
 
 

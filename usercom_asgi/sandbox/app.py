@@ -29,14 +29,21 @@ class Sandbox:
     """A User.com of one's own. Its settings may be changed while it runs."""
 
     def __init__(
-        self, *, api_key: str = "ABC123", unified_identification: bool = False, authorize_by_email: bool = False
+        self,
+        *,
+        api_key: str = "ABC123",
+        unified_identification: bool = False,
+        authorize_by_email: bool = False,
     ) -> None:
         self.api_key = api_key
         self.unified_identification = unified_identification
         self.authorize_by_email = authorize_by_email
         self.store = Store()
         self.faults = Faults()
-        self.app = Starlette(routes=[*self._api_routes(), *dashboard.routes(self)], middleware=[Middleware(AnyOrigin)])
+        self.app = Starlette(
+            routes=[*self._api_routes(), *dashboard.routes(self)],
+            middleware=[Middleware(AnyOrigin)],
+        )
         # Django's redirect is a 301, and ours below; Starlette's own would be a 307.
         self.app.router.redirect_slashes = False
 
@@ -48,7 +55,9 @@ class Sandbox:
         ]
 
     async def _redirect(self, request: Request) -> Response:
-        self.store.rejected.append(Rejected(path=request.url.path, status=301, reason=_NO_SLASH, body=None))
+        self.store.rejected.append(
+            Rejected(path=request.url.path, status=301, reason=_NO_SLASH, body=None)
+        )
         return Response(status_code=301, headers={"Location": f"{request.url.path}/"})
 
     async def _call(self, request: Request) -> Response:
@@ -58,7 +67,9 @@ class Sandbox:
             raw = await request.body()
         except ClientDisconnect:
             return Response(status_code=499)  # nobody is there to answer
-        sender: Sender = "widget" if facts.is_from_widget(path, request.headers, replies.peek(raw)) else "server"
+        sender: Sender = (
+            "widget" if facts.is_from_widget(path, request.headers, replies.peek(raw)) else "server"
+        )
         latency, fault = self.faults.take(path, sender)
         for met in filter(None, (latency, fault)):
             self.store.faulted.append(Faulted(path=path, fault=str(met), sender=sender))
@@ -73,7 +84,9 @@ class Sandbox:
         if fault is None:
             return self._answer(request, raw)
         if fault.kind == "status":
-            return replies.json_response({"detail": "A fault of the sandbox."}, fault.code, fault.headers)
+            return replies.json_response(
+                {"detail": "A fault of the sandbox."}, fault.code, fault.headers
+            )
         if fault.kind == "hang":
             there = await self.faults.wait(request)
             return self._answer(request, raw) if there else Response(status_code=499)
@@ -88,9 +101,18 @@ class Sandbox:
                 answer: dict[str, Any] = HANDLERS[path](self, body, request.headers)
         except RefusedError as refused:
             self.store.rejected.append(
-                Rejected(path=path, status=refused.status, reason=refused.reason, body=replies.readable(raw))
+                Rejected(
+                    path=path,
+                    status=refused.status,
+                    reason=refused.reason,
+                    body=replies.readable(raw),
+                )
             )
-            shape = {"errors": {"detail": refused.reason}} if refused.status == 400 else {"detail": refused.reason}
+            shape = (
+                {"errors": {"detail": refused.reason}}
+                if refused.status == 400
+                else {"detail": refused.reason}
+            )
             return replies.json_response(shape, refused.status)
         return replies.json_response(answer)
 
@@ -98,7 +120,9 @@ class Sandbox:
 async def _drop(request: Request) -> Response:
     abort = request.scope.get("extensions", {}).get(ABORT)
     if abort is None:
-        raise ConnectionResetError("the sandbox drops this connection, and does not run on its own server")
+        raise ConnectionResetError(
+            "the sandbox drops this connection, and does not run on its own server"
+        )
     abort()
     while not await request.is_disconnected():
         pass

@@ -37,7 +37,9 @@ class AnyOrigin:
             await self.app(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
-            await Response(status_code=200, headers=_preflight(headers, origin))(scope, receive, send)
+            await Response(status_code=200, headers=_preflight(headers, origin))(
+                scope, receive, send
+            )
             return
 
         async def send_with_origin(message: Message) -> None:
@@ -49,7 +51,11 @@ class AnyOrigin:
 
 
 def _named(origin: str) -> dict[str, str]:
-    return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Credentials": "true",
+        "Vary": "Origin",
+    }
 
 
 def _preflight(headers: Headers, origin: str) -> dict[str, str]:

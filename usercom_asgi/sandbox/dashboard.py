@@ -69,7 +69,9 @@ def describe(sandbox: Sandbox) -> dict[str, Any]:
         hits = Counter(hit.key for hit in store.hits)
         events = Counter(event.key for event in store.events)
         events.update(event.key for event in store.product_events)
-        users = [_describe_user(user, hits[user.key], events[user.key]) for user in store.users.values()]
+        users = [
+            _describe_user(user, hits[user.key], events[user.key]) for user in store.users.values()
+        ]
     return {
         "now": time.time(),
         "api_key": sandbox.api_key,
@@ -77,7 +79,10 @@ def describe(sandbox: Sandbox) -> dict[str, Any]:
         "faults": sandbox.faults.describe(),
         "users": users,
         "totals": {kind: len(found) for kind, found in records.items()},
-        **{kind: [dataclasses.asdict(record) for record in found[-_NEWEST:]] for kind, found in records.items()},
+        **{
+            kind: [dataclasses.asdict(record) for record in found[-_NEWEST:]]
+            for kind, found in records.items()
+        },
     }
 
 
@@ -97,7 +102,9 @@ def _file(name: str, media_type: str, headers: dict[str, str] | None = None) -> 
 
 def _sender(content: str, media_type: str, headers: dict[str, str] | None = None) -> Endpoint:
     async def send(_request: Request) -> Response:
-        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache", **(headers or {})})
+        return Response(
+            content, media_type=media_type, headers={"Cache-Control": "no-cache", **(headers or {})}
+        )
 
     return send
 

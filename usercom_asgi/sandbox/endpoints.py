@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from usercom_asgi.sandbox import parsing as shapes
 from usercom_asgi.sandbox import vendor as facts
 from usercom_asgi.sandbox.identification import Switches, resolve
-from usercom_asgi.sandbox.store import Hit, RecordedEvent, RecordedProductEvent, RecordedUpdate, User
+from usercom_asgi.sandbox.store import (
+    Hit,
+    RecordedEvent,
+    RecordedProductEvent,
+    RecordedUpdate,
+    User,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +34,9 @@ def ping(sandbox: Sandbox, body: dict[str, Any], headers: Headers) -> dict[str, 
     shapes.require_key(body, "apiKey", sandbox.api_key)
     shapes.check_ping(body)
     event = shapes.event_of_ping(body)
-    user = resolve(sandbox.store, Switches(sandbox.unified_identification, sandbox.authorize_by_email), body)
+    user = resolve(
+        sandbox.store, Switches(sandbox.unified_identification, sandbox.authorize_by_email), body
+    )
     sandbox.store.update(user, body)
     sandbox.store.hits.append(_hit(user, body, headers))
     if event is not None:
@@ -60,7 +68,9 @@ def update(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> dict[st
     shapes.require_key(body, "apiKey", sandbox.api_key)
     data = shapes.updates(body)
     user = _user(sandbox, body, "userKey")
-    sandbox.store.update(user, {name: value for name, value in data.items() if name not in facts.NOT_UPDATABLE})
+    sandbox.store.update(
+        user, {name: value for name, value in data.items() if name not in facts.NOT_UPDATABLE}
+    )
     sandbox.store.updates.append(RecordedUpdate(key=user.key, data=data))
     return {}
 
@@ -107,7 +117,11 @@ def _hit(user: User, body: dict[str, Any], headers: Headers) -> Hit:
 
 
 def _record_event(
-    sandbox: Sandbox, user: User, event: tuple[str, dict[str, Any]], body: dict[str, Any], headers: Headers
+    sandbox: Sandbox,
+    user: User,
+    event: tuple[str, dict[str, Any]],
+    body: dict[str, Any],
+    headers: Headers,
 ) -> None:
     name, data = event
     domain, user_agent = shapes.optional_text(body, "domain"), headers.get("user-agent", "")

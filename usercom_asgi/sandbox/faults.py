@@ -77,7 +77,16 @@ class Faults:
         sender: Sender | None = None,
     ) -> None:
         """Answer with this status, and process nothing."""
-        self._add(Fault("status", code=code, headers=dict(headers or {}), times=times, only=only, sender=sender))
+        self._add(
+            Fault(
+                "status",
+                code=code,
+                headers=dict(headers or {}),
+                times=times,
+                only=only,
+                sender=sender,
+            )
+        )
 
     def latency(
         self,
@@ -89,13 +98,19 @@ class Faults:
         sender: Sender | None = None,
     ) -> None:
         """Wait before processing, or (`before=False`) process and wait with the answer."""
-        self._add(Fault("latency", seconds=seconds, before=before, times=times, only=only, sender=sender))
+        self._add(
+            Fault("latency", seconds=seconds, before=before, times=times, only=only, sender=sender)
+        )
 
-    def hang(self, *, times: int | None = None, only: str | None = None, sender: Sender | None = None) -> None:
+    def hang(
+        self, *, times: int | None = None, only: str | None = None, sender: Sender | None = None
+    ) -> None:
         """Neither process nor answer until the faults are cleared; never, if the client has gone by then."""
         self._add(Fault("hang", times=times, only=only, sender=sender))
 
-    def drop(self, *, times: int | None = None, only: str | None = None, sender: Sender | None = None) -> None:
+    def drop(
+        self, *, times: int | None = None, only: str | None = None, sender: Sender | None = None
+    ) -> None:
         """Process, then close the connection without an answer."""
         self._add(Fault("drop", times=times, only=only, sender=sender))
 
@@ -136,7 +151,9 @@ class Faults:
             self._faults.append(fault)
 
     def _spend(self, faults: list[Fault]) -> Fault | None:
-        chosen = next((fault for fault in faults if fault.times is not None), faults[-1] if faults else None)
+        chosen = next(
+            (fault for fault in faults if fault.times is not None), faults[-1] if faults else None
+        )
         if chosen is not None and chosen.times is not None:
             chosen.times -= 1
             if chosen.times <= 0:

@@ -51,7 +51,12 @@ class Outcome(Enum):
     NEW_USER = "a new user is tracked"
 
 
-_U, _M, _S, _N = Outcome.UPDATE_CURRENT, Outcome.MERGE_INTO_OWNER, Outcome.SWITCH_TO_OWNER, Outcome.NEW_USER
+_U, _M, _S, _N = (
+    Outcome.UPDATE_CURRENT,
+    Outcome.MERGE_INTO_OWNER,
+    Outcome.SWITCH_TO_OWNER,
+    Outcome.NEW_USER,
+)
 
 # (unified, authorize by email, call) -> the outcome for each of Owner: NOBODY, CURRENT, OTHER, OTHER_AND_MINE_DIFFERS
 MATRIX: dict[tuple[bool, bool, Call], tuple[Outcome, Outcome, Outcome, Outcome]] = {
@@ -99,7 +104,9 @@ def _by_user_id(store: Store, user_id: str, current: User | None) -> User:
     return store.create() if taken else current
 
 
-def _by_email(store: Store, switches: Switches, call: Call, email: str, current: User | None) -> User:
+def _by_email(
+    store: Store, switches: Switches, call: Call, email: str, current: User | None
+) -> User:
     owners = store.by_email(email)
     row = MATRIX[switches.unified_identification, switches.authorize_by_email, call]
     outcome = row[list(Owner).index(_owner(owners, current))]

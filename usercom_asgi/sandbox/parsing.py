@@ -31,7 +31,9 @@ def read_object(raw: bytes | str) -> dict[str, Any]:
 def require_key(body: dict[str, Any], name: str, expected: str) -> None:
     """The app key, which every request of the widget carries in its body."""
     if body.get(name) != expected:
-        raise RefusedError(403, f"{name} is missing" if name not in body else f"{name} is not this workspace's")
+        raise RefusedError(
+            403, f"{name} is missing" if name not in body else f"{name} is not this workspace's"
+        )
 
 
 def text(body: dict[str, Any], name: str) -> str:
@@ -57,7 +59,9 @@ def encoded_object(body: dict[str, Any], name: str) -> dict[str, Any]:
     try:
         return read_object(optional_text(body, name) or "{}")
     except RefusedError as refused:
-        raise RefusedError(400, f"{name} must be an object, encoded as a string of JSON: {refused.reason}") from None
+        raise RefusedError(
+            400, f"{name} must be an object, encoded as a string of JSON: {refused.reason}"
+        ) from None
 
 
 def check_ping(body: dict[str, Any]) -> None:
@@ -89,10 +93,17 @@ def product_event(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     """Product id, event type and the rest of a product event."""
     data = encoded_object(body, "data")
     product_id, event_type = data.pop("product_id", None), data.pop("event_type", None)
-    if product_id is None or isinstance(product_id, bool) or not isinstance(product_id, str | int) or product_id == "":
+    if (
+        product_id is None
+        or isinstance(product_id, bool)
+        or not isinstance(product_id, str | int)
+        or product_id == ""
+    ):
         raise RefusedError(400, "data.product_id is required")
     if not isinstance(event_type, str) or event_type not in PRODUCT_EVENT_TYPES:
-        raise RefusedError(400, f"data.event_type must be one of: {', '.join(sorted(PRODUCT_EVENT_TYPES))}")
+        raise RefusedError(
+            400, f"data.event_type must be one of: {', '.join(sorted(PRODUCT_EVENT_TYPES))}"
+        )
     return str(product_id), event_type, data
 
 

@@ -16,7 +16,9 @@ _LONGEST_QUOTE = 2_000
 _WITHOUT_BODY = (204, 304)
 
 
-def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """JSON in ASCII: what a request brought may hold lone surrogates, which UTF-8 cannot."""
     content = b"" if status in _WITHOUT_BODY else json.dumps(value)
     answer = Response(content, status, headers=dict(headers or {}), media_type="application/json")

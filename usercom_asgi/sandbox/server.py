@@ -41,7 +41,9 @@ def serve(
     """Serve from a thread for as long as the block lasts; port 0 takes a free one."""
     server = _make_server(sandbox, ssl_certfile, ssl_keyfile)
     listener = listen(host, port)
-    thread = threading.Thread(target=server.run, args=([listener],), name="usercom-sandbox", daemon=True)
+    thread = threading.Thread(
+        target=server.run, args=([listener],), name="usercom-sandbox", daemon=True
+    )
     address = url_of(listener, secure=ssl_certfile is not None)
     thread.start()
     try:
@@ -80,7 +82,9 @@ def url_of(listener: socket.socket, *, secure: bool = False) -> str:
     return f"{'https' if secure else 'http'}://{named}:{port}"
 
 
-def _make_server(sandbox: Sandbox, ssl_certfile: str | None = None, ssl_keyfile: str | None = None) -> uvicorn.Server:
+def _make_server(
+    sandbox: Sandbox, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
+) -> uvicorn.Server:
     check_installed()
     from usercom_asgi.sandbox.uvicorn_server import make_server
 

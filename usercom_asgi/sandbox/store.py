@@ -33,7 +33,9 @@ class User:
         """What an agent would call them: their name, else their email, else a nickname."""
         first_and_last = [self.attributes.get("first_name"), self.attributes.get("last_name")]
         full = " ".join(str(part) for part in first_and_last if part)
-        return str(self.attributes.get("name") or full or self.attributes.get("email") or self.nickname)
+        return str(
+            self.attributes.get("name") or full or self.attributes.get("email") or self.nickname
+        )
 
     @property
     def user_id(self) -> str | None:
@@ -166,7 +168,9 @@ class Store:
             self._last_id += 1
             now = time.time()
             key = key or new_user_key()
-            user = User(key=key, id=self._last_id, nickname=nickname(key), created_at=now, last_seen=now)
+            user = User(
+                key=key, id=self._last_id, nickname=nickname(key), created_at=now, last_seen=now
+            )
             self.users[key] = user
             return user
 
@@ -176,7 +180,9 @@ class Store:
             company = values.get("company")
             if company:
                 user.company.update(company)
-            user.attributes.update({name: value for name, value in values.items() if name not in NOT_ATTRIBUTES})
+            user.attributes.update(
+                {name: value for name, value in values.items() if name not in NOT_ATTRIBUTES}
+            )
             user.last_seen = time.time()
 
     def merge(self, loser: User, survivor: User) -> None:
@@ -184,7 +190,9 @@ class Store:
         with self.lock:
             survivor.attributes = {**loser.attributes, **survivor.attributes}
             survivor.company = {**loser.company, **survivor.company}
-            survivor.conversation = sorted(survivor.conversation + loser.conversation, key=lambda line: line["at"])
+            survivor.conversation = sorted(
+                survivor.conversation + loser.conversation, key=lambda line: line["at"]
+            )
             survivor.created_at = min(survivor.created_at, loser.created_at)
             loser.conversation = []
             loser.merged_into = survivor.key

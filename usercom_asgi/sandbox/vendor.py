@@ -42,16 +42,30 @@ UPDATE_PATH = "/api/update-attribute/"
 CONVERSATION_PATH = "/api/conversation/new/"
 """The widget's own endpoints [C S3]."""
 
-WIDGETS_OWN_KEYS = frozenset({"create_new_gu", "widget_ready", "domain", "timezone", "resolution", "url", "referrer"})
+WIDGETS_OWN_KEYS = frozenset(
+    {"create_new_gu", "widget_ready", "domain", "timezone", "resolution", "url", "referrer"}
+)
 """Keys that the widget adds to a ping by itself [C S3]: they are no attributes [I]."""
 
-CALLBACKS = frozenset({"onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose", "onDestroy"})
+CALLBACKS = frozenset(
+    {"onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose", "onDestroy"}
+)
 """Callbacks of `civchat`: the widget strips them before it sends [C S3]."""
 
 NOT_ATTRIBUTES = (
     WIDGETS_OWN_KEYS
     | CALLBACKS
-    | {"apiKey", "userKey", "state", "event", "company", "widget", "source_context", "__internal", "__ca__chat"}
+    | {
+        "apiKey",
+        "userKey",
+        "state",
+        "event",
+        "company",
+        "widget",
+        "source_context",
+        "__internal",
+        "__ca__chat",
+    }
 )
 """Keys of a ping that never become attributes of the user ([C S3], partly [I])."""
 

@@ -63,7 +63,13 @@ class BrowserCommands:
         """``userengage('product_event', {...})``."""
         self.say(
             ProductEvent(
-                product_id, event_type, name, description, attributes, custom_data or {}, cut=self._config.truncate_strings
+                product_id,
+                event_type,
+                name,
+                description,
+                attributes,
+                custom_data or {},
+                cut=self._config.truncate_strings,
             )
         )
 
@@ -103,7 +109,9 @@ class BrowserCommands:
         """Say a command to the page if there is room: for what was said elsewhere, and is the page's to do."""
         return self._put(cast("Said", [_new_id(), *self._call(command)]))
 
-    def reset(self, new_user: Mapping[str, Json], names: Mapping[str, Json], reset_id: str, *, keep: bool) -> bool:
+    def reset(
+        self, new_user: Mapping[str, Json], names: Mapping[str, Json], reset_id: str, *, keep: bool
+    ) -> bool:
         """Say a reset, which always has room; false if something else has had to go.
 
         ``names`` are the details to fall back on; ``keep`` if what was said is meant for the new visitor. A reset that is said
@@ -137,7 +145,10 @@ class BrowserCommands:
         if isinstance(command, Update):
             return ["userengage", "client.update", dict(command.attributes)]
         if isinstance(command, ResetAuth):
-            return [RESET, {**command.attributes, "apiKey": self._config.api_key}]  # without the key it does nothing
+            return [
+                RESET,
+                {**command.attributes, "apiKey": self._config.api_key},
+            ]  # without the key it does nothing
         return ["UE.pageHit", command.payload()]
 
     def _add(self, *call: object) -> None:
@@ -150,11 +161,14 @@ class BrowserCommands:
                 "bridge as well: what it says may have to travel to the next page in a cookie",
             )
         if self.response_started:
-            raise InvalidCommand("browser", "the response has begun, so nothing can be said to its page any more")
+            raise InvalidCommand(
+                "browser", "the response has begun, so nothing can be said to its page any more"
+            )
         said = cast("Said", [_new_id(), *call])
         if not self._has_room_for(said):
             raise InvalidCommand(
-                "browser", f"more than {LIMIT} bytes would wait for the page; say it by the visitor's own helpers instead"
+                "browser",
+                f"more than {LIMIT} bytes would wait for the page; say it by the visitor's own helpers instead",
             )
         self.said.append(said)
 

@@ -23,7 +23,9 @@ logger = logging.getLogger("usercom_asgi")
 async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComConfig) -> bool:
     """Tell whether this visitor may be tracked; a hook that fails counts as a no, and is logged."""
     # Pairs may be lists (mangum's are), so none is compared with a tuple.
-    if config.honour_gpc and any(name == b"sec-gpc" and value.strip() == b"1" for name, value in scope["headers"]):
+    if config.honour_gpc and any(
+        name == b"sec-gpc" and value.strip() == b"1" for name, value in scope["headers"]
+    ):
         return False
     if hook is None:
         return True

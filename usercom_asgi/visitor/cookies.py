@@ -132,7 +132,9 @@ def expire_key(*, host: str, secure: bool, domain: str | None) -> Iterator[bytes
 
 def set_marker(marker: ResetMarker, *, secure: bool) -> bytes:
     """Return the ``Set-Cookie`` value of the marker."""
-    return set_cookie(MARKER, str(marker), max_age=MAX_AGE, domain=None, secure=secure, http_only=True)
+    return set_cookie(
+        MARKER, str(marker), max_age=MAX_AGE, domain=None, secure=secure, http_only=True
+    )
 
 
 def expire_marker(*, host: str, secure: bool, domain: str | None) -> Iterator[bytes]:
@@ -142,21 +144,33 @@ def expire_marker(*, host: str, secure: bool, domain: str | None) -> Iterator[by
 
 def set_epoch(epoch: Epoch, *, host: str, secure: bool, domain: str | None) -> bytes:
     """Return the ``Set-Cookie`` value of the epoch: where the visitor's key lives, since one reset is that of all its hosts."""
-    return set_cookie(EPOCH, str(epoch), max_age=MAX_AGE, domain=cookie_home(host, domain), secure=secure)
+    return set_cookie(
+        EPOCH, str(epoch), max_age=MAX_AGE, domain=cookie_home(host, domain), secure=secure
+    )
 
 
 def expire_twins(
-    name: str, *, host: str, secure: bool, domain: str | None, path: str = "/", http_only: bool = False
+    name: str,
+    *,
+    host: str,
+    secure: bool,
+    domain: str | None,
+    path: str = "/",
+    http_only: bool = False,
 ) -> Iterator[bytes]:
     """Yield the ``Set-Cookie`` values that end a cookie wherever it may live: any domain, any path above ``path``."""
     for place in _paths(path):
         for home in cookie_homes(host, domain):
-            yield set_cookie(name, "", max_age=0, domain=home, secure=secure, http_only=http_only, path=place)
+            yield set_cookie(
+                name, "", max_age=0, domain=home, secure=secure, http_only=http_only, path=place
+            )
 
 
 def _paths(path: str) -> list[str]:
     """Return the paths that a cookie of this page may have, the longest left out: what is sent must stay small."""
-    steps = [step for step in path.split("/") if step][:_MOST_STEPS] if _PATH.fullmatch(path) else []
+    steps = (
+        [step for step in path.split("/") if step][:_MOST_STEPS] if _PATH.fullmatch(path) else []
+    )
     return ["/", *("/" + "/".join(steps[:n]) for n in range(1, len(steps) + 1))]
 
 
@@ -185,7 +199,14 @@ def _expire_all(host: str, *, secure: bool, home: str | None, keep: bool) -> Ite
 
 
 def set_cookie(
-    name: str, value: str, *, max_age: int, domain: str | None, secure: bool, http_only: bool = False, path: str = "/"
+    name: str,
+    value: str,
+    *,
+    max_age: int,
+    domain: str | None,
+    secure: bool,
+    http_only: bool = False,
+    path: str = "/",
 ) -> bytes:
     """Return a ``Set-Cookie`` value: ``SameSite=Lax``, expired at once if ``max_age`` is 0 (seconds)."""
     # Written by hand: http.cookies knows neither every attribute on every Python, nor how to stay out of the way.

@@ -38,7 +38,13 @@ class Login:
     """
 
     def __init__(
-        self, hook: IdentifyHook, companion: IdentityCookie, scope: Scope, *, rotate: bool, cuts: bool = False
+        self,
+        hook: IdentifyHook,
+        companion: IdentityCookie,
+        scope: Scope,
+        *,
+        rotate: bool,
+        cuts: bool = False,
     ) -> None:
         self._hook = hook
         self._companion = companion
@@ -72,7 +78,9 @@ class Login:
             person = await self._ask(scope)
             if person is not None:  # else the hook failed: nobody knows, so nothing changes
                 await self._settle(visitor, person)
-        except BaseException:  # whoever asked was cut off, and others may go on: the next one asks again
+        except (
+            BaseException
+        ):  # whoever asked was cut off, and others may go on: the next one asks again
             self._scope = None if self._is_settled else scope
             raise
         finally:
@@ -86,15 +94,23 @@ class Login:
         self._is_settled = True
         self._now = self._companion.fingerprint(person)
         values = visitor.cookie_values(IDENTITY_COOKIE)
-        if len(values) == 1 and self._now is not None and self._companion.claims(values[0], self._now):
+        if (
+            len(values) == 1
+            and self._now is not None
+            and self._companion.claims(values[0], self._now)
+        ):
             self._remembered = [self._now]
         last = [each for each in self._last(visitor) if each is not None]
         if not last:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:  # of two cookies either may be planted, or left from before `cookie_domain` was changed: only one voice counts
-            is_somebody_else = not all(each == self._now or self._companion.is_of(each, person) for each in last)
+            is_somebody_else = not all(
+                each == self._now or self._companion.is_of(each, person) for each in last
+            )
         if is_somebody_else and (visitor.is_websocket or visitor.response_started):
-            visitor.discard_cookie_key(person)  # there is no response, or not any more, to change the browser's cookie by
+            visitor.discard_cookie_key(
+                person
+            )  # there is no response, or not any more, to change the browser's cookie by
             return
         if is_somebody_else:
             await visitor.reset_visitor(person, was_noticed=True)
@@ -114,7 +130,11 @@ class Login:
             return []
         # One that the browser has may live elsewhere, and would be sent before ours from then on.
         path = visitor.path if len(last) > 1 else "/"
-        twins = self._companion.expire_twins(host=visitor.host, secure=visitor.is_secure, path=path) if last else []
+        twins = (
+            self._companion.expire_twins(host=visitor.host, secure=visitor.is_secure, path=path)
+            if last
+            else []
+        )
         return [*twins, self._companion.set_cookie(self._now, secure=visitor.is_secure)]
 
     def release(self) -> None:
@@ -124,7 +144,10 @@ class Login:
     def _last(self, visitor: Visitor) -> list[str | None]:
         """Return who the browser was identified as by each of its cookies; None for one that we did not write."""
         if self._remembered is None:
-            self._remembered = [self._companion.remembered(value) for value in visitor.cookie_values(IDENTITY_COOKIE)]
+            self._remembered = [
+                self._companion.remembered(value)
+                for value in visitor.cookie_values(IDENTITY_COOKIE)
+            ]
         return self._remembered
 
     def _clean(self, person: Mapping[str, Any]) -> dict[str, Json]:
@@ -136,7 +159,9 @@ class Login:
             try:
                 cleaned |= clean_attributes({name: value}, cut=self._cuts)
             except InvalidCommand as error:
-                logger.error("the identify hook gives what User.com cannot take, which is left out: %s", error)  # noqa: TRY400
+                logger.error(  # noqa: TRY400  the error is in the text
+                    "Ignoring invalid attribute from the identify hook: %s", error
+                )
         return cleaned
 
     async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:

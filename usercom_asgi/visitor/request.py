@@ -26,9 +26,14 @@ def _spelled(text: str) -> str:
 
 
 _NAME = _spelled(COOKIE)
-_STARTS, _ENDS = (f"(?:[{signs}]|%(?:25)*(?:{'|'.join(f'{ord(each):02x}' for each in signs)}))" for signs in ("?&;#", "&;#"))
+_STARTS, _ENDS = (
+    f"(?:[{signs}]|%(?:25)*(?:{'|'.join(f'{ord(each):02x}' for each in signs)}))"
+    for signs in ("?&;#", "&;#")
+)
 _HAS_KEY = re.compile(_NAME, re.IGNORECASE)
-_KEY_IN_URL = re.compile(f"({_STARTS}){_NAME}({_spelled('=')}(?:(?!{_ENDS})[^\\s])*)?({_ENDS})?", re.IGNORECASE)
+_KEY_IN_URL = re.compile(
+    f"({_STARTS}){_NAME}({_spelled('=')}(?:(?!{_ENDS})[^\\s])*)?({_ENDS})?", re.IGNORECASE
+)
 _KEYS = re.compile(f"{COOKIE}=([A-Za-z0-9]{{1,64}})")
 _PATH = "/:@!$&'()*+,;=~-._"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -46,10 +51,16 @@ def page_context(
 
     A form is sent from the page that it stands on: for a POST that page, the referrer, is where it was said.
     """
-    given = {name: value.decode("latin-1") for name, value in headers if name in (b"host", b"referer", b"user-agent")}
+    given = {
+        name: value.decode("latin-1")
+        for name, value in headers
+        if name in (b"host", b"referer", b"user-agent")
+    }
     authority = given.get(b"host") or ((server or ("",))[0])
     scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
-    url = f"{scheme}://{authority}{quote(path, safe=_PATH)}" + (f"?{query.decode('latin-1')}" if query else "")
+    url = f"{scheme}://{authority}{quote(path, safe=_PATH)}" + (
+        f"?{query.decode('latin-1')}" if query else ""
+    )
     domain, referrer = host_name(authority), without_key(given.get(b"referer", ""))
     if method not in (None, "GET", "HEAD") and _host(referrer) == domain:
         url, referrer = referrer, ""
@@ -138,7 +149,9 @@ class Connection:
     def page(self) -> PageContext:
         """Return where this comes from, as User.com is told."""
         if self._page is None:
-            self._page = page_context(self._headers, self._method, self._scheme, self._server, self._path, self._query)
+            self._page = page_context(
+                self._headers, self._method, self._scheme, self._server, self._path, self._query
+            )
         return self._page
 
     @property
@@ -152,7 +165,9 @@ class Connection:
 
     def has_flash_cookie(self) -> bool:
         """Tell whether an earlier response said something to the next page."""
-        return self._bears(FLASH, _FLASH_BYTES) or (self._cookies is not None and HOST_FLASH in self._cookies)
+        return self._bears(FLASH, _FLASH_BYTES) or (
+            self._cookies is not None and HOST_FLASH in self._cookies
+        )
 
     def _bears(self, name: str, as_bytes: bytes) -> bool:
         # Every page asks, so nothing is parsed.
@@ -162,7 +177,9 @@ class Connection:
         # Not "in", which takes bytes for a number first.
         if len(by_name) == len(self._headers):
             return b"cookie" in by_name and by_name[b"cookie"].find(as_bytes) >= 0
-        return any(header == b"cookie" and value.find(as_bytes) >= 0 for header, value in self._headers)
+        return any(
+            header == b"cookie" and value.find(as_bytes) >= 0 for header, value in self._headers
+        )
 
     @property
     def host(self) -> str:
@@ -189,7 +206,9 @@ class Connection:
     def is_prefetch(self) -> bool:
         """True if the browser (or Turbo) fetches this before anybody wants to see it."""
         headers = self.headers
-        return any(b"prefetch" in headers.get(name, b"") for name in (b"sec-purpose", b"x-sec-purpose"))
+        return any(
+            b"prefetch" in headers.get(name, b"") for name in (b"sec-purpose", b"x-sec-purpose")
+        )
 
     @property
     def is_htmx(self) -> bool:
@@ -216,7 +235,10 @@ class Connection:
     @property
     def stale_key(self) -> str | None:
         """A key that the browser still sends though a reset has ended it."""
-        return next((key for key in self.cookie_values(COOKIE) if is_user_key(key) and self.has_ended(key)), None)
+        return next(
+            (key for key in self.cookie_values(COOKIE) if is_user_key(key) and self.has_ended(key)),
+            None,
+        )
 
     @property
     def epoch(self) -> Epoch:
@@ -232,7 +254,11 @@ class Connection:
         """Return every user key in the request's cookies and addresses: a reset ends all of them."""
         referrer = self.headers.get(b"referer", b"").decode("latin-1")
         query = "?" + self._query.decode("latin-1")
-        return [*filter(is_user_key, self.cookie_values(COOKIE)), *keys_in(query), *keys_in(referrer)]
+        return [
+            *filter(is_user_key, self.cookie_values(COOKIE)),
+            *keys_in(query),
+            *keys_in(referrer),
+        ]
 
     @property
     def has_key_in_address(self) -> bool:
@@ -272,5 +298,7 @@ class Connection:
     def cookie_values(self, name: str) -> Sequence[str]:
         """Return the values of the cookies of one name: where there are two, they live in two places."""
         if self._cookies is None:
-            self._cookies = read_cookies(self._headers, COOKIE, MARKER, EPOCH, COMPANION, FLASH, HOST_FLASH)
+            self._cookies = read_cookies(
+                self._headers, COOKIE, MARKER, EPOCH, COMPANION, FLASH, HOST_FLASH
+            )
         return self._cookies.get(name, ())

@@ -65,12 +65,26 @@ class KeyHolder(Connection):
         """Return the key to send a command about ``who`` with: never one that an answer about another person has named."""
         if self.reset is not None:
             return self.reset.receipt.key
-        named = next((hit.key for names, hit in reversed(self._hits) if hit.key is not None and names == who), None)
+        named = next(
+            (
+                hit.key
+                for names, hit in reversed(self._hits)
+                if hit.key is not None and names == who
+            ),
+            None,
+        )
         return named or (None if self._is_disowned else self._cookie_key)
 
     @property
     def _cookie_key(self) -> str | None:
-        return next((key for key in self.cookie_values(COOKIE) if is_user_key(key) and not self.has_ended(key)), None)
+        return next(
+            (
+                key
+                for key in self.cookie_values(COOKIE)
+                if is_user_key(key) and not self.has_ended(key)
+            ),
+            None,
+        )
 
     @property
     def has_pending_hits(self) -> bool:
@@ -131,7 +145,9 @@ logger = logging.getLogger("usercom_asgi")
 
 _NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
 _LEFT = "the widget that runs in the page does it"
-_FULL = "too much waits for the page, and after a reset that the page makes nothing else can carry it"
+_FULL = (
+    "too much waits for the page, and after a reset that the page makes nothing else can carry it"
+)
 
 # The requests of this process that have said something.
 _REQUESTS = count(1)
@@ -186,9 +202,12 @@ class VisitorSession(KeyHolder, Person):
         if self._browser is None:
             if self.is_websocket:
                 raise InvalidCommand(
-                    "browser", "a websocket has no response for it to travel in; use the visitor's own helpers"
+                    "browser",
+                    "a websocket has no response for it to travel in; use the visitor's own helpers",
                 )
-            self._browser = BrowserCommands(self._config, can_travel=self._flash is not None, is_heard=self._has_consent)
+            self._browser = BrowserCommands(
+                self._config, can_travel=self._flash is not None, is_heard=self._has_consent
+            )
             self._browser.carried = size(self.carried)
             self._browser.response_started = self.response_started
         return self._browser
@@ -204,7 +223,9 @@ class VisitorSession(KeyHolder, Person):
         if self._flash is None or self.has_reset or not self.has_flash_cookie():
             return []
         secure = self.is_secure
-        return self._flash.load(self.read_cookie(self._flash.name(secure=secure)), self.key, secure=secure)
+        return self._flash.load(
+            self.read_cookie(self._flash.name(secure=secure)), self.key, secure=secure
+        )
 
     @property
     def said(self) -> list[Said]:
@@ -217,20 +238,29 @@ class VisitorSession(KeyHolder, Person):
         if self._browser is not None:
             self._browser.response_started = True
 
-    async def reset_visitor(self, new_user: Mapping[str, Json], *, was_noticed: bool = False) -> Receipt:
+    async def reset_visitor(
+        self, new_user: Mapping[str, Json], *, was_noticed: bool = False
+    ) -> Receipt:
         """End this visitor, and start the next one; see ``reset_auth``. ``was_noticed`` if nobody asked for it."""
         if self.is_websocket:
             return self._delivery.skip(
-                ResetAuth(new_user), "a websocket cannot change the browser's cookie: reset in a request"
+                ResetAuth(new_user),
+                "a websocket cannot change the browser's cookie: reset in a request",
             )
         self._identity = new_user
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
-            return await self._tell(PageHit(attributes=new_user)) if new_user else self._reset.receipt
+            return (
+                await self._tell(PageHit(attributes=new_user)) if new_user else self._reset.receipt
+            )
         if self.response_started:
-            logger.warning("a reset comes too late: the response has begun, so the browser keeps its user key")
+            logger.warning(
+                "a reset comes too late: the response has begun, so the browser keeps its user key"
+            )
             self.discard_cookie_key(new_user)
-            return self._delivery.skip(ResetAuth(new_user), "the response has begun: reset before it")
+            return self._delivery.skip(
+                ResetAuth(new_user), "the response has begun: reset before it"
+            )
         # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
         click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
         earlier = self._same_click(click)
@@ -242,7 +272,9 @@ class VisitorSession(KeyHolder, Person):
             if self._browser is not None:
                 self._browser.carried = 0
                 self._browser.said = self._browser.said if kept else []
-            reset = earlier or self._begin_anew(ResetAuth(new_user), key_digest(self.key or self.stale_key))
+            reset = earlier or self._begin_anew(
+                ResetAuth(new_user), key_digest(self.key or self.stale_key)
+            )
         if click is not None:
             self._delivery.remember(click, reset)
         return self._become(reset)
@@ -265,15 +297,25 @@ class VisitorSession(KeyHolder, Person):
         self._delivery.remember(marker.token, reset)
         return reset
 
-    def _leave_to_page(self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, kept: bool) -> PendingReset:
+    def _leave_to_page(
+        self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, kept: bool
+    ) -> PendingReset:
         """Have the running widget make the new visitor: nothing else ends the chat that is open in it (step 4)."""
         reset = earlier
         if reset is None or reset.receipt.status is not Status.SKIPPED:
-            reset = PendingReset(ResetMarker.new(key_digest(self.key or self.stale_key)), Receipt(Status.SKIPPED, _LEFT))
+            reset = PendingReset(
+                ResetMarker.new(key_digest(self.key or self.stale_key)),
+                Receipt(Status.SKIPPED, _LEFT),
+            )
         elif not kept:
             self.browser.said = []  # the other answer's reset may be over before these would be said
-        if not self.browser.reset(new_user, self.names(), key_digest(reset.marker.token), keep=kept):
-            logger.warning("a reset's details (%d) do not all fit into a header: some are left out", len(new_user))
+        if not self.browser.reset(
+            new_user, self.names(), key_digest(reset.marker.token), keep=kept
+        ):
+            logger.warning(
+                "a reset's details (%d) do not all fit into a header: some are left out",
+                len(new_user),
+            )
         self.reset_delegated = True
         return reset
 
@@ -290,11 +332,19 @@ class VisitorSession(KeyHolder, Person):
 
     def _say(self, command: Command) -> Receipt:
         if self.reset_delegated:
-            return Receipt(Status.SKIPPED, _LEFT) if self.browser.put(command) else Receipt(Status.DROPPED, _FULL)
+            return (
+                Receipt(Status.SKIPPED, _LEFT)
+                if self.browser.put(command)
+                else Receipt(Status.DROPPED, _FULL)
+            )
         who = self.names()
         key = self.key_for(who)
-        if self._reset is not None and not self._reset.receipt.is_final:  # `key_for` has looked for one
-            return self._submit(command, key=None)  # waits in the new visitor's lane, behind the reset
+        if (
+            self._reset is not None and not self._reset.receipt.is_final
+        ):  # `key_for` has looked for one
+            return self._submit(
+                command, key=None
+            )  # waits in the new visitor's lane, behind the reset
         if key is None and not who and self._has_consent:
             return self._delivery.skip(command, _NO_KEY)
         receipt = self._submit(command, key=key)
@@ -314,7 +364,9 @@ class VisitorSession(KeyHolder, Person):
         if self._ordering_key is None:
             # One lane for all of a request, whatever keys its answers name: that keeps the order.
             cookie_key = None if self._is_disowned else self._cookie_key
-            self._ordering_key = self._lane_of_reset(cookie_key) or cookie_key or ordering_key_for(who, self._source)
+            self._ordering_key = (
+                self._lane_of_reset(cookie_key) or cookie_key or ordering_key_for(who, self._source)
+            )
         if self.request_number is None and not self.is_websocket:  # which may stay open for hours
             self.request_number = next(_REQUESTS)
         return self._delivery.submit(

@@ -85,11 +85,20 @@ class IdentityCookie:
         """Return the ``Set-Cookie`` value that remembers this person, or nobody."""
         text = self._signer.dumps({"who": fingerprint}) if fingerprint else ""
         age = MAX_AGE if fingerprint else 0
-        return set_cookie(IDENTITY_COOKIE, text, max_age=age, domain=self._domain, secure=secure, http_only=True)
+        return set_cookie(
+            IDENTITY_COOKIE, text, max_age=age, domain=self._domain, secure=secure, http_only=True
+        )
 
     def expire_twins(self, *, host: str, secure: bool, path: str) -> list[bytes]:
         """Return the ``Set-Cookie`` values that end the cookie elsewhere, as from before ``cookie_domain`` changed."""
-        twins = expire_twins(IDENTITY_COOKIE, host=host, secure=secure, domain=self._domain, path=path, http_only=True)
+        twins = expire_twins(
+            IDENTITY_COOKIE,
+            host=host,
+            secure=secure,
+            domain=self._domain,
+            path=path,
+            http_only=True,
+        )
         return [each for each in twins if each != self.set_cookie(None, secure=secure)]
 
     @staticmethod
@@ -137,7 +146,9 @@ class FlashCookie:
         except (TypeError, ValueError):
             return []
         # From this browser before its first ping, as the name proves: it is for the visitor with the key of that ping.
-        is_of_this_browser = of == key_digest(None) and self.name(secure=secure) == FLASH_HOST_COOKIE
+        is_of_this_browser = (
+            of == key_digest(None) and self.name(secure=secure) == FLASH_HOST_COOKIE
+        )
         if not isinstance(said, list) or not (of == key_digest(key) or is_of_this_browser):
             logger.debug("a flash cookie of another visitor is ignored")
             return []
@@ -147,8 +158,17 @@ class FlashCookie:
         """Return the ``Set-Cookie`` value that keeps this for the next page of the visitor with this key."""
         text = self._signer.dumps([key_digest(key), list(said)])
         name = self.name(secure=secure)
-        return set_cookie(name, text, max_age=FLASH_MAX_AGE, domain=self._domain, secure=secure, http_only=True)
+        return set_cookie(
+            name, text, max_age=FLASH_MAX_AGE, domain=self._domain, secure=secure, http_only=True
+        )
 
     def expire(self, *, secure: bool) -> bytes:
         """Return the ``Set-Cookie`` value that ends the cookie: what it said has been said."""
-        return set_cookie(self.name(secure=secure), "", max_age=0, domain=self._domain, secure=secure, http_only=True)
+        return set_cookie(
+            self.name(secure=secure),
+            "",
+            max_age=0,
+            domain=self._domain,
+            secure=secure,
+            http_only=True,
+        )

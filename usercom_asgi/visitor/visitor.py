@@ -64,7 +64,9 @@ class Visitor(VisitorSession, Appearance):
         """
         self._identity = {**self._identity, **clean_attributes(attributes, cut=self._cuts)}
 
-    async def page_hit(self, /, url: str | None = None, event: Event | None = None, **attributes: Any) -> Receipt:
+    async def page_hit(
+        self, /, url: str | None = None, event: Event | None = None, **attributes: Any
+    ) -> Receipt:
         """Record a page view that the widget does not see, and attributes with it: ``UE.pageHit``.
 
         An ``event`` travels in the same hit: it belongs to whoever User.com takes the visitor for after it. The URL is the
@@ -76,7 +78,10 @@ class Visitor(VisitorSession, Appearance):
         """
         await self.know()
         command = PageHit(
-            without_key(url) if isinstance(url, str) else url, event, {**self._identity, **attributes}, cut=self._cuts
+            without_key(url) if isinstance(url, str) else url,
+            event,
+            {**self._identity, **attributes},
+            cut=self._cuts,
         )
         if self.is_prefetch:
             return self._delivery.skip(command, "a prefetch is no page view")
@@ -112,7 +117,9 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: The product is missing, the type is none of the sixteen, or a value cannot be sent.
 
         """
-        command = ProductEvent(product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts)
+        command = ProductEvent(
+            product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts
+        )
         await self.know()
         return await self._tell(command)
 
@@ -125,7 +132,9 @@ class Visitor(VisitorSession, Appearance):
         """
         command = Update(attributes, cut=self._cuts)
         if not command.attributes:
-            return self._delivery.skip(command, "there is nothing to change: an attribute that is None is left out")
+            return self._delivery.skip(
+                command, "there is nothing to change: an attribute that is None is left out"
+            )
         await self.know()
         return await self._tell(command)
 

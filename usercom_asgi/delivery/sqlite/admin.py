@@ -67,14 +67,18 @@ def summary(path: Path) -> Summary:
         waiting, oldest = db.execute("SELECT count(*), min(created_at) FROM commands").fetchone()
         [dead] = db.execute("SELECT count(*) FROM dead").fetchone()
         [visitors] = db.execute("SELECT count(*) FROM queues").fetchone()
-        [owners] = db.execute("SELECT count(*) FROM owners WHERE lease > ?", (time.time(),)).fetchone()
+        [owners] = db.execute(
+            "SELECT count(*) FROM owners WHERE lease > ?", (time.time(),)
+        ).fetchone()
     return Summary(waiting, dead, visitors, owners, oldest)
 
 
 def waiting_rows(path: Path, limit: int) -> list[Row]:
     """Return what waits, the oldest first."""
     with closing(connect(path, create=False)) as db:
-        found = db.execute("SELECT id, ordering_key, created_at, body FROM commands ORDER BY id LIMIT ?", (limit,)).fetchall()
+        found = db.execute(
+            "SELECT id, ordering_key, created_at, body FROM commands ORDER BY id LIMIT ?", (limit,)
+        ).fetchall()
     return [Row(*each) for each in found]
 
 
@@ -82,7 +86,8 @@ def dead_rows(path: Path, limit: int) -> list[Row]:
     """Return the dead letters, the newest first."""
     columns = "id, ordering_key, created_at, body, died_at, status, reason, detail"
     with closing(connect(path, create=False)) as db:
-        found = db.execute(f"SELECT {columns} FROM dead ORDER BY id DESC LIMIT ?", (limit,)).fetchall()  # noqa: S608
+        query = f"SELECT {columns} FROM dead ORDER BY id DESC LIMIT ?"  # noqa: S608  constants
+        found = db.execute(query, (limit,)).fetchall()
     return [Row(*each) for each in found]
 
 
@@ -92,14 +97,23 @@ def retry(path: Path, ids: Sequence[int] | None = None) -> int:
     A running server takes them up within a second or two.
     """
     with closing(connect(path, create=False)) as connection, transaction(connection) as db:
-        wanted = [(each,) for each in ids] if ids is not None else db.execute("SELECT id FROM dead ORDER BY id").fetchall()
+        wanted = (
+            [(each,) for each in ids]
+            if ids is not None
+            else db.execute("SELECT id FROM dead ORDER BY id").fetchall()
+        )
         return sum(_revive(db, each) for [each] in wanted)
 
 
 def _revive(db: sqlite3.Connection, letter: int) -> bool:
-    found = db.execute("DELETE FROM dead WHERE id = ? RETURNING ordering_key, created_at, body", (letter,)).fetchall()
+    found = db.execute(
+        "DELETE FROM dead WHERE id = ? RETURNING ordering_key, created_at, body", (letter,)
+    ).fetchall()
     for ordering_key, created_at, body in found:
-        db.execute("INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)", (ordering_key, created_at, body))
+        db.execute(
+            "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)",
+            (ordering_key, created_at, body),
+        )
         db.execute(
             "INSERT INTO queues (ordering_key, more) VALUES (?, 1) ON CONFLICT (ordering_key) DO UPDATE SET more = 1",
             (ordering_key,),
@@ -117,4 +131,5 @@ def purge(path: Path, table: str, ids: Sequence[int] | None = None) -> int:
     with closing(connect(path, create=False)) as connection, transaction(connection) as db:
         if ids is None:
             return db.execute(f"DELETE FROM {table}").rowcount  # noqa: S608  one of two names
-        return sum(db.execute(f"DELETE FROM {table} WHERE id = ?", (each,)).rowcount for each in ids)  # noqa: S608
+        query = f"DELETE FROM {table} WHERE id = ?"  # noqa: S608  one of two names
+        return sum(db.execute(query, (each,)).rowcount for each in ids)

@@ -127,7 +127,8 @@ class SqliteFile:
             room = work.room
             for ordering_key in work.released:
                 if db.execute(
-                    "SELECT 1 FROM queues WHERE ordering_key = ? AND owner = ?", (ordering_key, self.owner)
+                    "SELECT 1 FROM queues WHERE ordering_key = ? AND owner = ?",
+                    (ordering_key, self.owner),
                 ).fetchone():
                     room -= self._load(db, ordering_key, room, done.loaded)
             if work.adopts:
@@ -141,7 +142,11 @@ class SqliteFile:
 
     def queues_with_more(self, ordering_keys: Iterable[str]) -> set[str]:
         """Return those of these lanes in which older commands wait on disk alone; none, if the file will not come back."""
-        return queues_with_more(self._connection, self.owner, ordering_keys) if self.is_in_place() else set()
+        return (
+            queues_with_more(self._connection, self.owner, ordering_keys)
+            if self.is_in_place()
+            else set()
+        )
 
     def hurry(self, *, is_urgent: bool) -> None:
         """Wait for other processes no longer than a shutdown may, or as long as always."""
@@ -166,8 +171,12 @@ class SqliteFile:
         """Free all lanes at once, so that nobody has to wait for the end of our lease; return how many commands are left."""
         try:
             with transaction(self._connection) as db:
-                db.execute("UPDATE queues SET owner = NULL, more = 1 WHERE owner = ?", (self.owner,))
-                db.execute("DELETE FROM queues WHERE owner IS NULL AND ordering_key NOT IN (SELECT ordering_key FROM commands)")
+                db.execute(
+                    "UPDATE queues SET owner = NULL, more = 1 WHERE owner = ?", (self.owner,)
+                )
+                db.execute(
+                    "DELETE FROM queues WHERE owner IS NULL AND ordering_key NOT IN (SELECT ordering_key FROM commands)"
+                )
                 db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
             return int(self._connection.execute("SELECT count(*) FROM commands").fetchone()[0])
         finally:
@@ -184,17 +193,22 @@ class SqliteFile:
             return None
         return {
             ordering_key
-            for [ordering_key] in db.execute("SELECT ordering_key FROM queues WHERE owner = ?", (self.owner,)).fetchall()
+            for [ordering_key] in db.execute(
+                "SELECT ordering_key FROM queues WHERE owner = ?", (self.owner,)
+            ).fetchall()
         }
 
     def _put(self, db: sqlite3.Connection, put: NewRow) -> tuple[int, bool]:
-        found = db.execute("SELECT owner, more FROM queues WHERE ordering_key = ?", (put.ordering_key,)).fetchone()
+        found = db.execute(
+            "SELECT owner, more FROM queues WHERE ordering_key = ?", (put.ordering_key,)
+        ).fetchone()
         is_ours = found is None or (found[0] == self.owner and not found[1])
         is_loaded = is_ours and put.may_load
         if found is None:
             owner = self.owner if is_loaded else None
             db.execute(
-                "INSERT INTO queues (ordering_key, owner, more) VALUES (?, ?, ?)", (put.ordering_key, owner, not is_loaded)
+                "INSERT INTO queues (ordering_key, owner, more) VALUES (?, ?, ?)",
+                (put.ordering_key, owner, not is_loaded),
             )
         elif not is_loaded and not found[1]:
             # Its owner will find it there when it has sent what it has.
@@ -205,23 +219,35 @@ class SqliteFile:
         )
         return int(row.lastrowid or 0), is_loaded
 
-    def _load(self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]) -> int:
+    def _load(
+        self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]
+    ) -> int:
         """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
         limit = max(0, min(room, BATCH))
-        keys = db.execute("SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)).fetchone()
+        keys = db.execute(
+            "SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)
+        ).fetchone()
         rows = db.execute(
-            "SELECT id, body FROM commands WHERE ordering_key = ? ORDER BY id LIMIT ?", (ordering_key, limit + 1)
+            "SELECT id, body FROM commands WHERE ordering_key = ? ORDER BY id LIMIT ?",
+            (ordering_key, limit + 1),
         ).fetchall()
         if not rows:
             db.execute("DELETE FROM queues WHERE ordering_key = ?", (ordering_key,))
             return 0
         taken = rows[:limit]
         owner = self.owner if taken else None
-        db.execute("UPDATE queues SET owner = ?, more = ? WHERE ordering_key = ?", (owner, len(rows) > limit, ordering_key))
-        loaded += [LoadedRow(row, ordering_key, keys[0] if keys else None, body) for row, body in taken]
+        db.execute(
+            "UPDATE queues SET owner = ?, more = ? WHERE ordering_key = ?",
+            (owner, len(rows) > limit, ordering_key),
+        )
+        loaded += [
+            LoadedRow(row, ordering_key, keys[0] if keys else None, body) for row, body in taken
+        ]
         return len(taken)
 
-    def _adopt(self, db: sqlite3.Connection, room: int, now: float, loaded: list[LoadedRow]) -> None:
+    def _adopt(
+        self, db: sqlite3.Connection, room: int, now: float, loaded: list[LoadedRow]
+    ) -> None:
         """Take over lanes that nobody owns any more, the oldest first."""
         self._drop_the_dead(db, now)
         room = min(room, MOST_LOADED)
@@ -237,13 +263,17 @@ class SqliteFile:
 
     def _drop_the_dead(self, db: sqlite3.Connection, now: float) -> None:
         """Forget the owners whose lease has run out, if they do not renew it after all."""
-        expired = dict(db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall())
+        expired = dict(
+            db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall()
+        )
         seen, clock = self._suspects, time.monotonic()
         self._suspects = {
             owner: (lease, seen[owner][1] if seen.get(owner, (None,))[0] == lease else clock)
             for owner, lease in expired.items()
         }
-        dead = [(owner,) for owner, (_, since) in self._suspects.items() if clock - since >= _CERTAINTY]
+        dead = [
+            (owner,) for owner, (_, since) in self._suspects.items() if clock - since >= _CERTAINTY
+        ]
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 
 
@@ -251,7 +281,18 @@ def dead_letter(db: sqlite3.Connection, burials: Sequence[DeadLetterRow], now: f
     """Write down dead letters."""
     db.executemany(
         "INSERT INTO dead (ordering_key, created_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(each.ordering_key, each.created_at, now, each.status, each.reason, each.detail, each.body) for each in burials],
+        [
+            (
+                each.ordering_key,
+                each.created_at,
+                now,
+                each.status,
+                each.reason,
+                each.detail,
+                each.body,
+            )
+            for each in burials
+        ],
     )
     if burials:
         db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))
@@ -281,4 +322,8 @@ def queues_with_more(db: sqlite3.Connection, owner: str, ordering_keys: Iterable
         SELECT 1 FROM queues
         WHERE ordering_key = ? AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
     """
-    return {ordering_key for ordering_key in ordering_keys if db.execute(look, (ordering_key, owner)).fetchone()}
+    return {
+        ordering_key
+        for ordering_key in ordering_keys
+        if db.execute(look, (ordering_key, owner)).fetchone()
+    }

@@ -50,8 +50,14 @@ class SqliteOutbox:
         max_rows: int = 1_000_000,
         lease: float = 10.0,
     ) -> None:
-        if not isinstance(path, (str, os.PathLike)) or not str(path) or str(path).startswith((":", "file:")):
-            raise ConfigurationError("outbox", "needs the path of a file, such as SqliteOutbox('var/usercom.db')")
+        if (
+            not isinstance(path, (str, os.PathLike))
+            or not str(path)
+            or str(path).startswith((":", "file:"))
+        ):
+            raise ConfigurationError(
+                "outbox", "needs the path of a file, such as SqliteOutbox('var/usercom.db')"
+            )
         if on_error not in ("raise", "memory"):
             raise ConfigurationError("outbox", "on_error must be 'raise' or 'memory'")
         if isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1:
@@ -71,15 +77,26 @@ class SqliteOutbox:
         """See :meth:`Outbox.open`."""
         limiter = anyio.CapacityLimiter(1)  # one connection, one thread at a time
         try:
-            file = await anyio.to_thread.run_sync(SqliteFile, self.path, self.lease, limiter=limiter)
+            file = await anyio.to_thread.run_sync(
+                SqliteFile, self.path, self.lease, limiter=limiter
+            )
         except OutboxError as error:
             if self.on_error == "raise":
                 raise
-            logger.error("%s. What is said waits in memory instead, and is lost with the process.", error)  # noqa: TRY400
+            logger.error(  # noqa: TRY400  the error is in the text
+                "%s, keeping commands in memory only: they are lost with the process", error
+            )
             async with MemoryOutbox().open(house, max_queue_size=max_queue_size) as memory:
                 yield memory
             return
-        store = SqliteStore(file, house, limiter, max_queue_size=max_queue_size, max_rows=self.max_rows, name=str(self.path))
+        store = SqliteStore(
+            file,
+            house,
+            limiter,
+            max_queue_size=max_queue_size,
+            max_rows=self.max_rows,
+            name=str(self.path),
+        )
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(store.keep_writing)

@@ -61,7 +61,9 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     try:
         # What is made here holds names and keys: for nobody else's eyes.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
-        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=BUSY, isolation_level=None, check_same_thread=False
+        )
         connection.text_factory = _as_text
         try:
             _prepare_patiently(connection, path, create=create)
@@ -71,7 +73,11 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         # Who only wants to look at a file has mistyped its name, and would find nothing in a new folder.
         is_homeless = create and isinstance(error, FileNotFoundError) and not path.parent.exists()
-        what = f"the folder {path.parent} is missing; make it first" if is_homeless else _explained(error)
+        what = (
+            f"the folder {path.parent} is missing; make it first"
+            if is_homeless
+            else _explained(error)
+        )
         raise OutboxError(f"{path}: {what}") from error
     return connection
 
@@ -100,19 +106,32 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or tables):
-        raise OutboxError(f"{path}: is another program's database; give the outbox a file of its own")
+        raise OutboxError(
+            f"{path}: is another program's database; give the outbox a file of its own"
+        )
     if application != APPLICATION_ID and not create:
         raise OutboxError(f"{path}: is no outbox: it is empty")
     if application == APPLICATION_ID and version != VERSION:
-        raise OutboxError(f"{path}: was made by another version of usercom-asgi (format {version}, here {VERSION})")
-    if path.stat().st_size < _CHECKED_BELOW and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise OutboxError(f"{path}: is damaged ({found}); move it away, and recover it with sqlite3's .recover")
+        raise OutboxError(
+            f"{path}: was made by another version of usercom-asgi (format {version}, here {VERSION})"
+        )
+    if (
+        path.stat().st_size < _CHECKED_BELOW
+        and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok"
+    ):
+        raise OutboxError(
+            f"{path}: is damaged ({found}); move it away, and recover it with sqlite3's .recover"
+        )
     [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise OutboxError(f"{path}: this file system cannot share a database between processes (journal_mode {mode})")
+        raise OutboxError(
+            f"{path}: this file system cannot share a database between processes (journal_mode {mode})"
+        )
     # FULL: a commit is on the disk, not only on its way there. An outbox that forgets at a power cut is none.
     connection.execute("PRAGMA synchronous = FULL")
-    with transaction(connection) as db:  # fails here, and not at the first purchase, if nothing can be written
+    with transaction(
+        connection
+    ) as db:  # fails here, and not at the first purchase, if nothing can be written
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)

@@ -48,13 +48,21 @@ class WriteBuffer(UnbufferedStore):
     @property
     def trouble(self) -> str:
         """See :attr:`Store.trouble`."""
-        return "the outbox's file cannot be written: what is said waits in memory only" if self._is_broken else ""
+        return (
+            "the outbox's file cannot be written: what is said waits in memory only"
+            if self._is_broken
+            else ""
+        )
 
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
         if waiting - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
             return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
-        return f"{self._rows} commands wait on disk already (max_rows)" if self._rows >= self._max_rows else None
+        return (
+            f"{self._rows} commands wait on disk already (max_rows)"
+            if self._rows >= self._max_rows
+            else None
+        )
 
     def put(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
@@ -84,7 +92,12 @@ class WriteBuffer(UnbufferedStore):
         envelope = waiting.envelope
         self._work.burials.append(
             DeadLetterRow(
-                envelope.ordering_key, letter.created_at, to_text(envelope), letter.http_status, letter.reason, letter.detail
+                envelope.ordering_key,
+                letter.created_at,
+                to_text(envelope),
+                letter.http_status,
+                letter.reason,
+                letter.detail,
             )
         )
         if self._is_broken:
@@ -106,7 +119,10 @@ class WriteBuffer(UnbufferedStore):
         if too_many > 0:
             del self._work.burials[:too_many]
             if self._complaints.due("letters") is not None:
-                logger.error("%d dead letters wait for the disk (max_waiting): the oldest are forgotten", self._max_waiting)
+                logger.error(
+                    "%d dead letters wait for the disk (max_waiting): the oldest are forgotten",
+                    self._max_waiting,
+                )
 
     def _hold(self, ordering_key: str, change: int) -> None:
         """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
@@ -231,7 +247,9 @@ class SqliteStore(WriteBuffer):
         work, self._work = self._work, WriteBatch()
         # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
         released = list(dict.fromkeys(work.released))
-        work.released = [ordering_key for ordering_key in released if ordering_key not in self._in_memory]
+        work.released = [
+            ordering_key for ordering_key in released if ordering_key not in self._in_memory
+        ]
         written, self._written = self._written, anyio.Event()
         now, before = anyio.current_time(), self._rows
         work.room = 0 if is_last else self._house.room
@@ -240,7 +258,9 @@ class SqliteStore(WriteBuffer):
         try:
             # Not to be abandoned: what was written must be known to be.
             with anyio.CancelScope(shield=True):
-                done, rows, envelopes = await anyio.to_thread.run_sync(self._transact, work, puts, limiter=self._limiter)
+                done, rows, envelopes = await anyio.to_thread.run_sync(
+                    self._transact, work, puts, limiter=self._limiter
+                )
         except Exception as error:  # noqa: BLE001  also one of ours: what was accepted goes on, whatever it is
             self._next_poll = anyio.current_time() + _POLL
             work.puts, work.released = [], released
@@ -259,20 +279,34 @@ class SqliteStore(WriteBuffer):
         self._apply(puts, done, envelopes)
         return True
 
-    def _transact(self, work: WriteBatch, puts: list[QueuedCommand]) -> tuple[WriteResult, int, list[Envelope | OutboxError]]:
+    def _transact(
+        self, work: WriteBatch, puts: list[QueuedCommand]
+    ) -> tuple[WriteResult, int, list[Envelope | OutboxError]]:
         """In the worker thread: nothing of this is the event loop's work."""
         self._file.hurry(is_urgent=self._is_ending or self._is_broken)
         if work.adopts and not self._file.is_in_place():
             raise OSError("it was moved or deleted while it is in use")
         may_load = work.room >= 0
         work.puts = [
-            NewRow(each.envelope.ordering_key, each.envelope.created_at, to_text(each.envelope), may_load) for each in puts
+            NewRow(
+                each.envelope.ordering_key,
+                each.envelope.created_at,
+                to_text(each.envelope),
+                may_load,
+            )
+            for each in puts
         ]
         rows = self._rows
         done = self._file.transact(work)
-        return done, self._file.count(self._max_rows) if work.adopts else rows, [_envelope(each) for each in done.loaded]
+        return (
+            done,
+            self._file.count(self._max_rows) if work.adopts else rows,
+            [_envelope(each) for each in done.loaded],
+        )
 
-    def _apply(self, puts: list[QueuedCommand], done: WriteResult, envelopes: list[Envelope | OutboxError]) -> None:
+    def _apply(
+        self, puts: list[QueuedCommand], done: WriteResult, envelopes: list[Envelope | OutboxError]
+    ) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
             waiting.row = row
             self._tell_stored(waiting)
@@ -304,7 +338,11 @@ class SqliteStore(WriteBuffer):
         """Take into memory what was on disk."""
         if isinstance(envelope, OutboxError):
             logger.error("%s: %s; it goes to the dead letters", self._name, envelope)
-            self._work.burials.append(DeadLetterRow(loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""))
+            self._work.burials.append(
+                DeadLetterRow(
+                    loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""
+                )
+            )
             self._work.done.append(loaded.row)
             self._hold(loaded.ordering_key, 0)
             return
@@ -350,7 +388,9 @@ class SqliteStore(WriteBuffer):
         found = {waiting.envelope.ordering_key for waiting in self._behind}
         # There is nothing to wait for in what cannot be read either.
         with anyio.CancelScope(shield=True), suppress(Exception):
-            found |= await anyio.to_thread.run_sync(self._file.queues_with_more, ordering_keys, limiter=self._limiter)
+            found |= await anyio.to_thread.run_sync(
+                self._file.queues_with_more, ordering_keys, limiter=self._limiter
+            )
         return found
 
     def _tell_stored(self, waiting: QueuedCommand) -> None:
@@ -361,7 +401,12 @@ class SqliteStore(WriteBuffer):
 
     def _complain(self, error: Exception, puts: int) -> None:
         if self._complaints.due("the file") is not None:
-            logger.error("%s cannot be written (%s): %d commands wait in memory only", self._name, error, puts)
+            logger.error(
+                "%s cannot be written (%s): %d commands wait in memory only",
+                self._name,
+                error,
+                puts,
+            )
 
 
 def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:
@@ -369,4 +414,8 @@ def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:
         envelope = from_text(loaded.body)
     except OutboxError as error:
         return error
-    return envelope if envelope.ordering_key == loaded.ordering_key else OutboxError("what was kept is of another visitor")
+    return (
+        envelope
+        if envelope.ordering_key == loaded.ordering_key
+        else OutboxError("what was kept is of another visitor")
+    )

@@ -24,7 +24,9 @@ from .worker import BrokerWorker
 try:
     from taskiq import AsyncBroker, TaskiqEvents
 except ModuleNotFoundError as error:
-    raise ImportError("TaskiqOutbox needs taskiq: install the extra taskiq, e.g. pip install '.[taskiq]' in a clone") from error
+    raise ImportError(
+        "TaskiqOutbox needs taskiq: install the extra taskiq, e.g. pip install '.[taskiq]' in a clone"
+    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -44,7 +46,7 @@ class TaskiqOutbox:
     """Commands become tasks on a taskiq broker of the application's own; ``taskiq worker`` processes deliver them.
 
     What one request says travels as one task, in order, when the request has ended. Across requests a broker promises no order,
-    so events carry the time at which they were made, as ``occurred_at`` in their data. A receipt stays ``accepted``: the outcome is
+    so events carry the time at which they were made (``occurred_at``). A receipt stays ``accepted``: the outcome is
     known to the worker alone, and so are the hooks given here called there. Resets are sent by the web process itself, since
     the response needs their answer. While the broker is down, commands wait in memory. Needs asyncio, and a lifespan.
 
@@ -75,7 +77,9 @@ class TaskiqOutbox:
         on_dead: OutcomeHook | None = None,
     ) -> None:
         if not isinstance(broker, AsyncBroker):
-            raise ConfigurationError("outbox", "needs a taskiq broker, such as TaskiqOutbox(RedisStreamBroker(url))")
+            raise ConfigurationError(
+                "outbox", "needs a taskiq broker, such as TaskiqOutbox(RedisStreamBroker(url))"
+            )
         self.broker = broker
         self.config = settings = config or UserComConfig.from_env()
         self._starts_broker = starts_broker
@@ -96,7 +100,10 @@ class TaskiqOutbox:
         vars(deliver)["api_key"] = settings.api_key
         known = broker.find_task(TASK)
         if known is not None and vars(known.original_func).get("api_key") != settings.api_key:
-            raise ConfigurationError("outbox", "the broker carries the tasks of another workspace: give each its own broker")
+            raise ConfigurationError(
+                "outbox",
+                "the broker carries the tasks of another workspace: give each its own broker",
+            )
         # Acknowledged when it has run, whatever the worker's own --ack-type is: it may be killed before.
         self._task = broker.register_task(deliver, TASK, ack_type="when_executed")
         broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, worker.start)
@@ -115,7 +122,9 @@ class TaskiqOutbox:
         are 100 by default.
         """
         if not isinstance(task_deadline, (int, float)) or not 0 < task_deadline <= 3600:
-            raise ConfigurationError("outbox", "task_deadline must be seconds, more than 0 and at most an hour")
+            raise ConfigurationError(
+                "outbox", "task_deadline must be seconds, more than 0 and at most an hour"
+            )
         return math.ceil(1000 * 2 * (task_deadline + config.total_timeout + PUBLISH_TIMEOUT))
 
     @asynccontextmanager
@@ -124,7 +133,9 @@ class TaskiqOutbox:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            raise OutboxError("taskiq runs on asyncio only: serve the application on asyncio, or use SqliteOutbox") from None
+            raise OutboxError(
+                "taskiq runs on asyncio only: serve the application on asyncio, or use SqliteOutbox"
+            ) from None
         started = anyio.Event()
 
         async def kick(commands: list[dict[str, Any]]) -> None:

@@ -59,7 +59,10 @@ class BrokerStore(MemoryStore):
 
     def oldest(self) -> float | None:
         """See :meth:`Store.oldest`."""
-        return min((waiting.envelope.created_at for group in self._all() for waiting in group), default=None)
+        return min(
+            (waiting.envelope.created_at for group in self._all() for waiting in group),
+            default=None,
+        )
 
     def _take(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
@@ -80,9 +83,16 @@ class BrokerStore(MemoryStore):
         before = self._resets.get(envelope.ordering_key)
         is_behind = before is not None and not before.is_final
         is_nobody_s = envelope.key is None and not envelope.identity
-        if is_behind or is_nobody_s or envelope.may_create or isinstance(envelope.command, ResetAuth):
+        if (
+            is_behind
+            or is_nobody_s
+            or envelope.may_create
+            or isinstance(envelope.command, ResetAuth)
+        ):
             if len(self._resets) >= _MOST_RESETS:
-                self._resets = {lane: each for lane, each in self._resets.items() if not each.is_final}
+                self._resets = {
+                    lane: each for lane, each in self._resets.items() if not each.is_final
+                }
             self._resets[envelope.ordering_key] = receipt
             return True
         if before is not None:

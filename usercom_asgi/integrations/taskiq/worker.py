@@ -34,7 +34,7 @@ _NO_BOUND = 1_000_000_000
 
 
 class BrokerWorker:
-    """Sends what comes in tasks by one :class:`DeliveryService`: one pace, one order of each visitor, for all tasks of the process.
+    """Delivers the commands of broker tasks through one :class:`DeliveryService` for the process.
 
     A task is over when everything in it has come to its end, or, after ``task_deadline`` seconds, is in a new task. Until then
     the broker must not be told that it is done. What ``nudge_every`` is for: see :meth:`_keep_nudging`.
@@ -50,7 +50,11 @@ class BrokerWorker:
         task_deadline: float,
         nudge_every: float | None = None,
     ) -> None:
-        self._config = replace(config, max_queue_size=_NO_BOUND, shutdown_timeout=min(config.shutdown_timeout, _LONGEST_GRACE))
+        self._config = replace(
+            config,
+            max_queue_size=_NO_BOUND,
+            shutdown_timeout=min(config.shutdown_timeout, _LONGEST_GRACE),
+        )
         self._open_sender = open_sender
         self._listeners = listeners
         self._kicker = kicker
@@ -70,9 +74,17 @@ class BrokerWorker:
         """
         if self._host is None:
             self._ready, self._stop = asyncio.Event(), asyncio.Event()
-            runtime = DeliveryService(self._open_sender, self._config, outbox=_KeptByTheBroker(), listeners=self._listeners)
+            runtime = DeliveryService(
+                self._open_sender,
+                self._config,
+                outbox=_KeptByTheBroker(),
+                listeners=self._listeners,
+            )
             # The broker's startup and its shutdown are two calls, and no task group may span them.
-            self._runtime, self._host = runtime, asyncio.create_task(self._live(runtime), name="usercom_asgi")
+            self._runtime, self._host = (
+                runtime,
+                asyncio.create_task(self._live(runtime), name="usercom_asgi"),
+            )
         await self._ready.wait()
         if self._runtime is None or not self._runtime.is_accepting:
             raise OutboxError("the delivery to User.com cannot run in this worker")
@@ -131,13 +143,17 @@ class BrokerWorker:
         for waiting in await runtime.withdraw(receipts):
             if waiting.age > self._config.deadline:
                 runtime.dead_letter(
-                    waiting, f"given up after {waiting.age:.0f} s: {runtime.readiness().reason or 'no time was left'}"
+                    waiting,
+                    f"given up after {waiting.age:.0f} s: {runtime.readiness().reason or 'no time was left'}",
                 )
             else:
                 rest.append(waiting)
         if not rest:
             return
-        is_taken, why_not = False, "cut off on its way back to the broker"  # by a time limit of the task's
+        is_taken, why_not = (
+            False,
+            "cut off on its way back to the broker",
+        )  # by a time limit of the task's
         try:
             is_taken = await self._kicker.mark_forwarded([waiting.envelope for waiting in rest])
             why_not = "the broker does not take it back"
