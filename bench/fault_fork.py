@@ -22,7 +22,7 @@ async def say(client: UserComClient, first: int) -> dict[str, Any]:
     ]
     assert client.delivery
     return {
-        "turned_away": client.delivery.stats.rejected,
+        "rejected": client.delivery.stats.rejected,
         "reasons": sorted({each.reason for each in receipts if each.reason}),
     }
 

@@ -53,7 +53,7 @@ class UserCom:
 
     def config(self, **settings: Any) -> UserComConfig:
         # A machine that runs tests may be slow: where these are not what is tested, there is plenty.
-        patience = {"grace": 30, "inline_deadline": 30}
+        patience = {"shutdown_timeout": 30, "inline_deadline": 30}
         return UserComConfig(**{"base_url": self.url, "api_key": "ABC123", **patience, **settings})
 
     def new_user(self) -> str:

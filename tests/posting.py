@@ -75,7 +75,9 @@ async def running(
 ) -> AsyncIterator[DeliveryService]:
     """Run a delivery around the block, drained at its end. A path is a file whose lease is as short as can be."""
     # A machine that runs tests may be slow: where the grace is not what is tested, there is plenty.
-    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", "grace": 30, **settings})
+    config = UserComConfig(
+        **{"app": "acme", "api_key": "ABC123", "shutdown_timeout": 30, **settings}
+    )
     outbox = SqliteOutbox(outbox, lease=1) if isinstance(outbox, Path) else outbox
     runtime = DeliveryService(post.open, config, retry, outbox=outbox, listeners=listeners)
     async with anyio.create_task_group() as tasks:

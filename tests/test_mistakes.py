@@ -134,7 +134,7 @@ async def test_an_update_of_nothing_is_skipped(
         (lambda visitor: visitor.event(""), r"^event name: .*\(got str of 0 characters\)$"),
         (
             lambda visitor: visitor.event("searched", query="x" * 256),
-            r"^data\.query: has 256 characters, User.com takes 255; .*cut_strings=True",
+            r"^data\.query: has 256 characters, User.com takes 255; .*truncate_strings=True",
         ),
         (
             lambda visitor: visitor.product_event("1", "purchased"),

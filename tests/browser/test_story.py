@@ -195,7 +195,7 @@ def assert_somebody_new(shopper: Shopper, usercom: UserCom, old: str) -> None:
 def test_user_com_is_down_and_the_shop_is_open(
     browser: Browser, usercom: UserCom, fault: str
 ) -> None:
-    settings: dict[str, Any] = {"grace": 0.2, "timeout": 60}
+    settings: dict[str, Any] = {"shutdown_timeout": 0.2, "timeout": 60}
     if fault == "is not listening":
         settings["base_url"] = f"http://127.0.0.1:{free_port()}"
     elif fault == "hangs":

@@ -149,7 +149,7 @@ async def test_hooks_are_told_of_every_outcome() -> None:
         (Status.DELIVERED, 1),
     ]
     dropped, dead, delivered = told
-    assert "max_waiting" in dropped.reason
+    assert "max_queue_size" in dropped.reason
     assert (dead.http_status, dead.detail, dead.key) == (400, "the body", "key")
     assert (delivered.reason, delivered.key) == ("", "key")
     assert [each.detail for each in runtime.dead_letters] == ["the body"]

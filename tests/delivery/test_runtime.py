@@ -69,7 +69,7 @@ async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(
         post.release()
     assert [each.status for each in receipts] == [Status.DELIVERED] * 5 + [Status.DROPPED] * 4
     assert (runtime.stats.accepted, runtime.stats.delivered, runtime.stats.dropped) == (5, 5, 4)
-    assert len([each for each in caplog.records if "max_waiting" in each.message]) == 1
+    assert len([each for each in caplog.records if "max_queue_size" in each.message]) == 1
 
 
 async def test_a_failure_that_may_pass_is_tried_again_in_order() -> None:

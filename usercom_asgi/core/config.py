@@ -132,11 +132,11 @@ class UserComConfig:
         secret_keys: What cookies of ours are signed with, oldest first; the last one signs, all verify. Each has 16 characters
             or more.
         cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie; by default where the widget itself would put it.
-        reset_wait: Seconds that a response may wait for a new visitor's key after ``reset_auth()``; 0 for never.
+        reset_timeout: Seconds that a response may wait for a new visitor's key after ``reset_auth()``; 0 for never.
         timeout: Seconds that one call to User.com may take in each of its phases (connect, write, read).
-        grace: Seconds that a shutdown may take to deliver what still waits.
+        shutdown_timeout: Seconds that a shutdown may take to deliver what still waits.
         inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
-        max_waiting: Commands that may wait in memory, those in flight included; what comes on top is dropped.
+        max_queue_size: Commands that may wait in memory, those in flight included; what comes on top is dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
         requests_per_second: Calls to User.com that one process may make in a second; by default as many as go.
         deadline: Seconds after which what User.com could not take is given up, and goes to the dead letters.
@@ -153,7 +153,7 @@ class UserComConfig:
         position: Where the snippet goes: at the end of the ``body``, as the vendor documents, or of the ``head``.
         csp: What becomes of a Content-Security-Policy that keeps the widget out: ``respect`` leaves it (and warns, once);
             ``extend`` adds the fewest sources, and a nonce if need be.
-        cut_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
+        truncate_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
         bridge: Have the page's script stay in touch with handlers that are asked by ``fetch`` or ``XMLHttpRequest``: what they
             say by ``visitor.browser`` (with ``secret_keys``) runs at once, and ``reset_auth()`` ends the visitor in the widget
             that is running.
@@ -201,13 +201,13 @@ class UserComConfig:
         self._check_keys()
         self._check_cookie_domain()
         self._check_widget()
-        for name in ("reset_wait", "grace", "inline_deadline"):
+        for name in ("reset_timeout", "shutdown_timeout", "inline_deadline"):
             _check_number(name, getattr(self, name), least=0.0)
         _check_number("timeout", self.timeout, least=0.001)
         _check_number("deadline", self.deadline, least=1.0)
         if self.requests_per_second is not None:
             _check_number("requests_per_second", self.requests_per_second, least=0.001)
-        _check_number("max_waiting", self.max_queue_size, least=1, whole=True)
+        _check_number("max_queue_size", self.max_queue_size, least=1, whole=True)
         _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
 
     @property

@@ -317,7 +317,7 @@ def _string(field: str, value: str, *, cut: bool) -> str:
     hint = (
         ""
         if field in _NEVER_CUT
-        else "; shorten it, or have all such strings cut by UserComConfig(cut_strings=True)"
+        else "; shorten it, or have all such strings cut by UserComConfig(truncate_strings=True)"
     )
     raise InvalidCommand(field, f"has {len(value)} characters, User.com takes {limit}{hint}")
 

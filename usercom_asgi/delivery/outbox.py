@@ -188,7 +188,7 @@ class MemoryStore(UnbufferedStore):
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`."""
         return (
-            f"{waiting} commands wait already (max_waiting)"
+            f"{waiting} commands wait already (max_queue_size)"
             if waiting >= self._max_waiting
             else None
         )

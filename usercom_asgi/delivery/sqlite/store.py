@@ -57,7 +57,7 @@ class WriteBuffer(UnbufferedStore):
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
         if waiting - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
-            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_waiting)"
+            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_queue_size)"
         return (
             f"{self._rows} commands wait on disk already (max_rows)"
             if self._rows >= self._max_rows
@@ -120,7 +120,7 @@ class WriteBuffer(UnbufferedStore):
             del self._work.burials[:too_many]
             if self._complaints.due("letters") is not None:
                 logger.error(
-                    "%d dead letters wait for the disk (max_waiting): the oldest are forgotten",
+                    "%d dead letters wait for the disk (max_queue_size): the oldest are forgotten",
                     self._max_waiting,
                 )
 
