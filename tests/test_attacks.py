@@ -262,6 +262,19 @@ async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: UserCo
     assert len(usercom.store.users) == 3
 
 
+async def test_reset_of_two_browsers_that_share_a_key_makes_two_visitors(usercom: UserCom) -> None:
+    """Their cookies, browser and address are the same, and neither has a session: that is no double click."""
+    middleware = UserComMiddleware(
+        handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5)
+    )
+    shared = usercom.new_user()
+    headers = {"cookie": f"__ca__chat={shared}", "user-agent": "B/1"}
+    async with lifespan(middleware) as state:
+        got = [await call(middleware, headers=headers, state=dict(state)) for _ in range(2)]
+    assert len(usercom.store.users) == 3
+    assert len({str(each.set_cookies("__ca__chat")) for each in got}) == 2
+
+
 @pytest.mark.parametrize(
     ("scope", "consumed"),
     [

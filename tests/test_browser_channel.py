@@ -767,7 +767,7 @@ async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_i
 
     app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
     async with lifespan(app) as state:
-        cookies = {"cookie": f"__ca__chat={usercom.new_user()}", **HTMX}
+        cookies = {"cookie": f"session=s1; __ca__chat={usercom.new_user()}", **HTMX}
         answers = [await call(app, "/say", headers=cookies, state=dict(state)) for _ in range(2)]
     first, second = (
         json.loads(each.header("hx-trigger") or "")["usercom"]["commands"] for each in answers
@@ -794,7 +794,7 @@ async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
         config=usercom.config(secret_keys=KEYS, reset_timeout=5),
     )
     async with lifespan(app) as state:
-        cookies = {"cookie": f"__ca__chat={usercom.new_user()}"}
+        cookies = {"cookie": f"session=s1; __ca__chat={usercom.new_user()}"}
         await call(app, "/say", headers=cookies, state=dict(state))
         got = await call(app, "/say", headers={**cookies, **HTMX}, state=dict(state))
     assert [each[0] for each in in_trigger(got)] == ["UE.resetAuth", "userengage"]

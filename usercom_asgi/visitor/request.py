@@ -280,15 +280,23 @@ class Connection:
         """True if the browser sent any of the cookies that concern us."""
         return any(self.read_cookie(name) for name in (COOKIE, MARKER, COMPANION))
 
-    def fingerprint(self) -> str:
-        """Return what recognises this browser for some seconds.
+    def fingerprint(self) -> str | None:
+        """Return what recognises this browser for some seconds; None without a session.
 
-        Not by the key alone: one person's key may be in two browsers, and those must not become one visitor again.
+        A session cookie or an ``Authorization`` header tells browsers apart. Our own cookies
+        do not: one person's key may be in two browsers, which must not share a visitor.
         """
         names = (b"cookie", b"user-agent", b"authorization")
         address = self._client[0] if self._client else ""
         parts = [address.encode(), *(value for name, value in self._headers if name in names)]
+        if b"authorization" not in self.headers and not self._has_cookie_of_the_application():
+            return None
         return hashlib.sha256(b"\n".join(parts)).hexdigest()
+
+    def _has_cookie_of_the_application(self) -> bool:
+        cookies = b";".join(value for name, value in self._headers if name == b"cookie").split(b";")
+        names = {each.partition(b"=")[0].strip().decode("latin-1") for each in cookies}
+        return not names <= {"", COOKIE, MARKER, EPOCH, COMPANION, FLASH, HOST_FLASH}
 
     def read_cookie(self, name: str) -> str | None:
         """Return one of the cookies that concern us, as it came; of those of one name the first."""

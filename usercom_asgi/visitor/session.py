@@ -262,7 +262,8 @@ class VisitorSession(KeyHolder, Person):
                 ResetAuth(new_user), "the response has begun: reset before it"
             )
         # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
-        click = f"{self.fingerprint()} {sorted(new_user.items())}" if self.has_cookie else None
+        browser = self.fingerprint() if self.has_cookie else None
+        click = f"{browser} {sorted(new_user.items())}" if browser else None
         earlier = self._same_click(click)
         # What was said to the page before a login is noticed is meant for whoever has logged in.
         kept = was_noticed and bool(new_user)
