@@ -3,6 +3,7 @@
 #   make demo                     the shop beside a local User.com: two addresses to open
 #   make test                     every check: ruff, mypy, pyright, pytest
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none
+#   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
@@ -25,7 +26,7 @@ COUNT := 50000
 SEED := 13
 STORIES := 750
 
-.PHONY: demo test test-versions lint bench faults model judge soak clean
+.PHONY: demo test test-versions lint voice bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -41,9 +42,13 @@ test-versions: $(VENV)/dev.installed
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/codespell
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) -m mypy $(CODE)
 	$(RUN) -m pyright
+
+voice:
+	$(PYTHON) tests/helpers/voice.py --list
 
 bench: $(VENV)/bench.installed
 	$(RUN) -m bench
