@@ -375,35 +375,6 @@ async def test_one_bad_value_costs_its_own_update() -> None:
     assert balanced(runtime)
 
 
-async def test_objects_of_one_name_are_not_merged_by_guess() -> None:
-    post = Post(holding=True)
-    async with running(post) as runtime:
-        runtime.submit(said(0))
-        await until(lambda: post.now == 1)
-        for company in ({"name": "Acme"}, {"size": 5}):
-            runtime.submit(
-                Envelope(command=Update({"company": company}), ordering_key="a", key="key")
-            )
-        post.release()
-    assert [dict(command.attributes["company"]) for _, command, _ in post.sent[1:]] == [
-        {"name": "Acme"},
-        {"size": 5},
-    ]
-
-
-async def test_a_merged_update_is_as_old_as_its_first() -> None:
-    post = Post(*[UnavailableError("503")] * 1000)
-    async with running(
-        post, retry=RetryPolicy(first=0.05, longest=0.05, deadline=0.5), max_concurrency=1
-    ) as runtime:
-        first = runtime.submit(Envelope(command=Update({"a": 0}), ordering_key="a", key="key"))
-        with anyio.fail_after(20):
-            while not first.is_final:  # if each of these made it young again, it would never be
-                runtime.submit(Envelope(command=Update({"a": 1}), ordering_key="a", key="key"))
-                await anyio.sleep(0.05)
-    assert first.status is Status.DEAD
-
-
 async def test_an_error_in_the_accounts_costs_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     post = Post(RejectedError("answered 400", status=400))
     async with running(post) as runtime:

@@ -12,7 +12,7 @@ from conftest import CONFIG
 from driver import until
 from posting import Post, numbers, running, said
 
-from usercom_asgi import Event, PageHit, ResetAuth, Status, Update, UserComConfig
+from usercom_asgi import Event, PageHit, ResetAuth, Status, UserComConfig
 from usercom_asgi.core.envelope import Envelope, PendingReset, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.user_key import ResetMarker
@@ -279,7 +279,7 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
         tasks.start_soon(release)  # which gets its turn while the first one is waited for
         withdrawn = await runtime.withdraw(receipts[:4])
         assert receipts[0].status is Status.DELIVERED
-        assert [each.receipts for each in withdrawn] == [[each] for each in receipts[1:4]]
+        assert [each.receipt for each in withdrawn] == receipts[1:4]
         assert {each.envelope.key for each in withdrawn} == {"new"}
         for each in withdrawn[:2]:
             runtime.mark_forwarded(each, "elsewhere")
@@ -327,17 +327,3 @@ async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> 
         assert await runtime.withdraw(receipts) == []
         again = runtime.submit(said(0, "lane0"))
         assert len(await runtime.withdraw([again])) == 1
-
-
-async def test_an_update_that_has_merged_comes_along() -> None:
-    post = Post(*[UnavailableError("503")] * 100)
-    async with running(post, retry=RetryPolicy(first=5.0), shutdown_timeout=0.1) as runtime:
-        first, second = (
-            runtime.submit(Envelope(command=Update({name: 1}), ordering_key="a", key="key"))
-            for name in ("plan_a", "plan_b")
-        )
-        await until(lambda: runtime.stats.retried)
-        (withdrawn,) = await runtime.withdraw([second])
-        runtime.mark_forwarded(withdrawn, "elsewhere")
-    assert first.is_handed_over
-    assert second.is_handed_over

@@ -289,7 +289,7 @@ async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Pa
     ]
 
 
-async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
+async def test_submit_consecutive_updates_stores_and_deletes_a_row_each(path: Path) -> None:
     post = Post(holding=True)
     async with running(post, path) as runtime:
         runtime.submit(said(0))
@@ -301,10 +301,11 @@ async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
             for n in range(5)
         ]
         await stored(*receipts)
+        assert rows(path) == 6
         post.release()
         assert all([await each.delivered(20) for each in receipts])
     assert [command.attributes for _, command, _ in post.sent[1:]] == [
-        {**{f"a{n}": n for n in range(5)}, "x": 4}
+        {f"a{n}": n, "x": n} for n in range(5)
     ]
     assert rows(path) == 0
     assert runtime.stats.delivered == 6

@@ -156,15 +156,13 @@ class QueueManager:
         self._rearranged = anyio.Event()
 
     def add(self, waiting: QueuedCommand, keys: str | None = None) -> None:
-        """Put a command at the end of its lane; consecutive updates merge. ``keys`` were learned before (:class:`KeyRing`)."""
+        """Put a command at the end of its lane. ``keys`` were learned before (:class:`KeyRing`)."""
         lane_id = waiting.envelope.ordering_key
         queue = self._queues.get(lane_id)
         if queue is None:
             queue = self._queues[lane_id] = VisitorQueue(lane_id)
             # A response waits for a reset's answer, and after ten seconds the reset is not ours any more.
             self._make_ready(queue, is_urgent=waiting.envelope.creates_user)
-        elif len(queue.waiting) > queue.is_taken and queue.waiting[-1].take_in(waiting):
-            return
         if keys is not None:
             queue.keys.restore(keys)
         queue.waiting.append(waiting)
@@ -204,10 +202,6 @@ class QueueManager:
         else:
             del self._queues[queue.id]
 
-    def split_merged(self, queue: VisitorQueue) -> None:
-        """Put what has merged into the lane's first command back in its place, each for itself."""
-        queue.waiting.extendleft(reversed(queue.waiting.popleft().apart()))
-
     def delay(self, queue: VisitorQueue, delay: float) -> None:
         """Return a lane that is to be left alone for ``delay`` seconds."""
         queue.is_taken = False
@@ -237,12 +231,12 @@ class QueueManager:
     async def withdraw(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
         """Take out what has one of these receipts, in their order, each with the key that was learned.
 
-        What is in flight is waited for. Updates that have merged with one of these come along.
+        What is in flight is waited for.
         """
         order = {receipt: n for n, receipt in enumerate(receipts)}
 
         def is_wanted(waiting: QueuedCommand) -> bool:
-            return any(receipt in order for receipt in waiting.receipts)
+            return waiting.receipt in order
 
         taken, is_flying = self._take_out(is_wanted)
         try:
@@ -258,10 +252,7 @@ class QueueManager:
             raise
         for queue, waiting in taken:
             waiting.envelope = replace(waiting.envelope, key=queue.keys.key_for(waiting.envelope))
-        found = [waiting for _, waiting in taken]
-        return sorted(
-            found, key=lambda waiting: min(order.get(each, len(order)) for each in waiting.receipts)
-        )
+        return sorted((waiting for _, waiting in taken), key=lambda waiting: order[waiting.receipt])
 
     def _take_out(
         self, is_wanted: Callable[[QueuedCommand], bool]
@@ -287,7 +278,9 @@ class QueueManager:
     def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
         """Take out what waits in these lanes and is not in flight: it has become another process's."""
         taken, _ = self._take_out(
-            lambda waiting: bool(waiting.rows) and waiting.envelope.ordering_key in ordering_keys
+            lambda waiting: (
+                waiting.row is not None and waiting.envelope.ordering_key in ordering_keys
+            )
         )
         return [waiting for _, waiting in taken]
 

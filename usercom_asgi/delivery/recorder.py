@@ -51,24 +51,21 @@ class OutcomeRecorder:
         """The lane's first command has come to its end."""
         waiting = queue.waiting.popleft()
         key = queue.keys.key_for(waiting.envelope)
-        many = len(waiting.receipts)
-        self._no_longer(waiting)
+        self.waiting -= 1
         if status is Status.DELIVERED:
-            self.stats.delivered += many
+            self.stats.delivered += 1
         elif status is Status.DEAD:
-            self.stats.dead += many
+            self.stats.dead += 1
         else:
-            self._count_dropped(waiting.envelope, many)
-        for receipt in waiting.receipts:
-            receipt.settle(status, reason, key if status is Status.DELIVERED else None)
+            self._count_dropped(waiting.envelope)
+        waiting.receipt.settle(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DEAD:
             # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
             waiting.envelope = replace(waiting.envelope, key=key)
             self.store.dead_letter(
                 waiting, outcome_of(waiting.envelope, status, reason, key=key, error=error)
             )
-        if waiting.rows:
-            self.store.settled(waiting)
+        self.store.settled(waiting)
         # What is somebody else's code comes last: an error in it costs nothing.
         if status is not Status.DELIVERED:
             self._complain_of(waiting, status, reason)
@@ -76,19 +73,18 @@ class OutcomeRecorder:
 
     def progressed(self, queue: VisitorQueue) -> None:
         """A part of the lane's first command was delivered, or its visitor's key was learned."""
-        if queue.waiting[0].rows:
+        if queue.waiting[0].row is not None:
             self.store.progressed(queue.waiting[0], queue.keys.dumps())
 
     def retried(self, waiting: QueuedCommand) -> None:
         """A try has failed, and there will be another: who waits for the outcome is told that it will take a while."""
         self.stats.retried += 1
-        for receipt in waiting.receipts:
-            receipt.wake()
+        waiting.receipt.wake()
 
     def reject(self, envelope: Envelope, reason: str) -> Receipt:
         """Drop a command at the call."""
         self.stats.rejected += 1
-        self._count_dropped(envelope, 1)
+        self._count_dropped(envelope)
         self._complain(
             "turned away",
             f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)",
@@ -96,10 +92,10 @@ class OutcomeRecorder:
         self._tell(envelope, Status.DROPPED, reason)
         return Receipt(Status.DROPPED, reason)
 
-    def release(self, waiting: QueuedCommand) -> None:
+    def release(self) -> None:
         """Let go of a command that is safe in the outbox, and will come from there."""
-        self.stats.left += len(waiting.receipts)
-        self._no_longer(waiting)
+        self.stats.left += 1
+        self.waiting -= 1
 
     def restore(self, *, is_own: bool) -> None:
         """Take a command that was left in the outbox."""
@@ -117,24 +113,22 @@ class OutcomeRecorder:
 
     def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
         """Let go of a command that another process has taken: what becomes of it will not be known here."""
-        self.release(waiting)
-        self._handed_over += len(waiting.receipts)
-        for receipt in waiting.receipts:
-            receipt.hand_over(reason)
+        self.release()
+        self._handed_over += 1
+        waiting.receipt.hand_over(reason)
 
     def close(self, left: list[QueuedCommand], reason: str) -> int:
         """Account for what is left at the end; return how much of it is lost."""
         lost = 0
         for waiting in left:
             if self.store.keeps(waiting):
-                self.release(waiting)
+                self.release()
                 continue
-            lost += len(waiting.receipts)
-            self._count_dropped(waiting.envelope, len(waiting.receipts))
-            for receipt in waiting.receipts:
-                receipt.settle(Status.DROPPED, reason)
+            lost += 1
+            self.waiting -= 1
+            self._count_dropped(waiting.envelope)
+            waiting.receipt.settle(Status.DROPPED, reason)
             self._tell(waiting.envelope, Status.DROPPED, reason)
-            self._no_longer(waiting)
         return lost
 
     def log_summary(self, failure: str) -> None:
@@ -157,13 +151,10 @@ class OutcomeRecorder:
         else:
             self._complain("lost", f"not delivered to User.com: {what}")
 
-    def _count_dropped(self, envelope: Envelope, many: int) -> None:
-        self.stats.dropped += many
+    def _count_dropped(self, envelope: Envelope) -> None:
+        self.stats.dropped += 1
         if isinstance(envelope.command, ResetAuth):
-            self._dropped_resets += many
-
-    def _no_longer(self, waiting: QueuedCommand) -> None:
-        self.waiting -= len(waiting.receipts)
+            self._dropped_resets += 1
 
     def _tell(
         self,

@@ -61,9 +61,9 @@ class Holdings:
         self._books.restore(is_own=is_own)
         self._queues.add(waiting, keys)
 
-    def release(self, waiting: QueuedCommand) -> None:
+    def release(self, waiting: QueuedCommand) -> None:  # noqa: ARG002  the protocol's signature
         """Let go of a command that is safe in the outbox, and will come from there."""
-        self._books.release(waiting)
+        self._books.release()
 
     def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
         """Take out what is another process's now."""

@@ -127,9 +127,6 @@ class Worker:
             return 0.0
         if not is_ours or waiting.refusals >= _MOST_REFUSALS:
             # User.com is there, and has an opinion.
-            if waiting.parts:
-                self._queues.split_merged(queue)
-                return 0.0
             self._books.settle(queue, Status.DEAD, reason, error=error)
             return 0.0
         return self._try_again(queue, waiting, self._retry.delay(waiting.tries, None), error)

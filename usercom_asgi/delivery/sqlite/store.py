@@ -75,15 +75,18 @@ class WriteBuffer(UnbufferedStore):
 
     def settled(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.settled`."""
-        rows = waiting.rows
-        self._work.done += rows
-        self._rows -= len(rows)
-        self._hold(waiting.envelope.ordering_key, -len(rows))
+        if waiting.row is None:
+            return
+        self._work.done.append(waiting.row)
+        self._rows -= 1
+        self._hold(waiting.envelope.ordering_key, -1)
         self._woken.set()
 
     def progressed(self, waiting: QueuedCommand, keys: str) -> None:
         """See :meth:`Store.progressed`."""
-        self._work.changed.append((to_text(waiting.envelope), waiting.rows[0]))
+        if waiting.row is None:
+            return
+        self._work.changed.append((to_text(waiting.envelope), waiting.row))
         self._work.keys.append((keys, waiting.envelope.ordering_key))
         self._woken.set()
 
@@ -111,7 +114,7 @@ class WriteBuffer(UnbufferedStore):
 
     def keeps(self, waiting: QueuedCommand) -> bool:
         """Tell whether it is in the file."""
-        return bool(waiting.rows)
+        return waiting.row is not None
 
     def _forget_old_letters(self) -> None:
         """While they cannot be written, commands that are in memory only die without end."""
@@ -326,12 +329,12 @@ class SqliteStore(WriteBuffer):
     def _stays(self, waiting: QueuedCommand) -> None:
         """It is on disk, and not ours to send."""
         ordering_key = waiting.envelope.ordering_key
-        self._hold(ordering_key, -len(waiting.rows))
+        self._hold(ordering_key, -1)
         # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
         self._work.released.append(ordering_key)
-        for row in waiting.rows:
-            self._left.add(row)
-        self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
+        if waiting.row is not None:
+            self._left.add(waiting.row)
+            self._receipts[waiting.row] = waiting.receipt
         self._house.release(waiting)
 
     def _take(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
@@ -394,10 +397,10 @@ class SqliteStore(WriteBuffer):
         return found
 
     def _tell_stored(self, waiting: QueuedCommand) -> None:
-        for receipt in waiting.receipts:
-            if receipt.storing is not None:
-                receipt.storing.set()
-                receipt.storing = None
+        receipt = waiting.receipt
+        if receipt.storing is not None:
+            receipt.storing.set()
+            receipt.storing = None
 
     def _complain(self, error: Exception, puts: int) -> None:
         if self._complaints.due("the file") is not None:

@@ -123,7 +123,7 @@ class BrokerWorker:
         if late:
             await self._hand_back(runtime, late)
         for receipt in receipts:
-            # Merged with what another task holds, it is on its way back there; at a shutdown this never ends.
+            # At a shutdown this never ends: what returns is acknowledged to the broker.
             await receipt.over()
 
     async def _running(self) -> DeliveryService:
