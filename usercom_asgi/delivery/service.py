@@ -33,55 +33,6 @@ if TYPE_CHECKING:
     from .outbox import Outbox
 
 
-class Holdings:
-    """Accepted commands that are not settled: the :class:`~.outbox.QueueHost` of a store."""
-
-    def __init__(self, listeners: Listeners, max_queue_size: int) -> None:
-        self._max_waiting = max_queue_size
-        self._queues = QueueManager()
-        # Until the outbox is open, and that is before the first request, memory is all there is.
-        self._books = OutcomeRecorder(listeners, MemoryStore(self, max_queue_size))
-
-    @property
-    def room(self) -> int:
-        """How many commands may still come into memory."""
-        return self._max_waiting - self._books.waiting
-
-    @property
-    def waiting(self) -> int:
-        """How many commands are in memory, accepted and not settled."""
-        return self._books.waiting
-
-    def enqueue(self, waiting: QueuedCommand) -> None:
-        """Take a command that was accepted, and is safe."""
-        self._queues.add(waiting)
-
-    def restore(self, waiting: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
-        """Take a command that was left in the outbox, by this process or another one, or in another life."""
-        self._books.restore(is_own=is_own)
-        self._queues.add(waiting, keys)
-
-    def release(self, waiting: QueuedCommand) -> None:  # noqa: ARG002  the protocol's signature
-        """Let go of a command that is safe in the outbox, and will come from there."""
-        self._books.release()
-
-    def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Take out what is another process's now."""
-        return self._queues.forget(ordering_keys)
-
-    async def withdraw(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
-        """Take back what is not delivered of these; see :meth:`QueueManager.withdraw`."""
-        return await self._queues.withdraw(receipts)
-
-    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
-        """Let go of a command that another process has taken."""
-        self._books.mark_forwarded(waiting, reason)
-
-    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
-        """Put a command that is in no lane to the dead letters."""
-        self._books.dead_letter(waiting, reason)
-
-
 logger = logging.getLogger("usercom_asgi")
 
 _REMEMBERED = 10_000
@@ -89,7 +40,7 @@ _REMEMBERED = 10_000
 _LOOK = 0.01
 
 
-class DeliveryService(Holdings):
+class DeliveryService:
     """Accepts envelopes at once and sends them in the background.
 
     ``max_queue_size`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
@@ -106,7 +57,11 @@ class DeliveryService(Holdings):
         listeners: Listeners | None = None,
         until: str = "",
     ) -> None:
-        super().__init__(listeners or Listeners(), config.max_queue_size)
+        self._queues = QueueManager()
+        # Until the outbox is open, and that is before the first request, memory is all there is.
+        self._books = OutcomeRecorder(
+            listeners or Listeners(), MemoryStore(self, config.max_queue_size)
+        )
         self._open_sender = open_sender
         self._config = config
         self._retry = retry or RetryPolicy(deadline=config.deadline)
@@ -179,6 +134,45 @@ class DeliveryService(Holdings):
             oldest_age=stats.oldest_age,
             kept=self._books.store.kept,
         )
+
+    @property
+    def room(self) -> int:
+        """How many commands may still come into memory."""
+        return self._config.max_queue_size - self._books.waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many commands are in memory, accepted and not settled."""
+        return self._books.waiting
+
+    def enqueue(self, waiting: QueuedCommand) -> None:
+        """Take a command that was accepted, and is safe."""
+        self._queues.add(waiting)
+
+    def restore(self, waiting: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
+        """Take a command that was left in the outbox, by this process or another one, or in another life."""
+        self._books.restore(is_own=is_own)
+        self._queues.add(waiting, keys)
+
+    def release(self, waiting: QueuedCommand) -> None:  # noqa: ARG002  the protocol's signature
+        """Let go of a command that is safe in the outbox, and will come from there."""
+        self._books.release()
+
+    def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
+        """Take out what is another process's now."""
+        return self._queues.forget(ordering_keys)
+
+    async def withdraw(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
+        """Take back what is not delivered of these; see :meth:`QueueManager.withdraw`."""
+        return await self._queues.withdraw(receipts)
+
+    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
+        """Let go of a command that another process has taken."""
+        self._books.mark_forwarded(waiting, reason)
+
+    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
+        """Put a command that is in no lane to the dead letters."""
+        self._books.dead_letter(waiting, reason)
 
     def skip(self, command: Command, reason: str) -> Receipt:
         """Count a command of which there is nothing to send."""
