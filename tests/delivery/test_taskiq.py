@@ -456,7 +456,7 @@ async def test_what_is_too_old_goes_to_the_dead_letters(
 ) -> None:
     """In one process, by taskiq's own broker for that."""
     caplog.set_level(logging.WARNING)
-    config = settings(usercom, deadline=1.0)
+    config = settings(usercom, give_up_after=1.0)
     dead: list[Outcome] = []
     outbox = TaskiqOutbox(InMemoryBroker(), config, task_deadline=0.3, on_dead=dead.append)
     app = UserComMiddleware(says(), config, outbox=outbox)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..core.receipts import Listeners, Outcome, Receipt
 
 # One try a command: nobody can be made to wait behind a response for the second one.
-_ONCE = RetryPolicy(deadline=0.0)
+_ONCE = RetryPolicy(give_up_after=0.0)
 
 
 class InlineStatus:

@@ -34,19 +34,19 @@ async def run_lifespan(
     """
     error: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        conversation = _Conversation(receive, send, runtime, tasks)
+        proxy = _LifespanProxy(receive, send, runtime, tasks)
         try:
-            await conversation.hold(app, scope)
+            await proxy.run(app, scope)
         except Exception as raised:  # noqa: BLE001  raised again below, outside the group that would wrap it
             error = raised
         finally:
-            await conversation.end()
+            await proxy.end()
             tasks.cancel_scope.cancel()
     if error is not None:
         raise error
 
 
-class _Conversation:
+class _LifespanProxy:
     """The messages between server and application, and what the runtime does at each."""
 
     def __init__(
@@ -62,7 +62,7 @@ class _Conversation:
         #: Our own part of the startup has failed, and the server was told.
         self._has_failed = False
 
-    async def hold(self, app: ASGIApp, scope: Scope) -> None:
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Run the application's lifespan, and what it leaves out of it."""
         try:
             await app(scope, self.receive, self.send)
@@ -71,7 +71,7 @@ class _Conversation:
                 raise
             _explain(error)
         if "lifespan.startup.failed" not in self._sent:
-            await self._speak_for_the_application()
+            await self._complete_for_app()
 
     async def receive(self) -> Message:
         """Pass a message on to the application, and remember that it came."""
@@ -109,7 +109,7 @@ class _Conversation:
             self._drained = True
             await self._runtime.drain()
 
-    async def _speak_for_the_application(self) -> None:
+    async def _complete_for_app(self) -> None:
         if "lifespan.startup" not in self._received:
             await self.receive()
         if "lifespan.startup.complete" not in self._sent:

@@ -14,7 +14,7 @@ class QueuedCommand:
     """An accepted envelope on its way, with its receipt and the tries so far."""
 
     # Thousands of these may wait, and each object that they hold is one more for every full garbage collection.
-    __slots__ = ("envelope", "receipt", "refusals", "row", "tries")
+    __slots__ = ("envelope", "key_rejections", "receipt", "row", "tries")
 
     def __init__(self, envelope: Envelope, receipt: Receipt) -> None:
         self.envelope = envelope
@@ -23,7 +23,7 @@ class QueuedCommand:
         self.row: int | None = None
         self.tries = 0
         #: How often User.com has refused it as it refuses a key, while others passed.
-        self.refusals = 0
+        self.key_rejections = 0
 
     @property
     def age(self) -> float:

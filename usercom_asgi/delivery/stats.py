@@ -9,11 +9,11 @@ from dataclasses import dataclass
 class Stats:
     """Counts since the start of the delivery in this process. Nothing goes missing in them.
 
-    ``accepted + adopted + rejected == delivered + dropped + dead + left + waiting``.
+    ``accepted + restored + rejected == delivered + dropped + dead_lettered + persisted + waiting``.
     """
 
     accepted: int = 0  #: taken from this process
-    adopted: int = (
+    restored: int = (
         0  #: taken over from an outbox that another process, or an earlier run, has filled
     )
     rejected: int = 0  #: dropped at the call: too much waited, or the application was shutting down
@@ -23,8 +23,8 @@ class Stats:
     delivered: int = 0
     retried: int = 0  #: tries that have failed and are repeated
     dropped: int = 0  #: lost: turned away, or not delivered before the end
-    dead: int = 0  #: refused by User.com, or too old: kept with the dead letters
-    left: int = 0  #: left in the outbox, for later or for another process
+    dead_lettered: int = 0  #: refused by User.com, or too old: kept with the dead letters
+    persisted: int = 0  #: left in the outbox, for later or for another process
     waiting: int = 0  #: in memory now, in flight included
     oldest_age: float = 0.0  #: seconds since the oldest of what waits was said
 
@@ -34,7 +34,7 @@ class Readiness:
     """How the delivery is, for a health route. An application is well while User.com is not: do not restart it for that.
 
     ``state`` is ``sending``, ``failing`` (the last call has failed), ``paused`` (nothing is sent for ``resumes_in`` seconds),
-    ``locked`` (User.com refuses our key), ``starting``, ``closed``, or ``inline`` (there is no lifespan: each request
+    ``unauthorized`` (User.com refuses our key), ``starting``, ``closed``, or ``inline`` (there is no lifespan: each request
     delivers for itself). ``is_accepting`` is False while what is said is dropped.
     """
 
