@@ -1,7 +1,7 @@
-"""When the next call to User.com may be made: :class:`CircuitBreaker`.
+"""Decides when the next call to User.com may start: :class:`CircuitBreaker`.
 
-One for all workers, since the limit is one for the whole workspace: a ``Retry-After`` that one of them is given pauses all, and
-after repeated failure one of them asks whether User.com is there again, instead of all hammering.
+All workers share one breaker, because User.com limits the whole workspace. A ``Retry-After``
+pauses all workers. After repeated failures one worker probes User.com for all.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: So many failures in a row, of all workers together, and only one of them goes on.
+#: Failures in a row, of all workers together, after which only a probe is sent.
 FAILURE_THRESHOLD = 4
-#: Seconds between two questions whether User.com is there again.
+#: The longest pause between two probes, in seconds.
 MAX_PAUSE = 30.0
-#: Seconds after which a refused key is tried again, at first and at last.
+#: Seconds between two probes with a rejected API key: the first pause and the longest.
 AUTH_RETRY_INITIAL, AUTH_RETRY_MAX = 10.0, 300.0
 _KEY_STATUSES = frozenset({401, 403})
-# So many 403 in a row are about our key, at first and at last: each lock that was a mistake makes it twice as many.
+# The number of 403 in a row that count as a rejected API key. It starts at the minimum, and
+# doubles whenever a pause for the key turns out to have been a mistake.
 _MIN_REJECTIONS, _MAX_REJECTIONS = 2, 8
 
 
 class CircuitBreaker:
-    """Lets calls pass, at most ``requests_per_second`` of them; closed, or open for one, while User.com does not serve.
+    """Pauses the calls to User.com, and limits them to ``requests_per_second``.
 
     A worker calls :meth:`acquire`; if it then makes a call, :meth:`on_start` and one of
     :meth:`on_success`, :meth:`on_unavailable` and :meth:`on_rejected`; and last :meth:`release`,
@@ -63,25 +64,25 @@ class CircuitBreaker:
         self._rejections = 0
         self._rejection_threshold = _MIN_REJECTIONS
         self._changed = anyio.Event()
-        #: User.com refuses our key: nothing is sent but a probe now and then.
+        #: True while User.com rejects the API key. Only probes are sent.
         self.is_unauthorized = False
-        #: Why the last call that failed has failed.
+        #: Why the last failed call has failed.
         self.reason = ""
-        #: How many calls were answered well.
+        #: The number of calls that succeeded.
         self.successes = 0
 
     @property
     def is_healthy(self) -> bool:
-        """True unless the last call has failed."""
+        """Whether the last call succeeded."""
         return not (self._failures or self.is_unauthorized or self._rejections > 1)
 
     @property
     def resumes_at(self) -> float:
-        """When the next call may be made, on the clock of the event loop; in the past while nothing is in its way."""
+        """When the next call may start, on the event loop's clock; in the past if now."""
         return self._resumes_at
 
     async def acquire(self) -> bool:
-        """Wait until a call may be made; true if it is a probe."""
+        """Wait until a call may start; return True if it is a probe."""
         while True:
             until = max(self._resumes_at, self._next_slot)
             now = anyio.current_time() if until or self._is_probing else 0.0
@@ -96,15 +97,15 @@ class CircuitBreaker:
         return self._has_probe
 
     def on_start(self) -> None:
-        """A call is made: the next one keeps its distance."""
+        """Record the start of a call, from which the next one keeps its distance."""
         if self._interval:
             self._next_slot = max(anyio.current_time(), self._next_slot) + self._interval
 
     def on_success(self, *, is_probe: bool) -> bool:
-        """A call was answered; true if User.com is there again after it was not."""
+        """Record a success; return True if it ends a pause."""
         self.successes += 1
         if self._is_probing and not is_probe:
-            return False  # it was under way when the pause began: with many workers, that is how a limit is met
+            return False  # it started before the pause, so it says nothing about recovery
         self._failures = self._rejections = 0
         self._outage.on_success()
         if not self._is_probing:
@@ -120,7 +121,7 @@ class CircuitBreaker:
     def on_unavailable(
         self, error: UnavailableError, *, is_probe: bool, is_own: bool = False
     ) -> None:
-        """User.com was not reached, or could not serve; what it says of when to come back is for all."""
+        """Record that User.com was not reached or could not serve."""
         self.reason = str(error)
         asked = self._retry.retry_after_delay(error.retry_after)
         is_asked = bool(asked) or error.status == 429
@@ -133,7 +134,7 @@ class CircuitBreaker:
             self._pause(asked)
             return
         if is_probe or is_asked or (self._failures >= FAILURE_THRESHOLD and not is_own):
-            # What tells nothing new makes the pauses no longer: one that can tell may come at any time.
+            # Don't extend the pause for failures specific to one visitor.
             self._pauses = max(self._pauses, 1) if is_own else self._pauses + 1
             self._pause(max(self._delay(self._pauses), asked))
 
@@ -145,8 +146,8 @@ class CircuitBreaker:
             )
 
     def on_rejected(self, error: RejectedError, *, is_probe: bool, is_own: bool = False) -> bool:
-        """User.com has refused a command; true if that may be about our key, and not about the command."""
-        if error.status is None:  # it was never sent: there is nothing that could be
+        """Record a rejection; return True if the API key may be the cause."""
+        if error.status is None:  # it was never sent, so it says nothing about the key
             return False
         if error.status not in _KEY_STATUSES:
             self.on_success(is_probe=is_probe)
@@ -155,8 +156,9 @@ class CircuitBreaker:
         if self.is_unauthorized or error.status == 401:
             self._pause_for_key(error, is_probe=is_probe)
         elif not is_own and (is_probe or not self._is_probing):
-            # It may be about one visitor's address alone; if the next one gets it too, it is about us. That one is asked alone,
-            # and chosen as probes are: of many that are on their way at once, all may be that visitor's.
+            # A 403 may concern one visitor's address alone. If the next visitor's command gets one
+            # too, the API key is the cause. Send only a probe next: calls that are in flight
+            # already may all be the same visitor's.
             self._rejections += 1
             if self._rejections >= self._rejection_threshold:
                 self._pause_for_key(error, is_probe=is_probe)
@@ -165,20 +167,20 @@ class CircuitBreaker:
         return True
 
     def release(self, *, is_probe: bool) -> None:
-        """Give the place back: a probe's is the next one's."""
+        """End what :meth:`acquire` began, so that the next probe may start."""
         if is_probe:
             self._has_probe = False
             self._wake()
         self._outage.log_recovery()
 
     def retry_now(self) -> None:
-        """Have the next probe made at once, unless User.com has named a time itself or refuses our key."""
+        """Allow a probe now, unless User.com set a time itself or rejects the API key."""
         if not self.is_unauthorized:
             self._resume_at(min(self._resumes_at, self._asked_until))
 
     def _pause_for_key(self, error: RejectedError, *, is_probe: bool) -> None:
         if self.is_unauthorized and not is_probe:
-            return  # it was under way when the first one was refused
+            return  # it started before the first rejection
         if not self.is_unauthorized:
             self.is_unauthorized = True
             self._pauses = 0
@@ -209,9 +211,10 @@ class CircuitBreaker:
 
 
 class OutageLog:
-    """One line when User.com is gone and one when it is back, however many calls fail; at most once a minute if it flaps.
+    """Logs one line when an outage begins and one when it ends, at most one a minute.
 
-    ``count_waiting`` returns how much waits for it; without it nothing is said, since nothing is tried again.
+    ``count_waiting`` returns the number of waiting commands. Without it nothing is logged:
+    inline delivery never retries, and logs its losses per request.
     """
 
     def __init__(self, count_waiting: Callable[[], int] | None = None) -> None:
@@ -222,7 +225,7 @@ class OutageLog:
         self._lasted: float | None = None
 
     def on_failure(self, reason: str, failures: int, *, is_certain: bool) -> None:
-        """Another call has failed, the last of so many in a row; said once it is certain that this is no hiccup."""
+        """Record a failed call, the last of ``failures`` in a row; log once certain."""
         self._began = self._began or time.monotonic()
         if is_certain and not self._is_logged and self._count_waiting is not None:
             self._is_logged = self._throttle.log(
@@ -235,17 +238,17 @@ class OutageLog:
             )
 
     def on_success(self) -> None:
-        """User.com is there."""
+        """Record that User.com is available."""
         if self._is_logged and self._began is not None:
             self._lasted = time.monotonic() - self._began
         self.clear()
 
     def clear(self) -> None:
-        """User.com is there, and what it has to say is in the log already."""
+        """End the outage without a line: its cause is in the log already."""
         self._began, self._is_logged = None, False
 
     def log_recovery(self) -> None:
-        """Say that it is back, if that is news; when what came of the call is in the books, so that it waits no more."""
+        """Log a recovery, after the outcome is recorded, so that the count is right."""
         if self._lasted is not None and self._count_waiting is not None:
             lasted, self._lasted = self._lasted, None
             logger.warning(

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class QueuedCommand:
-    """An accepted envelope on its way, with its receipt and the tries so far."""
+    """An accepted envelope, with its receipt and the tries so far."""
 
-    # Thousands of these may wait, and each object that they hold is one more for every full garbage collection.
+    # Thousands of these may wait, and each object in them costs time in every full garbage
+    # collection.
     __slots__ = ("envelope", "key_rejections", "receipt", "row", "tries")
 
     def __init__(self, envelope: Envelope, receipt: Receipt) -> None:
@@ -22,10 +23,10 @@ class QueuedCommand:
         #: Its row in the outbox; None while it is in memory only.
         self.row: int | None = None
         self.tries = 0
-        #: How often User.com has refused it as it refuses a key, while others passed.
+        #: How often User.com rejected it like an API key while others succeeded.
         self.key_rejections = 0
 
     @property
     def age(self) -> float:
-        """Seconds since it was said."""
+        """Seconds since the command was created."""
         return time.time() - self.envelope.created_at

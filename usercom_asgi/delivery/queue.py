@@ -1,4 +1,4 @@
-"""Order within a visitor, concurrency across visitors."""
+"""Queues of commands: ordered for each visitor, parallel across visitors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 
 class ReadyQueue:
-    """The lanes that may be taken: what a response waits for first, then one that has failed and one that has not in turn.
+    """Queues ready to send.
 
-    A probe is for all, so it is made with the lane that is most likely to be answered if User.com is there at all.
+    Urgent queues first, since a response waits for a reset. Then failed and healthy queues
+    alternate, so that neither starves. A probe takes the queue most likely to succeed.
     """
 
     def __init__(self) -> None:
         self._urgent: deque[VisitorQueue] = deque()
         self._healthy: deque[VisitorQueue] = deque()
-        # A heap: what is least likely to be at fault itself comes first, and then what has failed least, and longest ago.
+        # A heap: the queue least likely to be at fault first, then by failures, then by age.
         self._failed: list[tuple[int, int, int, VisitorQueue]] = []
         self._failed_count = 0
         self._failed_turn = False
@@ -37,7 +38,7 @@ class ReadyQueue:
         return len(self._urgent) + len(self._healthy) + len(self._failed)
 
     def add(self, queue: VisitorQueue, *, is_urgent: bool = False) -> None:
-        """Put a lane behind its like; of urgent ones the last is the first."""
+        """Add a queue behind those of its kind; an urgent one goes to the front."""
         if queue.failures:
             self._failed_count += 1
             heapq.heappush(
@@ -55,25 +56,25 @@ class ReadyQueue:
         return self._failed[0][-1] if self._is_failed_next else self._healthy[0]
 
     def pop(self) -> VisitorQueue:
-        """Take out the next lane."""
+        """Remove and return the next queue."""
         if self._urgent:
             return self._urgent.popleft()
         is_failed_next = self._is_failed_next
-        self._failed_turn = not is_failed_next  # so that neither waits for the end of the other
+        self._failed_turn = not is_failed_next
         return self._pop_failed() if is_failed_next else self._healthy.popleft()
 
     def pop_for_probe(self) -> VisitorQueue:
-        """Take out the lane to ask with whether User.com is there."""
+        """Remove and return the queue most likely to succeed if User.com is available."""
         if self._healthy:
-            # The newest: many of one kind that cannot pass may have come before it.
+            # The newest, since a run of commands that always fail may have come before it.
             return self._healthy.pop()
-        # What is urgent may not be tried again, and so is asked with only if all others are suspected.
+        # An urgent command may not be retried, so probe with it only if all others are suspect.
         if self._failed and not (self._urgent and self._failed[0][-1].solo_failures):
             return self._pop_failed()
         return self._urgent.popleft()
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove all queues."""
         self._urgent.clear()
         self._healthy.clear()
         self._failed.clear()
@@ -86,9 +87,9 @@ class ReadyQueue:
         return heapq.heappop(self._failed)[-1]
 
 
-# Seconds between two looks at whether what is in flight has come to its end.
+# Seconds between two checks whether a command in flight has an outcome.
 _POLL_INTERVAL = 0.01
-# So often a lane may fail though others have passed since it did before: then nothing else is concluded from its failures.
+# Failures while others succeed after which a queue says nothing about User.com.
 _MAX_SOLO_FAILURES = 2
 
 
@@ -110,23 +111,23 @@ class VisitorQueue:
         self.ordering_key = ordering_key
         self.commands: deque[QueuedCommand] = deque()
         self.keys = KeyRing()
-        #: A worker has it, and may be sending the first of what waits.
+        #: True while a worker holds it.
         self.is_taken = False
-        #: What User.com is being told just now: the first of what waits, or None.
+        #: The command that is being sent: the first one, or None.
         self.in_flight: QueuedCommand | None = None
-        #: How often it has failed in a row.
+        #: Failures in a row.
         self.failures = 0
-        #: How often of these others had passed since the time before: it may be its own fault.
+        #: Those of them between which other queues succeeded: the fault may be its own.
         self.solo_failures = 0
         self._successes_at_last_failure = -1
 
     def on_success(self) -> None:
-        """User.com has answered it."""
+        """Reset the failures."""
         self.failures = self.solo_failures = 0
         self._successes_at_last_failure = -1
 
     def on_failure(self, successes: int) -> bool:
-        """Count a failure, after so many calls of all lanes were answered well; true if some were since the one before."""
+        """Count a failure; return True if other queues succeeded since the one before."""
         is_solo = 0 <= self._successes_at_last_failure < successes
         self.failures += 1
         self.solo_failures += is_solo
@@ -135,33 +136,33 @@ class VisitorQueue:
 
     @property
     def is_suspect(self) -> bool:
-        """True if it fails again and again while others pass: that says nothing of User.com any more."""
+        """Whether it keeps failing while others succeed."""
         return self.solo_failures >= _MAX_SOLO_FAILURES
 
 
 class QueueManager:
-    """All lanes in which something waits.
+    """All queues with commands.
 
-    A lane with work is in exactly one place: ready to be taken, taken by a worker, or delayed until a moment.
+    Each is in exactly one place: ready, held by a worker, or delayed.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, VisitorQueue] = {}
         self._delayed: list[tuple[float, int, VisitorQueue]] = []
         self._delays = 0
-        # What waits is bounded by the runtime; a lane is in here at most once.
+        # Bounded by the number of queues, each of which is in here at most once.
         self._ready = ReadyQueue()
         self._reserved = 0
         self._waiters: list[anyio.Event] = []
         self._delays_changed = anyio.Event()
 
     def add(self, queued: QueuedCommand, keys: str | None = None) -> None:
-        """Put a command at the end of its lane. ``keys`` were learned before (:class:`KeyRing`)."""
+        """Append a command to its queue. ``keys`` restores its key ring (:class:`KeyRing`)."""
         ordering_key = queued.envelope.ordering_key
         queue = self._queues.get(ordering_key)
         if queue is None:
             queue = self._queues[ordering_key] = VisitorQueue(ordering_key)
-            # A response waits for a reset's answer, and after ten seconds the reset is not ours any more.
+            # A response waits for a reset, and after RESET_DEADLINE the widget resets instead.
             self._make_ready(queue, is_urgent=queued.envelope.creates_user)
         if keys is not None:
             queue.keys.restore(keys)
@@ -173,9 +174,9 @@ class QueueManager:
             self._waiters.pop().set()
 
     async def reserve(self) -> None:
-        """Wait for a lane with work that is promised to nobody else; :meth:`acquire` is due.
+        """Wait for a queue that no other worker has reserved; then call :meth:`acquire`.
 
-        Which one it will be is open until then: a worker may have to wait for its call, and meanwhile a better one may come.
+        The queue is chosen then, since a better one may come while the worker waits for its call.
         """
         while len(self._ready) <= self._reserved:
             awake = anyio.Event()
@@ -184,18 +185,18 @@ class QueueManager:
         self._reserved += 1
 
     def first(self) -> VisitorQueue:
-        """Return the lane that is next just now, for one who has a promise to look at."""
+        """Return the queue that :meth:`acquire` would return now."""
         return self._ready.first()
 
     def acquire(self, *, is_probe: bool) -> VisitorQueue:
-        """Return the next lane, or the one to ask with for all. It is the caller's until given back."""
+        """Remove and return the next queue, or the best one for a probe."""
         self._reserved -= 1
         queue = self._ready.pop_for_probe() if is_probe else self._ready.pop()
         queue.is_taken = True
         return queue
 
     def release(self, queue: VisitorQueue) -> None:
-        """Return a lane: behind the others if something waits in it, else it is forgotten."""
+        """Give a queue back: behind the others, or nowhere if it is empty."""
         queue.is_taken = False
         if queue.commands:
             self._make_ready(queue)
@@ -203,14 +204,14 @@ class QueueManager:
             del self._queues[queue.ordering_key]
 
     def delay(self, queue: VisitorQueue, delay: float) -> None:
-        """Return a lane that is to be left alone for ``delay`` seconds."""
+        """Give a queue back, to be ready again after ``delay`` seconds."""
         queue.is_taken = False
         self._delays += 1
         heapq.heappush(self._delayed, (anyio.current_time() + delay, self._delays, queue))
         self._delays_changed.set()
 
     def resume(self, *, are_all: bool = False) -> None:
-        """Make delayed lanes ready: what was in their way is over, but of those whose own fault it may be; or all of them."""
+        """Make delayed queues ready, except those that failed on their own; or all."""
         delayed, self._delayed = sorted(self._delayed), []
         for entry in delayed:  # what is left of a sorted list is a heap
             if are_all or not entry[-1].solo_failures:
@@ -219,7 +220,7 @@ class QueueManager:
                 self._delayed.append(entry)
 
     async def resume_delayed(self) -> None:
-        """Make delayed lanes ready when their time comes; runs for ever."""
+        """Make delayed queues ready when they are due; runs until cancelled."""
         while True:
             self._delays_changed = anyio.Event()
             due = self._delayed[0][0] if self._delayed else math.inf
@@ -229,9 +230,9 @@ class QueueManager:
                 self._make_ready(heapq.heappop(self._delayed)[2])
 
     async def remove(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
-        """Take out what has one of these receipts, in their order, each with the key that was learned.
+        """Remove the commands of these receipts, in their order, with the learned keys.
 
-        What is in flight is waited for.
+        Wait for a command that is in flight.
         """
         order = {receipt: n for n, receipt in enumerate(receipts)}
 
@@ -240,9 +241,8 @@ class QueueManager:
 
         taken, is_in_flight = self._remove(is_wanted)
         try:
-            while (
-                is_in_flight
-            ):  # what comes of it is known to the worker alone, so this looks now and then
+            # Only the worker learns the outcome, so poll for it.
+            while is_in_flight:
                 await anyio.sleep(_POLL_INTERVAL)
                 more, is_in_flight = self._remove(is_wanted)
                 taken += more
@@ -257,7 +257,7 @@ class QueueManager:
     def _remove(
         self, is_wanted: Callable[[QueuedCommand], bool]
     ) -> tuple[list[tuple[VisitorQueue, QueuedCommand]], bool]:
-        """Take out what is not in flight; tell also whether anything is."""
+        """Remove commands that are not in flight; return also whether any is."""
         taken: list[tuple[VisitorQueue, QueuedCommand]] = []
         is_in_flight = False
         for queue in self._queues.values():
@@ -270,22 +270,21 @@ class QueueManager:
                     is_in_flight = True
                 else:
                     taken.append((queue, queued))
-            queue.commands = (
-                kept  # empty or not, the lane stays where it is: whoever takes it next will see
-            )
+            # An empty queue stays where it is: the worker that acquires it next drops it.
+            queue.commands = kept
         return taken, is_in_flight
 
     def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Take out what waits in these lanes and is not in flight: it has become another process's."""
+        """Remove persisted commands of queues that another process has claimed."""
         taken, _ = self._remove(
             lambda queued: queued.row is not None and queued.envelope.ordering_key in ordering_keys
         )
         return [queued for _, queued in taken]
 
     def has_work_before(self, moment: float, *, is_healthy: bool) -> bool:
-        """Tell whether anything is being sent, or could be before a moment if calls could be made then (``is_healthy``)."""
+        """Return True if a command is in flight, or can be sent before ``moment``."""
         if not self._queues:
-            return True  # what waits is on its way to here
+            return True  # the commands are still on their way from the store
         if any(queue.in_flight for queue in self._queues.values()):
             return True
         return is_healthy and (
@@ -294,7 +293,7 @@ class QueueManager:
         )
 
     def oldest(self) -> float | None:
-        """Return when the oldest of what waits was said."""
+        """Return when the oldest waiting command was created."""
         return min(
             (
                 queued.envelope.created_at
@@ -305,7 +304,7 @@ class QueueManager:
         )
 
     def close(self) -> list[QueuedCommand]:
-        """Empty all lanes and return what was still queued in them."""
+        """Empty all queues and return their commands."""
         left = [queued for queue in self._queues.values() for queued in queue.commands]
         self._queues.clear()
         self._delayed.clear()

@@ -23,11 +23,11 @@ logger = logging.getLogger("usercom_asgi")
 
 
 class OutcomeRecorder:
-    """The accounts of one delivery."""
+    """Records the outcomes of one delivery."""
 
     def __init__(self, listeners: Listeners, store: Store) -> None:
         self.stats = Stats()
-        #: How much is in memory, accepted and not settled.
+        #: Commands in memory without an outcome.
         self.waiting = 0
         self.store = store
         self._hooks = {
@@ -48,7 +48,7 @@ class OutcomeRecorder:
         *,
         error: RejectedError | None = None,
     ) -> None:
-        """The lane's first command has come to its end."""
+        """Record the outcome of the queue's first command, and remove it."""
         queued = queue.commands.popleft()
         key = queue.keys.key_for(queued.envelope)
         self.waiting -= 1
@@ -66,23 +66,23 @@ class OutcomeRecorder:
                 queued, outcome_of(queued.envelope, status, reason, key=key, error=error)
             )
         self.store.settled(queued)
-        # What is somebody else's code comes last: an error in it costs nothing.
+        # Logging and hooks come last, so that an error in them loses nothing.
         if status is not Status.DELIVERED:
             self._log_loss(queued, status, reason)
         self._call_hook(queued.envelope, status, reason, key=key, error=error)
 
     def progressed(self, queue: VisitorQueue) -> None:
-        """A part of the lane's first command was delivered, or its visitor's key was learned."""
+        """Store that a part of the first command was delivered, or a key was learned."""
         if queue.commands[0].row is not None:
             self.store.progressed(queue.commands[0], queue.keys.dumps())
 
     def retried(self, queued: QueuedCommand) -> None:
-        """A try has failed, and there will be another: who waits for the outcome is told that it will take a while."""
+        """Count a failed try, and wake those who wait for its outcome."""
         self.stats.retried += 1
         queued.receipt.wake()
 
     def reject(self, envelope: Envelope, reason: str) -> Receipt:
-        """Drop a command at the call."""
+        """Drop a command that is not accepted."""
         self.stats.rejected += 1
         self._count_dropped(envelope)
         self._throttle.log(
@@ -96,12 +96,12 @@ class OutcomeRecorder:
         return Receipt(Status.DROPPED, reason)
 
     def release(self) -> None:
-        """Let go of a command that is safe in the outbox, and will come from there."""
+        """Count a command that is left in the outbox."""
         self.stats.persisted += 1
         self.waiting -= 1
 
     def restore(self, *, is_own: bool) -> None:
-        """Take a command that was left in the outbox."""
+        """Count a command that came from the outbox."""
         self.waiting += 1
         if is_own:
             self.stats.persisted -= 1
@@ -109,19 +109,19 @@ class OutcomeRecorder:
             self.stats.restored += 1
 
     def dead_letter(self, queued: QueuedCommand, reason: str) -> None:
-        """Put a command that is in no lane to the dead letters."""
+        """Move a command that is in no queue to the dead letters."""
         queue = VisitorQueue(queued.envelope.ordering_key)
         queue.commands.append(queued)
         self.record(queue, Status.DEAD, reason)
 
     def mark_forwarded(self, queued: QueuedCommand, reason: str) -> None:
-        """Let go of a command that another process has taken: what becomes of it will not be known here."""
+        """Record that another process has the command."""
         self.release()
         self._forwarded += 1
         queued.receipt.hand_over(reason)
 
     def close(self, left: list[QueuedCommand], reason: str) -> int:
-        """Account for what is left at the end; return how much of it is lost."""
+        """Record the commands that are left at the end; return how many are lost."""
         lost = 0
         for queued in left:
             if self.store.is_persisted(queued):
@@ -135,10 +135,10 @@ class OutcomeRecorder:
         return lost
 
     def log_summary(self, failure: str) -> None:
-        """Say in one line what became of everything."""
+        """Log the outcomes in one line."""
         stats = self.stats
         if stats.accepted or stats.restored or stats.dropped:
-            # What these would have done the widget does, later: less is lost than it looks.
+            # The widget makes up for dropped resets, so less is lost than it looks.
             resets = f" (resets: {self._dropped_resets})" if self._dropped_resets else ""
             logger.log(
                 logging.WARNING if stats.dropped or stats.dead_lettered else logging.INFO,
@@ -170,7 +170,7 @@ class OutcomeRecorder:
         error: RejectedError | None = None,
     ) -> None:
         hook = self._hooks[status]
-        # A hook that is being told may say something that is turned away: that is counted, and told no more.
+        # A hook may submit a command that is rejected: count it, but don't call the hook again.
         if hook is None or self._is_in_hook:
             return
         self._is_in_hook = True
@@ -188,7 +188,7 @@ def outcome_of(
     key: str | None = None,
     error: RejectedError | None = None,
 ) -> Outcome:
-    """Return what hooks and dead letters are told; ``key`` is what the visitor's lane has learned."""
+    """Return the outcome for hooks and dead letters; ``key`` is the learned key."""
     return Outcome(
         command=envelope.command,
         status=status,

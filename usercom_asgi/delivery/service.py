@@ -1,4 +1,4 @@
-"""The running delivery: bounded memory, a few long-lived workers, one drain at the end."""
+"""Delivers commands in the background: :class:`DeliveryService`."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 _MAX_REMEMBERED = 10_000
-# Seconds between two looks, at the end, at whether there is any hope left for what waits.
+# Seconds between two checks, while draining, whether anything can still be sent.
 _POLL_INTERVAL = 0.01
 
 
 class DeliveryService:
-    """Accepts envelopes at once and sends them in the background.
+    """Accepts envelopes at once, and sends them in the background.
 
-    ``max_queue_size`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
-    process owns it.
+    ``max_queue_size`` bounds the commands in memory without an outcome, in flight included. It
+    belongs to one event loop of one process.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class DeliveryService:
         until: str = "",
     ) -> None:
         self._queues = QueueManager()
-        # Until the outbox is open, and that is before the first request, memory is all there is.
+        # Memory stands in until the outbox is open, before the first request.
         self._recorder = OutcomeRecorder(
             listeners or Listeners(), MemoryStore(self, config.max_queue_size)
         )
@@ -67,7 +67,7 @@ class DeliveryService:
         self._retry = retry or RetryPolicy(give_up_after=config.give_up_after)
         self._outbox = outbox or MemoryOutbox()
         self._until = until
-        # Behind a response nothing is tried again: each request says itself what it has lost.
+        # Inline delivery never retries, so it logs its losses per request.
         outage = OutageLog(
             None if until else lambda: max(self.waiting, self._recorder.store.persisted)
         )
@@ -83,12 +83,12 @@ class DeliveryService:
 
     @property
     def reachable(self) -> bool:
-        """False while User.com is known to be down: the last call has failed."""
+        """Whether the last call to User.com succeeded."""
         return self._breaker.is_healthy
 
     @property
     def is_accepting(self) -> bool:
-        """False while what is said is dropped."""
+        """Whether new commands are accepted."""
         return not self._is_over and self._recorder.store.rejection_reason(self.waiting) is None
 
     @property
@@ -97,7 +97,7 @@ class DeliveryService:
 
     @property
     def stats(self) -> Stats:
-        """What was done so far, and what waits now."""
+        """The counters, and what waits now."""
         oldest = min(
             filter(None, (self._queues.oldest(), self._recorder.store.oldest())), default=None
         )
@@ -106,11 +106,11 @@ class DeliveryService:
 
     @property
     def dead_letters(self) -> Sequence[Outcome]:
-        """What User.com has refused, or what became too old: the newest of them, as far as they are at hand."""
+        """The newest dead letters at hand."""
         return self._recorder.store.dead()
 
     def readiness(self) -> Readiness:
-        """Return how the delivery is, for a health route."""
+        """Return the state of the delivery, for a health route."""
         breaker, stats = self._breaker, self.stats
         resumes_in = max(0.0, breaker.resumes_at - anyio.current_time())
         state = (
@@ -139,50 +139,50 @@ class DeliveryService:
 
     @property
     def free_capacity(self) -> int:
-        """How many commands may still come into memory."""
+        """How many more commands fit into memory."""
         return self._config.max_queue_size - self._recorder.waiting
 
     @property
     def waiting(self) -> int:
-        """How many commands are in memory, accepted and not settled."""
+        """How many commands are in memory without an outcome."""
         return self._recorder.waiting
 
     def enqueue(self, queued: QueuedCommand) -> None:
-        """Take a command that was accepted, and is safe."""
+        """Queue a command that the store has made safe."""
         self._queues.add(queued)
 
     def restore(self, queued: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
-        """Take a command that was left in the outbox, by this process or another one, or in another life."""
+        """Queue a command from the outbox."""
         self._recorder.restore(is_own=is_own)
         self._queues.add(queued, keys)
 
     def release(self, queued: QueuedCommand) -> None:  # noqa: ARG002  the protocol's signature
-        """Let go of a command that is safe in the outbox, and will come from there."""
+        """Count a command that is left in the outbox."""
         self._recorder.release()
 
     def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Take out what is another process's now."""
+        """Remove and return what another process has claimed."""
         return self._queues.evict(ordering_keys)
 
     async def remove(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
-        """Take back what is not delivered of these; see :meth:`QueueManager.remove`."""
+        """Remove what is not delivered yet; see :meth:`QueueManager.remove`."""
         return await self._queues.remove(receipts)
 
     def mark_forwarded(self, queued: QueuedCommand, reason: str) -> None:
-        """Let go of a command that another process has taken."""
+        """Record that another process has the command."""
         self._recorder.mark_forwarded(queued, reason)
 
     def dead_letter(self, queued: QueuedCommand, reason: str) -> None:
-        """Put a command that is in no lane to the dead letters."""
+        """Move a command that is in no queue to the dead letters."""
         self._recorder.dead_letter(queued, reason)
 
     def skip(self, command: Command, reason: str) -> Receipt:
-        """Count a command of which there is nothing to send."""
+        """Count a command with nothing to send."""
         self._recorder.stats.skipped += 1
         return skipped(command, reason)
 
     def submit(self, envelope: Envelope) -> Receipt:
-        """Accept an envelope, or drop it if too many wait. Never waits, never raises."""
+        """Accept an envelope, or drop it if the queue is full. Never waits or raises."""
         recorder = self._recorder
         reason = self._rejection_reason() or recorder.store.rejection_reason(recorder.waiting)
         if reason is not None:
@@ -201,29 +201,29 @@ class DeliveryService:
         return self._why_closed if self._closed else None
 
     def request_ended(self, number: int) -> None:
-        """What this request has said is complete; see :attr:`Envelope.request`."""
+        """Note that a request submits no more commands; see :attr:`Envelope.request`."""
         self._recorder.store.request_ended(number)
 
     async def settle(self, receipt: Receipt, within: float) -> None:
-        """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down."""
+        """Wait at most ``within`` seconds for an outcome; not at all during an outage."""
         if self.reachable:
             await receipt.tried(within)
 
     def remember(self, name: str, reset: PendingReset) -> None:
-        """Keep a reset for a request that comes later; the oldest are forgotten."""
+        """Keep a reset for a later request; the oldest ones are dropped."""
         if len(self._remembered) >= _MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[name] = reset
 
     def recall(self, name: str) -> PendingReset | None:
-        """Return the reset that an earlier request asked for."""
+        """Return the reset of an earlier request."""
         return self._remembered.get(name)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Send what is submitted, until :meth:`drain` has ended; to be started once, in a task of its own.
+        """Send what is submitted, until :meth:`drain` ends it; run it once, in a task.
 
         Raises:
-            OutboxError: The outbox cannot be used, and is configured to say so.
+            OutboxError: The outbox cannot be used, and is required.
 
         """
         self.has_started.set()
@@ -246,9 +246,9 @@ class DeliveryService:
         except OutboxError:
             raise
         except Exception:
-            # The application goes on without us: what is said is dropped and counted.
+            # The application must go on: new commands are dropped and counted.
             self._why_closed = "the delivery cannot run, see the log"
-            logger.exception("the delivery to User.com cannot run")
+            logger.exception("Delivery to User.com cannot run, dropping all commands")
         finally:
             self._close()
             self._stopped.set()
@@ -256,9 +256,10 @@ class DeliveryService:
             task_status.started()
 
     async def drain(self) -> None:
-        """Take nothing more, deliver what waits within ``shutdown_timeout`` seconds, end :meth:`run`, and say what was lost.
+        """Reject new commands, deliver the rest, and end :meth:`run`.
 
-        Retries and pauses count against the grace as well. What cannot be sent before its end is not waited for.
+        It takes ``shutdown_timeout`` seconds at most, and does not wait for what cannot be sent
+        in that time.
         """
         self._closed = True
         with anyio.CancelScope(shield=True):
@@ -267,7 +268,7 @@ class DeliveryService:
                 with anyio.move_on_after(self._config.shutdown_timeout) as scope:
                     self._breaker.retry_now()
                     self._queues.resume(are_all=True)
-                    # Time passing is one of the things that end it, so this looks now and then.
+                    # The passing of time can end it as well, so poll.
                     while (  # noqa: ASYNC110
                         self.waiting
                         and not self._stopped.is_set()
@@ -283,7 +284,7 @@ class DeliveryService:
 
     def _can_progress(self, deadline: float) -> bool:
         if self._recorder.store.oldest() is not None:
-            return True  # what is outside of the lanes does not depend on User.com
+            return True  # commands outside of the queues do not depend on User.com
         return self._queues.has_work_before(
             deadline, is_healthy=self._breaker.resumes_at < deadline
         )
@@ -295,5 +296,5 @@ class DeliveryService:
         if lost and self._until:
             why = self._breaker.reason or "there was no time left"
             logger.warning(
-                "not delivered to User.com before %s: %d commands (%s)", until, lost, why
+                "Not delivered to User.com before %s: %d commands (%s)", until, lost, why
             )

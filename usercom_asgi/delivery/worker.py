@@ -1,4 +1,4 @@
-"""What the workers do: take a lane when a call may be made, send its first command, and see to what comes of it."""
+"""Sends queued commands: :class:`Worker`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# So often a command may be refused as a key would be, while others pass: then it is the command.
+# Rejections like that of an API key, while others succeed, after which the command is at fault.
 _MAX_KEY_REJECTIONS = 2
 
 
 class Worker:
-    """Long-lived workers, each with one lane at a time; all of them behind one gate."""
+    """Sends the first command of one queue after another; several tasks run it."""
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class Worker:
         self._recorder = recorder
 
     async def run(self) -> None:
-        """Send what the lanes hold, one command at a time; runs for ever."""
+        """Send queued commands, one at a time; runs until cancelled."""
         while True:
             await self._queues.reserve()
-            # Where all was withdrawn, or the time is over, there is no call to wait for.
+            # An empty queue or an expired command needs no call, so don't wait for one.
             is_probe = (
                 await self._breaker.acquire() if self._needs_call(self._queues.first()) else False
             )
@@ -55,10 +55,8 @@ class Worker:
                 if queued is not None:
                     delay = await self._send(queue, queued, is_probe=is_probe)
             except Exception:
-                # A worker never dies: what we did not foresee costs this one command.
-                logger.exception(
-                    "delivery to User.com met an error of its own; one command is lost"
-                )
+                # An unforeseen error must cost one command only, never the worker.
+                logger.exception("Unexpected error in the delivery worker, dropping one command")
                 if queue.commands and queue.commands[0] is queued:
                     self._recorder.record(queue, Status.DROPPED, "an error in the delivery")
             finally:
@@ -73,7 +71,7 @@ class Worker:
         return bool(queue.commands) and not self._is_over(queue.commands[0])
 
     async def _send(self, queue: VisitorQueue, queued: QueuedCommand, *, is_probe: bool) -> float:
-        """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
+        """Send the queue's first command; return the seconds until the next try, or 0."""
         if self._is_over(queued):
             return self._abandon(queue, queued, _expiry_reason(queued, "its time is over"))
         self._breaker.on_start()
@@ -89,7 +87,7 @@ class Worker:
             queue.in_flight = None
         queue.on_success()
         if self._breaker.on_success(is_probe=is_probe):
-            self._queues.resume()  # User.com is there again, for all
+            self._queues.resume()  # User.com is available again, for every queue
         self._delivered(queue, queued, result)
         return 0.0
 
@@ -99,7 +97,7 @@ class Worker:
     def _delivered(self, queue: VisitorQueue, queued: QueuedCommand, result: SendResult) -> None:
         is_news = queue.keys.learn(queued.envelope, result.key)
         if result.then is None:
-            if is_news:  # more of this visitor may wait where it is not seen from here
+            if is_news:  # the outbox may hold more commands of this visitor
                 self._recorder.progressed(queue)
             self._recorder.record(queue, Status.DELIVERED)
             return
@@ -116,17 +114,15 @@ class Worker:
         )
         if not is_key_rejected:
             queue.on_success()
-        # Others' commands pass, and only this one is refused as if by our key.
+        # Other visitors' commands succeed, so the API key is not the cause.
         queued.key_rejections += is_key_rejected and is_solo
-        # Without a status there was no result: the sender itself has found nothing that could be sent.
+        # Without a status there was no call: the sender found nothing that could be sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
         if is_key_rejected and queued.envelope.creates_user:
-            self._recorder.record(
-                queue, Status.DROPPED, reason, error=error
-            )  # the widget makes the user instead
+            # The widget creates the user instead.
+            self._recorder.record(queue, Status.DROPPED, reason, error=error)
             return 0.0
         if not is_key_rejected or queued.key_rejections >= _MAX_KEY_REJECTIONS:
-            # User.com is there, and has an opinion.
             self._recorder.record(queue, Status.DEAD, reason, error=error)
             return 0.0
         return self._try_again(queue, queued, self._retry.delay(queued.tries, None), error)
@@ -158,7 +154,8 @@ class Worker:
         return delay
 
     def _abandon(self, queue: VisitorQueue, queued: QueuedCommand, reason: str) -> float:
-        # What would make a user is not to be repeated by anybody, and behind a response there is nobody who would keep it.
+        # A command that creates a user must not be repeated later, and inline delivery keeps no
+        # dead letters.
         is_kept = self._retry.give_up_after > 0 and not queued.envelope.creates_user
         status = Status.DEAD if is_kept else Status.DROPPED
         self._recorder.record(queue, status, reason)
