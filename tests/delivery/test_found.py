@@ -282,7 +282,7 @@ async def test_the_last_line_tells_the_truth(
         for n in range(50):
             runtime.submit(said(n, f"lane{n}"))
         await until(lambda: runtime.waiting == 0)
-    [line] = [each.message for each in caplog.records if each.message.startswith("delivered to")]
+    [line] = [each.message for each in caplog.records if each.message.startswith("Delivered to")]
     assert "Delivered to User.com: 50, left in the outbox: 0" in line
 
 

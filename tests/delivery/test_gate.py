@@ -211,7 +211,7 @@ async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixtur
             runtime.submit(said(n, f"lane{n}"))
     assert 0.5 < time.monotonic() - began < 10
     assert runtime.stats.dropped == 30
-    [line] = [each.message for each in caplog.records if each.message.startswith("delivered to")]
+    [line] = [each.message for each in caplog.records if each.message.startswith("Delivered to")]
     assert "dropped: 30" in line
 
 
