@@ -92,8 +92,8 @@ async def settled(shop: Shop, within: float) -> None:
 
 def balance(stats: Any) -> int:
     """What is missing in the accounts."""
-    known = stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
-    return int(stats.accepted + stats.adopted + stats.rejected - known)
+    known = stats.delivered + stats.dropped + stats.dead_lettered + stats.persisted + stats.waiting
+    return int(stats.accepted + stats.restored + stats.rejected - known)
 
 
 async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:
@@ -117,7 +117,13 @@ async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:
             missing += abs(balance(stats))
             if stats.waiting <= IDLE:
                 idle[tenth] = memory
-            counts = (stats.accepted, stats.delivered, stats.dropped, stats.dead, stats.waiting)
+            counts = (
+                stats.accepted,
+                stats.delivered,
+                stats.dropped,
+                stats.dead_lettered,
+                stats.waiting,
+            )
             print(
                 f"| {tenth} | {words} | {made:,} | {longest * 1e3:,.0f} ms | "
                 + " | ".join(f"{count:,}" for count in counts)

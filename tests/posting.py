@@ -16,7 +16,7 @@ from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.delivery.sqlite.store import SqliteStore
 
-FAST = RetryPolicy(first=0.01, longest=0.02)
+FAST = RetryPolicy(initial_delay=0.01, max_delay=0.02)
 
 
 class Post:
@@ -89,7 +89,7 @@ async def running(
 
 def store_of(runtime: DeliveryService) -> SqliteStore:
     """The store of a delivery with a file; the protocol that the delivery knows hides it."""
-    store = runtime._books.store
+    store = runtime._recorder.store
     assert isinstance(store, SqliteStore)
     return store
 

@@ -55,7 +55,11 @@ def path(tmp_path: Path) -> Path:
 async def _leave_two(path: Path) -> None:
     down = Post(*[UnavailableError("503")] * 10)
     await deliver(
-        path, down, said(1, "secretkey2"), said(2, "secretkey2"), retry=RetryPolicy(first=60)
+        path,
+        down,
+        said(1, "secretkey2"),
+        said(2, "secretkey2"),
+        retry=RetryPolicy(initial_delay=60),
     )
 
 

@@ -557,7 +557,7 @@ async def test_without_a_lifespan_there_is_a_deadline(
         )
     assert receipts[0].status is Status.DROPPED
     assert (
-        "not delivered to User.com before the deadline behind the response: 1 commands"
+        "Not delivered to User.com before the deadline behind the response: 1 commands"
         in caplog.text
     )
 

@@ -32,8 +32,11 @@ from usercom_asgi.delivery.sqlite import database as sqlite_file
 
 def balanced(runtime: DeliveryService) -> bool:
     stats = runtime.stats
-    taken = stats.accepted + stats.adopted + stats.rejected
-    return taken == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
+    taken = stats.accepted + stats.restored + stats.rejected
+    return (
+        taken
+        == stats.delivered + stats.dropped + stats.dead_lettered + stats.persisted + stats.waiting
+    )
 
 
 def sent(post: Post) -> Counter[int]:
@@ -58,7 +61,7 @@ async def test_a_visitor_who_speaks_as_the_last_word_is_noted_is_not_sent_twice(
             runtime.submit(said(n, f"lane{n % 6}"))
             await anyio.lowlevel.checkpoint()
     assert sent(post) == dict.fromkeys(range(160), 1)
-    assert runtime.stats.adopted == 0
+    assert runtime.stats.restored == 0
 
 
 async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ async def test_memory_is_bounded_while_the_file_cannot_be_written(
     async with running(
         post,
         SqliteOutbox(tmp_path / "x.db"),
-        retry=RetryPolicy(first=600),
+        retry=RetryPolicy(initial_delay=600),
         max_queue_size=10,
         shutdown_timeout=0,
         max_concurrency=1,
@@ -117,7 +120,7 @@ async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_other
     sleeper, robber = Post(*[UnavailableError("503")] * 10_000), Post()
     is_awake = threading.Event()
     async with running(
-        sleeper, path, retry=RetryPolicy(first=600), max_concurrency=2, shutdown_timeout=0.2
+        sleeper, path, retry=RetryPolicy(initial_delay=600), max_concurrency=2, shutdown_timeout=0.2
     ) as first:
         receipts = [first.submit(said(n, f"lane{n % 20}")) for n in range(100)]
         for each in receipts:
@@ -134,7 +137,7 @@ async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_other
         async with running(robber, path) as second:
             await until(lambda: sum(sent(robber).values()) >= 90, within=40)
             is_awake.set()
-            await until(lambda: first.stats.left > 0)
+            await until(lambda: first.stats.persisted > 0)
             assert first.waiting <= 2
             assert balanced(first)
             assert balanced(second)
@@ -149,10 +152,10 @@ async def test_a_lease_that_only_looks_expired_is_left_alone(
     posts = [Post(*[UnavailableError("503")] * 10_000) for _ in range(2)]
     async with (
         running(
-            posts[0], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0
+            posts[0], SqliteOutbox(path), retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
         ) as first,
         running(
-            posts[1], SqliteOutbox(path), retry=RetryPolicy(first=600), shutdown_timeout=0
+            posts[1], SqliteOutbox(path), retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
         ) as second,
     ):
         for n in range(20):
@@ -163,8 +166,8 @@ async def test_a_lease_that_only_looks_expired_is_left_alone(
         )
         await anyio.sleep(3.5)
         monkeypatch.undo()
-        assert (first.stats.adopted, second.stats.adopted) == (0, 0)
-        assert (first.stats.left, second.stats.left) == (0, 0)
+        assert (first.stats.restored, second.stats.restored) == (0, 0)
+        assert (first.stats.persisted, second.stats.persisted) == (0, 0)
 
 
 async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked(
@@ -252,7 +255,7 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(
     async with running(
         post,
         SqliteOutbox(path),
-        retry=RetryPolicy(first=600),
+        retry=RetryPolicy(initial_delay=600),
         shutdown_timeout=0,
         max_queue_size=5000,
     ) as runtime:
@@ -279,8 +282,8 @@ async def test_the_last_line_tells_the_truth(
         for n in range(50):
             runtime.submit(said(n, f"lane{n}"))
         await until(lambda: runtime.waiting == 0)
-    [line] = [each.message for each in caplog.records if each.message.startswith("delivered to")]
-    assert "delivered to User.com: 50, left in the outbox: 0" in line
+    [line] = [each.message for each in caplog.records if each.message.startswith("Delivered to")]
+    assert "Delivered to User.com: 50, left in the outbox: 0" in line
 
 
 async def test_a_file_that_was_deleted_is_noticed(
@@ -299,20 +302,22 @@ async def test_a_file_that_was_deleted_is_noticed(
 
 
 async def test_a_burst_of_429_is_one_pause() -> None:
-    gate = CircuitBreaker(RetryPolicy())
-    tickets = [await gate.enter() for _ in range(8)]
+    breaker = CircuitBreaker(RetryPolicy())
+    tickets = [await breaker.acquire() for _ in range(8)]
     for ticket in tickets:
-        gate.failed(UnavailableError("429", status=429, retry_after=1), is_probe=ticket)
-    assert gate.resumes_at - anyio.current_time() <= 1.01
+        breaker.on_unavailable(UnavailableError("429", status=429, retry_after=1), is_probe=ticket)
+    assert breaker.resumes_at - anyio.current_time() <= 1.01
 
 
 async def test_what_was_never_sent_does_not_open_a_lock() -> None:
-    gate = CircuitBreaker(RetryPolicy())
-    gate.refused(RejectedError("401", status=401), is_probe=await gate.enter())
-    assert gate.is_unauthorized
-    gate.refused(RejectedError("there is neither a user key nor a known user"), is_probe=False)
-    assert gate.is_unauthorized
-    assert gate.passes == 0
+    breaker = CircuitBreaker(RetryPolicy())
+    breaker.on_rejected(RejectedError("401", status=401), is_probe=await breaker.acquire())
+    assert breaker.is_unauthorized
+    breaker.on_rejected(
+        RejectedError("there is neither a user key nor a known user"), is_probe=False
+    )
+    assert breaker.is_unauthorized
+    assert breaker.successes == 0
 
 
 async def test_a_reset_goes_before_a_backlog() -> None:
@@ -371,50 +376,21 @@ async def test_one_bad_value_costs_its_own_update() -> None:
         ]
         post.release()
         assert [await each.delivered(20) for each in receipts] == [True, False, True]
-    assert runtime.stats.dead == 1
+    assert runtime.stats.dead_lettered == 1
     assert balanced(runtime)
-
-
-async def test_objects_of_one_name_are_not_merged_by_guess() -> None:
-    post = Post(holding=True)
-    async with running(post) as runtime:
-        runtime.submit(said(0))
-        await until(lambda: post.now == 1)
-        for company in ({"name": "Acme"}, {"size": 5}):
-            runtime.submit(
-                Envelope(command=Update({"company": company}), ordering_key="a", key="key")
-            )
-        post.release()
-    assert [dict(command.attributes["company"]) for _, command, _ in post.sent[1:]] == [
-        {"name": "Acme"},
-        {"size": 5},
-    ]
-
-
-async def test_a_merged_update_is_as_old_as_its_first() -> None:
-    post = Post(*[UnavailableError("503")] * 1000)
-    async with running(
-        post, retry=RetryPolicy(first=0.05, longest=0.05, deadline=0.5), max_concurrency=1
-    ) as runtime:
-        first = runtime.submit(Envelope(command=Update({"a": 0}), ordering_key="a", key="key"))
-        with anyio.fail_after(20):
-            while not first.is_final:  # if each of these made it young again, it would never be
-                runtime.submit(Envelope(command=Update({"a": 1}), ordering_key="a", key="key"))
-                await anyio.sleep(0.05)
-    assert first.status is Status.DEAD
 
 
 async def test_an_error_in_the_accounts_costs_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     post = Post(RejectedError("answered 400", status=400))
     async with running(post) as runtime:
-        books = runtime._books
-        complain = books._complain
+        recorder = runtime._recorder
+        log_loss = recorder._log_loss
 
-        def broken(kind: str, text: str) -> None:
-            monkeypatch.setattr(books, "_complain", complain)
+        def broken(*args: object) -> None:
+            monkeypatch.setattr(recorder, "_log_loss", log_loss)
             raise ZeroDivisionError
 
-        monkeypatch.setattr(books, "_complain", broken)
+        monkeypatch.setattr(recorder, "_log_loss", broken)
         receipts = [runtime.submit(said(n)) for n in range(3)]
         assert [await each.delivered(20) for each in receipts] == [False, True, True]
     assert balanced(runtime)

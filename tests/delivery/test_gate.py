@@ -15,7 +15,7 @@ from posting import Post, numbers, running, said
 from usercom_asgi import Event, ResetAuth, Status, UserComClient
 from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
-from usercom_asgi.delivery.circuit_breaker import PROBE_AFTER
+from usercom_asgi.delivery.circuit_breaker import FAILURE_THRESHOLD
 from usercom_asgi.delivery.retry import RetryPolicy
 
 
@@ -73,14 +73,18 @@ async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> Non
 
 async def test_after_repeated_failure_one_asks_for_all() -> None:
     post = Down(UnavailableError("ConnectError"), delay=0.005)
-    async with running(post, retry=RetryPolicy(first=0.2, longest=0.2)) as runtime:
+    async with running(post, retry=RetryPolicy(initial_delay=0.2, max_delay=0.2)) as runtime:
         began = time.monotonic()
         for n in range(200):
             runtime.submit(said(n, f"lane{n % 50}"))
         await anyio.sleep(1.5)
         tried = len(post.asked)
         # The workers that were under way when it was noticed, and then one every 0.1 to 0.2 seconds.
-        assert PROBE_AFTER <= tried <= 8 + PROBE_AFTER + 1 + (time.monotonic() - began) / 0.1
+        assert (
+            FAILURE_THRESHOLD
+            <= tried
+            <= 8 + FAILURE_THRESHOLD + 1 + (time.monotonic() - began) / 0.1
+        )
         assert runtime.readiness().state in ("paused", "failing")
         assert not runtime.reachable
         post.error = None
@@ -106,7 +110,7 @@ async def test_pacing() -> None:
 async def test_a_refused_key_stops_the_sending_and_loses_nothing(
     status: int, usercom: UserCom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 0.4)
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.4)
     keys = [usercom.new_user() for _ in range(20)]
     usercom.faults.status(status)
     began = time.monotonic()
@@ -116,7 +120,9 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
         ]
         assert client.delivery is not None
         await until(
-            lambda: client.delivery is not None and client.delivery.readiness().state == "locked"
+            lambda: (
+                client.delivery is not None and client.delivery.readiness().state == "unauthorized"
+            )
         )
         await anyio.sleep(0.3)
         rejected = client.delivery.stats.retried
@@ -129,7 +135,9 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
     [loud] = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert str(status) in loud.message
     assert "api_key" in loud.message
-    assert len([each for each in caplog.records if "takes our key again" in each.message]) == 1
+    assert (
+        len([each for each in caplog.records if "accepts the API key again" in each.message]) == 1
+    )
 
 
 async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
@@ -153,7 +161,7 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
                 await anyio.sleep(0.002)
         await until(lambda: len(post.sent) == others)
     assert evil.status is Status.DEAD
-    assert runtime.stats.dead == 1
+    assert runtime.stats.dead_lettered == 1
 
 
 async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None:
@@ -169,7 +177,7 @@ async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None
 async def test_a_drain_does_not_wait_for_what_cannot_be(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 600.0)
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 600.0)
     for error in (
         UnavailableError("429", status=429, retry_after=600),
         RejectedError("401", status=401),
@@ -186,9 +194,9 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
 
 async def test_a_drain_tries_once_more_what_was_put_off() -> None:
     post = Down(UnavailableError("503"))
-    async with running(post, retry=RetryPolicy(first=600), shutdown_timeout=30) as runtime:
+    async with running(post, retry=RetryPolicy(initial_delay=600), shutdown_timeout=30) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(10)]
-        await until(lambda: len(post.asked) >= PROBE_AFTER)
+        await until(lambda: len(post.asked) >= FAILURE_THRESHOLD)
         post.error = None
     assert {each.status for each in receipts} == {Status.DELIVERED}
 
@@ -197,13 +205,13 @@ async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixtur
     post = Down(UnavailableError("503"), delay=0.05)
     began = time.monotonic()
     async with running(
-        post, retry=RetryPolicy(first=0.05, longest=0.1), shutdown_timeout=0.6
+        post, retry=RetryPolicy(initial_delay=0.05, max_delay=0.1), shutdown_timeout=0.6
     ) as runtime:
         for n in range(30):
             runtime.submit(said(n, f"lane{n}"))
     assert 0.5 < time.monotonic() - began < 10
     assert runtime.stats.dropped == 30
-    [line] = [each.message for each in caplog.records if each.message.startswith("delivered to")]
+    [line] = [each.message for each in caplog.records if each.message.startswith("Delivered to")]
     assert "dropped: 30" in line
 
 
@@ -225,5 +233,5 @@ async def test_readiness_and_stats() -> None:
     stats = runtime.stats
     assert (
         stats.accepted + stats.rejected
-        == stats.delivered + stats.dropped + stats.dead + stats.left + stats.waiting
+        == stats.delivered + stats.dropped + stats.dead_lettered + stats.persisted + stats.waiting
     )

@@ -26,12 +26,12 @@ from usercom_asgi import (
 )
 from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
-from usercom_asgi.delivery.circuit_breaker import PROBE_AFTER
+from usercom_asgi.delivery.circuit_breaker import FAILURE_THRESHOLD
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 
-GONE = "User.com cannot be reached or does not serve"
-BACK = "User.com is there again after"
+GONE = "User.com is unavailable"
+BACK = "User.com is available again after"
 
 
 class Moody(Post):
@@ -81,7 +81,7 @@ async def test_an_outage_leaves_two_lines(
         usercom.faults.clear()
         assert all([await each.delivered(10) for each in receipts])
     gone, back = lines(caplog)
-    shown = rf"{GONE}, \d calls in a row \(POST /api/event/ answered 503\): 3 commands wait, and are tried again"
+    shown = rf"{GONE}, \d calls failed in a row \(POST /api/event/ answered 503\): 3 commands wait for a retry"
     assert re.fullmatch(shown, gone)
     assert re.fullmatch(rf"{BACK} \d+ s: [0-2] commands wait", back)
 
@@ -90,7 +90,7 @@ async def test_a_hiccup_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
     post = Moody()
     async with running(post) as runtime:
         for n in range(5):
-            post.outcomes = [UnavailableError("ConnectError")] * (PROBE_AFTER - 1)
+            post.outcomes = [UnavailableError("ConnectError")] * (FAILURE_THRESHOLD - 1)
             assert await runtime.submit(said(n)).delivered(5)
     assert lines(caplog) == []
 
@@ -108,7 +108,7 @@ async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(
     gone, back = lines(caplog)
     assert (
         gone
-        == f"{GONE}, {PROBE_AFTER} calls in a row (ConnectError): 50 commands wait, and are tried again"
+        == f"{GONE}, {FAILURE_THRESHOLD} calls failed in a row (ConnectError): 50 commands wait for a retry"
     )
     assert re.fullmatch(rf"{BACK} \d s: 49 commands wait", back)
 
@@ -119,14 +119,14 @@ async def test_one_that_flaps_is_said_once_a_minute(
     post = Moody()
     async with running(post) as runtime:
         for n in range(10):
-            post.outcomes = [UnavailableError("ConnectError")] * PROBE_AFTER
+            post.outcomes = [UnavailableError("ConnectError")] * FAILURE_THRESHOLD
             assert await runtime.submit(said(n)).delivered(5)
         assert [each[: len(BACK)] for each in lines(caplog)] == [GONE[: len(BACK)], BACK]
         caplog.clear()
         # One that begins within the minute and stays is said when that is over.
         post.error = UnavailableError("ReadTimeout")
         receipt = runtime.submit(said(10))
-        await until(lambda: post.failed > 2 * PROBE_AFTER)
+        await until(lambda: post.failed > 2 * FAILURE_THRESHOLD)
         assert lines(caplog) == []
         monkeypatch.setattr("usercom_asgi.delivery.recorder._INTERVAL", 0.0)
         await until(lambda: lines(caplog))
@@ -142,33 +142,33 @@ async def test_one_that_flaps_is_said_once_a_minute(
 async def test_a_refused_key_has_lines_of_its_own(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.LOCKED_FIRST", 0.01)
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.01)
     post = Moody(UnavailableError("ConnectError"))
     async with running(post) as runtime:
         receipt = runtime.submit(said(1))
         await until(lambda: lines(caplog))
         post.error = RejectedError("answered 401", status=401)
-        await until(lambda: runtime.readiness().state == "locked")
+        await until(lambda: runtime.readiness().state == "unauthorized")
         post.error, post.failed = UnavailableError("ConnectError"), 0
-        await until(lambda: post.failed > PROBE_AFTER)
+        await until(lambda: post.failed > FAILURE_THRESHOLD)
         post.error = None
         assert await receipt.delivered(5)
     gone, locked, taken = lines(caplog)
     assert GONE in gone
-    assert "refuses our key" in locked
-    assert "takes our key again" in taken
+    assert "rejected the API key" in locked
+    assert "accepts the API key again" in taken
 
 
 async def test_behind_a_response_a_request_says_what_it_loses_and_nothing_is_tried_again(
     usercom: UserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        for n in range(PROBE_AFTER + 1):
+        for n in range(FAILURE_THRESHOLD + 1):
             await get_visitor(scope).event(f"e{n}")
 
     usercom.faults.status(503)
     await call(UserComMiddleware(app, usercom.config()), headers={"cookie": "__ca__chat=abc123"})
-    assert lines(caplog)[0].startswith("not delivered to User.com: Event('e0'")
+    assert lines(caplog)[0].startswith("Command was not delivered to User.com: Event('e0'")
     assert GONE not in caplog.text
 
 
@@ -180,7 +180,7 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
     outbox = SqliteOutbox(tmp_path / "usercom.db") if is_kept else None
     async with running(
         Moody(UnavailableError("ConnectError")),
-        RetryPolicy(first=60),
+        RetryPolicy(initial_delay=60),
         shutdown_timeout=0.1,
         outbox=outbox,
     ) as runtime:
@@ -193,7 +193,7 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
 async def test_the_last_line_says_how_many_of_the_dropped_are_resets(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    retry = RetryPolicy(first=60)
+    retry = RetryPolicy(initial_delay=60)
     async with running(
         Moody(UnavailableError("ConnectError", not_sent=True)), retry, shutdown_timeout=0.1
     ) as runtime:

@@ -22,8 +22,8 @@ from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 
 BACK_OFF = RetryPolicy()
-GONE = "User.com cannot be reached or does not serve"
-BACK = "User.com is there again after"
+GONE = "User.com is unavailable"
+BACK = "User.com is available again after"
 
 
 class Picky(Post):
@@ -99,7 +99,7 @@ def test_what_user_com_cannot_digest_of_one_client_holds_back_nobody_else(
                 if n == 300:
                     caplog.clear()
             assert runtime.readiness().state == "sending"
-            assert (runtime.stats.dead, runtime.waiting) == (
+            assert (runtime.stats.dead_lettered, runtime.waiting) == (
                 (100, 0) if status == 403 else (0, 100)
             )
 
@@ -133,7 +133,7 @@ def test_new_ones_all_the_time_hold_back_nobody_else_either(
     lasting(main)
     assert len(post.delivered) > 590
     assert post.worst < 60
-    assert len([each for each in caplog.messages if "refuses our key" in each]) <= 2
+    assert len([each for each in caplog.messages if "rejected the API key" in each]) <= 2
 
 
 def test_where_little_is_said_it_does_not_wait_for_long() -> None:
@@ -191,7 +191,7 @@ def test_an_outage_among_it_is_one(
     gone, back, last = caplog.messages
     assert GONE in gone
     assert BACK in back
-    assert last.startswith("delivered to User.com: 1200")
+    assert last.startswith("Delivered to User.com: 1200")
     assert len([at for at in calls if at > 10]) <= 290 / 15 + 8
     assert max(later - at for at, later in pairwise(calls)) < 31
 
@@ -206,13 +206,13 @@ def test_a_key_that_is_refused_in_earnest_locks_among_it(caplog: pytest.LogCaptu
                     post.down = RejectedError("POST answered 403", status=403)
                     poison(runtime, 20)
                 if n == 500:
-                    assert runtime.readiness().state == "locked"
+                    assert runtime.readiness().state == "unauthorized"
                     assert len([at for at, _ in post.calls if at > post.calls[-1][0] - 300]) < 5
                     post.down = None
                 say(runtime, n)
                 await anyio.sleep(1)
             assert runtime.waiting == 0
-            assert runtime.stats.dead == 20
+            assert runtime.stats.dead_lettered == 20
 
     lasting(main)
     assert len(post.delivered) == 1000

@@ -12,7 +12,7 @@ from conftest import CONFIG
 from driver import until
 from posting import Post, numbers, running, said
 
-from usercom_asgi import Event, PageHit, ResetAuth, Status, Update, UserComConfig
+from usercom_asgi import Event, PageHit, ResetAuth, Status, UserComConfig
 from usercom_asgi.core.envelope import Envelope, PendingReset, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.user_key import ResetMarker
@@ -99,7 +99,9 @@ async def test_an_error_of_ours_costs_one_command(caplog: pytest.LogCaptureFixtu
 
 async def test_after_its_deadline_a_command_is_given_up() -> None:
     post = Post(*[UnavailableError("503")] * 10_000)
-    async with running(post, retry=RetryPolicy(first=0.01, longest=0.01, deadline=0.1)) as runtime:
+    async with running(
+        post, retry=RetryPolicy(initial_delay=0.01, max_delay=0.01, give_up_after=0.1)
+    ) as runtime:
         receipt = runtime.submit(said(1))
         assert not await receipt.delivered(20)
     assert receipt.status is Status.DEAD
@@ -176,7 +178,7 @@ async def test_a_cancelled_drain_ends_all_the_same() -> None:
 async def test_resets_are_recalled_by_name_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.service._REMEMBERED", 3)
+    monkeypatch.setattr("usercom_asgi.delivery.service._MAX_REMEMBERED", 3)
     post = Post()
     async with running(post) as runtime:
         for n in range(5):
@@ -246,7 +248,9 @@ async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() 
             await anyio.lowlevel.checkpoint()
             turns += 1
 
-    async with running(post, retry=RetryPolicy(first=0.3, longest=0.3, deadline=100)) as runtime:
+    async with running(
+        post, retry=RetryPolicy(initial_delay=0.3, max_delay=0.3, give_up_after=100)
+    ) as runtime:
         resets = [
             Envelope(command=ResetAuth(), ordering_key=f"late{n}", created_at=time.time() - 1000)
             for n in range(300)
@@ -277,9 +281,9 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
         receipts = [runtime.submit(each) for each in [*envelopes, said(9, "b")]]
         await until(lambda: post.now == 1)
         tasks.start_soon(release)  # which gets its turn while the first one is waited for
-        withdrawn = await runtime.withdraw(receipts[:4])
+        withdrawn = await runtime.remove(receipts[:4])
         assert receipts[0].status is Status.DELIVERED
-        assert [each.receipts for each in withdrawn] == [[each] for each in receipts[1:4]]
+        assert [each.receipt for each in withdrawn] == receipts[1:4]
         assert {each.envelope.key for each in withdrawn} == {"new"}
         for each in withdrawn[:2]:
             runtime.mark_forwarded(each, "elsewhere")
@@ -294,7 +298,13 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
     ]
     assert receipts[1].reason == "elsewhere"
     stats = runtime.stats
-    assert (stats.accepted, stats.delivered, stats.left, stats.dead, stats.waiting) == (
+    assert (
+        stats.accepted,
+        stats.delivered,
+        stats.persisted,
+        stats.dead_lettered,
+        stats.waiting,
+    ) == (
         5,
         2,
         2,
@@ -310,7 +320,7 @@ async def test_what_was_taken_out_goes_back_if_its_taker_is_cut_off() -> None:
         receipts = [runtime.submit(said(n, "a")) for n in range(5)]
         await until(lambda: post.now == 1)
         with anyio.move_on_after(0.05):
-            await runtime.withdraw(receipts)
+            await runtime.remove(receipts)
             pytest.fail("what is in flight was not waited for")
         post.release()
         assert await receipts[-1].delivered(20)
@@ -323,21 +333,7 @@ async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> 
     async with running(post, shutdown_timeout=0.1) as runtime:
         receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(20)]
         await until(lambda: not runtime.reachable)
-        assert len(await runtime.withdraw(receipts)) == 20
-        assert await runtime.withdraw(receipts) == []
+        assert len(await runtime.remove(receipts)) == 20
+        assert await runtime.remove(receipts) == []
         again = runtime.submit(said(0, "lane0"))
-        assert len(await runtime.withdraw([again])) == 1
-
-
-async def test_an_update_that_has_merged_comes_along() -> None:
-    post = Post(*[UnavailableError("503")] * 100)
-    async with running(post, retry=RetryPolicy(first=5.0), shutdown_timeout=0.1) as runtime:
-        first, second = (
-            runtime.submit(Envelope(command=Update({name: 1}), ordering_key="a", key="key"))
-            for name in ("plan_a", "plan_b")
-        )
-        await until(lambda: runtime.stats.retried)
-        (withdrawn,) = await runtime.withdraw([second])
-        runtime.mark_forwarded(withdrawn, "elsewhere")
-    assert first.is_handed_over
-    assert second.is_handed_over
+        assert len(await runtime.remove([again])) == 1

@@ -84,19 +84,21 @@ async def test_what_is_left_is_delivered_by_the_next_one_in_order(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0.1) as runtime:
+    async with running(
+        down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0.1
+    ) as runtime:
         receipts = [runtime.submit(said(n, "abcde"[n % 5])) for n in range(50)]
         await stored(*receipts)
     assert "left in the outbox: 50" in caplog.text
     assert {each.status for each in receipts} == {Status.ACCEPTED}
     stats = runtime.stats
-    assert (stats.accepted, stats.left, stats.dropped, stats.waiting) == (50, 50, 0, 0)
+    assert (stats.accepted, stats.persisted, stats.dropped, stats.waiting) == (50, 50, 0, 0)
     post = Post()
     async with running(post, path) as runtime:
         await until(lambda: len(post.sent) == 50)
     for lane in "abcde":
         assert numbers(post, lane) == sorted(numbers(post, lane))
-    assert (runtime.stats.adopted, runtime.stats.delivered) == (50, 50)
+    assert (runtime.stats.restored, runtime.stats.delivered) == (50, 50)
     assert rows(path) == 0
 
 
@@ -168,7 +170,9 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
 
 
 async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: Path) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+    async with running(
+        down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
+    ) as runtime:
         await stored(*(runtime.submit(said(n)) for n in range(5)))
         # As `kill -9` leaves it: an owner that will not come back, and a lease that runs.
         with sqlite3.connect(path) as db:
@@ -190,7 +194,7 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
 async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
     post = down()
     async with running(
-        post, path, retry=RetryPolicy(first=600), max_queue_size=10, shutdown_timeout=0
+        post, path, retry=RetryPolicy(initial_delay=600), max_queue_size=10, shutdown_timeout=0
     ) as runtime:
         for n in range(60):
             await runtime.submit(said(n, f"lane{n % 30}")).stored(20)
@@ -213,7 +217,7 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
             await receipts[-1].stored(20)
         assert [await each.delivered(20) for each in receipts] == [True] * 20
     stats = runtime.stats
-    assert (stats.accepted, stats.adopted, stats.delivered, stats.left) == (20, 0, 20, 0)
+    assert (stats.accepted, stats.restored, stats.delivered, stats.persisted) == (20, 0, 20, 0)
 
 
 async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_receipt(
@@ -223,10 +227,14 @@ async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_r
     async with running(post, path, max_queue_size=1) as runtime:
         for n in range(5):
             await runtime.submit(said(n, f"lane{n}")).stored(20)
-        assert runtime.stats.left == 4
+        assert runtime.stats.persisted == 4
         post.release()
         await until(lambda: runtime.stats.delivered == 5)
-        assert (runtime.stats.accepted, runtime.stats.left, runtime.stats.adopted) == (5, 0, 0)
+        assert (runtime.stats.accepted, runtime.stats.persisted, runtime.stats.restored) == (
+            5,
+            0,
+            0,
+        )
 
 
 def test_a_set_of_rows() -> None:
@@ -246,7 +254,10 @@ def test_a_set_of_rows() -> None:
 
 async def test_the_file_has_a_bound(path: Path) -> None:
     async with running(
-        down(), SqliteOutbox(path, max_rows=5), retry=RetryPolicy(first=600), shutdown_timeout=0
+        down(),
+        SqliteOutbox(path, max_rows=5),
+        retry=RetryPolicy(initial_delay=600),
+        shutdown_timeout=0,
     ) as runtime:
         receipts = [runtime.submit(said(n)) for n in range(8)]
     assert [each.status for each in receipts] == [Status.ACCEPTED] * 5 + [Status.DROPPED] * 3
@@ -275,7 +286,9 @@ async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> Non
 async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Path) -> None:
     with_event = PageHit(event=Event("with", {"n": 1}))
     post = Post(SendResult("named", then=with_event.event), *[UnavailableError("503")] * 1000)
-    async with running(post, path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+    async with running(
+        post, path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
+    ) as runtime:
         await runtime.submit(Envelope(command=with_event, ordering_key="a", key="key")).stored(20)
         await stored(runtime.submit(said(2)))
         await until(lambda: len(post.sent) == 2)
@@ -289,7 +302,7 @@ async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Pa
     ]
 
 
-async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
+async def test_submit_consecutive_updates_stores_and_deletes_a_row_each(path: Path) -> None:
     post = Post(holding=True)
     async with running(post, path) as runtime:
         runtime.submit(said(0))
@@ -301,17 +314,20 @@ async def test_updates_merge_and_leave_nothing_behind(path: Path) -> None:
             for n in range(5)
         ]
         await stored(*receipts)
+        assert rows(path) == 6
         post.release()
         assert all([await each.delivered(20) for each in receipts])
     assert [command.attributes for _, command, _ in post.sent[1:]] == [
-        {**{f"a{n}": n for n in range(5)}, "x": 4}
+        {f"a{n}": n, "x": n} for n in range(5)
     ]
     assert rows(path) == 0
     assert runtime.stats.delivered == 6
 
 
 async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+    async with running(
+        down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
+    ) as runtime:
         old = Envelope(command=ResetAuth(), ordering_key="reset", may_create=True)
         await runtime.submit(old).stored(20)
     with sqlite3.connect(path) as db:
@@ -330,7 +346,9 @@ async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None
 async def test_a_row_that_is_no_command_goes_to_the_dead_letters(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+    async with running(
+        down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
+    ) as runtime:
         await stored(*(runtime.submit(said(n)) for n in range(3)))
     with sqlite3.connect(path) as db:
         db.execute("UPDATE commands SET body = 'nonsense' WHERE id = 2")
@@ -431,7 +449,9 @@ async def test_a_place_that_nobody_may_write_to() -> None:
 
 
 async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
-    async with running(down(), path, retry=RetryPolicy(first=600), shutdown_timeout=0) as runtime:
+    async with running(
+        down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
+    ) as runtime:
         await stored(*(runtime.submit(said(n, "x" * 200)) for n in range(300)))
     data = bytearray(path.read_bytes())
     for page in range(4, len(data) // 4096 - 1):

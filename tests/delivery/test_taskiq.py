@@ -456,7 +456,7 @@ async def test_what_is_too_old_goes_to_the_dead_letters(
 ) -> None:
     """In one process, by taskiq's own broker for that."""
     caplog.set_level(logging.WARNING)
-    config = settings(usercom, deadline=1.0)
+    config = settings(usercom, give_up_after=1.0)
     dead: list[Outcome] = []
     outbox = TaskiqOutbox(InMemoryBroker(), config, task_deadline=0.3, on_dead=dead.append)
     app = UserComMiddleware(says(), config, outbox=outbox)
@@ -505,7 +505,7 @@ async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: U
     ]
 
 
-async def test_what_is_handed_back_keeps_what_was_merged_and_learned(usercom: UserCom) -> None:
+async def test_deliver_updates_handed_back_by_several_tasks_loses_none(usercom: UserCom) -> None:
     config = settings(usercom, max_concurrency=1)
     told: list[Outcome] = []
     outbox = TaskiqOutbox(InMemoryBroker(), config, task_deadline=0.3, on_delivered=told.append)

@@ -146,12 +146,6 @@ class Update(_Attributes):
 
     """
 
-    def followed_by(self, newer: Update) -> Update:
-        """Return one update that does what this and then the newer one would."""
-        merged = object.__new__(Update)  # both are clean already
-        _set(merged, "attributes", MappingProxyType({**self.attributes, **newer.attributes}))
-        return merged
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PageHit:

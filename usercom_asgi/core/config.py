@@ -139,7 +139,7 @@ class UserComConfig:
         max_queue_size: Commands that may wait in memory, those in flight included; what comes on top is dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
         requests_per_second: Calls to User.com that one process may make in a second; by default as many as go.
-        deadline: Seconds after which what User.com could not take is given up, and goes to the dead letters.
+        give_up_after: Seconds after which what User.com could not take is given up, and goes to the dead letters.
         unified_identification: Whether the workspace has this setting on, if you want to be warned: where it is off, an
             ``email`` without a ``user_id`` overwrites the address of whoever the visitor is. Changes nothing that is sent.
         anonymous: What becomes of a page hit of somebody with neither a key nor a name: ``skip`` leaves it to the widget's own
@@ -178,7 +178,7 @@ class UserComConfig:
     max_queue_size: int = 10_000
     max_concurrency: int = 8
     requests_per_second: float | None = None
-    deadline: float = 6 * 3600.0
+    give_up_after: float = 6 * 3600.0
     position: Literal["body", "head"] = "body"
     csp: Literal["respect", "extend"] = "respect"
     truncate_strings: bool = False
@@ -204,7 +204,7 @@ class UserComConfig:
         for name in ("reset_timeout", "shutdown_timeout", "inline_deadline"):
             _check_number(name, getattr(self, name), least=0.0)
         _check_number("timeout", self.timeout, least=0.001)
-        _check_number("deadline", self.deadline, least=1.0)
+        _check_number("give_up_after", self.give_up_after, least=1.0)
         if self.requests_per_second is not None:
             _check_number("requests_per_second", self.requests_per_second, least=0.001)
         _check_number("max_queue_size", self.max_queue_size, least=1, whole=True)

@@ -139,7 +139,6 @@ class Outcome:
     that User.com has refused ``http_status`` is its answer's status, and ``detail`` the first 500 characters of the answer's
     body, which may quote what was sent. ``key`` is the visitor's user key, a secret. ``created_at`` is in seconds since the
     epoch.
-    Updates that have merged are one.
     """
 
     command: Command

@@ -1,1 +1,1 @@
-"""Commands reach User.com, and nobody waits for it."""
+"""Background delivery of commands."""

@@ -1,7 +1,7 @@
-"""Delivery without a lifespan: behind the response, in the request's own task, under a deadline.
+"""Delivery without a lifespan: after the response, in the request's own task.
 
-Mounted applications, ``--lifespan off``, serverless adapters and in-process test clients give a middleware no lifespan, and so
-no place for workers that outlive a request. What a request says is then sent by the request itself.
+Mounted applications, ``--lifespan off``, serverless adapters and in-process test clients have
+no lifespan, so no workers can outlive a request. Each request then delivers its own commands.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from ..core.envelope import Envelope, OpenSender, PendingReset
     from ..core.receipts import Listeners, Outcome, Receipt
 
-# One try a command: nobody can be made to wait behind a response for the second one.
-_ONCE = RetryPolicy(deadline=0.0)
+# One try a command: a retry would keep the request open.
+_ONCE = RetryPolicy(give_up_after=0.0)
 
 
 class InlineStatus:
-    """What stands for the running delivery where each request delivers for itself: there is nothing to look at."""
+    """The status of the delivery where each request delivers its own commands."""
 
     stats = Stats()
     dead_letters: Sequence[Outcome] = ()
@@ -41,11 +41,11 @@ class InlineStatus:
 
 
 class InlineDelivery:
-    """A :class:`DeliveryService` for one request, which runs when the response is out.
+    """A :class:`DeliveryService` for one request, which runs after the response.
 
-    Before that only ``at_once``, for a reset, or for somebody who waits for a receipt.
-
-    ``config.shutdown_timeout`` is the deadline. A request that says nothing opens no connection and starts no task.
+    It runs earlier if ``at_once`` is set, for a reset, or if a handler waits for a receipt.
+    ``config.shutdown_timeout`` is the time limit. A request without commands opens no connection
+    and starts no task.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class InlineDelivery:
         self._listeners = listeners
         self._config = config
         self._at_once = at_once
-        self._runtime: DeliveryService | None = None
+        self._service: DeliveryService | None = None
         self._is_running = False
         self._tasks = anyio.create_task_group()
 
@@ -74,29 +74,29 @@ class InlineDelivery:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # The application's error is not given to the group, which would wrap it.
+        # Don't pass the application's error to the group, which would wrap it.
         async with AsyncExitStack() as stack:
             stack.push_async_exit(self._tasks)
-            if self._runtime is not None:
-                # A request that was cancelled delivers as well: both sides of the drain are shielded.
+            if self._service is not None:
+                # A cancelled request delivers as well: both sides of the drain are shielded.
                 self._tasks.cancel_scope.shield = True
                 with anyio.CancelScope(shield=True):
                     self._run()
-                    await self._runtime.has_started.wait()
-                    await self._runtime.drain()
+                    await self._service.has_started.wait()
+                    await self._service.drain()
             self._tasks.cancel_scope.cancel()
 
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope, or drop it; see :meth:`DeliveryService.submit`."""
-        if self._runtime is None:
-            self._runtime = DeliveryService(
+        if self._service is None:
+            self._service = DeliveryService(
                 self._open_sender,
                 self._config,
                 _ONCE,
                 listeners=self._listeners,
                 until="the deadline behind the response",
             )
-        receipt = self._runtime.submit(envelope)
+        receipt = self._service.submit(envelope)
         receipt.on_wait = self._run
         if self._at_once:
             self._run()
@@ -107,21 +107,21 @@ class InlineDelivery:
         return skipped(command, reason)
 
     def request_ended(self, number: int) -> None:
-        """It ends with the request by itself."""
+        """Do nothing: the delivery ends with the request."""
 
     def remember(self, name: str, reset: PendingReset) -> None:
-        """Nothing outlives the request here."""
+        """Do nothing: a reset ends with the request."""
 
-    def recall(self, name: str) -> PendingReset | None:  # noqa: ARG002  the runtime's signature
-        """Nothing outlives the request here."""
+    def recall(self, name: str) -> PendingReset | None:  # noqa: ARG002  the protocol's signature
+        """Do nothing: a reset ends with the request."""
         return None
 
     async def settle(self, receipt: Receipt, within: float) -> None:
-        """Begin to send, and wait at most ``within`` seconds for an outcome; what is on its way goes on after that."""
+        """Start sending, and wait at most ``within`` seconds for an outcome."""
         self._run()
         await receipt.tried(within)
 
     def _run(self) -> None:
-        if self._runtime is not None and not self._is_running:
+        if self._service is not None and not self._is_running:
             self._is_running = True
-            self._tasks.start_soon(self._runtime.run)
+            self._tasks.start_soon(self._service.run)

@@ -1,7 +1,7 @@
 """Starts and drains the delivery inside the ASGI lifespan, without replacing the application's own.
 
-The workers start before ``startup.complete`` goes on, and are drained before ``shutdown.complete`` does: no server waits for
-what a middleware does after that (asgi-checklist, facts 1 and 2).
+The workers start before ``startup.complete`` is passed on, and are drained before
+``shutdown.complete`` is: servers do not wait for what a middleware does after that.
 """
 
 from __future__ import annotations
@@ -21,49 +21,50 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# Django says so at every start, and means no harm (Django ticket 31508).
+# Django raises this at every start (Django ticket 31508).
 _DJANGO = "can only handle ASGI/HTTP connections"
 
 
 async def run_lifespan(
-    app: ASGIApp, scope: Scope, receive: Receive, send: Send, runtime: DeliveryService
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, service: DeliveryService
 ) -> None:
-    """Let the application have its lifespan, with the runtime running in it.
+    """Run the application's lifespan, with the delivery inside it.
 
-    An application that has none (returns at once, or raises at the sight of it) is spoken for, so that the delivery has one.
+    If the application does not support lifespan (it returns at once, or raises), complete the
+    protocol on its behalf so that the delivery can start and drain.
     """
     error: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        conversation = _Conversation(receive, send, runtime, tasks)
+        proxy = _LifespanProxy(receive, send, service, tasks)
         try:
-            await conversation.hold(app, scope)
+            await proxy.run(app, scope)
         except Exception as raised:  # noqa: BLE001  raised again below, outside the group that would wrap it
             error = raised
         finally:
-            await conversation.end()
+            await proxy.end()
             tasks.cancel_scope.cancel()
     if error is not None:
         raise error
 
 
-class _Conversation:
-    """The messages between server and application, and what the runtime does at each."""
+class _LifespanProxy:
+    """Passes lifespan messages on, and starts and drains the delivery in between."""
 
     def __init__(
-        self, receive: Receive, send: Send, runtime: DeliveryService, tasks: TaskGroup
+        self, receive: Receive, send: Send, service: DeliveryService, tasks: TaskGroup
     ) -> None:
         self._receive = receive
         self._send = send
-        self._runtime = runtime
+        self._service = service
         self._tasks = tasks
         self._received: set[str] = set()
         self._sent: set[str] = set()
         self._drained = False
-        #: Our own part of the startup has failed, and the server was told.
+        #: The delivery failed to start, and startup.failed was sent.
         self._has_failed = False
 
-    async def hold(self, app: ASGIApp, scope: Scope) -> None:
-        """Run the application's lifespan, and what it leaves out of it."""
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Run the application's lifespan, and complete what it leaves out."""
         try:
             await app(scope, self.receive, self.send)
         except Exception as error:
@@ -71,19 +72,19 @@ class _Conversation:
                 raise
             _explain(error)
         if "lifespan.startup.failed" not in self._sent:
-            await self._speak_for_the_application()
+            await self._complete_for_app()
 
     async def receive(self) -> Message:
-        """Pass a message on to the application, and remember that it came."""
+        """Pass a message on to the application, and record it."""
         message = await self._receive()
         self._received.add(message["type"])
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message on to the server, with our own work before it."""
+        """Pass a message on to the server, after starting or draining the delivery."""
         kind = message["type"]
         if self._has_failed:
-            return  # the server knows already
+            return  # startup.failed was sent already
         if kind == "lifespan.startup.complete":
             await self._start()
         elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
@@ -93,9 +94,9 @@ class _Conversation:
 
     async def _start(self) -> None:
         try:
-            await self._tasks.start(self._runtime.run)
+            await self._tasks.start(self._service.run)
         except OutboxError as error:
-            # Configured to be an error at start, and the server should show what is wrong in one clear line.
+            # The outbox is required, so the server shows the reason in one line.
             self._has_failed = True
             self._sent.add("lifespan.startup.failed")
             await self._send(
@@ -104,12 +105,12 @@ class _Conversation:
             raise
 
     async def end(self) -> None:
-        """Drain the runtime, once."""
+        """Drain the delivery, once."""
         if not self._drained:
             self._drained = True
-            await self._runtime.drain()
+            await self._service.drain()
 
-    async def _speak_for_the_application(self) -> None:
+    async def _complete_for_app(self) -> None:
         if "lifespan.startup" not in self._received:
             await self.receive()
         if "lifespan.startup.complete" not in self._sent:
@@ -122,8 +123,8 @@ class _Conversation:
 
 def _explain(error: Exception) -> None:
     if _DJANGO in str(error):
-        logger.debug("the application has no lifespan; usercom-asgi speaks for it")
+        logger.debug("The application has no lifespan, completing the protocol for it")
     else:
         logger.warning(
-            "the application raised at the lifespan; usercom-asgi speaks for it", exc_info=error
+            "The application raised on lifespan, completing the protocol for it", exc_info=error
         )

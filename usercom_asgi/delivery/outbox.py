@@ -1,4 +1,4 @@
-"""Where accepted commands wait: the protocol, and memory."""
+"""Outbox and store protocols, and the outbox in memory."""
 
 from __future__ import annotations
 
@@ -18,109 +18,109 @@ if TYPE_CHECKING:
     from ..core.receipts import Outcome
     from .message import QueuedCommand
 
-#: Dead letters that memory keeps: the newest.
-_KEPT_DEAD = 1000
+#: The number of dead letters kept in memory: the newest.
+_MAX_DEAD_LETTERS = 1000
 
 
 class QueueHost(Protocol):
-    """What a store needs of the runtime."""
+    """The service as a store sees it."""
 
     @property
-    def room(self) -> int:
-        """How many commands may still come into memory."""
+    def free_capacity(self) -> int:
+        """How many more commands fit into memory."""
         ...
 
-    def enqueue(self, waiting: QueuedCommand) -> None:
-        """Take a command that was put into the store, and is safe there."""
+    def enqueue(self, queued: QueuedCommand) -> None:
+        """Queue a command that the store has made safe."""
         ...
 
-    def restore(self, waiting: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
-        """Take a command from where it was kept; ``keys`` is the text of :meth:`Store.progressed`.
+    def restore(self, queued: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
+        """Queue a command from the outbox; ``keys`` is the text of :meth:`Store.progressed`.
 
-        ``is_own``: this runtime has accepted it, and left it there.
+        ``is_own``: this service accepted it, and left it there.
         """
         ...
 
-    def release(self, waiting: QueuedCommand) -> None:
-        """A command was put into the store and stays there: there is no room, or it is another process's."""
+    def release(self, queued: QueuedCommand) -> None:
+        """Leave a command in the store: there is no room, or another process has it."""
         ...
 
-    def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Take out what is in memory of these lanes and not in flight, and return it: it is another process's."""
+    def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
+        """Remove and return what another process has claimed, unless it is in flight."""
         ...
 
-    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
-        """Another process has it, and what becomes of it will not be known here."""
+    def mark_forwarded(self, queued: QueuedCommand, reason: str) -> None:
+        """Record that another process has the command; its outcome stays unknown here."""
         ...
 
-    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
-        """A command that is in no lane goes to the dead letters."""
+    def dead_letter(self, queued: QueuedCommand, reason: str) -> None:
+        """Move a command that is in no queue to the dead letters."""
         ...
 
 
 class Store(Protocol):
-    """An open outbox. Nothing in it waits, but for what runs in its own tasks."""
+    """An open outbox. Only its own tasks and :meth:`flush` wait."""
 
-    def refuses(self, waiting: int) -> str | None:
-        """Return why nothing more can be accepted while so many wait in memory; None if it can."""
+    def rejection_reason(self, pending: int) -> str | None:
+        """Return why no command is accepted while ``pending`` are in memory, or None."""
         ...
 
-    def put(self, waiting: QueuedCommand) -> None:
-        """Take what was accepted. When it is safe it is given to :meth:`QueueHost.enqueue`."""
+    def put(self, queued: QueuedCommand) -> None:
+        """Store a command, then give it to :meth:`QueueHost.enqueue`."""
         ...
 
     def request_ended(self, number: int) -> None:
-        """The request that has said what bears this number says no more."""
+        """Note that the request of this number submits no more commands."""
         ...
 
-    def flush(self) -> None:
-        """The end is near: what has gathered goes on its way."""
+    def start_drain(self) -> None:
+        """Start to drain: send on at once what is held back."""
         ...
 
     @property
-    def trouble(self) -> str:
-        """Why nothing gets out of it, or nothing is kept by it, now; empty while all is well."""
+    def error(self) -> str:
+        """Why nothing is sent or stored now; empty if all is well."""
         ...
 
     def oldest(self) -> float | None:
-        """Return when the oldest of what is not in the lanes was said."""
+        """Return when the oldest command outside of the queues was created."""
         ...
 
-    def settled(self, waiting: QueuedCommand) -> None:
-        """It was delivered, or given up for good: it need not be kept."""
+    def settled(self, queued: QueuedCommand) -> None:
+        """Delete a command that has its outcome."""
         ...
 
-    def progressed(self, waiting: QueuedCommand, keys: str) -> None:
-        """A part of it was delivered, or a key was learned; ``keys`` is all that its lane has learned (:class:`KeyRing`)."""
+    def progressed(self, queued: QueuedCommand, keys: str) -> None:
+        """Store a command that was delivered in part, and its queue's :class:`KeyRing`."""
         ...
 
-    def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:
-        """It goes to the dead letters."""
+    def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:
+        """Move a command to the dead letters."""
         ...
 
-    async def written(self) -> None:
-        """Wait until what the store was told so far is safe: whoever sends on before that may have to send twice."""
+    async def flush(self) -> None:
+        """Wait until all changes so far are safe, so that nothing is sent twice."""
         ...
 
     def dead(self) -> Sequence[Outcome]:
-        """Return the dead letters that are at hand, oldest first."""
+        """Return the dead letters at hand, oldest first."""
         ...
 
     @property
-    def kept(self) -> int:
-        """How much is kept elsewhere than in this process's memory, roughly; it may come from all processes."""
+    def persisted(self) -> int:
+        """How many commands are stored outside of memory, roughly, of all processes."""
         ...
 
-    def keeps(self, waiting: QueuedCommand) -> bool:
-        """Tell whether this is not lost if it is left at the end."""
+    def is_persisted(self, queued: QueuedCommand) -> bool:
+        """Return True if the command outlives this process."""
         ...
 
 
 class Outbox(Protocol):
-    """Where accepted commands wait; configuration until it is opened, once for each event loop."""
+    """A kind of storage for commands; opened once for each event loop."""
 
-    def open(self, house: QueueHost, *, max_queue_size: int) -> AbstractAsyncContextManager[Store]:
-        """Open it for one runtime, in whose task this is entered and left.
+    def open(self, host: QueueHost, *, max_queue_size: int) -> AbstractAsyncContextManager[Store]:
+        """Open it for one service; entered and left in one task.
 
         Raises:
             OutboxError: It cannot be used.
@@ -130,7 +130,7 @@ class Outbox(Protocol):
 
 
 def checked(outbox: object) -> Outbox | None:
-    """Return an outbox that was given, if it is one.
+    """Return the outbox, if it is one.
 
     Raises:
         ConfigurationError: It is something else, such as the path of a file.
@@ -147,27 +147,27 @@ def checked(outbox: object) -> Outbox | None:
 
 
 class MemoryOutbox:
-    """Commands wait in the memory of the process, ``max_queue_size`` at most; what is left at its end is lost. The default."""
+    """Keeps at most ``max_queue_size`` commands in memory. The default."""
 
     @asynccontextmanager
-    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
+    async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
         """See :meth:`Outbox.open`."""
-        yield MemoryStore(house, max_queue_size)
+        yield MemoryStore(host, max_queue_size)
 
 
 class UnbufferedStore:
-    """What a store that holds nothing back says of that."""
+    """Defaults for stores without a write buffer."""
 
     @property
-    def trouble(self) -> str:
-        """See :attr:`Store.trouble`."""
+    def error(self) -> str:
+        """See :attr:`Store.error`."""
         return ""
 
     def request_ended(self, number: int) -> None:
         """See :meth:`Store.request_ended`."""
 
-    def flush(self) -> None:
-        """See :meth:`Store.flush`."""
+    def start_drain(self) -> None:
+        """See :meth:`Store.start_drain`."""
 
     def oldest(self) -> float | None:
         """See :meth:`Store.oldest`."""
@@ -177,40 +177,43 @@ class UnbufferedStore:
 class MemoryStore(UnbufferedStore):
     """See :class:`Store`."""
 
-    kept = 0
+    persisted = 0
 
-    def __init__(self, house: QueueHost, max_queue_size: int) -> None:
-        self._max_waiting = max_queue_size
-        self._dead: deque[Outcome] = deque(maxlen=_KEPT_DEAD)
-        #: What is in memory is as safe as it will be.
-        self.put = house.enqueue
+    def __init__(self, host: QueueHost, max_queue_size: int) -> None:
+        self._max_queue_size = max_queue_size
+        self._dead: deque[Outcome] = deque(maxlen=_MAX_DEAD_LETTERS)
+        self._host = host
 
-    def refuses(self, waiting: int) -> str | None:
-        """See :meth:`Store.refuses`."""
+    def rejection_reason(self, pending: int) -> str | None:
+        """See :meth:`Store.rejection_reason`."""
         return (
-            f"{waiting} commands wait already (max_queue_size)"
-            if waiting >= self._max_waiting
+            f"{pending} commands wait already (max_queue_size)"
+            if pending >= self._max_queue_size
             else None
         )
 
-    def settled(self, waiting: QueuedCommand) -> None:
-        """It was never anywhere else."""
+    def put(self, queued: QueuedCommand) -> None:
+        """Enqueue it at once: memory is all there is."""
+        self._host.enqueue(queued)
 
-    def progressed(self, waiting: QueuedCommand, keys: str) -> None:
-        """It was never anywhere else."""
+    def settled(self, queued: QueuedCommand) -> None:
+        """Nothing to delete: it was in memory only."""
 
-    def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
-        """Keep the newest."""
+    def progressed(self, queued: QueuedCommand, keys: str) -> None:
+        """Nothing to store: it is in memory only."""
+
+    def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
+        """Keep the letter; the oldest ones are dropped."""
         self._dead.append(letter)
 
-    async def written(self) -> None:
-        """There is nothing to write; but many commands that have become too old at once must not hold up the event loop."""
+    async def flush(self) -> None:
+        """Yield to the event loop: many commands may expire at once."""
         await anyio.lowlevel.checkpoint()
 
     def dead(self) -> list[Outcome]:
         """See :meth:`Store.dead`."""
         return list(self._dead)
 
-    def keeps(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
-        """It is gone with the process."""
+    def is_persisted(self, queued: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
+        """Return False: memory ends with the process."""
         return False

@@ -1,4 +1,4 @@
-"""Order within a visitor, concurrency across visitors."""
+"""Queues of commands: ordered for each visitor, parallel across visitors."""
 
 from __future__ import annotations
 
@@ -20,302 +20,292 @@ if TYPE_CHECKING:
 
 
 class ReadyQueue:
-    """The lanes that may be taken: what a response waits for first, then one that has failed and one that has not in turn.
+    """Queues ready to send.
 
-    A probe is for all, so it is made with the lane that is most likely to be answered if User.com is there at all.
+    Urgent queues first, since a response waits for a reset. Then failed and healthy queues
+    alternate, so that neither starves. A probe takes the queue most likely to succeed.
     """
 
     def __init__(self) -> None:
         self._urgent: deque[VisitorQueue] = deque()
-        self._sound: deque[VisitorQueue] = deque()
-        # A heap: what is least likely to be at fault itself comes first, and then what has failed least, and longest ago.
+        self._healthy: deque[VisitorQueue] = deque()
+        # A heap: the queue least likely to be at fault first, then by failures, then by age.
         self._failed: list[tuple[int, int, int, VisitorQueue]] = []
-        self._failed_yet = 0
-        self._is_failed_s_turn = False
+        self._failed_count = 0
+        self._failed_turn = False
 
     def __len__(self) -> int:
-        return len(self._urgent) + len(self._sound) + len(self._failed)
+        return len(self._urgent) + len(self._healthy) + len(self._failed)
 
     def add(self, queue: VisitorQueue, *, is_urgent: bool = False) -> None:
-        """Put a lane behind its like; of urgent ones the last is the first."""
+        """Add a queue behind those of its kind; an urgent one goes to the front."""
         if queue.failures:
-            self._failed_yet += 1
-            heapq.heappush(self._failed, (queue.faults, queue.failures, self._failed_yet, queue))
+            self._failed_count += 1
+            heapq.heappush(
+                self._failed, (queue.solo_failures, queue.failures, self._failed_count, queue)
+            )
         elif is_urgent:
             self._urgent.appendleft(queue)
         else:
-            self._sound.append(queue)
+            self._healthy.append(queue)
 
     def first(self) -> VisitorQueue:
         """Return what :meth:`pop` would."""
         if self._urgent:
             return self._urgent[0]
-        return self._failed[0][-1] if self._is_failed_next else self._sound[0]
+        return self._failed[0][-1] if self._is_failed_next else self._healthy[0]
 
     def pop(self) -> VisitorQueue:
-        """Take out the next lane."""
+        """Remove and return the next queue."""
         if self._urgent:
             return self._urgent.popleft()
         is_failed_next = self._is_failed_next
-        self._is_failed_s_turn = (
-            not is_failed_next
-        )  # so that neither waits for the end of the other
-        return self._pop_failed() if is_failed_next else self._sound.popleft()
+        self._failed_turn = not is_failed_next
+        return self._pop_failed() if is_failed_next else self._healthy.popleft()
 
     def pop_for_probe(self) -> VisitorQueue:
-        """Take out the lane to ask with whether User.com is there."""
-        if self._sound:
-            # The newest: many of one kind that cannot pass may have come before it.
-            return self._sound.pop()
-        # What is urgent may not be tried again, and so is asked with only if all others are suspected.
-        if self._failed and not (self._urgent and self._failed[0][-1].faults):
+        """Remove and return the queue most likely to succeed if User.com is available."""
+        if self._healthy:
+            # The newest, since a run of commands that always fail may have come before it.
+            return self._healthy.pop()
+        # An urgent command may not be retried, so probe with it only if all others are suspect.
+        if self._failed and not (self._urgent and self._failed[0][-1].solo_failures):
             return self._pop_failed()
         return self._urgent.popleft()
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove all queues."""
         self._urgent.clear()
-        self._sound.clear()
+        self._healthy.clear()
         self._failed.clear()
 
     @property
     def _is_failed_next(self) -> bool:
-        return bool(self._failed) and (self._is_failed_s_turn or not self._sound)
+        return bool(self._failed) and (self._failed_turn or not self._healthy)
 
     def _pop_failed(self) -> VisitorQueue:
         return heapq.heappop(self._failed)[-1]
 
 
-# Seconds between two looks at whether what is in flight has come to its end.
-_LOOK = 0.01
-# So often a lane may fail though others have passed since it did before: then nothing else is concluded from its failures.
-_MOST_FAULTS = 2
+# Seconds between two checks whether a command in flight has an outcome.
+_POLL_INTERVAL = 0.01
+# Failures while others succeed after which a queue says nothing about User.com.
+_MAX_SOLO_FAILURES = 2
 
 
 class VisitorQueue:
     """One visitor's commands, oldest first. At most one of them is being sent at any time."""
 
     __slots__ = (
+        "_successes_at_last_failure",
+        "commands",
         "failures",
-        "faults",
-        "id",
         "in_flight",
         "is_taken",
         "keys",
-        "seen_passes",
-        "waiting",
+        "ordering_key",
+        "solo_failures",
     )
 
-    def __init__(self, lane_id: str) -> None:
-        self.id = lane_id
-        self.waiting: deque[QueuedCommand] = deque()
+    def __init__(self, ordering_key: str) -> None:
+        self.ordering_key = ordering_key
+        self.commands: deque[QueuedCommand] = deque()
         self.keys = KeyRing()
-        #: A worker has it, and may be sending the first of what waits.
+        #: True while a worker holds it.
         self.is_taken = False
-        #: What User.com is being told just now: the first of what waits, or None.
+        #: The command that is being sent: the first one, or None.
         self.in_flight: QueuedCommand | None = None
-        #: How often it has failed in a row.
+        #: Failures in a row.
         self.failures = 0
-        #: How often of these others had passed since the time before: it may be its own fault.
-        self.faults = 0
-        self.seen_passes = -1
+        #: Those of them between which other queues succeeded: the fault may be its own.
+        self.solo_failures = 0
+        self._successes_at_last_failure = -1
 
-    def passed(self) -> None:
-        """User.com has answered it."""
-        self.failures = self.faults = 0
-        self.seen_passes = -1
+    def on_success(self) -> None:
+        """Reset the failures."""
+        self.failures = self.solo_failures = 0
+        self._successes_at_last_failure = -1
 
-    def failed(self, passes: int) -> bool:
-        """Count a failure, after so many calls of all lanes were answered well; true if some were since the one before."""
-        is_fault = 0 <= self.seen_passes < passes
+    def on_failure(self, successes: int) -> bool:
+        """Count a failure; return True if other queues succeeded since the one before."""
+        is_solo = 0 <= self._successes_at_last_failure < successes
         self.failures += 1
-        self.faults += is_fault
-        self.seen_passes = passes
-        return is_fault
+        self.solo_failures += is_solo
+        self._successes_at_last_failure = successes
+        return is_solo
 
     @property
-    def is_known(self) -> bool:
-        """True if it fails again and again while others pass: that says nothing of User.com any more."""
-        return self.faults >= _MOST_FAULTS
+    def is_suspect(self) -> bool:
+        """Whether it keeps failing while others succeed."""
+        return self.solo_failures >= _MAX_SOLO_FAILURES
 
 
 class QueueManager:
-    """All lanes in which something waits.
+    """All queues with commands.
 
-    A lane with work is in exactly one place: ready to be taken, taken by a worker, or parked until a moment.
+    Each is in exactly one place: ready, held by a worker, or delayed.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, VisitorQueue] = {}
         self._delayed: list[tuple[float, int, VisitorQueue]] = []
         self._delays = 0
-        # What waits is bounded by the runtime; a lane is in here at most once.
+        # Bounded by the number of queues, each of which is in here at most once.
         self._ready = ReadyQueue()
-        self._promised = 0
-        self._sleepers: list[anyio.Event] = []
-        self._rearranged = anyio.Event()
+        self._reserved = 0
+        self._waiters: list[anyio.Event] = []
+        self._delays_changed = anyio.Event()
 
-    def add(self, waiting: QueuedCommand, keys: str | None = None) -> None:
-        """Put a command at the end of its lane; consecutive updates merge. ``keys`` were learned before (:class:`KeyRing`)."""
-        lane_id = waiting.envelope.ordering_key
-        queue = self._queues.get(lane_id)
+    def add(self, queued: QueuedCommand, keys: str | None = None) -> None:
+        """Append a command to its queue. ``keys`` restores its key ring (:class:`KeyRing`)."""
+        ordering_key = queued.envelope.ordering_key
+        queue = self._queues.get(ordering_key)
         if queue is None:
-            queue = self._queues[lane_id] = VisitorQueue(lane_id)
-            # A response waits for a reset's answer, and after ten seconds the reset is not ours any more.
-            self._make_ready(queue, is_urgent=waiting.envelope.creates_user)
-        elif len(queue.waiting) > queue.is_taken and queue.waiting[-1].take_in(waiting):
-            return
+            queue = self._queues[ordering_key] = VisitorQueue(ordering_key)
+            # A response waits for a reset, and after RESET_DEADLINE the widget resets instead.
+            self._make_ready(queue, is_urgent=queued.envelope.creates_user)
         if keys is not None:
             queue.keys.restore(keys)
-        queue.waiting.append(waiting)
+        queue.commands.append(queued)
 
     def _make_ready(self, queue: VisitorQueue, *, is_urgent: bool = False) -> None:
         self._ready.add(queue, is_urgent=is_urgent)
-        if self._sleepers:
-            self._sleepers.pop().set()
+        if self._waiters:
+            self._waiters.pop().set()
 
     async def reserve(self) -> None:
-        """Wait for a lane with work that is promised to nobody else; :meth:`take` is due.
+        """Wait for a queue that no other worker has reserved; then call :meth:`acquire`.
 
-        Which one it will be is open until then: a worker may have to wait for its call, and meanwhile a better one may come.
+        The queue is chosen then, since a better one may come while the worker waits for its call.
         """
-        while len(self._ready) <= self._promised:
+        while len(self._ready) <= self._reserved:
             awake = anyio.Event()
-            self._sleepers.append(awake)
+            self._waiters.append(awake)
             await awake.wait()
-        self._promised += 1
+        self._reserved += 1
 
     def first(self) -> VisitorQueue:
-        """Return the lane that is next just now, for one who has a promise to look at."""
+        """Return the queue that :meth:`acquire` would return now."""
         return self._ready.first()
 
-    def take(self, *, is_probe: bool) -> VisitorQueue:
-        """Return the next lane, or the one to ask with for all. It is the caller's until given back."""
-        self._promised -= 1
+    def acquire(self, *, is_probe: bool) -> VisitorQueue:
+        """Remove and return the next queue, or the best one for a probe."""
+        self._reserved -= 1
         queue = self._ready.pop_for_probe() if is_probe else self._ready.pop()
         queue.is_taken = True
         return queue
 
-    def put_back(self, queue: VisitorQueue) -> None:
-        """Return a lane: behind the others if something waits in it, else it is forgotten."""
+    def release(self, queue: VisitorQueue) -> None:
+        """Give a queue back: behind the others, or nowhere if it is empty."""
         queue.is_taken = False
-        if queue.waiting:
+        if queue.commands:
             self._make_ready(queue)
         else:
-            del self._queues[queue.id]
-
-    def split_merged(self, queue: VisitorQueue) -> None:
-        """Put what has merged into the lane's first command back in its place, each for itself."""
-        queue.waiting.extendleft(reversed(queue.waiting.popleft().apart()))
+            del self._queues[queue.ordering_key]
 
     def delay(self, queue: VisitorQueue, delay: float) -> None:
-        """Return a lane that is to be left alone for ``delay`` seconds."""
+        """Give a queue back, to be ready again after ``delay`` seconds."""
         queue.is_taken = False
         self._delays += 1
         heapq.heappush(self._delayed, (anyio.current_time() + delay, self._delays, queue))
-        self._rearranged.set()
+        self._delays_changed.set()
 
     def resume(self, *, are_all: bool = False) -> None:
-        """Make parked lanes ready: what was in their way is over, but of those whose own fault it may be; or all of them."""
-        parked, self._delayed = sorted(self._delayed), []
-        for entry in parked:  # what is left of a sorted list is a heap
-            if are_all or not entry[-1].faults:
+        """Make delayed queues ready, except those that failed on their own; or all."""
+        delayed, self._delayed = sorted(self._delayed), []
+        for entry in delayed:  # what is left of a sorted list is a heap
+            if are_all or not entry[-1].solo_failures:
                 self._make_ready(entry[-1])
             else:
                 self._delayed.append(entry)
 
     async def resume_delayed(self) -> None:
-        """Make parked lanes ready when their time comes; runs for ever."""
+        """Make delayed queues ready when they are due; runs until cancelled."""
         while True:
-            self._rearranged = anyio.Event()
+            self._delays_changed = anyio.Event()
             due = self._delayed[0][0] if self._delayed else math.inf
             with anyio.CancelScope(deadline=due):
-                await self._rearranged.wait()
+                await self._delays_changed.wait()
             while self._delayed and self._delayed[0][0] <= anyio.current_time():
                 self._make_ready(heapq.heappop(self._delayed)[2])
 
-    async def withdraw(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
-        """Take out what has one of these receipts, in their order, each with the key that was learned.
+    async def remove(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
+        """Remove the commands of these receipts, in their order, with the learned keys.
 
-        What is in flight is waited for. Updates that have merged with one of these come along.
+        Wait for a command that is in flight.
         """
         order = {receipt: n for n, receipt in enumerate(receipts)}
 
-        def is_wanted(waiting: QueuedCommand) -> bool:
-            return any(receipt in order for receipt in waiting.receipts)
+        def is_wanted(queued: QueuedCommand) -> bool:
+            return queued.receipt in order
 
-        taken, is_flying = self._take_out(is_wanted)
+        taken, is_in_flight = self._remove(is_wanted)
         try:
-            while (
-                is_flying
-            ):  # what comes of it is known to the worker alone, so this looks now and then
-                await anyio.sleep(_LOOK)
-                more, is_flying = self._take_out(is_wanted)
+            # Only the worker learns the outcome, so poll for it.
+            while is_in_flight:
+                await anyio.sleep(_POLL_INTERVAL)
+                more, is_in_flight = self._remove(is_wanted)
                 taken += more
         except BaseException:
-            for queue, waiting in taken:
-                self.add(waiting, queue.keys.dumps())
+            for queue, queued in taken:
+                self.add(queued, queue.keys.dumps())
             raise
-        for queue, waiting in taken:
-            waiting.envelope = replace(waiting.envelope, key=queue.keys.key_for(waiting.envelope))
-        found = [waiting for _, waiting in taken]
-        return sorted(
-            found, key=lambda waiting: min(order.get(each, len(order)) for each in waiting.receipts)
-        )
+        for queue, queued in taken:
+            queued.envelope = replace(queued.envelope, key=queue.keys.key_for(queued.envelope))
+        return sorted((queued for _, queued in taken), key=lambda queued: order[queued.receipt])
 
-    def _take_out(
+    def _remove(
         self, is_wanted: Callable[[QueuedCommand], bool]
     ) -> tuple[list[tuple[VisitorQueue, QueuedCommand]], bool]:
-        """Take out what is not in flight; tell also whether anything is."""
+        """Remove commands that are not in flight; return also whether any is."""
         taken: list[tuple[VisitorQueue, QueuedCommand]] = []
-        is_flying = False
+        is_in_flight = False
         for queue in self._queues.values():
             kept: deque[QueuedCommand] = deque()
-            for waiting in queue.waiting:
-                if not is_wanted(waiting):
-                    kept.append(waiting)
-                elif waiting is queue.in_flight:
-                    kept.append(waiting)
-                    is_flying = True
+            for queued in queue.commands:
+                if not is_wanted(queued):
+                    kept.append(queued)
+                elif queued is queue.in_flight:
+                    kept.append(queued)
+                    is_in_flight = True
                 else:
-                    taken.append((queue, waiting))
-            queue.waiting = (
-                kept  # empty or not, the lane stays where it is: whoever takes it next will see
-            )
-        return taken, is_flying
+                    taken.append((queue, queued))
+            # An empty queue stays where it is: the worker that acquires it next drops it.
+            queue.commands = kept
+        return taken, is_in_flight
 
-    def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Take out what waits in these lanes and is not in flight: it has become another process's."""
-        taken, _ = self._take_out(
-            lambda waiting: bool(waiting.rows) and waiting.envelope.ordering_key in ordering_keys
+    def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
+        """Remove persisted commands of queues that another process has claimed."""
+        taken, _ = self._remove(
+            lambda queued: queued.row is not None and queued.envelope.ordering_key in ordering_keys
         )
-        return [waiting for _, waiting in taken]
+        return [queued for _, queued in taken]
 
-    def has_work_before(self, moment: float, *, is_open: bool) -> bool:
-        """Tell whether anything is being sent, or could be before a moment if calls could be made then (``is_open``)."""
+    def has_work_before(self, moment: float, *, is_healthy: bool) -> bool:
+        """Return True if a command is in flight, or can be sent before ``moment``."""
         if not self._queues:
-            return True  # what waits is on its way to here
+            return True  # the commands are still on their way from the store
         if any(queue.in_flight for queue in self._queues.values()):
             return True
-        return is_open and (
+        return is_healthy and (
             len(self._delayed) < len(self._queues)
             or any(due < moment for due, _, _ in self._delayed)
         )
 
     def oldest(self) -> float | None:
-        """Return when the oldest of what waits was said."""
+        """Return when the oldest waiting command was created."""
         return min(
             (
-                waiting.envelope.created_at
+                queued.envelope.created_at
                 for queue in self._queues.values()
-                for waiting in queue.waiting
+                for queued in queue.commands
             ),
             default=None,
         )
 
     def close(self) -> list[QueuedCommand]:
-        """Empty all lanes and return what was still waiting in them."""
-        left = [waiting for queue in self._queues.values() for waiting in queue.waiting]
+        """Empty all queues and return their commands."""
+        left = [queued for queue in self._queues.values() for queued in queue.commands]
         self._queues.clear()
         self._delayed.clear()
         self._ready.clear()

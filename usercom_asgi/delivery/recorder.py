@@ -23,11 +23,11 @@ logger = logging.getLogger("usercom_asgi")
 
 
 class OutcomeRecorder:
-    """The accounts of one delivery."""
+    """Records the outcomes of one delivery."""
 
     def __init__(self, listeners: Listeners, store: Store) -> None:
         self.stats = Stats()
-        #: How much is in memory, accepted and not settled.
+        #: Commands in memory without an outcome.
         self.waiting = 0
         self.store = store
         self._hooks = {
@@ -35,12 +35,12 @@ class OutcomeRecorder:
             Status.DROPPED: listeners.on_dropped,
             Status.DEAD: listeners.on_dead,
         }
-        self._is_telling = False
-        self._handed_over = 0
+        self._is_in_hook = False
+        self._forwarded = 0
         self._dropped_resets = 0
-        self._complaints = LogThrottle()
+        self._throttle = LogThrottle()
 
-    def settle(
+    def record(
         self,
         queue: VisitorQueue,
         status: Status,
@@ -48,124 +48,119 @@ class OutcomeRecorder:
         *,
         error: RejectedError | None = None,
     ) -> None:
-        """The lane's first command has come to its end."""
-        waiting = queue.waiting.popleft()
-        key = queue.keys.key_for(waiting.envelope)
-        many = len(waiting.receipts)
-        self._no_longer(waiting)
+        """Record the outcome of the queue's first command, and remove it."""
+        queued = queue.commands.popleft()
+        key = queue.keys.key_for(queued.envelope)
+        self.waiting -= 1
         if status is Status.DELIVERED:
-            self.stats.delivered += many
+            self.stats.delivered += 1
         elif status is Status.DEAD:
-            self.stats.dead += many
+            self.stats.dead_lettered += 1
         else:
-            self._count_dropped(waiting.envelope, many)
-        for receipt in waiting.receipts:
-            receipt.settle(status, reason, key if status is Status.DELIVERED else None)
+            self._count_dropped(queued.envelope)
+        queued.receipt.settle(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DEAD:
             # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
-            waiting.envelope = replace(waiting.envelope, key=key)
+            queued.envelope = replace(queued.envelope, key=key)
             self.store.dead_letter(
-                waiting, outcome_of(waiting.envelope, status, reason, key=key, error=error)
+                queued, outcome_of(queued.envelope, status, reason, key=key, error=error)
             )
-        if waiting.rows:
-            self.store.settled(waiting)
-        # What is somebody else's code comes last: an error in it costs nothing.
+        self.store.settled(queued)
+        # Logging and hooks come last, so that an error in them loses nothing.
         if status is not Status.DELIVERED:
-            self._complain_of(waiting, status, reason)
-        self._tell(waiting.envelope, status, reason, key=key, error=error)
+            self._log_loss(queued, status, reason)
+        self._call_hook(queued.envelope, status, reason, key=key, error=error)
 
     def progressed(self, queue: VisitorQueue) -> None:
-        """A part of the lane's first command was delivered, or its visitor's key was learned."""
-        if queue.waiting[0].rows:
-            self.store.progressed(queue.waiting[0], queue.keys.dumps())
+        """Store that a part of the first command was delivered, or a key was learned."""
+        if queue.commands[0].row is not None:
+            self.store.progressed(queue.commands[0], queue.keys.dumps())
 
-    def retried(self, waiting: QueuedCommand) -> None:
-        """A try has failed, and there will be another: who waits for the outcome is told that it will take a while."""
+    def retried(self, queued: QueuedCommand) -> None:
+        """Count a failed try, and wake those who wait for its outcome."""
         self.stats.retried += 1
-        for receipt in waiting.receipts:
-            receipt.wake()
+        queued.receipt.wake()
 
     def reject(self, envelope: Envelope, reason: str) -> Receipt:
-        """Drop a command at the call."""
+        """Drop a command that is not accepted."""
         self.stats.rejected += 1
-        self._count_dropped(envelope, 1)
-        self._complain(
-            "turned away",
-            f"{reason}: what is said to User.com is dropped ({self.stats.dropped} so far)",
+        self._count_dropped(envelope)
+        self._throttle.log(
+            logging.WARNING,
+            "rejected",
+            "Dropping command: %s (%d dropped so far)",
+            reason,
+            self.stats.dropped,
         )
-        self._tell(envelope, Status.DROPPED, reason)
+        self._call_hook(envelope, Status.DROPPED, reason)
         return Receipt(Status.DROPPED, reason)
 
-    def release(self, waiting: QueuedCommand) -> None:
-        """Let go of a command that is safe in the outbox, and will come from there."""
-        self.stats.left += len(waiting.receipts)
-        self._no_longer(waiting)
+    def release(self) -> None:
+        """Count a command that is left in the outbox."""
+        self.stats.persisted += 1
+        self.waiting -= 1
 
     def restore(self, *, is_own: bool) -> None:
-        """Take a command that was left in the outbox."""
+        """Count a command that came from the outbox."""
         self.waiting += 1
         if is_own:
-            self.stats.left -= 1
+            self.stats.persisted -= 1
         else:
-            self.stats.adopted += 1
+            self.stats.restored += 1
 
-    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
-        """Put a command that is in no lane to the dead letters."""
-        queue = VisitorQueue(waiting.envelope.ordering_key)
-        queue.waiting.append(waiting)
-        self.settle(queue, Status.DEAD, reason)
+    def dead_letter(self, queued: QueuedCommand, reason: str) -> None:
+        """Move a command that is in no queue to the dead letters."""
+        queue = VisitorQueue(queued.envelope.ordering_key)
+        queue.commands.append(queued)
+        self.record(queue, Status.DEAD, reason)
 
-    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
-        """Let go of a command that another process has taken: what becomes of it will not be known here."""
-        self.release(waiting)
-        self._handed_over += len(waiting.receipts)
-        for receipt in waiting.receipts:
-            receipt.hand_over(reason)
+    def mark_forwarded(self, queued: QueuedCommand, reason: str) -> None:
+        """Record that another process has the command."""
+        self.release()
+        self._forwarded += 1
+        queued.receipt.hand_over(reason)
 
     def close(self, left: list[QueuedCommand], reason: str) -> int:
-        """Account for what is left at the end; return how much of it is lost."""
+        """Record the commands that are left at the end; return how many are lost."""
         lost = 0
-        for waiting in left:
-            if self.store.keeps(waiting):
-                self.release(waiting)
+        for queued in left:
+            if self.store.is_persisted(queued):
+                self.release()
                 continue
-            lost += len(waiting.receipts)
-            self._count_dropped(waiting.envelope, len(waiting.receipts))
-            for receipt in waiting.receipts:
-                receipt.settle(Status.DROPPED, reason)
-            self._tell(waiting.envelope, Status.DROPPED, reason)
-            self._no_longer(waiting)
+            lost += 1
+            self.waiting -= 1
+            self._count_dropped(queued.envelope)
+            queued.receipt.settle(Status.DROPPED, reason)
+            self._call_hook(queued.envelope, Status.DROPPED, reason)
         return lost
 
     def log_summary(self, failure: str) -> None:
-        """Say in one line what became of everything."""
+        """Log the outcomes in one line."""
         stats = self.stats
-        if stats.accepted or stats.adopted or stats.dropped:
-            # What these would have done the widget does, later: less is lost than it looks.
+        if stats.accepted or stats.restored or stats.dropped:
+            # The widget makes up for dropped resets, so less is lost than it looks.
             resets = f" (resets: {self._dropped_resets})" if self._dropped_resets else ""
             logger.log(
-                logging.WARNING if stats.dropped or stats.dead else logging.INFO,
-                "delivered to User.com: %d, left in the outbox: %d, dropped: %d%s, dead letters: %d%s",
-                stats.delivered, self.store.kept + self._handed_over, stats.dropped, resets, stats.dead,
+                logging.WARNING if stats.dropped or stats.dead_lettered else logging.INFO,
+                "Delivered to User.com: %d, left in the outbox: %d, dropped: %d%s, dead letters: %d%s",
+                stats.delivered, self.store.persisted + self._forwarded, stats.dropped, resets, stats.dead_lettered,
                 failure and f" (the last failure: {failure})",
             )  # fmt: skip
 
-    def _complain_of(self, waiting: QueuedCommand, status: Status, reason: str) -> None:
-        what = f"{waiting.envelope.command!r}: {reason}"  # without error.detail, which may quote the values that it refuses
+    def _log_loss(self, queued: QueuedCommand, status: Status, reason: str) -> None:
+        # Without error.detail, which may quote the values that User.com rejects.
         if status is Status.DEAD:
-            self._complain("dead", f"to the dead letters: {what}")
+            message = "Moving command to the dead letters: %r: %s"
         else:
-            self._complain("lost", f"not delivered to User.com: {what}")
+            message = "Command was not delivered to User.com: %r: %s"
+        self._throttle.log(logging.WARNING, status.value, message, queued.envelope.command, reason)
 
-    def _count_dropped(self, envelope: Envelope, many: int) -> None:
-        self.stats.dropped += many
+    def _count_dropped(self, envelope: Envelope) -> None:
+        self.stats.dropped += 1
         if isinstance(envelope.command, ResetAuth):
-            self._dropped_resets += many
+            self._dropped_resets += 1
 
-    def _no_longer(self, waiting: QueuedCommand) -> None:
-        self.waiting -= len(waiting.receipts)
-
-    def _tell(
+    def _call_hook(
         self,
         envelope: Envelope,
         status: Status,
@@ -175,21 +170,14 @@ class OutcomeRecorder:
         error: RejectedError | None = None,
     ) -> None:
         hook = self._hooks[status]
-        # A hook that is being told may say something that is turned away: that is counted, and told no more.
-        if hook is None or self._is_telling:
+        # A hook may submit a command that is rejected: count it, but don't call the hook again.
+        if hook is None or self._is_in_hook:
             return
-        self._is_telling = True
+        self._is_in_hook = True
         try:
             tell(hook, outcome_of(envelope, status, reason, key=key, error=error))
         finally:
-            self._is_telling = False
-
-    def _complain(self, kind: str, text: str) -> None:
-        unsaid = self._complaints.due(kind)
-        if unsaid is not None:
-            logger.warning(
-                "%s%s", text, f" (and {unsaid} more since the last such line)" if unsaid else ""
-            )
+            self._is_in_hook = False
 
 
 def outcome_of(
@@ -200,7 +188,7 @@ def outcome_of(
     key: str | None = None,
     error: RejectedError | None = None,
 ) -> Outcome:
-    """Return what hooks and dead letters are told; ``key`` is what the visitor's lane has learned."""
+    """Return the outcome for hooks and dead letters; ``key`` is the learned key."""
     return Outcome(
         command=envelope.command,
         status=status,
@@ -212,21 +200,25 @@ def outcome_of(
     )
 
 
+# Seconds between two messages of one kind.
 _INTERVAL = 60.0
 
 
 class LogThrottle:
-    """One line a minute of each kind, however much is lost: a full queue must not fill the disk as well."""
+    """Logs at most one message of each kind a minute, however often a fault repeats."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, tuple[float, int]] = {}
 
-    def due(self, kind: str) -> int | None:
-        """Return how many lines of this kind were kept back since the last one; None if the next is to be kept back too."""
+    def log(self, level: int, kind: str, message: str, *args: object) -> bool:
+        """Log a message, or count it for the next one; return True if it was logged."""
         now = time.monotonic()
-        last, kept_back = self._lines.get(kind, (None, 0))
+        last, suppressed = self._last.get(kind, (None, 0))
         if last is not None and now - last <= _INTERVAL:
-            self._lines[kind] = last, kept_back + 1
-            return None
-        self._lines[kind] = now, 0
-        return kept_back
+            self._last[kind] = last, suppressed + 1
+            return False
+        self._last[kind] = now, 0
+        if suppressed:
+            message += f" (and {suppressed} more since the last such line)"
+        logger.log(level, message, *args)
+        return True

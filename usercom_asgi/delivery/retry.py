@@ -1,4 +1,4 @@
-"""What is tried again, and when."""
+"""Decides which commands are retried, and when: :class:`RetryPolicy`."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential back-off, of which half is jitter, under a total deadline. All in seconds."""
+    """Exponential back-off, half of it jitter, until ``give_up_after``. All in seconds."""
 
-    first: float = 0.5
-    longest: float = 60.0
-    deadline: float = 6 * 3600.0
+    initial_delay: float = 0.5
+    max_delay: float = 60.0
+    give_up_after: float = 6 * 3600.0
 
     def delay(self, tries: int, retry_after: float | None) -> float:
-        """Return how long to wait after so many tries; what the answer asked for is the least, up to an hour."""
-        ceiling = min(self.longest, self.first * 2.0 ** min(tries - 1, 30))
+        """Return the seconds to wait after ``tries`` tries, at least what User.com asked for."""
+        ceiling = min(self.max_delay, self.initial_delay * 2.0 ** min(tries - 1, 30))
         delay = random.uniform(ceiling / 2, ceiling)  # noqa: S311  jitter keeps no secret
-        return max(delay, self.asked(retry_after))
+        return max(delay, self.retry_after_delay(retry_after))
 
-    def asked(self, retry_after: float | None) -> float:
-        """Return the seconds that an answer has asked for, up to an hour."""
+    def retry_after_delay(self, retry_after: float | None) -> float:
+        """Return the seconds that a ``Retry-After`` asks for, up to an hour."""
         return min(retry_after or 0.0, 3600.0)
 
-    def expired(self, waiting: QueuedCommand, delay: float = 0.0) -> bool:
-        """Tell whether another try in ``delay`` seconds would come too late."""
-        return waiting.age + delay > (
-            RESET_DEADLINE if waiting.envelope.creates_user else self.deadline
+    def expired(self, queued: QueuedCommand, delay: float = 0.0) -> bool:
+        """Return True if another try in ``delay`` seconds would be too late."""
+        return queued.age + delay > (
+            RESET_DEADLINE if queued.envelope.creates_user else self.give_up_after
         )
 
-    def is_forbidden(self, waiting: QueuedCommand) -> bool:
-        """Tell whether not even the first try may be made: from the deadline on the widget makes the new visitor."""
-        return waiting.envelope.creates_user and waiting.age > RESET_DEADLINE
+    def is_too_late(self, queued: QueuedCommand) -> bool:
+        """Return True if even a first try is too late: the widget creates the user now."""
+        return queued.envelope.creates_user and queued.age > RESET_DEADLINE
 
-    def may_repeat(self, waiting: QueuedCommand, error: UnavailableError) -> bool:
-        """Tell whether a command may be sent twice: what was carried out already would make a second new user."""
-        return error.not_sent or not waiting.envelope.creates_user
+    def is_safe_to_retry(self, queued: QueuedCommand, error: UnavailableError) -> bool:
+        """Return True if a second call cannot create a second user."""
+        return error.not_sent or not queued.envelope.creates_user

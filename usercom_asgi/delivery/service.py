@@ -1,4 +1,4 @@
-"""The running delivery: bounded memory, a few long-lived workers, one drain at the end."""
+"""Delivers commands in the background: :class:`DeliveryService`."""
 
 from __future__ import annotations
 
@@ -33,67 +33,18 @@ if TYPE_CHECKING:
     from .outbox import Outbox
 
 
-class Holdings:
-    """Accepted commands that are not settled: the :class:`~.outbox.QueueHost` of a store."""
-
-    def __init__(self, listeners: Listeners, max_queue_size: int) -> None:
-        self._max_waiting = max_queue_size
-        self._queues = QueueManager()
-        # Until the outbox is open, and that is before the first request, memory is all there is.
-        self._books = OutcomeRecorder(listeners, MemoryStore(self, max_queue_size))
-
-    @property
-    def room(self) -> int:
-        """How many commands may still come into memory."""
-        return self._max_waiting - self._books.waiting
-
-    @property
-    def waiting(self) -> int:
-        """How many commands are in memory, accepted and not settled."""
-        return self._books.waiting
-
-    def enqueue(self, waiting: QueuedCommand) -> None:
-        """Take a command that was accepted, and is safe."""
-        self._queues.add(waiting)
-
-    def restore(self, waiting: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
-        """Take a command that was left in the outbox, by this process or another one, or in another life."""
-        self._books.restore(is_own=is_own)
-        self._queues.add(waiting, keys)
-
-    def release(self, waiting: QueuedCommand) -> None:
-        """Let go of a command that is safe in the outbox, and will come from there."""
-        self._books.release(waiting)
-
-    def forget(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Take out what is another process's now."""
-        return self._queues.forget(ordering_keys)
-
-    async def withdraw(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
-        """Take back what is not delivered of these; see :meth:`QueueManager.withdraw`."""
-        return await self._queues.withdraw(receipts)
-
-    def mark_forwarded(self, waiting: QueuedCommand, reason: str) -> None:
-        """Let go of a command that another process has taken."""
-        self._books.mark_forwarded(waiting, reason)
-
-    def dead_letter(self, waiting: QueuedCommand, reason: str) -> None:
-        """Put a command that is in no lane to the dead letters."""
-        self._books.dead_letter(waiting, reason)
-
-
 logger = logging.getLogger("usercom_asgi")
 
-_REMEMBERED = 10_000
-# Seconds between two looks, at the end, at whether there is any hope left for what waits.
-_LOOK = 0.01
+_MAX_REMEMBERED = 10_000
+# Seconds between two checks, while draining, whether anything can still be sent.
+_POLL_INTERVAL = 0.01
 
 
-class DeliveryService(Holdings):
-    """Accepts envelopes at once and sends them in the background.
+class DeliveryService:
+    """Accepts envelopes at once, and sends them in the background.
 
-    ``max_queue_size`` bounds everything in memory that is accepted and not settled, in flight included. One event loop of one
-    process owns it.
+    ``max_queue_size`` bounds the commands in memory without an outcome, in flight included. It
+    belongs to one event loop of one process.
     """
 
     def __init__(
@@ -106,15 +57,21 @@ class DeliveryService(Holdings):
         listeners: Listeners | None = None,
         until: str = "",
     ) -> None:
-        super().__init__(listeners or Listeners(), config.max_queue_size)
+        self._queues = QueueManager()
+        # Memory stands in until the outbox is open, before the first request.
+        self._recorder = OutcomeRecorder(
+            listeners or Listeners(), MemoryStore(self, config.max_queue_size)
+        )
         self._open_sender = open_sender
         self._config = config
-        self._retry = retry or RetryPolicy(deadline=config.deadline)
+        self._retry = retry or RetryPolicy(give_up_after=config.give_up_after)
         self._outbox = outbox or MemoryOutbox()
         self._until = until
-        # Behind a response nothing is tried again: each request says itself what it has lost.
-        outage = OutageLog(None if until else lambda: max(self.waiting, self._books.store.kept))
-        self._gate = CircuitBreaker(self._retry, config.requests_per_second, outage)
+        # Inline delivery never retries, so it logs its losses per request.
+        outage = OutageLog(
+            None if until else lambda: max(self.waiting, self._recorder.store.persisted)
+        )
+        self._breaker = CircuitBreaker(self._retry, config.requests_per_second, outage)
         self._remembered: dict[str, PendingReset] = {}
         self._pid = os.getpid()
         self._closed = False
@@ -126,13 +83,13 @@ class DeliveryService(Holdings):
 
     @property
     def reachable(self) -> bool:
-        """False while User.com is known to be down: the last call has failed."""
-        return self._gate.is_open
+        """Whether the last call to User.com succeeded."""
+        return self._breaker.is_healthy
 
     @property
     def is_accepting(self) -> bool:
-        """False while what is said is dropped."""
-        return not self._is_over and self._books.store.refuses(self.waiting) is None
+        """Whether new commands are accepted."""
+        return not self._is_over and self._recorder.store.rejection_reason(self.waiting) is None
 
     @property
     def _is_over(self) -> bool:
@@ -140,64 +97,103 @@ class DeliveryService(Holdings):
 
     @property
     def stats(self) -> Stats:
-        """What was done so far, and what waits now."""
+        """The counters, and what waits now."""
         oldest = min(
-            filter(None, (self._queues.oldest(), self._books.store.oldest())), default=None
+            filter(None, (self._queues.oldest(), self._recorder.store.oldest())), default=None
         )
         age = max(0.0, time.time() - oldest) if oldest is not None else 0.0
-        return replace(self._books.stats, waiting=self.waiting, oldest_age=age)
+        return replace(self._recorder.stats, waiting=self.waiting, oldest_age=age)
 
     @property
     def dead_letters(self) -> Sequence[Outcome]:
-        """What User.com has refused, or what became too old: the newest of them, as far as they are at hand."""
-        return self._books.store.dead()
+        """The newest dead letters at hand."""
+        return self._recorder.store.dead()
 
     def readiness(self) -> Readiness:
-        """Return how the delivery is, for a health route."""
-        gate, stats = self._gate, self.stats
-        resumes_in = max(0.0, gate.resumes_at - anyio.current_time())
+        """Return the state of the delivery, for a health route."""
+        breaker, stats = self._breaker, self.stats
+        resumes_in = max(0.0, breaker.resumes_at - anyio.current_time())
         state = (
             "sending"
-            if gate.is_open
-            else "locked"
-            if gate.is_unauthorized
+            if breaker.is_healthy
+            else "unauthorized"
+            if breaker.is_unauthorized
             else "paused"
             if resumes_in
             else "failing"
         )
-        trouble = self._books.store.trouble
+        error = self._recorder.store.error
         if not self.has_started.is_set():
             state = "starting"
-        elif trouble and gate.is_open:
+        elif error and breaker.is_healthy:
             state = "failing"
         return Readiness(
             state="closed" if self._is_over else state,
             is_accepting=self.is_accepting,
-            reason=trouble if gate.is_open else gate.reason,
+            reason=error if breaker.is_healthy else breaker.reason,
             resumes_in=resumes_in,
             waiting=stats.waiting,
             oldest_age=stats.oldest_age,
-            kept=self._books.store.kept,
+            kept=self._recorder.store.persisted,
         )
 
+    @property
+    def free_capacity(self) -> int:
+        """How many more commands fit into memory."""
+        return self._config.max_queue_size - self._recorder.waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many commands are in memory without an outcome."""
+        return self._recorder.waiting
+
+    def enqueue(self, queued: QueuedCommand) -> None:
+        """Queue a command that the store has made safe."""
+        self._queues.add(queued)
+
+    def restore(self, queued: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
+        """Queue a command from the outbox."""
+        self._recorder.restore(is_own=is_own)
+        self._queues.add(queued, keys)
+
+    def release(self, queued: QueuedCommand) -> None:  # noqa: ARG002  the protocol's signature
+        """Count a command that is left in the outbox."""
+        self._recorder.release()
+
+    def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
+        """Remove and return what another process has claimed."""
+        return self._queues.evict(ordering_keys)
+
+    async def remove(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
+        """Remove what is not delivered yet; see :meth:`QueueManager.remove`."""
+        return await self._queues.remove(receipts)
+
+    def mark_forwarded(self, queued: QueuedCommand, reason: str) -> None:
+        """Record that another process has the command."""
+        self._recorder.mark_forwarded(queued, reason)
+
+    def dead_letter(self, queued: QueuedCommand, reason: str) -> None:
+        """Move a command that is in no queue to the dead letters."""
+        self._recorder.dead_letter(queued, reason)
+
     def skip(self, command: Command, reason: str) -> Receipt:
-        """Count a command of which there is nothing to send."""
-        self._books.stats.skipped += 1
+        """Count a command with nothing to send."""
+        self._recorder.stats.skipped += 1
         return skipped(command, reason)
 
     def submit(self, envelope: Envelope) -> Receipt:
-        """Accept an envelope, or drop it if too many wait. Never waits, never raises."""
-        books = self._books
-        reason = self._why_not() or books.store.refuses(books.waiting)
+        """Accept an envelope, or drop it if the queue is full. Never waits or raises."""
+        recorder = self._recorder
+        reason = self._rejection_reason() or recorder.store.rejection_reason(recorder.waiting)
         if reason is not None:
-            return books.reject(envelope, reason)
+            return recorder.reject(envelope, reason)
         receipt = Receipt()
-        books.stats.accepted += 1
-        books.waiting += 1
-        books.store.put(QueuedCommand(envelope, receipt))
+        recorder.stats.accepted += 1
+        recorder.waiting += 1
+        recorder.store.put(QueuedCommand(envelope, receipt))
         return receipt
 
-    def _why_not(self) -> str | None:
+    def _rejection_reason(self) -> str | None:
         if os.getpid() != self._pid:
             return (
                 "this process is a fork of the one that delivers: start the delivery after the fork"
@@ -205,29 +201,29 @@ class DeliveryService(Holdings):
         return self._why_closed if self._closed else None
 
     def request_ended(self, number: int) -> None:
-        """What this request has said is complete; see :attr:`Envelope.request`."""
-        self._books.store.request_ended(number)
+        """Note that a request submits no more commands; see :attr:`Envelope.request`."""
+        self._recorder.store.request_ended(number)
 
     async def settle(self, receipt: Receipt, within: float) -> None:
-        """Wait at most ``within`` seconds for an outcome; not at all while User.com is known to be down."""
+        """Wait at most ``within`` seconds for an outcome; not at all during an outage."""
         if self.reachable:
             await receipt.tried(within)
 
     def remember(self, name: str, reset: PendingReset) -> None:
-        """Keep a reset for a request that comes later; the oldest are forgotten."""
-        if len(self._remembered) >= _REMEMBERED:
+        """Keep a reset for a later request; the oldest ones are dropped."""
+        if len(self._remembered) >= _MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[name] = reset
 
     def recall(self, name: str) -> PendingReset | None:
-        """Return the reset that an earlier request asked for."""
+        """Return the reset of an earlier request."""
         return self._remembered.get(name)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Send what is submitted, until :meth:`drain` has ended; to be started once, in a task of its own.
+        """Send what is submitted, until :meth:`drain` ends it; run it once, in a task.
 
         Raises:
-            OutboxError: The outbox cannot be used, and is configured to say so.
+            OutboxError: The outbox cannot be used, and is required.
 
         """
         self.has_started.set()
@@ -236,12 +232,12 @@ class DeliveryService(Holdings):
             opened = self._outbox.open(self, max_queue_size=self._config.max_queue_size)
             async with (
                 self._open_sender() as sender,
-                opened as self._books.store,
+                opened as self._recorder.store,
                 anyio.create_task_group() as workers,
             ):
-                sending = Worker(sender, self._queues, self._gate, self._retry, self._books)
+                worker = Worker(sender, self._queues, self._breaker, self._retry, self._recorder)
                 for _ in range(self._config.max_concurrency):
-                    workers.start_soon(sending.work)
+                    workers.start_soon(worker.run)
                 workers.start_soon(self._queues.resume_delayed)
                 announced = True
                 task_status.started()
@@ -250,9 +246,9 @@ class DeliveryService(Holdings):
         except OutboxError:
             raise
         except Exception:
-            # The application goes on without us: what is said is dropped and counted.
+            # The application must go on: new commands are dropped and counted.
             self._why_closed = "the delivery cannot run, see the log"
-            logger.exception("the delivery to User.com cannot run")
+            logger.exception("Delivery to User.com cannot run, dropping all commands")
         finally:
             self._close()
             self._stopped.set()
@@ -260,42 +256,45 @@ class DeliveryService(Holdings):
             task_status.started()
 
     async def drain(self) -> None:
-        """Take nothing more, deliver what waits within ``shutdown_timeout`` seconds, end :meth:`run`, and say what was lost.
+        """Reject new commands, deliver the rest, and end :meth:`run`.
 
-        Retries and pauses count against the grace as well. What cannot be sent before its end is not waited for.
+        It takes ``shutdown_timeout`` seconds at most, and does not wait for what cannot be sent
+        in that time.
         """
         self._closed = True
         with anyio.CancelScope(shield=True):
             if self.has_started.is_set():
-                self._books.store.flush()
+                self._recorder.store.start_drain()
                 with anyio.move_on_after(self._config.shutdown_timeout) as scope:
-                    self._gate.hurry()
+                    self._breaker.retry_now()
                     self._queues.resume(are_all=True)
-                    # Time passing is one of the things that end it, so this looks now and then.
+                    # The passing of time can end it as well, so poll.
                     while (  # noqa: ASYNC110
                         self.waiting
                         and not self._stopped.is_set()
-                        and self._has_hope(scope.deadline)
+                        and self._can_progress(scope.deadline)
                     ):
-                        await anyio.sleep(_LOOK)
+                        await anyio.sleep(_POLL_INTERVAL)
                 self._stop.set()
                 await self._stopped.wait()
             else:
                 self._close()
         if not self._until:
-            self._books.log_summary("" if self._gate.is_open else self._gate.reason)
+            self._recorder.log_summary("" if self._breaker.is_healthy else self._breaker.reason)
 
-    def _has_hope(self, deadline: float) -> bool:
-        if self._books.store.oldest() is not None:
-            return True  # what is outside of the lanes does not depend on User.com
-        return self._queues.has_work_before(deadline, is_open=self._gate.resumes_at < deadline)
+    def _can_progress(self, deadline: float) -> bool:
+        if self._recorder.store.oldest() is not None:
+            return True  # commands outside of the queues do not depend on User.com
+        return self._queues.has_work_before(
+            deadline, is_healthy=self._breaker.resumes_at < deadline
+        )
 
     def _close(self) -> None:
         self._closed = True
         until = self._until or "the shutdown"
-        lost = self._books.close(self._queues.close(), f"not delivered before {until}")
+        lost = self._recorder.close(self._queues.close(), f"not delivered before {until}")
         if lost and self._until:
-            why = self._gate.reason or "there was no time left"
+            why = self._breaker.reason or "there was no time left"
             logger.warning(
-                "not delivered to User.com before %s: %d commands (%s)", until, lost, why
+                "Not delivered to User.com before %s: %d commands (%s)", until, lost, why
             )

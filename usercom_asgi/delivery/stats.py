@@ -1,4 +1,4 @@
-"""What a delivery has done, in figures: :class:`Stats`, :class:`Readiness`."""
+"""Counters and state of a delivery: :class:`Stats`, :class:`Readiness`."""
 
 from __future__ import annotations
 
@@ -7,35 +7,40 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Stats:
-    """Counts since the start of the delivery in this process. Nothing goes missing in them.
+    """Counts since the start of the delivery in this process. They always add up.
 
-    ``accepted + adopted + rejected == delivered + dropped + dead + left + waiting``.
+    ``accepted + restored + rejected == delivered + dropped + dead_lettered + persisted + waiting``.
     """
 
-    accepted: int = 0  #: taken from this process
-    adopted: int = (
-        0  #: taken over from an outbox that another process, or an earlier run, has filled
+    accepted: int = 0  #: accepted from this process
+    restored: int = 0  #: loaded from an outbox that another process or an earlier run has filled
+    rejected: int = (
+        0  #: dropped at the call: the queue was full, or the application was shutting down
     )
-    rejected: int = 0  #: dropped at the call: too much waited, or the application was shutting down
-    skipped: int = (
-        0  #: not taken, since there was nothing to send; the receipt and a debug line say why
-    )
+    skipped: int = 0  #: not accepted, because there was nothing to send
     delivered: int = 0
-    retried: int = 0  #: tries that have failed and are repeated
-    dropped: int = 0  #: lost: turned away, or not delivered before the end
-    dead: int = 0  #: refused by User.com, or too old: kept with the dead letters
-    left: int = 0  #: left in the outbox, for later or for another process
+    retried: int = 0  #: failed tries that are retried
+    dropped: int = 0  #: lost: rejected at the call, or not delivered before the end
+    dead_lettered: int = 0  #: rejected by User.com, or too old
+    persisted: int = 0  #: left in the outbox, for a later run or another process
     waiting: int = 0  #: in memory now, in flight included
-    oldest_age: float = 0.0  #: seconds since the oldest of what waits was said
+    oldest_age: float = 0.0  #: seconds since the oldest waiting command was created
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """How the delivery is, for a health route. An application is well while User.com is not: do not restart it for that.
+    """The state of the delivery, for a health route.
 
-    ``state`` is ``sending``, ``failing`` (the last call has failed), ``paused`` (nothing is sent for ``resumes_in`` seconds),
-    ``locked`` (User.com refuses our key), ``starting``, ``closed``, or ``inline`` (there is no lifespan: each request
-    delivers for itself). ``is_accepting`` is False while what is said is dropped.
+    Don't restart the application because User.com is down. ``state`` is one of:
+
+    - ``sending``;
+    - ``failing``: the last call has failed;
+    - ``paused``: nothing is sent for ``resumes_in`` seconds;
+    - ``unauthorized``: User.com rejects the API key;
+    - ``starting`` or ``closed``;
+    - ``inline``: there is no lifespan, and each request delivers its own commands.
+
+    ``is_accepting`` is False while new commands are dropped.
     """
 
     state: str

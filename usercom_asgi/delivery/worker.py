@@ -1,4 +1,4 @@
-"""What the workers do: take a lane when a call may be made, send its first command, and see to what comes of it."""
+"""Sends queued commands: :class:`Worker`."""
 
 from __future__ import annotations
 
@@ -20,153 +20,147 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# So often a command may be refused as a key would be, while others pass: then it is the command.
-_MOST_REFUSALS = 2
+# Rejections like that of an API key, while others succeed, after which the command is at fault.
+_MAX_KEY_REJECTIONS = 2
 
 
 class Worker:
-    """Long-lived workers, each with one lane at a time; all of them behind one gate."""
+    """Sends the first command of one queue after another; several tasks run it."""
 
     def __init__(
         self,
         sender: Sender,
         queues: QueueManager,
-        gate: CircuitBreaker,
+        breaker: CircuitBreaker,
         retry: RetryPolicy,
-        books: OutcomeRecorder,
+        recorder: OutcomeRecorder,
     ) -> None:
         self._sender = sender
         self._queues = queues
-        self._gate = gate
+        self._breaker = breaker
         self._retry = retry
-        self._books = books
+        self._recorder = recorder
 
-    async def work(self) -> None:
-        """Send what the lanes hold, one command at a time; runs for ever."""
+    async def run(self) -> None:
+        """Send queued commands, one at a time; runs until cancelled."""
         while True:
             await self._queues.reserve()
-            # Where all was withdrawn, or the time is over, there is no call to wait for.
+            # An empty queue or an expired command needs no call, so don't wait for one.
             is_probe = (
-                await self._gate.enter() if self._needs_a_call(self._queues.first()) else False
+                await self._breaker.acquire() if self._needs_call(self._queues.first()) else False
             )
-            queue = self._queues.take(is_probe=is_probe)
-            waiting, delay = (queue.waiting[0] if queue.waiting else None), 0.0
+            queue = self._queues.acquire(is_probe=is_probe)
+            queued, delay = (queue.commands[0] if queue.commands else None), 0.0
             try:
-                if waiting is not None:
-                    delay = await self._send(queue, waiting, is_probe=is_probe)
+                if queued is not None:
+                    delay = await self._send(queue, queued, is_probe=is_probe)
             except Exception:
-                # A worker never dies: what we did not foresee costs this one command.
-                logger.exception(
-                    "delivery to User.com met an error of its own; one command is lost"
-                )
-                if queue.waiting and queue.waiting[0] is waiting:
-                    self._books.settle(queue, Status.DROPPED, "an error in the delivery")
+                # An unforeseen error must cost one command only, never the worker.
+                logger.exception("Unexpected error in the delivery worker, dropping one command")
+                if queue.commands and queue.commands[0] is queued:
+                    self._recorder.record(queue, Status.DROPPED, "an error in the delivery")
             finally:
-                self._gate.left(is_probe=is_probe)
-            await self._books.store.written()
+                self._breaker.release(is_probe=is_probe)
+            await self._recorder.store.flush()
             if delay:
                 self._queues.delay(queue, delay)
             else:
-                self._queues.put_back(queue)
+                self._queues.release(queue)
 
-    def _needs_a_call(self, queue: VisitorQueue) -> bool:
-        return bool(queue.waiting) and not self._is_over(queue.waiting[0])
+    def _needs_call(self, queue: VisitorQueue) -> bool:
+        return bool(queue.commands) and not self._is_over(queue.commands[0])
 
-    async def _send(self, queue: VisitorQueue, waiting: QueuedCommand, *, is_probe: bool) -> float:
-        """Send the lane's first command; return the seconds to wait before the next try, 0 for none."""
-        if self._is_over(waiting):
-            return self._give_up(queue, waiting, _given_up(waiting, "its time is over"))
-        self._gate.begin()
-        waiting.tries += 1
-        queue.in_flight = waiting
+    async def _send(self, queue: VisitorQueue, queued: QueuedCommand, *, is_probe: bool) -> float:
+        """Send the queue's first command; return the seconds until the next try, or 0."""
+        if self._is_over(queued):
+            return self._abandon(queue, queued, _expiry_reason(queued, "its time is over"))
+        self._breaker.on_start()
+        queued.tries += 1
+        queue.in_flight = queued
         try:
-            answer = await self._sender.send(waiting.envelope, queue.keys.key_for(waiting.envelope))
+            result = await self._sender.send(queued.envelope, queue.keys.key_for(queued.envelope))
         except UnavailableError as error:
-            return self._unavailable(queue, waiting, error, is_probe=is_probe)
+            return self._unavailable(queue, queued, error, is_probe=is_probe)
         except RejectedError as error:
-            return self._refused(queue, waiting, error, is_probe=is_probe)
+            return self._refused(queue, queued, error, is_probe=is_probe)
         finally:
             queue.in_flight = None
-        queue.passed()
-        if self._gate.passed(is_probe=is_probe):
-            self._queues.resume()  # User.com is there again, for all
-        self._delivered(queue, waiting, answer)
+        queue.on_success()
+        if self._breaker.on_success(is_probe=is_probe):
+            self._queues.resume()  # User.com is available again, for every queue
+        self._delivered(queue, queued, result)
         return 0.0
 
-    def _is_over(self, waiting: QueuedCommand) -> bool:
-        return (waiting.tries > 0 and self._retry.expired(waiting)) or self._retry.is_forbidden(
-            waiting
-        )
+    def _is_over(self, queued: QueuedCommand) -> bool:
+        return (queued.tries > 0 and self._retry.expired(queued)) or self._retry.is_too_late(queued)
 
-    def _delivered(self, queue: VisitorQueue, waiting: QueuedCommand, answer: SendResult) -> None:
-        is_news = queue.keys.learn(waiting.envelope, answer.key)
-        if answer.then is None:
-            if is_news:  # more of this visitor may wait where it is not seen from here
-                self._books.progressed(queue)
-            self._books.settle(queue, Status.DELIVERED)
+    def _delivered(self, queue: VisitorQueue, queued: QueuedCommand, result: SendResult) -> None:
+        is_news = queue.keys.learn(queued.envelope, result.key)
+        if result.then is None:
+            if is_news:  # the outbox may hold more commands of this visitor
+                self._recorder.progressed(queue)
+            self._recorder.record(queue, Status.DELIVERED)
             return
-        waiting.envelope = replace(waiting.envelope, command=answer.then, may_create=False)
-        waiting.tries = 0
-        self._books.progressed(queue)
+        queued.envelope = replace(queued.envelope, command=result.then, may_create=False)
+        queued.tries = 0
+        self._recorder.progressed(queue)
 
     def _refused(
-        self, queue: VisitorQueue, waiting: QueuedCommand, error: RejectedError, *, is_probe: bool
+        self, queue: VisitorQueue, queued: QueuedCommand, error: RejectedError, *, is_probe: bool
     ) -> float:
-        is_fault = queue.failed(self._gate.passes)
-        is_ours = self._gate.refused(error, is_probe=is_probe, is_own=is_fault or queue.is_known)
-        if not is_ours:
-            queue.passed()
-        # Others' commands pass, and only this one is refused as if by our key.
-        waiting.refusals += is_ours and is_fault
-        # Without a status there was no answer: the sender itself has found nothing that could be sent.
+        is_solo = queue.on_failure(self._breaker.successes)
+        is_key_rejected = self._breaker.on_rejected(
+            error, is_probe=is_probe, is_own=is_solo or queue.is_suspect
+        )
+        if not is_key_rejected:
+            queue.on_success()
+        # Other visitors' commands succeed, so the API key is not the cause.
+        queued.key_rejections += is_key_rejected and is_solo
+        # Without a status there was no call: the sender found nothing that could be sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
-        if is_ours and waiting.envelope.creates_user:
-            self._books.settle(
-                queue, Status.DROPPED, reason, error=error
-            )  # the widget makes the user instead
+        if is_key_rejected and queued.envelope.creates_user:
+            # The widget creates the user instead.
+            self._recorder.record(queue, Status.DROPPED, reason, error=error)
             return 0.0
-        if not is_ours or waiting.refusals >= _MOST_REFUSALS:
-            # User.com is there, and has an opinion.
-            if waiting.parts:
-                self._queues.split_merged(queue)
-                return 0.0
-            self._books.settle(queue, Status.DEAD, reason, error=error)
+        if not is_key_rejected or queued.key_rejections >= _MAX_KEY_REJECTIONS:
+            self._recorder.record(queue, Status.DEAD, reason, error=error)
             return 0.0
-        return self._try_again(queue, waiting, self._retry.delay(waiting.tries, None), error)
+        return self._try_again(queue, queued, self._retry.delay(queued.tries, None), error)
 
     def _unavailable(
         self,
         queue: VisitorQueue,
-        waiting: QueuedCommand,
+        queued: QueuedCommand,
         error: UnavailableError,
         *,
         is_probe: bool,
     ) -> float:
-        is_fault = queue.failed(self._gate.passes)
-        self._gate.failed(error, is_probe=is_probe, is_own=is_fault or queue.is_known)
-        if not self._retry.may_repeat(waiting, error):
-            return self._give_up(
-                queue, waiting, f"not repeated, since it may have been carried out: {error}"
+        is_solo = queue.on_failure(self._breaker.successes)
+        self._breaker.on_unavailable(error, is_probe=is_probe, is_own=is_solo or queue.is_suspect)
+        if not self._retry.is_safe_to_retry(queued, error):
+            return self._abandon(
+                queue, queued, f"not repeated, since it may have been carried out: {error}"
             )
         return self._try_again(
-            queue, waiting, self._retry.delay(waiting.tries, error.retry_after), error
+            queue, queued, self._retry.delay(queued.tries, error.retry_after), error
         )
 
     def _try_again(
-        self, queue: VisitorQueue, waiting: QueuedCommand, delay: float, error: DeliveryError
+        self, queue: VisitorQueue, queued: QueuedCommand, delay: float, error: DeliveryError
     ) -> float:
-        if self._retry.expired(waiting, delay):
-            return self._give_up(queue, waiting, _given_up(waiting, str(error)))
-        self._books.retried(waiting)
+        if self._retry.expired(queued, delay):
+            return self._abandon(queue, queued, _expiry_reason(queued, str(error)))
+        self._recorder.retried(queued)
         return delay
 
-    def _give_up(self, queue: VisitorQueue, waiting: QueuedCommand, reason: str) -> float:
-        # What would make a user is not to be repeated by anybody, and behind a response there is nobody who would keep it.
-        is_kept = self._retry.deadline > 0 and not waiting.envelope.creates_user
+    def _abandon(self, queue: VisitorQueue, queued: QueuedCommand, reason: str) -> float:
+        # A command that creates a user must not be repeated later, and inline delivery keeps no
+        # dead letters.
+        is_kept = self._retry.give_up_after > 0 and not queued.envelope.creates_user
         status = Status.DEAD if is_kept else Status.DROPPED
-        self._books.settle(queue, status, reason)
+        self._recorder.record(queue, status, reason)
         return 0.0
 
 
-def _given_up(waiting: QueuedCommand, why: str) -> str:
-    return f"given up after {waiting.age:.0f} s: {why}"
+def _expiry_reason(queued: QueuedCommand, why: str) -> str:
+    return f"given up after {queued.age:.0f} s: {why}"

@@ -73,7 +73,7 @@ class SqliteOutbox:
         return f"SqliteOutbox({str(self.path)!r})"
 
     @asynccontextmanager
-    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:
+    async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:
         """See :meth:`Outbox.open`."""
         limiter = anyio.CapacityLimiter(1)  # one connection, one thread at a time
         try:
@@ -86,12 +86,12 @@ class SqliteOutbox:
             logger.error(  # noqa: TRY400  the error is in the text
                 "%s, keeping commands in memory only: they are lost with the process", error
             )
-            async with MemoryOutbox().open(house, max_queue_size=max_queue_size) as memory:
+            async with MemoryOutbox().open(host, max_queue_size=max_queue_size) as memory:
                 yield memory
             return
         store = SqliteStore(
             file,
-            house,
+            host,
             limiter,
             max_queue_size=max_queue_size,
             max_rows=self.max_rows,

@@ -46,17 +46,17 @@ class WriteBuffer(UnbufferedStore):
         self._complaints = LogThrottle()
 
     @property
-    def trouble(self) -> str:
-        """See :attr:`Store.trouble`."""
+    def error(self) -> str:
+        """See :attr:`Store.error`."""
         return (
             "the outbox's file cannot be written: what is said waits in memory only"
             if self._is_broken
             else ""
         )
 
-    def refuses(self, waiting: int) -> str | None:
-        """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
-        if waiting - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
+    def rejection_reason(self, pending: int) -> str | None:
+        """See :meth:`Store.rejection_reason`. Commands on disk do not count against memory."""
+        if pending - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
             return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_queue_size)"
         return (
             f"{self._rows} commands wait on disk already (max_rows)"
@@ -75,15 +75,18 @@ class WriteBuffer(UnbufferedStore):
 
     def settled(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.settled`."""
-        rows = waiting.rows
-        self._work.done += rows
-        self._rows -= len(rows)
-        self._hold(waiting.envelope.ordering_key, -len(rows))
+        if waiting.row is None:
+            return
+        self._work.done.append(waiting.row)
+        self._rows -= 1
+        self._hold(waiting.envelope.ordering_key, -1)
         self._woken.set()
 
     def progressed(self, waiting: QueuedCommand, keys: str) -> None:
         """See :meth:`Store.progressed`."""
-        self._work.changed.append((to_text(waiting.envelope), waiting.rows[0]))
+        if waiting.row is None:
+            return
+        self._work.changed.append((to_text(waiting.envelope), waiting.row))
         self._work.keys.append((keys, waiting.envelope.ordering_key))
         self._woken.set()
 
@@ -105,24 +108,25 @@ class WriteBuffer(UnbufferedStore):
         self._woken.set()
 
     @property
-    def kept(self) -> int:
-        """See :attr:`Store.kept`."""
+    def persisted(self) -> int:
+        """See :attr:`Store.persisted`."""
         return max(0, self._rows)
 
-    def keeps(self, waiting: QueuedCommand) -> bool:
+    def is_persisted(self, waiting: QueuedCommand) -> bool:
         """Tell whether it is in the file."""
-        return bool(waiting.rows)
+        return waiting.row is not None
 
     def _forget_old_letters(self) -> None:
         """While they cannot be written, commands that are in memory only die without end."""
         too_many = len(self._work.burials) - self._max_waiting
         if too_many > 0:
             del self._work.burials[:too_many]
-            if self._complaints.due("letters") is not None:
-                logger.error(
-                    "%d dead letters wait for the disk (max_queue_size): the oldest are forgotten",
-                    self._max_waiting,
-                )
+            self._complaints.log(
+                logging.ERROR,
+                "letters",
+                "%d dead letters wait for the disk (max_queue_size): the oldest are forgotten",
+                self._max_waiting,
+            )
 
     def _hold(self, ordering_key: str, change: int) -> None:
         """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
@@ -186,7 +190,7 @@ class SqliteStore(WriteBuffer):
     def __init__(
         self,
         file: SqliteFile,
-        house: QueueHost,
+        host: QueueHost,
         limiter: anyio.CapacityLimiter,
         *,
         max_queue_size: int,
@@ -195,7 +199,7 @@ class SqliteStore(WriteBuffer):
     ) -> None:
         super().__init__(max_queue_size, max_rows)
         self._file = file
-        self._house = house
+        self._host = host
         self._name = name
         self._limiter = limiter
         self._is_ending = False
@@ -204,13 +208,13 @@ class SqliteStore(WriteBuffer):
         self._next_poll = 0.0
         self._written = anyio.Event()  # what gathers now
 
-    def flush(self) -> None:
-        """See :meth:`Store.flush`."""
+    def start_drain(self) -> None:
+        """See :meth:`Store.start_drain`."""
         self._is_ending = True
         self._woken.set()
 
-    async def written(self) -> None:
-        """See :meth:`Store.written`."""
+    async def flush(self) -> None:
+        """See :meth:`Store.flush`."""
         if self._woken.is_set() and not self._is_broken:
             await self._written.wait()
         else:
@@ -232,7 +236,7 @@ class SqliteStore(WriteBuffer):
 
     async def close(self) -> None:
         """Write what is left, and let other processes have our lanes."""
-        self.flush()
+        self.start_drain()
         is_written = await self._write(is_last=True)
         await self._keep_in_memory()
         try:
@@ -252,7 +256,7 @@ class SqliteStore(WriteBuffer):
         ]
         written, self._written = self._written, anyio.Event()
         now, before = anyio.current_time(), self._rows
-        work.room = 0 if is_last else self._house.room
+        work.room = 0 if is_last else self._host.free_capacity
         work.adopts = now >= self._next_poll and not is_last
         done, rows, envelopes = WriteResult(), before, list[Envelope | OutboxError]()
         try:
@@ -271,7 +275,7 @@ class SqliteStore(WriteBuffer):
         self._is_broken = False
         if work.adopts:
             # Where there was more than one look could take, the next one comes at once.
-            self._next_poll = now if done.loaded and self._house.room > 0 else now + _POLL
+            self._next_poll = now if done.loaded and self._host.free_capacity > 0 else now + _POLL
         self._rows += rows - before
         if done.still_ours is not None:
             self._let_go(done.still_ours)
@@ -311,7 +315,7 @@ class SqliteStore(WriteBuffer):
             waiting.row = row
             self._tell_stored(waiting)
             if is_loaded:
-                self._house.enqueue(waiting)
+                self._host.enqueue(waiting)
             else:
                 self._stays(waiting)
         for loaded, envelope in zip(done.loaded, envelopes, strict=True):
@@ -320,19 +324,19 @@ class SqliteStore(WriteBuffer):
     def _let_go(self, still_ours: set[str]) -> None:
         """We stood still for longer than our lease, and what we had in memory is others' now: they send it."""
         lost = {ordering_key for ordering_key in self._in_memory if ordering_key not in still_ours}
-        for waiting in self._house.forget(lost):
+        for waiting in self._host.evict(lost):
             self._stays(waiting)
 
     def _stays(self, waiting: QueuedCommand) -> None:
         """It is on disk, and not ours to send."""
         ordering_key = waiting.envelope.ordering_key
-        self._hold(ordering_key, -len(waiting.rows))
+        self._hold(ordering_key, -1)
         # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
         self._work.released.append(ordering_key)
-        for row in waiting.rows:
-            self._left.add(row)
-        self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
-        self._house.release(waiting)
+        if waiting.row is not None:
+            self._left.add(waiting.row)
+            self._receipts[waiting.row] = waiting.receipt
+        self._host.release(waiting)
 
     def _take(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
         """Take into memory what was on disk."""
@@ -350,7 +354,7 @@ class SqliteStore(WriteBuffer):
         receipt = self._receipts.pop(loaded.row, None)
         waiting = QueuedCommand(envelope, receipt or Receipt())
         waiting.row = loaded.row
-        self._house.restore(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
+        self._host.restore(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
         """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
@@ -379,7 +383,7 @@ class SqliteStore(WriteBuffer):
             # Without a release: of its lane nothing is in the file that was not there before.
             self._count(waiting.envelope.ordering_key, -1)
             self._rows -= 1
-            self._house.enqueue(waiting)
+            self._host.enqueue(waiting)
 
     async def _queues_with_more(self, ordering_keys: set[str]) -> set[str]:
         """Return those of these lanes in which something waits that is not in the runtime's memory."""
@@ -394,19 +398,20 @@ class SqliteStore(WriteBuffer):
         return found
 
     def _tell_stored(self, waiting: QueuedCommand) -> None:
-        for receipt in waiting.receipts:
-            if receipt.storing is not None:
-                receipt.storing.set()
-                receipt.storing = None
+        receipt = waiting.receipt
+        if receipt.storing is not None:
+            receipt.storing.set()
+            receipt.storing = None
 
     def _complain(self, error: Exception, puts: int) -> None:
-        if self._complaints.due("the file") is not None:
-            logger.error(
-                "%s cannot be written (%s): %d commands wait in memory only",
-                self._name,
-                error,
-                puts,
-            )
+        self._complaints.log(
+            logging.ERROR,
+            "the file",
+            "%s cannot be written (%s): %d commands wait in memory only",
+            self._name,
+            error,
+            puts,
+        )
 
 
 def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:

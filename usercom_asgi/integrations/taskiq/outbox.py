@@ -128,7 +128,7 @@ class TaskiqOutbox:
         return math.ceil(1000 * 2 * (task_deadline + config.total_timeout + PUBLISH_TIMEOUT))
 
     @asynccontextmanager
-    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:
+    async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:
         """See :meth:`Outbox.open`."""
         try:
             asyncio.get_running_loop()
@@ -143,7 +143,7 @@ class TaskiqOutbox:
             await self._kick(commands)
 
         kicker = TaskPublisher(kick)
-        store = BrokerStore(house, max_queue_size, kicker)
+        store = BrokerStore(host, max_queue_size, kicker)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._start, kicker, started)
             tasks.start_soon(store.keep_flushing)

@@ -21,7 +21,7 @@ logger = logging.getLogger("usercom_asgi")
 
 #: How long a broker may take to accept one task, in seconds.
 PUBLISH_TIMEOUT = 3.0
-_RETRY = RetryPolicy(first=0.25, longest=2.0)
+_RETRY = RetryPolicy(initial_delay=0.25, max_delay=2.0)
 # So many failures of one task, while others pass: then it is the task that the broker does not take.
 _MOST_FAILURES = 8
 
@@ -65,8 +65,12 @@ class TaskPublisher:
         """Say that the broker does not serve; once a minute."""
         # The type tells enough, and the text might quote the broker's address with its password.
         self.trouble = f"the broker does not take tasks ({type(error.__cause__ or error).__name__})"
-        if self._complaints.due("the broker") is not None:
-            logger.error("%s: what is said to User.com waits here until it does", self.trouble)
+        self._complaints.log(
+            logging.ERROR,
+            "the broker",
+            "%s: what is said to User.com waits here until it does",
+            self.trouble,
+        )
 
 
 def to_task(envelope: Envelope) -> dict[str, Any]:

@@ -39,9 +39,9 @@ class BrokerStore(MemoryStore):
     Resets, and what waits for the key that a reset brings, are admitted to the runtime: the response needs their answer.
     """
 
-    def __init__(self, house: QueueHost, max_queue_size: int, kicker: TaskPublisher) -> None:
-        super().__init__(house, max_queue_size)
-        self._house = house
+    def __init__(self, host: QueueHost, max_queue_size: int, kicker: TaskPublisher) -> None:
+        super().__init__(host, max_queue_size)
+        self._host = host
         self._kicker = kicker
         self._gathered: dict[int, list[QueuedCommand]] = {}
         self._ready: deque[list[QueuedCommand]] = deque()
@@ -50,11 +50,10 @@ class BrokerStore(MemoryStore):
         self._resets: dict[str, Receipt] = {}
         self._woken = anyio.Event()
         self._gathers = anyio.Event()
-        self.put = self._take
 
     @property
-    def trouble(self) -> str:
-        """See :attr:`Store.trouble`."""
+    def error(self) -> str:
+        """See :attr:`Store.error`."""
         return self._kicker.trouble
 
     def oldest(self) -> float | None:
@@ -64,10 +63,10 @@ class BrokerStore(MemoryStore):
             default=None,
         )
 
-    def _take(self, waiting: QueuedCommand) -> None:
+    def put(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
         if self._is_direct(waiting):
-            self._house.enqueue(waiting)
+            self._host.enqueue(waiting)
             return
         number = waiting.envelope.request
         if number is None:
@@ -108,8 +107,8 @@ class BrokerStore(MemoryStore):
         if group is not None:
             self._make_ready(group)
 
-    def flush(self) -> None:
-        """See :meth:`Store.flush`."""
+    def start_drain(self) -> None:
+        """See :meth:`Store.start_drain`."""
         for number in list(self._gathered):
             self.request_ended(number)
 
@@ -130,9 +129,9 @@ class BrokerStore(MemoryStore):
             self._in_hand.remove(group)
             for waiting in group:
                 if is_taken:
-                    self._house.mark_forwarded(waiting, _HANDED_OVER)
+                    self._host.mark_forwarded(waiting, _HANDED_OVER)
                 else:
-                    self._house.dead_letter(waiting, "the broker does not take it")
+                    self._host.dead_letter(waiting, "the broker does not take it")
 
     async def keep_flushing(self) -> None:
         """Hand over what was gathered for too long; runs for ever."""
@@ -150,7 +149,7 @@ class BrokerStore(MemoryStore):
         """Give back what the broker has not taken, to be accounted for."""
         for group in self._all():
             for waiting in group:
-                self._house.enqueue(waiting)
+                self._host.enqueue(waiting)
         self._gathered.clear()
         self._ready.clear()
 

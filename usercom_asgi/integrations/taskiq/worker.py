@@ -123,7 +123,7 @@ class BrokerWorker:
         if late:
             await self._hand_back(runtime, late)
         for receipt in receipts:
-            # Merged with what another task holds, it is on its way back there; at a shutdown this never ends.
+            # At a shutdown this never ends: what returns is acknowledged to the broker.
             await receipt.over()
 
     async def _running(self) -> DeliveryService:
@@ -140,8 +140,8 @@ class BrokerWorker:
     async def _hand_back(self, runtime: DeliveryService, receipts: list[Receipt]) -> None:
         """Put what User.com could not take yet into a new task; what is too old goes to the dead letters."""
         rest: list[QueuedCommand] = []
-        for waiting in await runtime.withdraw(receipts):
-            if waiting.age > self._config.deadline:
+        for waiting in await runtime.remove(receipts):
+            if waiting.age > self._config.give_up_after:
                 runtime.dead_letter(
                     waiting,
                     f"given up after {waiting.age:.0f} s: {runtime.readiness().reason or 'no time was left'}",
@@ -191,10 +191,10 @@ class _KeptByTheBroker:
     """What is not delivered at the end of this process was never acknowledged, and comes again."""
 
     @asynccontextmanager
-    async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
-        yield _KeptStore(house, max_queue_size)
+    async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
+        yield _KeptStore(host, max_queue_size)
 
 
 class _KeptStore(MemoryStore):
-    def keeps(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
+    def is_persisted(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
         return True
