@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from ..core.hooks import call_hook_safely, warn_once
 from ..page.content_encoding import HOW_TO_RECODE, content_encoding, is_supported, open_encoding
-from ..page.csp import admit, is_nonce
+from ..page.csp import check_csp, is_nonce
 from ..page.eligibility import HTMX, may_be_html, why_not
 from ..page.headers import (
     POLICIES,
@@ -187,14 +187,11 @@ class Responder:
             if reason is HTMX:
                 start["headers"] = vary_on(start["headers"], b"HX-Request")
             return with_cookies(start, handover.other_cookies) if handover else start
-        admitting = None
         if not POLICIES.isdisjoint(found):
-            admitting, nonce = self._admit(start["headers"], nonce)
+            nonce = self._check_csp(start["headers"], nonce)
         page = self._make_page(
             start, transition, handover, nonce, shape if start["headers"] is headers else None
         )
-        if admitting is not start["headers"]:
-            page.admitting = admitting
         if coding is not None:
             page.coding = open_encoding(coding)
         self.page = page
@@ -250,15 +247,12 @@ class Responder:
         )
         return None
 
-    def _admit(self, headers: HeaderList, nonce: str | None) -> tuple[HeaderList, str | None]:
-        """Return headers whose policy lets our scripts run, and under which nonce."""
-        site = self._site
-        admitting, nonce, blocked = admit(
-            headers, site.needs, nonce, extend=site.config.csp == "extend"
-        )
-        for each in blocked:
-            warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")
-        return admitting, nonce
+    def _check_csp(self, headers: HeaderList, nonce: str | None) -> str | None:
+        """Return the nonce for the script tags; warn once about a policy that blocks them."""
+        nonce, advice = check_csp(headers, self._site.needs, nonce)
+        for text in advice:
+            warn_once(f"Content-Security-Policy blocks the widget: {text}")
+        return nonce
 
     async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
         """Notice a login or a logout; return the start with the cookie that remembers it."""

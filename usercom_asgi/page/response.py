@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from .content_encoding import CodingError
 from .headers import (
-    VALIDATORS,
     for_changed_body,
     for_person,
     header_layout,
     never_stored,
     values,
     with_cookies,
-    without,
 )
 from .injector import Injector, inject
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .content_encoding import Coding
-    from .headers import HeaderLayout, HeaderList
+    from .headers import HeaderLayout
     from .injector import Splice
 
 logger = logging.getLogger("usercom_asgi")
@@ -57,8 +55,6 @@ class Page:
     cookies: Sequence[bytes] = ()
     #: ``Set-Cookie`` values for one that does not, or for which that is not known yet when it starts.
     other_cookies: Sequence[bytes] = ()
-    #: The headers of a response that carries the snippet, if its policy must be another one for that.
-    admitting: HeaderList | None = None
     #: Decodes the body, and encodes it again.
     coding: Coding | None = None
     #: Nothing is held, and nothing will be: what follows passes through.
@@ -228,11 +224,7 @@ class Page:
     def _page_start(self, start: Message, length: int | None, *, has_snippet: bool) -> Message:
         """Return the start with headers that are true of the body to come."""
         length = None if start.get("trailers") else length
-        if self.admitting is None:
-            headers = for_changed_body(start["headers"], length, self._shape)
-        else:
-            # Nobody may ask whether it has changed: a 304 would bring the policy of before (RFC 9111, 3.2 and 4.3.4).
-            headers = without(for_changed_body(self.admitting, length), VALIDATORS)
+        headers = for_changed_body(start["headers"], length, self._shape)
         if self.is_personal:
             headers = for_person(headers)
         if self.is_once:
