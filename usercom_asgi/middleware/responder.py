@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ..core.hooks import call_hook_safely, warn_once
-from ..page.content_encoding import HOW_TO_RECODE, content_encoding, is_supported, open_encoding
+from ..page.content_encoding import content_encoding, is_supported, open_encoding
 from ..page.csp import check_csp, is_nonce
 from ..page.eligibility import HTMX, may_be_html, why_not
 from ..page.headers import (
@@ -230,7 +230,8 @@ class Responder:
             return None
         name = coding.decode("latin-1")
         warn_once(
-            f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}"
+            f"Pages encoded as {name} get no widget: "
+            "put the compressing middleware outside of UserComMiddleware"
         )
         return f"the body is encoded as {name}"
 
