@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
 from usercom_asgi.core.hooks import warn_once
 from usercom_asgi.page.content_encoding import CodingError, open_encoding
-from usercom_asgi.page.injector import Injector, inject
+from usercom_asgi.page.injector import Injector, Skipped, inject
 
 PAGE = b"<html><body>hello</body></html>"
 ADDED = b"<script>1</script>"
@@ -34,7 +34,7 @@ def in_chunks(page: bytes, size: int = 8192) -> list[bytes]:
 
 def whole(page: bytes) -> bytes:
     made = inject(page, ADDED)
-    assert not isinstance(made, str), made
+    assert not isinstance(made, Skipped), made
     return made if isinstance(made, bytes) else b"".join(made)
 
 
@@ -45,7 +45,7 @@ def streamed(page: bytes) -> bytes:
         last = n == len(chunks) - 1
         out += (
             [chunk]
-            if n and not last and injector.lets_pass(chunk)
+            if n and not last and injector.try_pass_through(chunk)
             else injector.feed(chunk, last=last)
         )
     return b"".join(out)

@@ -19,7 +19,7 @@ HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
 #: They describe the bytes that the application made, and no longer those that go out (RFC 9110, RFC 9530, RFC 9421).
 VALIDATORS = frozenset({b"etag", b"last-modified"})
-_UNTRUE = frozenset(
+_INVALIDATED = frozenset(
     {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
     | {b"accept-ranges", b"content-length", b"etag"}
 )
@@ -27,8 +27,8 @@ _UNTRUE = frozenset(
 ENFORCED = b"content-security-policy"
 POLICIES = frozenset({ENFORCED, b"content-security-policy-report-only"})
 # What else decides whether a response may be changed, or is changed with it.
-_TELLING = frozenset({b"content-encoding", b"content-disposition", b"cache-control"}) | POLICIES
-_FOR_SHARED_CACHES = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
+_RELEVANT = frozenset({b"content-encoding", b"content-disposition", b"cache-control"}) | POLICIES
+_SHARED_CACHE_HEADERS = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
 _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
 
@@ -54,7 +54,7 @@ class HeaderLayout(NamedTuple):
 def header_layout(headers: HeaderList) -> HeaderLayout:
     """Look at the names of headers."""
     try:
-        return _shape(tuple([pair[0] for pair in headers]))
+        return _layout(tuple([pair[0] for pair in headers]))
     except TypeError:  # names that are no bytes are the server's to refuse
         return _UNKNOWN
 
@@ -63,10 +63,10 @@ _UNKNOWN = HeaderLayout(-1, -1, is_plain=False)
 
 
 @lru_cache(256)
-def _shape(names: tuple[bytes, ...]) -> HeaderLayout:
+def _layout(names: tuple[bytes, ...]) -> HeaderLayout:
     lower = [name.lower() for name in names]
     types, lengths = lower.count(b"content-type"), lower.count(b"content-length")
-    others = _TELLING | (_UNTRUE - {b"content-length"})
+    others = _RELEVANT | (_INVALIDATED - {b"content-length"})
     return HeaderLayout(
         lower.index(b"content-type") if types == 1 else -1,
         lower.index(b"content-length") if lengths == 1 else -1,
@@ -86,13 +86,13 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
     return found
 
 
-def telling(headers: HeaderList, shape: HeaderLayout) -> dict[bytes, bytes]:
+def relevant_headers(headers: HeaderList, layout: HeaderLayout) -> dict[bytes, bytes]:
     """Return, as :func:`by_name` does, those headers at least that decide whether a response may be changed."""
-    if not shape.is_plain:
+    if not layout.is_plain:
         return by_name(headers)
-    found = {b"content-type": headers[shape.content_type][1]}
-    if shape.content_length >= 0:
-        found[b"content-length"] = headers[shape.content_length][1]
+    found = {b"content-type": headers[layout.content_type][1]}
+    if layout.content_length >= 0:
+        found[b"content-length"] = headers[layout.content_length][1]
     return found
 
 
@@ -106,15 +106,15 @@ def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> H
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-def for_changed_body(
-    headers: HeaderList, length: int | None, shape: HeaderLayout | None = None
+def update_entity_headers(
+    headers: HeaderList, length: int | None, layout: HeaderLayout | None = None
 ) -> HeaderList:
     """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
 
     ``length`` is the body's, which replaces the one that is given; None if it is not known yet, then that is left out.
-    ``shape`` is that of the headers, if somebody knows it.
+    ``layout`` is that of the headers, if somebody knows it.
     """
-    _, place, is_plain = shape or header_layout(headers)
+    _, place, is_plain = layout or header_layout(headers)
     changed: HeaderList = []
     if is_plain and length is not None:
         changed += headers
@@ -123,7 +123,7 @@ def for_changed_body(
         return changed
     for pair in headers:
         lower = pair[0].lower()
-        if lower not in _UNTRUE:
+        if lower not in _INVALIDATED:
             changed.append(pair)
         elif lower == b"content-length":
             if length is not None:
@@ -134,12 +134,12 @@ def for_changed_body(
     return changed
 
 
-def for_person(headers: HeaderList) -> HeaderList:
+def make_private(headers: HeaderList) -> HeaderList:
     """Return headers that keep a page with a visitor's data out of shared caches, and out of the next visitor's."""
-    return vary_on_cookie(private(without(headers, VALIDATORS)))
+    return vary_on_cookie(set_private(without(headers, VALIDATORS)))
 
 
-def private(headers: HeaderList) -> HeaderList:
+def set_private(headers: HeaderList) -> HeaderList:
     """Return headers that forbid a shared cache to keep the response; stricter ones stay as they are."""
     others: HeaderList = []
     given: list[bytes] = []
@@ -147,14 +147,14 @@ def private(headers: HeaderList) -> HeaderList:
         name = pair[0].lower()
         if name == b"cache-control":
             given += [each.strip() for each in pair[1].split(b",")]
-        elif not _is_for_shared_caches(name):
+        elif not _is_shared_cache_header(name):
             others.append(pair)
     given = [each for each in given if each]
-    # `private="name"` is about that header alone: only the bare directive will do.
+    # `set_private="name"` is about that header alone: only the bare directive will do.
     is_strict = any(each.lower() in _STRICT_ENOUGH for each in given)
     kept = [each for each in given if each.split(b"=")[0].lower() not in (b"public", b"s-maxage")]
     if is_strict and kept == given:
-        return [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
+        return [pair for pair in headers if not _is_shared_cache_header(pair[0].lower())]
     directives = kept if is_strict else [b"private", *kept]
     return [*others, (b"cache-control", b", ".join(directives))]
 
@@ -163,19 +163,19 @@ def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
     """Return a response's start with these ``Set-Cookie`` values; no cache may give them to the next visitor then."""
     if not cookies:
         return start
-    headers = vary_on_cookie(private(start["headers"]))
+    headers = vary_on_cookie(set_private(start["headers"]))
     return {**start, "headers": [*headers, *((b"set-cookie", cookie) for cookie in cookies)]}
 
 
-def never_stored(headers: HeaderList) -> HeaderList:
+def set_no_store(headers: HeaderList) -> HeaderList:
     """Return headers that forbid every cache to keep the response, the browser's own included."""
-    kept = [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
+    kept = [pair for pair in headers if not _is_shared_cache_header(pair[0].lower())]
     return [*without(kept, {b"cache-control", b"expires"}), (b"cache-control", b"no-store")]
 
 
-def _is_for_shared_caches(name: bytes) -> bool:
+def _is_shared_cache_header(name: bytes) -> bool:
     """Headers that tell a CDN what Cache-Control does not (RFC 9213, and those before it)."""
-    return name in _FOR_SHARED_CACHES or name.endswith(b"cdn-cache-control")
+    return name in _SHARED_CACHE_HEADERS or name.endswith(b"cdn-cache-control")
 
 
 def vary_on_cookie(headers: HeaderList) -> HeaderList:
