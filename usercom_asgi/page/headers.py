@@ -1,8 +1,8 @@
 """Helpers on raw ASGI header lists.
 
-Starlette's ``Headers`` compare raw names as they come, and Django sends them capitalised; the list may also be a tuple, a
-generator, missing, or shared by all responses of the application (asgi-checklist, facts 3 and 4). So: make a list once, compare
-lower-cased, and never change what we were given.
+Starlette's ``Headers`` compare names as they are, and Django capitalises them. The list
+may also be a tuple, a generator, missing, or shared by all responses of the application.
+So these helpers compare lower-case names, and never change the list that they are given.
 """
 
 from __future__ import annotations
@@ -17,45 +17,47 @@ if TYPE_CHECKING:
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
-#: They describe the bytes that the application made, and no longer those that go out (RFC 9110, RFC 9530, RFC 9421).
+#: Headers that identify a version of the body (RFC 9110).
 VALIDATORS = frozenset({b"etag", b"last-modified"})
+# Headers that a change of the body makes wrong (RFC 9110, RFC 9421, RFC 9530).
 _INVALIDATED = frozenset(
     {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
     | {b"accept-ranges", b"content-length", b"etag"}
 )
-#: The headers that hold a Content-Security-Policy; the other one is not enforced.
+#: The header of a policy that browsers enforce.
 ENFORCED = b"content-security-policy"
+#: The headers of all policies.
 POLICIES = frozenset({ENFORCED, b"content-security-policy-report-only"})
-# What else decides whether a response may be changed, or is changed with it.
+# Further headers that decide whether and how a response is changed.
 _RELEVANT = frozenset({b"content-encoding", b"content-disposition", b"cache-control"}) | POLICIES
 _SHARED_CACHE_HEADERS = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
 _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
 
 def header_list(message: Message) -> HeaderList:
-    """Return the message's headers as a list of our own."""
+    """Return a new list of the message's headers."""
     headers: Iterable[Any] = message.get("headers") or ()
     return [(pair[0], pair[1]) if type(pair) is list else pair for pair in headers]
 
 
 class HeaderLayout(NamedTuple):
-    """What the names of a response's headers tell.
+    """Facts about a response's headers that follow from their names alone.
 
-    Most responses of an application have the same names, so that is found once for all of them.
+    Most responses of an application have the same names, so the facts are cached by them.
     """
 
-    #: Where the ``content-type`` stands, and the ``content-length``; -1 if there is none, or more than one.
+    #: The index of ``content-type`` and of ``content-length``; -1 if there is not exactly one.
     content_type: int
     content_length: int
-    #: Nothing in the headers but the type forbids a change, and nothing but the length becomes untrue by one.
+    #: True if only the type can forbid a change, and a change affects only the length.
     is_plain: bool
 
 
 def header_layout(headers: HeaderList) -> HeaderLayout:
-    """Look at the names of headers."""
+    """Return the layout of a response's headers."""
     try:
         return _layout(tuple([pair[0] for pair in headers]))
-    except TypeError:  # names that are no bytes are the server's to refuse
+    except TypeError:  # unhashable names: rejecting them is the server's job
         return _UNKNOWN
 
 
@@ -75,7 +77,7 @@ def _layout(names: tuple[bytes, ...]) -> HeaderLayout:
 
 
 def by_name(headers: HeaderList) -> dict[bytes, bytes]:
-    """Return the headers by their names in lower case; the values of those of one name are joined by commas."""
+    """Return the headers by lower-case name, equal names joined by commas."""
     found = {name.lower(): value for name, value in headers}
     if len(found) == len(headers):
         return found
@@ -87,7 +89,7 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
 
 
 def relevant_headers(headers: HeaderList, layout: HeaderLayout) -> dict[bytes, bytes]:
-    """Return, as :func:`by_name` does, those headers at least that decide whether a response may be changed."""
+    """Return the headers that decide about a change by lower-case name, maybe others."""
     if not layout.is_plain:
         return by_name(headers)
     found = {b"content-type": headers[layout.content_type][1]}
@@ -97,22 +99,23 @@ def relevant_headers(headers: HeaderList, layout: HeaderLayout) -> dict[bytes, b
 
 
 def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """Return all values of a header; ``name`` in lower case."""
+    """Return all values of a header, given its lower-case name."""
     return [value for each, value in headers if each.lower() == name]
 
 
 def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> HeaderList:
-    """Return the headers but for those with these lower-case names, in their order."""
+    """Return the headers in order, except those with these lower-case names."""
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
 def update_entity_headers(
     headers: HeaderList, length: int | None, layout: HeaderLayout | None = None
 ) -> HeaderList:
-    """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
+    """Return headers that fit a changed body: no digests, no ranges, a weak ETag.
 
-    ``length`` is the body's, which replaces the one that is given; None if it is not known yet, then that is left out.
-    ``layout`` is that of the headers, if somebody knows it.
+    ``length`` replaces the ``Content-Length``; None removes it, for a body whose length is
+    not known yet.
+    ``layout`` is the layout of the headers, if it is known.
     """
     _, place, is_plain = layout or header_layout(headers)
     changed: HeaderList = []
@@ -135,12 +138,18 @@ def update_entity_headers(
 
 
 def make_private(headers: HeaderList) -> HeaderList:
-    """Return headers that keep a page with a visitor's data out of shared caches, and out of the next visitor's."""
+    """Return headers for a page with a visitor's data.
+
+    Shared caches must not store it, and a browser must not reuse it for the next visitor.
+    """
     return vary_on_cookie(set_private(without(headers, VALIDATORS)))
 
 
 def set_private(headers: HeaderList) -> HeaderList:
-    """Return headers that forbid a shared cache to keep the response; stricter ones stay as they are."""
+    """Return headers that forbid shared caches to store the response.
+
+    Stricter directives, such as ``no-store``, stay.
+    """
     others: HeaderList = []
     given: list[bytes] = []
     for pair in headers:
@@ -150,7 +159,7 @@ def set_private(headers: HeaderList) -> HeaderList:
         elif not _is_shared_cache_header(name):
             others.append(pair)
     given = [each for each in given if each]
-    # `set_private="name"` is about that header alone: only the bare directive will do.
+    # `private="name"` covers one header only, so the bare directive is required.
     is_strict = any(each.lower() in _STRICT_ENOUGH for each in given)
     kept = [each for each in given if each.split(b"=")[0].lower() not in (b"public", b"s-maxage")]
     if is_strict and kept == given:
@@ -160,7 +169,7 @@ def set_private(headers: HeaderList) -> HeaderList:
 
 
 def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
-    """Return a response's start with these ``Set-Cookie`` values; no cache may give them to the next visitor then."""
+    """Return a response's start with these ``Set-Cookie`` values, private to the visitor."""
     if not cookies:
         return start
     headers = vary_on_cookie(set_private(start["headers"]))
@@ -168,23 +177,23 @@ def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
 
 
 def set_no_store(headers: HeaderList) -> HeaderList:
-    """Return headers that forbid every cache to keep the response, the browser's own included."""
+    """Return headers that forbid every cache, the browser's included, to store the response."""
     kept = [pair for pair in headers if not _is_shared_cache_header(pair[0].lower())]
     return [*without(kept, {b"cache-control", b"expires"}), (b"cache-control", b"no-store")]
 
 
 def _is_shared_cache_header(name: bytes) -> bool:
-    """Headers that tell a CDN what Cache-Control does not (RFC 9213, and those before it)."""
+    """Return True for headers that overrule Cache-Control at a CDN (RFC 9213 and earlier)."""
     return name in _SHARED_CACHE_HEADERS or name.endswith(b"cdn-cache-control")
 
 
 def vary_on_cookie(headers: HeaderList) -> HeaderList:
-    """Return headers whose ``Vary`` has ``Cookie`` (or is ``*``)."""
+    """Return headers whose ``Vary`` contains ``Cookie`` or ``*``."""
     return vary_on(headers, b"Cookie")
 
 
 def vary_on(headers: HeaderList, name: bytes) -> HeaderList:
-    """Return headers whose ``Vary`` has a name (or is ``*``)."""
+    """Return headers whose ``Vary`` contains a name or ``*``."""
     named = [
         each.strip().lower() for value in values(headers, b"vary") for each in value.split(b",")
     ]
