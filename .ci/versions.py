@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UV = str(Path(sys.executable).with_name("uv"))
 FOLDER = ROOT / ".venv" / "versions"
-EXTRAS = ("sandbox", "encodings", "taskiq")
+EXTRAS = ("sandbox", "taskiq")
 SHOWN = (
     "anyio",
     "starlette",
@@ -30,8 +30,6 @@ SHOWN = (
     "itsdangerous",
     "trio",
     "uvicorn",
-    "brotli",
-    "zstandard",
     "taskiq",
     "hypercorn",
 )
@@ -46,12 +44,11 @@ CORE = (
 WIDE = (
     "tests/test_middleware.py", "tests/test_login.py", "tests/test_reset.py", "tests/test_consent.py", "tests/test_identity.py",
     "tests/test_browser_channel.py", "tests/api/test_widget_api.py", "tests/delivery/test_gate.py",
-    "tests/delivery/test_runtime.py",
+    "tests/delivery/test_runtime.py", "tests/page/test_content_encoding.py",
 )  # fmt: skip
 #: What runs besides where an extra is.
 OF_EXTRA = {
     "sandbox": ("tests/sandbox/test_sandbox_api.py",),
-    "encodings": ("tests/page/test_codings.py",),
     "taskiq": ("tests/delivery/test_taskiq.py",),
 }
 # Memory, killed workers and long outages are for the whole suite.

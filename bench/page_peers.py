@@ -23,17 +23,17 @@ def bare(app: ASGIApp) -> ASGIApp:
 
 def injector(app: ASGIApp) -> ASGIApp:
     """The page half alone: may it be rewritten, where, and with which headers."""
-    from usercom_asgi.page.eligibility import why_not
-    from usercom_asgi.page.headers import header_layout, header_list, telling
-    from usercom_asgi.page.response import Page
+    from usercom_asgi.page.eligibility import skip_reason
+    from usercom_asgi.page.headers import header_layout, header_list, relevant_headers
+    from usercom_asgi.page.response import PageResponse
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        page: Page | None = None
+        page: PageResponse | None = None
 
         async def inject(message: Message) -> None:
             nonlocal page
             if page is not None:
-                if page.lets_pass(message):
+                if page.try_pass_through(message):
                     await send(message)
                     return
                 for each in page.feed(message):
@@ -41,18 +41,21 @@ def injector(app: ASGIApp) -> ASGIApp:
             elif message["type"] == "http.response.start":
                 if type(message.get("headers")) is not list:
                     message = {**message, "headers": header_list(message)}
-                shape = header_layout(message["headers"])
+                layout = header_layout(message["headers"])
                 if (
-                    why_not(
-                        scope["method"], {}, message["status"], telling(message["headers"], shape)
+                    skip_reason(
+                        scope["method"],
+                        {},
+                        message["status"],
+                        relevant_headers(message["headers"], layout),
                     )
                     is None
                 ):
-                    page = Page(
+                    page = PageResponse(
                         {**message, "headers": message["headers"].copy()},
                         SNIPPET,
                         scope["method"],
-                        shape=shape,
+                        layout=layout,
                     )
                 else:
                     await send(message)

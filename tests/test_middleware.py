@@ -580,7 +580,7 @@ async def test_the_log_says_why_a_fragment_has_no_widget(caplog: pytest.LogCaptu
         await call(wrap(html(b"<p>x</p>")))
         await call(wrap(html(PAGE, headers={"content-type": "application/json"})))
     assert [each.message for each in caplog.records if "no widget" in each.message] == [
-        "no widget: the body is a fragment, without <html>, <body> or </body>",
+        "Page gets no widget: the body is a fragment, without <html>, <body> or </body>",
         "no widget in the answer to GET: application/json is not text/html",
     ]
 

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from usercom_asgi.page.injector import Injector, inject
+from usercom_asgi.page.injector import Injector, Skipped, inject
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -214,7 +214,9 @@ def streamed(rng: random.Random, page: bytes) -> tuple[bytes | None, str | None]
         chunk, at = page[at : at + size], at + size
         last = at >= len(page)
         out += (
-            [chunk] if not last and injector.lets_pass(chunk) else injector.feed(chunk, last=last)
+            [chunk]
+            if not last and injector.try_pass_through(chunk)
+            else injector.feed(chunk, last=last)
         )
         if last:
             return (None, injector.reason) if injector.reason else (b"".join(out), None)
@@ -238,11 +240,15 @@ def judge(tab: Page, count: int, seed: int) -> tuple[Counter[str], list[tuple[st
         found["over 64 KiB"] += len(page) > 65_536
         made = inject(page, ADDED)
         whole = (
-            None if isinstance(made, str) else made if isinstance(made, bytes) else b"".join(made)
+            None
+            if isinstance(made, Skipped)
+            else made
+            if isinstance(made, bytes)
+            else b"".join(made)
         )
         stream, reason = streamed(rng, page)
-        if isinstance(made, str):
-            found[f"whole, left out: {made}"] += 1
+        if isinstance(made, Skipped):
+            found[f"whole, left out: {made.reason}"] += 1
         else:
             found["whole, with the snippet"] += 1
         found[

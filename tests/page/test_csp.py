@@ -9,14 +9,12 @@ from driver import Recorded, answers, body, call, html, start
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercom_asgi import ConfigurationError, UserComConfig, UserComMiddleware
+from usercom_asgi import UserComConfig, UserComMiddleware
 from usercom_asgi.core.hooks import warn_once
-from usercom_asgi.page.csp import CspSources, Policy, admit
+from usercom_asgi.page.csp import CspSources, Policy, check_csp, parse_policies
 
-NEEDS = CspSources.of("https://acme.user.com")
+NEEDED = CspSources.for_origin("https://acme.user.com")
 PAGE = b"<html><body>x</body></html>"
-HOSTS = "https://acme.user.com https://widget.user.com"
-CONNECTIONS = "https://acme.user.com wss://acme.user.com"
 
 
 def csp(*policies: str, report: tuple[str, ...] = ()) -> list[tuple[bytes, bytes]]:
@@ -61,7 +59,7 @@ def nonces(got: Recorded) -> list[str | None]:
         ([], None),
     ],
 )
-async def test_the_nonce_of_the_responses_own_policy(
+async def test_nonce_of_the_response_policy_goes_on_both_tags(
     headers: list[tuple[bytes, bytes]], nonce: str | None
 ) -> None:
     got = await answer(headers)
@@ -69,7 +67,7 @@ async def test_the_nonce_of_the_responses_own_policy(
     assert [pair for pair in got.headers if b"security" in pair[0].lower()] == headers
 
 
-async def test_a_policy_in_the_page_is_not_looked_at() -> None:
+async def test_csp_in_a_meta_element_is_ignored() -> None:
     meta = b"<meta http-equiv=Content-Security-Policy content=\"script-src 'nonce-abc'\">"
     page = b"<html><head>" + meta + b"</head><body></body></html>"
     assert nonces(
@@ -77,7 +75,7 @@ async def test_a_policy_in_the_page_is_not_looked_at() -> None:
     ) == [None, None]
 
 
-async def test_the_nonce_of_the_hook() -> None:
+async def test_nonce_hook_wins_unless_it_returns_no_valid_nonce() -> None:
     async def later(connection: Any) -> str:
         return f"hook{connection.url.path}"
 
@@ -92,9 +90,7 @@ async def test_the_nonce_of_the_hook() -> None:
         "abc",
     ]
     for odd in ('"><script>', "a\r\nx-evil: 1", "a' 'unsafe-eval'; img-src *", "é", b"abc", 7, ""):
-        got = await answer(
-            csp("script-src 'nonce-abc'"), nonce=lambda _, odd=odd: odd, csp="extend"
-        )
+        got = await answer(csp("script-src 'nonce-abc'"), nonce=lambda _, odd=odd: odd)
         assert nonces(got) == ["abc", "abc"]
         assert b"evil" not in b"".join(value for _, value in got.headers)
 
@@ -103,15 +99,22 @@ async def test_the_nonce_of_the_hook() -> None:
     ("policy", "missing"),
     [
         ("img-src 'self'", {}),
+        (
+            "default-src 'self' 'nonce-n'",
+            {
+                "script-src": ["https://acme.user.com", "https://widget.user.com"],
+                "connect-src": ["https://acme.user.com", "wss://acme.user.com"],
+            },
+        ),
         ("script-src *  'unsafe-inline'; connect-src *", {}),
         ("script-src https: 'unsafe-inline'", {}),
-        ("script-src https: 'unsafe-inline' 'sha256-abc='", {"script-src": ["'nonce'"]}),
+        ("script-src https: 'unsafe-inline' 'sha256-abc='", {"script-src": ["'nonce-...'"]}),
         (
             "script-src 'self' 'nonce-n'",
             {"script-src": ["https://acme.user.com", "https://widget.user.com"]},
         ),
         ("script-src 'nonce-n' 'strict-dynamic'", {}),
-        ("script-src 'strict-dynamic' https:", {"script-src": ["'nonce'"]}),
+        ("script-src 'strict-dynamic' https:", {"script-src": ["'nonce-...'"]}),
         ("script-src 'nonce-n' https://*.user.com", {}),
         ("script-src 'nonce-n' *.user.com:443", {}),
         ("script-src 'nonce-n' http://acme.user.com widget.user.com", {}),
@@ -133,69 +136,49 @@ async def test_the_nonce_of_the_hook() -> None:
         ("connect-src 'none'", {"connect-src": ["https://acme.user.com", "wss://acme.user.com"]}),
         (
             "script-src 'none'",
-            {"script-src": ["'nonce'", "https://acme.user.com", "https://widget.user.com"]},
+            {"script-src": ["'nonce-...'", "https://acme.user.com", "https://widget.user.com"]},
         ),
         ("", {}),
         (
             ";;; ; script-src",
-            {"script-src": ["'nonce'", "https://acme.user.com", "https://widget.user.com"]},
+            {"script-src": ["'nonce-...'", "https://acme.user.com", "https://widget.user.com"]},
         ),
     ],
 )
-def test_what_a_policy_lacks(policy: str, missing: dict[str, list[str]]) -> None:
-    assert Policy(policy).missing(NEEDS, "n") == missing
+def test_missing_sources_of_a_policy_are_named(policy: str, missing: dict[str, list[str]]) -> None:
+    assert Policy(policy).missing_sources(NEEDED, "n") == missing
 
 
-async def test_what_keeps_the_widget_out_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_csp_that_blocks_the_widget_warns_once_with_the_sources_to_add(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
-        for _ in range(3):
+        for n in range(3):
             got = await answer(
                 csp(
-                    "default-src 'self'; connect-src 'self'",
+                    f"default-src 'self'; connect-src 'self'; style-src 'nonce-{n}'",
                     report=("img-src x; script-src 'none'",),
                 )
             )
     assert b"widget.js" in got.body
-    assert [each.partition(": ")[2] for each in caplog.messages] == [
-        "default-src lacks 'nonce' https://acme.user.com https://widget.user.com (said once)",
-        "connect-src lacks https://acme.user.com wss://acme.user.com (said once)",
+    assert caplog.messages == [
+        (
+            "Content-Security-Policy blocks the widget: "
+            "add the directive \"script-src 'nonce-...' https://acme.user.com https://widget.user.com\" "
+            'with the sources of default-src and add "https://acme.user.com wss://acme.user.com" to connect-src (said once)'
+        )
     ]
 
 
-@pytest.mark.parametrize(
-    ("policy", "extended"),
-    [
-        ("img-src 'self'; script-src 'self'", "img-src 'self'; script-src 'self' 'nonce-N' https://acme.user.com https://widget.user.com"),
-        (
-            "default-src 'self'",
-            f"default-src 'self'; script-src 'self' 'nonce-N' {HOSTS}; connect-src 'self' {CONNECTIONS}",
-        ),
-        (
-            "default-src 'none'; connect-src 'none'",
-            f"default-src 'none'; connect-src {CONNECTIONS}; script-src 'nonce-N' {HOSTS}",
-        ),
-        ("script-src 'unsafe-inline' https:", "script-src 'unsafe-inline' https:"),
-        ("script-src 'unsafe-inline'", "script-src 'unsafe-inline' https://acme.user.com https://widget.user.com"),
-        ("script-src 'strict-dynamic' 'nonce-x'", "script-src 'strict-dynamic' 'nonce-x'"),
-        ("script-src 'strict-dynamic'", "script-src 'strict-dynamic' 'nonce-N'"),
-        ("connect-src https:", "connect-src https:"),
-    ],
-)  # fmt: skip
-async def test_extended_by_the_fewest_sources(policy: str, extended: str) -> None:
-    got = await answer(csp(policy, report=(policy,)), csp="extend")
-    made = nonces(got)[0]
-    assert got.all("content-security-policy") == [extended.replace("'nonce-N'", f"'nonce-{made}'")]
-    assert got.all("content-security-policy-report-only") == got.all("content-security-policy")
-    assert all(
-        not Policy(extended.replace("'nonce-N'", "'nonce-n'")).missing(NEEDS, nonce)
-        for nonce in (["n"] if "N" in extended else ["x"])
-    )
-
-
-def test_a_nonce_of_ours_is_another_at_each_response() -> None:
-    made = {admit(csp("script-src 'self'"), NEEDS, None, extend=True)[1] for _ in range(10)}
-    assert len(made) == 10
+async def test_csp_whose_nonce_changes_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for n in range(3):
+            await answer(csp(f"script-src 'nonce-{n}' https://acme.user.com"))
+    assert caplog.messages == [
+        'Content-Security-Policy blocks the widget: add "https://widget.user.com" to script-src (said once)'
+    ]
 
 
 WORDS = (
@@ -219,23 +202,14 @@ POLICIES = st.lists(st.tuples(st.sampled_from(NAMES), SOURCES).map(" ".join), ma
 
 
 @given(st.lists(POLICIES, min_size=1, max_size=3))
-def test_extended_a_policy_lacks_nothing_and_says_of_the_rest_what_it_said(
-    texts: list[str],
-) -> None:
+def test_missing_sources_added_to_a_policy_leave_nothing_missing(texts: list[str]) -> None:
     headers = [(b"content-security-policy", text.encode("latin-1")) for text in texts]
-    changed, nonce, blocked = admit(headers, NEEDS, None, extend=True)
-    assert blocked == []
-    for (_, before), (_, after) in zip(headers, changed, strict=True):
-        old, new = Policy(before.decode("latin-1")), Policy(after.decode("latin-1"))
-        assert new.missing(NEEDS, nonce) == {}
-        for name, sources in old.directives.items():
-            now = new.directives[name]
-            assert [each for each in now if each in sources] == [
-                each for each in sources if each in now
-            ]
-            assert name in ("script-src", "script-src-elem", "connect-src") or now == sources
-
-
-def test_there_are_two_ways() -> None:
-    with pytest.raises(ConfigurationError, match="csp"):
-        UserComConfig(app="acme", api_key="ABC123", csp="off")  # type: ignore[arg-type]
+    nonce, advice = check_csp(headers, NEEDED, None)
+    policies = [policy for policy, _ in parse_policies(headers)]
+    assert len(advice) == sum(bool(each.missing_sources(NEEDED, nonce)) for each in policies)
+    for policy in policies:
+        for name, sources in policy.missing_sources(NEEDED, nonce).items():
+            given_sources = policy.directives.get(name, policy.directives.get("default-src", []))
+            added = [each.replace("nonce-...", f"nonce-{nonce or 'n'}") for each in sources]
+            policy.directives[name] = [*given_sources, *added]
+        assert policy.missing_sources(NEEDED, nonce or "n") == {}

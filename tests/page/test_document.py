@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from usercom_asgi.page.injector import Injector, inject
-from usercom_asgi.page.locator import HOLD
+from usercom_asgi.page.injector import Injector, Skipped, inject
+from usercom_asgi.page.locator import MAX_HELD_BYTES
 
 from .corpus import CLOSED, FILL, PAGES
 
@@ -43,12 +43,12 @@ def added(tree: Tree) -> list[Element]:
     ]
 
 
-def shape(node: Any) -> Any:
+def layout(node: Any) -> Any:
     """A tree as nested tuples, neighbouring texts joined."""
     if node.nodeType in (node.TEXT_NODE, node.COMMENT_NODE):
         return (node.nodeName, node.data)
     children: list[Any] = []
-    for each in map(shape, node.childNodes):
+    for each in map(layout, node.childNodes):
         if children and each[0] == children[-1][0] == "#text":
             children[-1] = ("#text", children[-1][1] + each[1])
         else:
@@ -59,7 +59,9 @@ def shape(node: Any) -> Any:
 
 def spliced(page: bytes, *, in_head: bool = False) -> bytes | None:
     made = inject(page, ADDED, in_head=in_head)
-    return None if isinstance(made, str) else made if isinstance(made, bytes) else b"".join(made)
+    return (
+        None if isinstance(made, Skipped) else made if isinstance(made, bytes) else b"".join(made)
+    )
 
 
 def streamed(chunks: list[bytes], *, in_head: bool = False) -> bytes | None:
@@ -90,7 +92,7 @@ def assert_only_added(page: bytes, changed: bytes, where: str) -> None:
         assert "template" not in ancestors
         assert node.parentNode is not None
         node.parentNode.removeChild(node)
-    assert shape(tree) == shape(before)
+    assert layout(tree) == layout(before)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -139,13 +141,27 @@ def test_the_last_end_counts_and_what_is_behind_it_stays_there() -> None:
     assert spliced(page) == page.replace(b"</body>c", ADDED + b"</body>c")
 
 
-TEXTS = ("script", "style", "title", "textarea", "template", "noscript", "iframe", "svg", "table")
+RAW_TEXT_ELEMENTS = (
+    "script",
+    "style",
+    "title",
+    "textarea",
+    "template",
+    "noscript",
+    "iframe",
+    "svg",
+    "table",
+)
 MARKUP = """<html> <body> <body\tclass="a>b"> </body> </BODY\t> </body </html> <head> </head> <p> </p> <!-- --> --!> <!--> <! <?
     </ > < " ' = a <a\thref=" <a\ttitle='x'> <b\tx=y> <![CDATA[ ]]> <strong> <plaintext> <xmp> </xmp> <td> t <br/> <title/>"""
 PIECES = st.sampled_from(
     [
         each.encode()
-        for each in (*MARKUP.split(" "), *(f"<{n}>" for n in TEXTS), *(f"</{n}>" for n in TEXTS))
+        for each in (
+            *MARKUP.split(" "),
+            *(f"<{n}>" for n in RAW_TEXT_ELEMENTS),
+            *(f"</{n}>" for n in RAW_TEXT_ELEMENTS),
+        )
     ]
 )
 
@@ -175,7 +191,7 @@ def test_of_any_markup(page: bytes) -> None:
     for node in added(tree):
         assert node.parentNode is not None
         node.parentNode.removeChild(node)
-    assert shape(tree) == shape(before)
+    assert layout(tree) == layout(before)
 
 
 @settings(max_examples=400, deadline=None)
@@ -203,7 +219,7 @@ def test_chunks_do_not_matter(page: bytes, cuts: list[int], in_head: bool) -> No
 # ---- long ones ----
 
 
-@pytest.mark.parametrize("size", [HOLD // 2, 2 * HOLD, 16 * HOLD])
+@pytest.mark.parametrize("size", [MAX_HELD_BYTES // 2, 2 * MAX_HELD_BYTES, 16 * MAX_HELD_BYTES])
 @pytest.mark.parametrize("step", [256, 4096, 100_000])
 def test_of_a_long_document_its_end_is_looked_at(size: int, step: int) -> None:
     end = b"<script>var t = '</body></html>';</script><!-- </body> --></body></html>\n"
@@ -241,9 +257,9 @@ def test_a_candidate_with_too_much_behind_it_is_let_go() -> None:
     injector = Injector(ADDED)
     injector.feed(b"<html><body></body>", last=False)
     out = b""
-    for _ in range(2 * HOLD // 1024):
+    for _ in range(2 * MAX_HELD_BYTES // 1024):
         out += b"".join(injector.feed(b"x" * 1024, last=False))
-        assert sum(map(len, injector.held)) <= HOLD
+        assert sum(map(len, injector.held)) <= MAX_HELD_BYTES
     assert b"</body>" in out
     assert b"".join(injector.feed(b"</body>", last=True)).endswith(ADDED + b"</body>")
 
@@ -266,11 +282,11 @@ def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:
 
 
 def test_a_comment_without_an_end_is_seen_16_kib_away_and_a_script_4() -> None:
-    for opened, size in ((b"<!-- ", 15_000), (b"<script>", 3_500)):
+    for with_body_tag, size in ((b"<!-- ", 15_000), (b"<script>", 3_500)):
         page = (
             b"<html><body>"
             + FILL.encode() * 500
-            + opened
+            + with_body_tag
             + FILL.encode() * (size // len(FILL))
             + b"</body></html>"
         )
@@ -422,7 +438,7 @@ def test_a_snippet_of_its_own_is_seen_whatever_the_chunks() -> None:
 def test_no_more_is_held_than_is_said() -> None:
     injector = Injector(ADDED)
     injector.feed(b"<html></body>" + b"x" * 3_000_000, last=False)
-    assert sum(map(len, injector.held)) <= HOLD
+    assert sum(map(len, injector.held)) <= MAX_HELD_BYTES
 
 
 @pytest.mark.parametrize("step", [1, 7])

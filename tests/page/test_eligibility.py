@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from driver import http_scope, start
 
-from usercom_asgi.page.eligibility import may_be_html, why_not
+from usercom_asgi.page.eligibility import may_be_html, skip_reason
 from usercom_asgi.page.headers import by_name, header_layout
 
 HTML = "text/html; charset=utf-8"
@@ -17,7 +17,7 @@ def reason(
     request: dict[str, str] | None = None,
 ) -> str | None:
     message = start({"content-type": HTML, **(headers or {})}, status)
-    return why_not(
+    return skip_reason(
         method,
         dict(http_scope(headers=request or {})["headers"]),
         status,
@@ -76,12 +76,12 @@ def test_others_may_not(case: dict[str, object], says: str) -> None:
 
 def test_of_two_content_types_the_last_counts() -> None:
     html, plain = (b"Content-Type", b"text/html"), (b"content-type", b"text/plain")
-    assert why_not("GET", {}, 200, by_name([plain, html])) is None
+    assert skip_reason("GET", {}, 200, by_name([plain, html])) is None
     assert may_be_html([plain, html], header_layout([plain, html]))
-    assert "text/plain" in (why_not("GET", {}, 200, by_name([html, plain])) or "")
+    assert "text/plain" in (skip_reason("GET", {}, 200, by_name([html, plain])) or "")
 
 
 def test_without_a_content_type_and_with_two_lengths() -> None:
-    assert "content-type" in (why_not("GET", {}, 200, {}) or "")
+    assert "content-type" in (skip_reason("GET", {}, 200, {}) or "")
     twice = [(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"2")]
-    assert "content-length" in (why_not("GET", {}, 200, by_name(twice)) or "")
+    assert "content-length" in (skip_reason("GET", {}, 200, by_name(twice)) or "")

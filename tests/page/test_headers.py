@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from usercom_asgi.page.headers import (
     by_name,
-    for_changed_body,
-    for_person,
     header_layout,
     header_list,
-    private,
-    telling,
+    make_private,
+    relevant_headers,
+    set_private,
+    update_entity_headers,
     vary_on_cookie,
 )
 
@@ -39,10 +39,10 @@ def test_no_other_header_is_touched_reordered_or_lost(headers: list[tuple[bytes,
 
     before = list(headers)
     for changed in (
-        for_changed_body(headers, 7),
-        for_changed_body(headers, None),
-        for_person(headers),
-        private(headers),
+        update_entity_headers(headers, 7),
+        update_entity_headers(headers, None),
+        make_private(headers),
+        set_private(headers),
     ):
         assert others(changed) == others(headers)
     assert headers == before
@@ -50,7 +50,7 @@ def test_no_other_header_is_touched_reordered_or_lost(headers: list[tuple[bytes,
 
 @given(HEADERS)
 def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]]) -> None:
-    changed = for_person(for_changed_body(headers, 1))
+    changed = make_private(update_entity_headers(headers, 1))
     directives = b",".join(value for name, value in changed if name.lower() == b"cache-control")
     assert b"private" in directives or b"no-store" in directives
     assert b"public" not in directives
@@ -76,7 +76,7 @@ def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]
     ],
 )
 def test_cache_control(given: list[bytes], expected: bytes) -> None:
-    changed = private([(b"Cache-Control", value) for value in given])
+    changed = set_private([(b"Cache-Control", value) for value in given])
     assert [value for name, value in changed if name.lower() == b"cache-control"] == [expected]
 
 
@@ -94,7 +94,7 @@ def test_vary(given: list[bytes], expected: list[bytes]) -> None:
 
 
 def test_an_etag_becomes_weak() -> None:
-    assert for_changed_body([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')], None) == [
+    assert update_entity_headers([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')], None) == [
         (b"ETag", b'W/"abc"'),
         (b"etag", b'W/"d"'),
     ]
@@ -108,7 +108,7 @@ def test_the_length_is_exact_or_absent(
     given: bytes, length: int | None, expected: list[bytes]
 ) -> None:
     assert [
-        value for _, value in for_changed_body([(b"Content-Length", given)], length)
+        value for _, value in update_entity_headers([(b"Content-Length", given)], length)
     ] == expected
 
 
@@ -117,11 +117,11 @@ def test_the_shape_tells_what_the_headers_do(
     headers: list[tuple[bytes, bytes]], kind: bytes, *, capital: bool
 ) -> None:
     headers = [*headers, (b"Content-Type" if capital else b"content-type", kind)]
-    shape = header_layout(headers)
-    assert headers[shape.content_type][1] == kind
+    layout = header_layout(headers)
+    assert headers[layout.content_type][1] == kind
     lengths = [n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
-    assert shape.content_length == (lengths[0] if len(lengths) == 1 else -1)
-    told, given = telling(headers, shape), by_name(headers)
+    assert layout.content_length == (lengths[0] if len(lengths) == 1 else -1)
+    told, given = relevant_headers(headers, layout), by_name(headers)
     decide = (
         b"content-type",
         b"content-encoding",
@@ -130,14 +130,18 @@ def test_the_shape_tells_what_the_headers_do(
         b"content-security-policy",
     )
     assert [told.get(name) for name in decide] == [given.get(name) for name in decide]
-    if shape.is_plain:  # then all that a change makes untrue is the length
-        assert for_changed_body(headers, None) == [
+    if layout.is_plain:  # then all that a change makes untrue is the length
+        assert update_entity_headers(headers, None) == [
             pair for pair in headers if pair[0].lower() != b"content-length"
         ]
         changed = [
             (name, b"7" if name.lower() == b"content-length" else value) for name, value in headers
         ]
-        assert for_changed_body(headers, 7, shape) == for_changed_body(headers, 7) == changed
+        assert (
+            update_entity_headers(headers, 7, layout)
+            == update_entity_headers(headers, 7)
+            == changed
+        )
 
 
 @pytest.mark.parametrize(

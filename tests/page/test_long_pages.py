@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from starlette.types import Message
 
-from usercom_asgi.page.response import Page
+from usercom_asgi.page.response import PageResponse
 
 SNIPPET = b"<script>1</script>"
 TEXT = b"<p>text</p>\n"
@@ -18,9 +18,9 @@ def page_of(size: int) -> bytes:
     return b"<html><head></head><body>" + TEXT * (size // len(TEXT)) + b"</body></html>\n"
 
 
-def opened(body: bytes, *, in_head: bool = False) -> Page:
+def opened(body: bytes, *, in_head: bool = False) -> PageResponse:
     headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body))]
-    return Page(
+    return PageResponse(
         {"type": "http.response.start", "status": 200, "headers": headers}, SNIPPET, in_head=in_head
     )
 

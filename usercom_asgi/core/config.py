@@ -104,7 +104,6 @@ _TOTAL_TIMEOUT_FACTOR = 3
 _CHOICES = {
     "anonymous": ("skip", "create"),
     "position": ("body", "head"),
-    "csp": ("respect", "extend"),
 }
 _ENVIRONMENT = {
     "app": "USERCOM_APP",
@@ -151,8 +150,6 @@ class UserComConfig:
         rotate_on_login: Reset the visitor at a login as well: nothing of the time before it is kept, and a cookie that somebody
             else has planted ends there.
         position: Where the snippet goes: at the end of the ``body``, as the vendor documents, or of the ``head``.
-        csp: What becomes of a Content-Security-Policy that keeps the widget out: ``respect`` leaves it (and warns, once);
-            ``extend`` adds the fewest sources, and a nonce if need be.
         truncate_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
         bridge: Have the page's script stay in touch with handlers that are asked by ``fetch`` or ``XMLHttpRequest``: what they
             say by ``visitor.browser`` (with ``secret_keys``) runs at once, and ``reset_auth()`` ends the visitor in the widget
@@ -180,7 +177,6 @@ class UserComConfig:
     requests_per_second: float | None = None
     give_up_after: float = 6 * 3600.0
     position: Literal["body", "head"] = "body"
-    csp: Literal["respect", "extend"] = "respect"
     truncate_strings: bool = False
     bridge: bool = False
     honour_gpc: bool = False

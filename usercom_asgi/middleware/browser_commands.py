@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from ..page.headers import never_stored, values, without
+from ..page.headers import set_no_store, values, without
 from ..page.snippet import BRIDGE_HEADER
 from ..visitor.browser import drop_before_reset, split_initial_reset
 
@@ -89,7 +89,7 @@ def _heard(visitor: Visitor, start: Message, said: list[Said]) -> HeaderList | N
         return None
     if visitor.uses_bridge:
         pair = (BRIDGE_HEADER.encode(), json.dumps(said, separators=(",", ":")).encode("ascii"))
-        return never_stored([*headers, pair])
+        return set_no_store([*headers, pair])
     return _with_trigger(headers, said) if visitor.is_htmx else None
 
 
@@ -108,7 +108,7 @@ def _with_trigger(headers: HeaderList, said: list[Said]) -> HeaderList | None:
     # follows the same target.
     named = {**cast("dict[str, object]", events), _EVENT: {"target": "body", "commands": said}}
     pair = (b"hx-trigger", json.dumps(named, separators=(",", ":")).encode("ascii"))
-    return never_stored([*without(headers, {b"hx-trigger"}), pair])
+    return set_no_store([*without(headers, {b"hx-trigger"}), pair])
 
 
 def _names(given: str) -> list[str]:

@@ -7,21 +7,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ..core.hooks import call_hook_safely, warn_once
-from ..page.content_encoding import HOW_TO_RECODE, content_encoding, is_supported, open_encoding
-from ..page.csp import admit, is_nonce
-from ..page.eligibility import HTMX, may_be_html, why_not
+from ..page.content_encoding import content_encoding, is_supported, open_encoding
+from ..page.csp import check_csp, is_nonce
+from ..page.eligibility import HTMX, may_be_html, skip_reason
 from ..page.headers import (
     POLICIES,
     header_layout,
     header_list,
-    private,
-    telling,
+    relevant_headers,
+    set_private,
     values,
     vary_on,
     vary_on_cookie,
     with_cookies,
 )
-from ..page.response import Page
+from ..page.response import PageResponse
 from .browser_commands import hand_over
 from .reset import expired_key_cookies, key_cookies, mend_key, plan_reset
 
@@ -96,13 +96,13 @@ class Responder:
         self._site = site
         self._started = False
         #: The page that is being made, if this is one.
-        self.page: Page | None = None
+        self.page: PageResponse | None = None
 
     async def send(self, message: Message) -> None:
         """Take a message of the application's."""
         page = self.page
         if page is not None:
-            if page.lets_pass(message):
+            if page.try_pass_through(message):
                 await self._send(message)
                 return
             for each in page.feed(message):
@@ -136,9 +136,9 @@ class Responder:
             or logger.isEnabledFor(logging.DEBUG)
         )
 
-    async def finish(self, page: Page) -> None:
+    async def finish(self, page: PageResponse) -> None:
         """Send what is still held: the application has returned, and may not have ended its answer."""
-        for each in page.release():
+        for each in page.pass_through():
             await self._send(each)
 
     async def give_up(self) -> None:
@@ -156,7 +156,7 @@ class Responder:
         # A copy, since hooks are waited for, and the start may be held: the application may go on with its own.
         headers = start["headers"].copy()
         start = {**start, "headers": headers}
-        found = telling(headers, shape)
+        found = relevant_headers(headers, shape)
         is_wished = None
         if site.should_inject is not None and may_be_html(headers, shape):
             is_wished = await call_hook_safely(
@@ -167,7 +167,7 @@ class Responder:
         coding = (
             content_encoding(found[b"content-encoding"]) if b"content-encoding" in found else None
         )
-        reason = why_not(self._method, visitor.headers, start["status"], found, is_wished=is_wished)
+        reason = skip_reason(self._method, visitor.headers, start["status"], found, force=is_wished)
         # Before anything is settled: what the hook says of the visitor counts for this response.
         nonce = (
             await self._ask_nonce(site.nonce) if reason is None and site.nonce is not None else None
@@ -187,14 +187,11 @@ class Responder:
             if reason is HTMX:
                 start["headers"] = vary_on(start["headers"], b"HX-Request")
             return with_cookies(start, handover.other_cookies) if handover else start
-        admitting = None
         if not POLICIES.isdisjoint(found):
-            admitting, nonce = self._admit(start["headers"], nonce)
+            nonce = self._check_csp(start["headers"], nonce)
         page = self._make_page(
             start, transition, handover, nonce, shape if start["headers"] is headers else None
         )
-        if admitting is not start["headers"]:
-            page.admitting = admitting
         if coding is not None:
             page.coding = open_encoding(coding)
         self.page = page
@@ -213,7 +210,7 @@ class Responder:
         if transition is not None:
             start = with_cookies(start, transition.cookies)
             if transition.hold and reason is None:
-                start = {**start, "headers": vary_on_cookie(private(start["headers"]))}
+                start = {**start, "headers": vary_on_cookie(set_private(start["headers"]))}
                 reason = "the visitor was just reset, and User.com has not named the new key yet"
         elif visitor.has_pending_hits:
             start = with_cookies(start, key_cookies(visitor, config))
@@ -233,7 +230,8 @@ class Responder:
             return None
         name = coding.decode("latin-1")
         warn_once(
-            f"pages that are encoded as {name} pass without the widget: {HOW_TO_RECODE.get(coding, 'unknown here')}"
+            f"Pages encoded as {name} get no widget: "
+            "put the compressing middleware outside of UserComMiddleware"
         )
         return f"the body is encoded as {name}"
 
@@ -250,15 +248,12 @@ class Responder:
         )
         return None
 
-    def _admit(self, headers: HeaderList, nonce: str | None) -> tuple[HeaderList, str | None]:
-        """Return headers whose policy lets our scripts run, and under which nonce."""
-        site = self._site
-        admitting, nonce, blocked = admit(
-            headers, site.needs, nonce, extend=site.config.csp == "extend"
-        )
-        for each in blocked:
-            warn_once(f"the page's Content-Security-Policy keeps the widget out: {each}")
-        return admitting, nonce
+    def _check_csp(self, headers: HeaderList, nonce: str | None) -> str | None:
+        """Return the nonce for the script tags; warn once about a policy that blocks them."""
+        nonce, advice = check_csp(headers, self._site.needs, nonce)
+        for text in advice:
+            warn_once(f"Content-Security-Policy blocks the widget: {text}")
+        return nonce
 
     async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
         """Notice a login or a logout; return the start with the cookie that remembers it."""
@@ -281,21 +276,21 @@ class Responder:
         handover: BrowserCommandPlan | None,
         nonce: str | None,
         shape: HeaderLayout | None,
-    ) -> Page:
+    ) -> PageResponse:
         site, visitor = self._site, self._visitor
         snippet = site.snippet_for(visitor, transition, handover, nonce)
-        page = Page(
-            start, snippet, self._method, in_head=site.config.position == "head", shape=shape
+        page = PageResponse(
+            start, snippet, self._method, in_head=site.config.position == "head", layout=shape
         )
         if site.asks or transition is not None or visitor.attributes or visitor.has_key_in_address:
-            page.is_personal = True
+            page.private = True
         if transition is not None:
             page.cookies = transition.page_cookies
         if handover is not None:
-            page.is_personal = page.is_personal or bool(handover.introduction)
-            page.is_once = bool(handover.commands)
+            page.private = page.private or bool(handover.introduction)
+            page.no_store = bool(handover.commands)
             page.cookies = [*page.cookies, *handover.page_cookies]
-            page.other_cookies = handover.other_cookies
+            page.cookies_without_snippet = handover.other_cookies
         return page
 
     def _bears_flash(self) -> bool:

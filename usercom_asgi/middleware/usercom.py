@@ -134,7 +134,7 @@ class UserComMiddleware:
         self._client = client
         self.nonce = nonce
         self.should_inject = should_inject
-        self.needs = CspSources.of(self.config.origin)
+        self.needs = CspSources.for_origin(self.config.origin)
         self.asks = consent is not None or self.config.honour_gpc
         self._workspace = (self.config.origin, self.config.api_key)
         self._settings = {"apiKey": self.config.api_key}

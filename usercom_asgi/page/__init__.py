@@ -1,1 +1,1 @@
-"""An HTML response becomes a page with the widget."""
+"""Injects the widget into HTML responses."""

@@ -1,13 +1,13 @@
-"""A response's Content-Security-Policy, as far as it concerns the widget: nonces, and sources that are missing.
+"""A response's Content-Security-Policy: its nonce, and the sources the widget needs.
 
-What the widget loads is inferred from the vendor's bundle of 2022-05 (docs/usercom.md, 1 [I]): ``widget.js`` from the
-workspace's own host, its parts from ``widget.user.com``, and a ping and a WebSocket to the workspace's host.
+What the widget loads is inferred from the vendor's bundle of 2022-05 (docs/usercom.md,
+1 [I]): ``widget.js`` from the workspace's own host, its parts from ``widget.user.com``,
+and a ping and a WebSocket to the workspace's host.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 
     from .headers import HeaderList
 
-_A_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
-_NONCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
-#: Where the parts of the vendor's widget come from.
-_PARTS = "https://widget.user.com"
-# What comes from the workspace's own host.
-_LOADER = "/widget.js"
-# The directive that decides, and those that stand in for it where it is missing (CSP3, 6.8.3).
+_VALID_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_NONCE_SOURCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
+# The nonce differs in each response, so messages show a placeholder.
+_NONCE = "'nonce-...'"
+_WIDGET_PARTS = "https://widget.user.com"
+_WIDGET_PATH = "/widget.js"
+# The directive that decides, then its fallbacks (CSP3, 6.8.3).
 _SCRIPTS = ("script-src-elem", "script-src", "default-src")
 _CONNECTIONS = ("connect-src", "default-src")
 
 
 @dataclass(frozen=True, slots=True)
 class CspSources:
-    """What a policy has to allow: origins of scripts, and of connections."""
+    """The origins that a policy has to allow, for scripts and for connections."""
 
     scripts: tuple[str, ...]
     connections: tuple[str, ...]
 
     @classmethod
-    def of(cls, origin: str) -> CspSources:
-        """Return what a widget needs that comes from this origin."""
-        own_parts = urlsplit(origin).hostname or ""
+    def for_origin(cls, origin: str) -> CspSources:
+        """Return the sources of a widget that is loaded from this origin."""
+        host = urlsplit(origin).hostname or ""
         socket = origin.replace("http", "ws", 1)
-        scripts = (origin, _PARTS) if own_parts.endswith(".user.com") else (origin,)
+        scripts = (origin, _WIDGET_PARTS) if host.endswith(".user.com") else (origin,)
         return cls(scripts, (origin, socket))
 
 
 class Policy:
-    """One policy: directives by name, in their order; of two with one name the first counts."""
+    """The directives of one policy by name; the first of two with one name counts."""
 
     def __init__(self, text: str) -> None:
         self.directives: dict[str, list[str]] = {}
@@ -57,99 +57,84 @@ class Policy:
             if name and name.lower() not in self.directives:
                 self.directives[name.lower()] = sources
 
-    def __str__(self) -> str:
-        return "; ".join(" ".join((name, *sources)) for name, sources in self.directives.items())
-
-    def decides(self, names: Iterable[str]) -> str | None:
-        """Return which of these directives decides; None if none does, then everything is allowed."""
+    def effective_directive(self, names: Iterable[str]) -> str | None:
+        """Return the first of these directives that is set; None allows everything."""
         return next((name for name in names if name in self.directives), None)
 
     def nonces(self) -> list[str]:
-        """Return the nonces that scripts may bear."""
-        name = self.decides(_SCRIPTS)
-        return _NONCE.findall(" ".join(self.directives[name])) if name else []
+        """Return the nonces that the policy accepts for scripts."""
+        name = self.effective_directive(_SCRIPTS)
+        return _NONCE_SOURCE.findall(" ".join(self.directives[name])) if name else []
 
-    def missing(self, needs: CspSources, nonce: str | None) -> dict[str, list[str]]:
-        """Return what is missing, by directive: sources, and ``'nonce'`` for the script that stands in the page."""
+    def missing_sources(self, needed: CspSources, nonce: str | None) -> dict[str, list[str]]:
+        """Return the sources to add, by the directive that they have to be added to.
+
+        Where ``default-src`` decides, that is ``script-src`` or ``connect-src``, which
+        the policy does not have yet: ``default-src`` also covers images and styles.
+        """
         found: dict[str, list[str]] = {}
-        scripts, connections = self.decides(_SCRIPTS), self.decides(_CONNECTIONS)
-        if scripts is not None:
-            sources = self.directives[scripts]
-            trusts = "'strict-dynamic'" in _lower(sources)
-            bears = nonce is not None and nonce in self.nonces()
-            if not bears and not _allows_inline(sources):
-                found[scripts] = ["'nonce'"]
-            if not (bears and trusts):
-                lacks = [
-                    each
-                    for each in needs.scripts
-                    if trusts or not _allows(sources, each, "" if each == _PARTS else _LOADER)
-                ]
-                if trusts:
-                    found.setdefault(scripts, ["'nonce'"])
-                elif lacks:
-                    found[scripts] = [*found.get(scripts, []), *lacks]
+        scripts = self.effective_directive(_SCRIPTS)
+        if scripts is not None and (missing := self._missing_scripts(scripts, needed, nonce)):
+            found["script-src" if scripts == "default-src" else scripts] = missing
+        connections = self.effective_directive(_CONNECTIONS)
         if connections is not None:
-            lacks = [
-                each
-                for each in needs.connections
-                if not _allows(self.directives[connections], each)
-            ]
-            if lacks:
-                found[connections] = [*found.get(connections, []), *lacks]
+            sources = self.directives[connections]
+            if missing := [each for each in needed.connections if not _allows(sources, each)]:
+                found["connect-src"] = missing
         return found
 
-    def extend(self, needs: CspSources, nonce: str) -> None:
-        """Add what is missing, and nothing else."""
-        for names, wanted in (
-            (_SCRIPTS, {*needs.scripts, "'nonce'"}),
-            (_CONNECTIONS, {*needs.connections}),
-        ):
-            name = self.decides(names)
-            lacks = [
-                each for each in self.missing(needs, nonce).get(name or "", []) if each in wanted
-            ]
-            if name is None or not lacks:
-                continue
-            added = [
-                f"'nonce-{nonce}'" if each == "'nonce'" else each for each in dict.fromkeys(lacks)
-            ]
-            kept = [each for each in self.directives[name] if each.lower() != "'none'"]
-            # What default-src says is said of everything else as well: that stays as it is.
-            self.directives[names[-2] if name == "default-src" else name] = [*kept, *added]
+    def _missing_scripts(self, name: str, needed: CspSources, nonce: str | None) -> list[str]:
+        sources = self.directives[name]
+        has_nonce = nonce is not None and nonce in self.nonces()
+        if "'strict-dynamic'" in _lower(sources):  # hosts are ignored then (CSP3, 8.2)
+            return [] if has_nonce else [_NONCE]
+        missing = [] if has_nonce or _allows_inline(sources) else [_NONCE]
+        hosts = [
+            origin
+            for origin in needed.scripts
+            if not _allows(sources, origin, "" if origin == _WIDGET_PARTS else _WIDGET_PATH)
+        ]
+        return [*missing, *hosts]
+
+    def advice(self, needed: CspSources, nonce: str | None) -> str | None:
+        """Return what to add to the policy, word for word; None if nothing is missing.
+
+        The text names no value that differs between responses, such as a nonce or a hash,
+        so a warning with it is logged once.
+        """
+        texts = []
+        for name, missing in self.missing_sources(needed, nonce).items():
+            sources = " ".join(missing)
+            if name in self.directives:
+                texts.append(f'add "{sources}" to {name}')
+            else:
+                texts.append(
+                    f'add the directive "{name} {sources}" with the sources of default-src'
+                )
+        return " and ".join(texts) or None
 
 
-def admit(
-    headers: HeaderList, needs: CspSources, nonce: str | None, *, extend: bool
-) -> tuple[HeaderList, str | None, list[str]]:
-    """Return a response's headers, the nonce for our tags, and what would keep the widget out all the same.
+def check_csp(
+    headers: HeaderList, needed: CspSources, nonce: str | None
+) -> tuple[str | None, list[str]]:
+    """Return the nonce for the script tags, and advice on each policy that blocks them.
 
-    Without a ``nonce`` of the application's own the one that the policies take is used. ``extend`` adds what is missing to
-    them, and a nonce of ours if there is none.
+    The application's own ``nonce`` wins over the one that the policies name. Policies that
+    are only reported block nothing, so there is no advice on them.
     """
-    given = policies(headers)
-    if not given:
-        return headers, nonce, []
-    nonce = nonce or find_nonce(given)
-    if extend and any(policy.missing(needs, nonce) for policy, _ in given):
-        nonce = nonce or secrets.token_urlsafe(16)
-        return extended(headers, needs, nonce), nonce, []
-    blocked = [
-        f"{name} lacks {' '.join(sources)}"
-        for policy, is_enforced in given
-        if is_enforced
-        for name, sources in policy.missing(needs, nonce).items()
-    ]
-    return headers, nonce, blocked
+    policies = parse_policies(headers)
+    nonce = nonce or find_nonce(policies)
+    advice = [policy.advice(needed, nonce) for policy, is_enforced in policies if is_enforced]
+    return nonce, [text for text in advice if text is not None]
 
 
 def is_nonce(value: object) -> bool:
-    """Tell whether this can stand in a policy as a nonce (CSP3, 2.3.1)."""
-    return isinstance(value, str) and _A_NONCE.fullmatch(value) is not None
+    """Return True if a policy can name this value as a nonce (CSP3, 2.3.1)."""
+    return isinstance(value, str) and _VALID_NONCE.fullmatch(value) is not None
 
 
-def policies(headers: HeaderList) -> list[tuple[Policy, bool]]:
-    """Return a response's policies, and whether each is enforced."""
+def parse_policies(headers: HeaderList) -> list[tuple[Policy, bool]]:
+    """Return a response's policies, each with True if it is enforced."""
     return [
         (Policy(text), name.lower() == ENFORCED)
         for name, value in headers
@@ -159,33 +144,14 @@ def policies(headers: HeaderList) -> list[tuple[Policy, bool]]:
     ]
 
 
-def find_nonce(given: list[tuple[Policy, bool]]) -> str | None:
-    """Return the nonce that most of the policies take, those that are enforced first."""
+def find_nonce(policies: list[tuple[Policy, bool]]) -> str | None:
+    """Return the nonce that most policies accept; enforced policies win a tie."""
     ranked = [
         nonce
-        for policy, _ in sorted(given, key=lambda each: not each[1])
+        for policy, _ in sorted(policies, key=lambda each: not each[1])
         for nonce in policy.nonces()
     ]
     return max(ranked, key=ranked.count) if ranked else None
-
-
-def extended(headers: HeaderList, needs: CspSources, nonce: str) -> HeaderList:
-    """Return headers whose policies let the widget in, and whose other policies are as they were."""
-    changed: HeaderList = []
-    for name, value in headers:
-        if name.lower() in POLICIES:
-            texts = value.decode("latin-1").split(",")
-            value = ", ".join(_extended(text, needs, nonce) for text in texts).encode("latin-1")
-        changed.append((name, value))
-    return changed
-
-
-def _extended(text: str, needs: CspSources, nonce: str) -> str:
-    policy = Policy(text)
-    if not policy.missing(needs, nonce):
-        return text.strip()
-    policy.extend(needs, nonce)
-    return str(policy)
 
 
 def _lower(sources: list[str]) -> list[str]:
@@ -193,23 +159,26 @@ def _lower(sources: list[str]) -> list[str]:
 
 
 def _allows_inline(sources: list[str]) -> bool:
-    """'unsafe-inline' counts only where there is neither a nonce, nor a hash, nor 'strict-dynamic' (CSP3, 6.7.3.2)."""
+    """Return True if ``'unsafe-inline'`` counts.
+
+    A nonce, a hash or ``'strict-dynamic'`` switches it off (CSP3, 6.7.3.2).
+    """
     given = _lower(sources)
-    strict = any(
+    is_strict = any(
         each.startswith(("'nonce-", "'sha")) or each == "'strict-dynamic'" for each in given
     )
-    return "'unsafe-inline'" in given and not strict
+    return "'unsafe-inline'" in given and not is_strict
 
 
 def _allows(sources: list[str], origin: str, path: str = "") -> bool:
     return any(_matches(each, origin, path) for each in sources if not each.startswith("'"))
 
 
-@lru_cache(256)
-def _matches(source: str, origin: str, loaded: str) -> bool:
-    """Tell whether a source that is no keyword allows what is ``loaded`` from an origin: a path, or whatever there is.
+@lru_cache(256)  # a site's policies name the same sources in each response
+def _matches(source: str, origin: str, loaded_path: str) -> bool:
+    """Return True if a host or scheme source allows a path of an origin.
 
-    A site's policies name the same ones at every response.
+    An empty ``loaded_path`` stands for any path.
     """
     source, wanted = source.lower(), urlsplit(origin)
     scheme, host, port = wanted.scheme, wanted.hostname or "", wanted.port
@@ -222,7 +191,7 @@ def _matches(source: str, origin: str, loaded: str) -> bool:
         return False
     place, _, path = rest.partition("/")
     name, _, number = place.partition(":")
-    if path.strip("/") and f"/{path}" != loaded:
+    if path.strip("/") and f"/{path}" != loaded_path:
         return False
     fits = host.endswith(name[1:]) if name.startswith("*.") else name in (host, "*")
     default = {"https": 443, "wss": 443, "http": 80, "ws": 80}[scheme]

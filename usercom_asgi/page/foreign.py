@@ -19,8 +19,8 @@ class Step(Enum):
     """What a tag in foreign content means to the tokenizer."""
 
     GO_ON = auto()
-    #: The tag begins text: its name is one of :data:`TEXTS`.
-    TEXT = auto()
+    #: The tag begins text: its name is one of :data:`RAW_TEXT_ELEMENTS`.
+    RAW_TEXT = auto()
     #: The tag ended the foreign content and is to be read again, as HTML.
     AGAIN = auto()
     #: The state is not known any more.
@@ -35,7 +35,7 @@ class _Element(NamedTuple):
 
 
 #: The elements whose content is text in HTML.
-TEXTS = frozenset(
+RAW_TEXT_ELEMENTS = frozenset(
     {
         b"script",
         b"style",
@@ -66,8 +66,8 @@ _PLAIN = (_BREAK_OUT - _VOID - {b"body", b"head", b"table"}) | frozenset(
 # Of </p> and </br> older browsers make something else.
 _DISPUTED = frozenset({b"p", b"br"})
 # No HTML element outside of the foreign content is closed by these, so the foreign content goes on.
-_IGNORED = TEXTS - {b"plaintext"} | {b"svg", b"math", b"body", b"html"}
-_DEEPEST = 256
+_IGNORED = RAW_TEXT_ELEMENTS - {b"plaintext"} | {b"svg", b"math", b"body", b"html"}
+_MAX_DEPTH = 256
 
 
 class Foreign:
@@ -93,7 +93,7 @@ class Foreign:
 
     def start(self, name: bytes, tag: bytes) -> Step:
         """Take a start tag."""
-        if len(self._open) > _DEEPEST:
+        if len(self._open) > _MAX_DEPTH:
             return Step.IN_DOUBT
         top = self._open[-1]
         is_html = (
@@ -139,8 +139,8 @@ class Foreign:
         return Step.GO_ON if name in _IGNORED else Step.IN_DOUBT
 
     def _start_html(self, name: bytes, tag: bytes) -> Step:
-        if name in TEXTS:
-            return Step.TEXT
+        if name in RAW_TEXT_ELEMENTS:
+            return Step.RAW_TEXT
         if name in (b"svg", b"math"):
             self.enter(name, tag)
         elif name in _PLAIN or b"-" in name:

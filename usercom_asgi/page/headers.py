@@ -1,8 +1,8 @@
 """Helpers on raw ASGI header lists.
 
-Starlette's ``Headers`` compare raw names as they come, and Django sends them capitalised; the list may also be a tuple, a
-generator, missing, or shared by all responses of the application (asgi-checklist, facts 3 and 4). So: make a list once, compare
-lower-cased, and never change what we were given.
+Starlette's ``Headers`` compare names as they are, and Django capitalises them. The list
+may also be a tuple, a generator, missing, or shared by all responses of the application.
+So these helpers compare lower-case names, and never change the list that they are given.
 """
 
 from __future__ import annotations
@@ -17,45 +17,47 @@ if TYPE_CHECKING:
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
-#: They describe the bytes that the application made, and no longer those that go out (RFC 9110, RFC 9530, RFC 9421).
+#: Headers that identify a version of the body (RFC 9110).
 VALIDATORS = frozenset({b"etag", b"last-modified"})
-_UNTRUE = frozenset(
+# Headers that a change of the body makes wrong (RFC 9110, RFC 9421, RFC 9530).
+_INVALIDATED = frozenset(
     {b"content-md5", b"digest", b"content-digest", b"repr-digest", b"signature", b"signature-input"}
     | {b"accept-ranges", b"content-length", b"etag"}
 )
-#: The headers that hold a Content-Security-Policy; the other one is not enforced.
+#: The header of a policy that browsers enforce.
 ENFORCED = b"content-security-policy"
+#: The headers of all policies.
 POLICIES = frozenset({ENFORCED, b"content-security-policy-report-only"})
-# What else decides whether a response may be changed, or is changed with it.
-_TELLING = frozenset({b"content-encoding", b"content-disposition", b"cache-control"}) | POLICIES
-_FOR_SHARED_CACHES = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
+# Further headers that decide whether and how a response is changed.
+_RELEVANT = frozenset({b"content-encoding", b"content-disposition", b"cache-control"}) | POLICIES
+_SHARED_CACHE_HEADERS = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
 _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 
 
 def header_list(message: Message) -> HeaderList:
-    """Return the message's headers as a list of our own."""
+    """Return a new list of the message's headers."""
     headers: Iterable[Any] = message.get("headers") or ()
     return [(pair[0], pair[1]) if type(pair) is list else pair for pair in headers]
 
 
 class HeaderLayout(NamedTuple):
-    """What the names of a response's headers tell.
+    """Facts about a response's headers that follow from their names alone.
 
-    Most responses of an application have the same names, so that is found once for all of them.
+    Most responses of an application have the same names, so the facts are cached by them.
     """
 
-    #: Where the ``content-type`` stands, and the ``content-length``; -1 if there is none, or more than one.
+    #: The index of ``content-type`` and of ``content-length``; -1 if there is not exactly one.
     content_type: int
     content_length: int
-    #: Nothing in the headers but the type forbids a change, and nothing but the length becomes untrue by one.
+    #: True if only the type can forbid a change, and a change affects only the length.
     is_plain: bool
 
 
 def header_layout(headers: HeaderList) -> HeaderLayout:
-    """Look at the names of headers."""
+    """Return the layout of a response's headers."""
     try:
-        return _shape(tuple([pair[0] for pair in headers]))
-    except TypeError:  # names that are no bytes are the server's to refuse
+        return _layout(tuple([pair[0] for pair in headers]))
+    except TypeError:  # unhashable names: rejecting them is the server's job
         return _UNKNOWN
 
 
@@ -63,10 +65,10 @@ _UNKNOWN = HeaderLayout(-1, -1, is_plain=False)
 
 
 @lru_cache(256)
-def _shape(names: tuple[bytes, ...]) -> HeaderLayout:
+def _layout(names: tuple[bytes, ...]) -> HeaderLayout:
     lower = [name.lower() for name in names]
     types, lengths = lower.count(b"content-type"), lower.count(b"content-length")
-    others = _TELLING | (_UNTRUE - {b"content-length"})
+    others = _RELEVANT | (_INVALIDATED - {b"content-length"})
     return HeaderLayout(
         lower.index(b"content-type") if types == 1 else -1,
         lower.index(b"content-length") if lengths == 1 else -1,
@@ -75,7 +77,7 @@ def _shape(names: tuple[bytes, ...]) -> HeaderLayout:
 
 
 def by_name(headers: HeaderList) -> dict[bytes, bytes]:
-    """Return the headers by their names in lower case; the values of those of one name are joined by commas."""
+    """Return the headers by lower-case name, equal names joined by commas."""
     found = {name.lower(): value for name, value in headers}
     if len(found) == len(headers):
         return found
@@ -86,35 +88,36 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
     return found
 
 
-def telling(headers: HeaderList, shape: HeaderLayout) -> dict[bytes, bytes]:
-    """Return, as :func:`by_name` does, those headers at least that decide whether a response may be changed."""
-    if not shape.is_plain:
+def relevant_headers(headers: HeaderList, layout: HeaderLayout) -> dict[bytes, bytes]:
+    """Return the headers that decide about a change by lower-case name, maybe others."""
+    if not layout.is_plain:
         return by_name(headers)
-    found = {b"content-type": headers[shape.content_type][1]}
-    if shape.content_length >= 0:
-        found[b"content-length"] = headers[shape.content_length][1]
+    found = {b"content-type": headers[layout.content_type][1]}
+    if layout.content_length >= 0:
+        found[b"content-length"] = headers[layout.content_length][1]
     return found
 
 
 def values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """Return all values of a header; ``name`` in lower case."""
+    """Return all values of a header, given its lower-case name."""
     return [value for each, value in headers if each.lower() == name]
 
 
 def without(headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes]) -> HeaderList:
-    """Return the headers but for those with these lower-case names, in their order."""
+    """Return the headers in order, except those with these lower-case names."""
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-def for_changed_body(
-    headers: HeaderList, length: int | None, shape: HeaderLayout | None = None
+def update_entity_headers(
+    headers: HeaderList, length: int | None, layout: HeaderLayout | None = None
 ) -> HeaderList:
-    """Return headers that are true of a page with the same snippet for everybody: no digests, no ranges, a weak ETag.
+    """Return headers that fit a changed body: no digests, no ranges, a weak ETag.
 
-    ``length`` is the body's, which replaces the one that is given; None if it is not known yet, then that is left out.
-    ``shape`` is that of the headers, if somebody knows it.
+    ``length`` replaces the ``Content-Length``; None removes it, for a body whose length is
+    not known yet.
+    ``layout`` is the layout of the headers, if it is known.
     """
-    _, place, is_plain = shape or header_layout(headers)
+    _, place, is_plain = layout or header_layout(headers)
     changed: HeaderList = []
     if is_plain and length is not None:
         changed += headers
@@ -123,7 +126,7 @@ def for_changed_body(
         return changed
     for pair in headers:
         lower = pair[0].lower()
-        if lower not in _UNTRUE:
+        if lower not in _INVALIDATED:
             changed.append(pair)
         elif lower == b"content-length":
             if length is not None:
@@ -134,57 +137,63 @@ def for_changed_body(
     return changed
 
 
-def for_person(headers: HeaderList) -> HeaderList:
-    """Return headers that keep a page with a visitor's data out of shared caches, and out of the next visitor's."""
-    return vary_on_cookie(private(without(headers, VALIDATORS)))
+def make_private(headers: HeaderList) -> HeaderList:
+    """Return headers for a page with a visitor's data.
+
+    Shared caches must not store it, and a browser must not reuse it for the next visitor.
+    """
+    return vary_on_cookie(set_private(without(headers, VALIDATORS)))
 
 
-def private(headers: HeaderList) -> HeaderList:
-    """Return headers that forbid a shared cache to keep the response; stricter ones stay as they are."""
+def set_private(headers: HeaderList) -> HeaderList:
+    """Return headers that forbid shared caches to store the response.
+
+    Stricter directives, such as ``no-store``, stay.
+    """
     others: HeaderList = []
     given: list[bytes] = []
     for pair in headers:
         name = pair[0].lower()
         if name == b"cache-control":
             given += [each.strip() for each in pair[1].split(b",")]
-        elif not _is_for_shared_caches(name):
+        elif not _is_shared_cache_header(name):
             others.append(pair)
     given = [each for each in given if each]
-    # `private="name"` is about that header alone: only the bare directive will do.
+    # `private="name"` covers one header only, so the bare directive is required.
     is_strict = any(each.lower() in _STRICT_ENOUGH for each in given)
     kept = [each for each in given if each.split(b"=")[0].lower() not in (b"public", b"s-maxage")]
     if is_strict and kept == given:
-        return [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
+        return [pair for pair in headers if not _is_shared_cache_header(pair[0].lower())]
     directives = kept if is_strict else [b"private", *kept]
     return [*others, (b"cache-control", b", ".join(directives))]
 
 
 def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
-    """Return a response's start with these ``Set-Cookie`` values; no cache may give them to the next visitor then."""
+    """Return a response's start with these ``Set-Cookie`` values, private to the visitor."""
     if not cookies:
         return start
-    headers = vary_on_cookie(private(start["headers"]))
+    headers = vary_on_cookie(set_private(start["headers"]))
     return {**start, "headers": [*headers, *((b"set-cookie", cookie) for cookie in cookies)]}
 
 
-def never_stored(headers: HeaderList) -> HeaderList:
-    """Return headers that forbid every cache to keep the response, the browser's own included."""
-    kept = [pair for pair in headers if not _is_for_shared_caches(pair[0].lower())]
+def set_no_store(headers: HeaderList) -> HeaderList:
+    """Return headers that forbid every cache, the browser's included, to store the response."""
+    kept = [pair for pair in headers if not _is_shared_cache_header(pair[0].lower())]
     return [*without(kept, {b"cache-control", b"expires"}), (b"cache-control", b"no-store")]
 
 
-def _is_for_shared_caches(name: bytes) -> bool:
-    """Headers that tell a CDN what Cache-Control does not (RFC 9213, and those before it)."""
-    return name in _FOR_SHARED_CACHES or name.endswith(b"cdn-cache-control")
+def _is_shared_cache_header(name: bytes) -> bool:
+    """Return True for headers that overrule Cache-Control at a CDN (RFC 9213 and earlier)."""
+    return name in _SHARED_CACHE_HEADERS or name.endswith(b"cdn-cache-control")
 
 
 def vary_on_cookie(headers: HeaderList) -> HeaderList:
-    """Return headers whose ``Vary`` has ``Cookie`` (or is ``*``)."""
+    """Return headers whose ``Vary`` contains ``Cookie`` or ``*``."""
     return vary_on(headers, b"Cookie")
 
 
 def vary_on(headers: HeaderList, name: bytes) -> HeaderList:
-    """Return headers whose ``Vary`` has a name (or is ``*``)."""
+    """Return headers whose ``Vary`` contains a name or ``*``."""
     named = [
         each.strip().lower() for value in values(headers, b"vary") for each in value.split(b",")
     ]

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from .locator import HOLD, Document
+from .locator import MAX_HELD_BYTES, Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
 # What is looked for may have begun with these.
-_BEGINNINGS = frozenset(
+_TAG_PREFIXES = frozenset(
     name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1)
 )
-_LONGEST_BEGINNING = len(b"</body")
+_MAX_PREFIX_BYTES = len(b"</body")
 # A tag that is not complete is held back up to this size: a longer one is not the end of the body.
-_LONGEST_TAG = 1024
+_MAX_TAG_BYTES = 1024
 # Above this, sending several pieces costs less than joining them.
 _JOIN_BELOW = 64 * 1024
 # So much of a long page is copied at a time: a copy that goes to where the last one was is still in the processor's cache.
-_PIECE = 256 * 1024
+_COPY_BYTES = 256 * 1024
 # A stream's chunks are read when they come to so much: to read each one costs more than the reading.
-_BATCH = 16 * 1024
-_MOST_CHUNKS = 512
+_BATCH_BYTES = 16 * 1024
+_MAX_CHUNKS = 512
 
 
-class Splice:
+class Skipped(NamedTuple):
+    """The outcome of a page that gets no snippet."""
+
+    reason: str
+
+
+class LongPage:
     """A long page with the snippet in it: its pieces in order, each made when it is asked for.
 
     So a page of 100 MB is not in memory twice.
@@ -45,38 +51,42 @@ class Splice:
 
     def __iter__(self) -> Iterator[bytes]:
         page, place = self._page, self._place
-        for at in range(0, place, _PIECE):
-            yield page[at : min(at + _PIECE, place)]
+        for at in range(0, place, _COPY_BYTES):
+            yield page[at : min(at + _COPY_BYTES, place)]
         if len(page) - place < _JOIN_BELOW:
             yield self._snippet + page[place:]
             return
         yield self._snippet
-        for at in range(place, len(page), _PIECE):
-            yield page[at : at + _PIECE]
+        for at in range(place, len(page), _COPY_BYTES):
+            yield page[at : at + _COPY_BYTES]
 
 
-def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> bytes | Splice | str:
+#: A page with the snippet in it.
+Injected: TypeAlias = bytes | LongPage
+
+
+def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | Skipped:
     """Return a whole page with the snippet in it, in one piece or more; or why not."""
     document = Document(snippet)
     document.feed(page)
-    reason = document.why_not()
+    reason = document.rejection_reason()
     place = document.markup.head_end if in_head and reason is None else -1
     if place < 0:
         place, reason = document.find_place(0)
         if reason is not None:
-            return reason
-        snippet = document.opened(snippet)
+            return Skipped(reason)
+        snippet = document.with_body_tag(snippet)
     if len(page) < _JOIN_BELOW:
         return b"".join((memoryview(page)[:place], snippet, page[place:]))
-    return Splice(page, place, snippet)
+    return LongPage(page, place, snippet)
 
 
 class Injector:
-    """Takes a body in chunks of any size and gives it back with the snippet in it.
+    """The body of one page in chunks of any size, with the snippet added.
 
-    Bytes are held back from a ``</body>`` on, as long as it may be the one that ends the document, and at most ``HOLD`` of
-    them. A chunk without anything like that goes out at once, and is read later, together with
-    others. So the tokenizer's state is known wherever it matters.
+    From a ``</body>`` on the bytes are held, up to ``MAX_HELD_BYTES``, as long as it may
+    end the document. A chunk without such a tag goes out at once, and is read later
+    together with others. So the tokenizer's state is known wherever it matters.
     """
 
     __slots__ = (
@@ -106,7 +116,7 @@ class Injector:
             return [chunk] if chunk else []
         self._unread.append(chunk)
         self._unread_size += len(chunk)
-        if self._holds and not last and self._size + len(chunk) <= HOLD:
+        if self._holds and not last and self._size + len(chunk) <= MAX_HELD_BYTES:
             self.held.append(chunk)
             self._size += len(chunk)
             return []
@@ -125,7 +135,7 @@ class Injector:
         self.held, self._size, self._holds = [], 0, False
         return held
 
-    def lets_pass(self, chunk: bytes) -> bool:
+    def try_pass_through(self, chunk: bytes) -> bool:
         """Return whether a chunk in the middle of a body may go out as it is, and take note of it if so.
 
         Most may: nothing is held of what came before them, and there is nothing in them that is looked for.
@@ -133,14 +143,14 @@ class Injector:
         # Written out, and not in terms of the functions below: a stream of tiny chunks pays for every call.
         if self.held or (chunk.find(b"</") >= 0 and _may_hold_close(chunk)):
             return False
-        begun = chunk.rfind(b"<", -_LONGEST_BEGINNING)
-        if begun >= 0 and chunk[begun:].lower() in _BEGINNINGS:
+        begun = chunk.rfind(b"<", -_MAX_PREFIX_BYTES)
+        if begun >= 0 and chunk[begun:].lower() in _TAG_PREFIXES:
             return False
         if not self._is_past_head and _HEAD_END.search(chunk):
             return False
         self._unread.append(chunk)
         self._unread_size += len(chunk)
-        if self._unread_size > _BATCH or len(self._unread) > _MOST_CHUNKS:
+        if self._unread_size > _BATCH_BYTES or len(self._unread) > _MAX_CHUNKS:
             self._read()
         return True
 
@@ -155,9 +165,9 @@ class Injector:
         start = self._taken - len(data)
         markup = self._document.markup
         cut = len(data)
-        if markup.body_end >= start and self._taken - markup.body_end <= HOLD:
+        if markup.body_end >= start and self._taken - markup.body_end <= MAX_HELD_BYTES:
             cut, self._holds = markup.body_end - start, True
-        elif markup.begun >= start and self._taken - markup.begun <= _LONGEST_TAG:
+        elif markup.begun >= start and self._taken - markup.begun <= _MAX_TAG_BYTES:
             cut = markup.begun - start
         if cut < len(data):
             self.held, self._size = [data[cut:]], len(data) - cut
@@ -171,7 +181,7 @@ class Injector:
             return []
         self._is_past_head = True
         place = markup.head_end - (self._taken - len(data))
-        if place < 0 or self._document.why_not() is not None:
+        if place < 0 or self._document.rejection_reason() is not None:
             return []
         self.is_done = True
         return [part for part in (data[:place], self.snippet, data[place:]) if part]
@@ -184,7 +194,7 @@ class Injector:
         place -= start
         return [
             part
-            for part in (data[:place], self._document.opened(self.snippet), data[place:])
+            for part in (data[:place], self._document.with_body_tag(self.snippet), data[place:])
             if part
         ]
 

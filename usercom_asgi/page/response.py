@@ -1,4 +1,4 @@
-"""One HTML response on its way out: takes the application's messages, gives back those to send."""
+"""Turns the ASGI messages of an HTML response into those of a page with the widget."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 from .content_encoding import CodingError
 from .headers import (
-    VALIDATORS,
-    for_changed_body,
-    for_person,
     header_layout,
-    never_stored,
+    make_private,
+    set_no_store,
+    update_entity_headers,
     values,
     with_cookies,
-    without,
 )
-from .injector import Injector, inject
+from .injector import Injector, Skipped, inject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,50 +22,50 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .content_encoding import Coding
-    from .headers import HeaderLayout, HeaderList
-    from .injector import Splice
+    from .headers import HeaderLayout
+    from .injector import LongPage
 
 logger = logging.getLogger("usercom_asgi")
 
-# Messages that may come before the start is sent: more of them, and it goes without them.
-_MOST_TAKEN = 32
+# The start is sent after this many body messages, even if all their bytes are held.
+_MAX_BUFFERED = 32
 _NOTHING: Sequence[bytes] = ()
 
 
-class Page:
-    """Puts the snippet into a response, or lets it pass as it was made.
+class PageResponse:
+    """One response that may get the snippet.
 
-    ``start`` is held until the first bytes are there, since its ``Content-Length`` depends on them. A message of an unknown
-    type, and any error of ours, releases what is held, unchanged and in order.
+    ``start`` is held until the first bytes arrive, because its ``Content-Length`` depends
+    on them. A message of an unknown type, or an error of this library, releases all held
+    messages unchanged and in order.
 
     Args:
-        start: The application's ``http.response.start``; with its list of headers it is the page's own from now on.
-        snippet: What goes in.
-        method: The request's method; a HEAD has no body to look at.
-        in_head: At the end of the head, not of the body.
-        shape: Of the headers, if it is known.
+        start: The application's ``http.response.start``. The response takes it over,
+            with its list of headers.
+        snippet: The script tags to insert.
+        method: The request's method. The response to HEAD has no body.
+        in_head: Insert at the end of the head instead of the body.
+        layout: The layout of the headers, if it is known.
 
     """
 
-    #: The snippet holds a visitor's data: no shared cache may keep the page.
-    is_personal = False
-    #: What the snippet says is to be said once: no cache at all may keep the page.
-    is_once = False
-    #: ``Set-Cookie`` values for a response that carries the snippet for sure.
+    #: True if the snippet contains a visitor's data: shared caches must not store the page.
+    private = False
+    #: True if the snippet has commands that must run once: no cache may store the page.
+    no_store = False
+    #: ``Set-Cookie`` values for a response that certainly has the snippet.
     cookies: Sequence[bytes] = ()
-    #: ``Set-Cookie`` values for one that does not, or for which that is not known yet when it starts.
-    other_cookies: Sequence[bytes] = ()
-    #: The headers of a response that carries the snippet, if its policy must be another one for that.
-    admitting: HeaderList | None = None
-    #: Decodes the body, and encodes it again.
+    #: ``Set-Cookie`` values for a response without it, or that starts before this is known.
+    cookies_without_snippet: Sequence[bytes] = ()
+    #: The decoder and encoder of a compressed body.
     coding: Coding | None = None
-    #: Nothing is held, and nothing will be: what follows passes through.
+    #: True once all further messages pass through unchanged.
     is_done = False
-    # Looks for the place in a body that comes in parts, once the start has gone out: then most of them pass as they are.
+    # The injector of a stream whose start is sent: most chunks then pass unchanged.
     _stream: Injector | None = None
     _injector: Injector | None = None
-    #: What was taken while the start is held, as it came.
-    _taken: Sequence[Message] = ()
+    # The original messages that arrived while the start is held.
+    _buffered: Sequence[Message] = ()
 
     def __init__(
         self,
@@ -76,33 +74,34 @@ class Page:
         method: str = "GET",
         *,
         in_head: bool = False,
-        shape: HeaderLayout | None = None,
+        layout: HeaderLayout | None = None,
     ) -> None:
         self._start: Message | None = start
-        self._shape = shape or header_layout(start["headers"])
+        self._layout = layout or header_layout(start["headers"])
         self._snippet = snippet
         self._is_head = method == "HEAD"
         self._in_head = in_head
 
     @property
     def has_started(self) -> bool:
-        """True once the start has gone out."""
+        """Return True once the start has been sent."""
         return self._start is None
 
-    def lets_pass(self, message: Message) -> bool:
-        """Tell whether a message may go out as it is, in the middle of a stream; if not, :meth:`feed` is to have it."""
+    def try_pass_through(self, message: Message) -> bool:
+        """Return True if a message in mid-stream may be sent as it is; else call `feed`."""
         try:
             return (
                 (stream := self._stream) is not None
                 and message["type"] == "http.response.body"
                 and message.get("more_body") is True
                 and type(body := message.get("body")) is bytes
-                and stream.lets_pass(body)
+                and stream.try_pass_through(body)
             )
         except Exception:
-            # The page wins, as in `feed`; the start has gone out and nothing is held, so there is nothing to send.
-            logger.exception("the widget was left out of a page: an error in usercom-asgi")
-            self.release()
+            # Never break the response because of our bug. The start is sent and nothing
+            # is held, so just stop injecting.
+            logger.exception("Unexpected error in usercom-asgi, page gets no widget")
+            self.pass_through()
             return True
 
     def feed(self, message: Message) -> Iterable[Message]:
@@ -113,14 +112,12 @@ class Page:
         held = _NOTHING if injector is None else injector.held
         try:
             if message["type"] != "http.response.body":
-                return self._stranger(message)
+                return self._handle_unknown(message)
             more, chunk = message.get("more_body", False), message.get("body", b"")
             if type(chunk) is not bytes:
+                # Copy it, because the application may fill its buffer again.
                 chunk = bytes(chunk)
-                message = {
-                    **message,
-                    "body": chunk,
-                }  # a buffer of the application's, who may fill it again
+                message = {**message, "body": chunk}
             is_whole = injector is None and (
                 not more or self._is_complete(chunk) or (not chunk and self._is_head)
             )
@@ -132,54 +129,56 @@ class Page:
                 else self._part(message, chunk, more=more)
             )
         except CodingError as error:
-            how = (
-                "passes as it came"
-                if self._start is not None
-                else "goes on as it came, in the middle"
+            logger.warning(
+                "Body of a page does not match its Content-Encoding (%s), sending %s unchanged",
+                error,
+                "it" if self._start is not None else "the rest",
             )
-            logger.warning("a page %s: its body is not what Content-Encoding says (%s)", how, error)
-        except Exception:  # the page wins: whatever fails in us, its own bytes go out
-            logger.exception("the widget was left out of a page: an error in usercom-asgi")
-        return [*self.release(held), message]
+        except Exception:  # never break the response because of our bug
+            logger.exception("Unexpected error in usercom-asgi, page gets no widget")
+        return [*self.pass_through(held), message]
 
-    def release(self, kept: Sequence[bytes] | None = None) -> list[Message]:
-        """Step aside: return what is held, unchanged; all that follows passes through."""
+    def pass_through(self, held_bytes: Sequence[bytes] | None = None) -> list[Message]:
+        """Return the held messages unchanged, and let all further messages pass through."""
         self.is_done, self._stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
-            return [self._with_other_cookies(start), *self._taken]
-        if kept is None:
-            kept = self._injector.held if self._injector is not None else ()
-        held = b"".join(kept)
+            return [self._with_cookies(start), *self._buffered]
+        if held_bytes is None:
+            held_bytes = self._injector.held if self._injector is not None else ()
+        held = b"".join(held_bytes)
         if held and self.coding is not None:
             held = self.coding.encode(held, last=False)
         return [{"type": "http.response.body", "body": held, "more_body": True}] if held else []
 
-    def _with_other_cookies(self, start: Message) -> Message:
+    def _with_cookies(self, start: Message) -> Message:
         try:
-            return with_cookies(start, self.other_cookies)
-        except Exception:  # the application's headers may be anything, and the start must go out
-            logger.exception("a response goes without its cookies: an error in usercom-asgi")
+            return with_cookies(start, self.cookies_without_snippet)
+        except Exception:  # malformed headers of the application must not hold the start back
+            logger.exception(
+                "Unexpected error in usercom-asgi, response is sent without its cookies"
+            )
             return start
 
-    def _stranger(self, message: Message) -> list[Message]:
-        """Take a message that is no body: what is held goes before it."""
+    def _handle_unknown(self, message: Message) -> list[Message]:
+        """Handle a message that is not a body: send the held bytes before it."""
         if self._start is not None or self._injector is None:
-            return [*self.release(), message]
-        # The start has gone out, and says that the body is ours: a push or a hint does not change that.
+            return [*self.pass_through(), message]
+        # The headers that were sent describe the changed body, so go on after a push or hint.
         held = self._encoded([self._injector.flush()], last=False)
-        return [*_bodies(held, more=True), message]
+        return [*_body_messages(held, more=True), message]
 
     def _whole(self, message: Message, page: bytes, *, more: bool) -> Iterable[Message]:
-        """Take a body that is one message."""
-        is_bare_head = (
-            self._is_head and not page
-        )  # some frameworks answer it with the page, some with nothing
+        """Handle a body that is one message."""
+        # Some frameworks answer HEAD with the page, others with an empty body.
+        is_bare_head = self._is_head and not page
         made = b"" if is_bare_head else inject(page, self._snippet, in_head=self._in_head)
         start = self._start
-        if start is None or isinstance(made, str):
-            logger.debug("no widget: %s", made)
-            return [*self.release(), message]
+        if isinstance(made, Skipped):
+            logger.debug("Page gets no widget: %s", made.reason)
+            return [*self.pass_through(), message]
+        if start is None:
+            return [*self.pass_through(), message]
         if self.coding is not None and not is_bare_head:
             made = self.coding.encode(
                 made if isinstance(made, bytes) else b"".join(made), last=True
@@ -190,25 +189,25 @@ class Page:
         self._start, self.is_done = None, True
         if isinstance(made, bytes):
             return (start, {"type": "http.response.body", "body": made, "more_body": more})
-        return _pieces(start, made, more=more)
+        return _long_page_messages(start, made, more=more)
 
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
-        """Take a part of a body."""
+        """Handle one of several messages of a body."""
         injector = self._injector = self._injector or Injector(self._snippet, in_head=self._in_head)
         parts = injector.feed(chunk, last=not more)
         if injector.reason is not None and not injector.is_done and not more:
-            logger.debug("no widget: %s", injector.reason)
+            logger.debug("Page gets no widget: %s", injector.reason)
             if self._start is not None:
-                return [*self.release(), message]
-        bodies = _bodies(self._encoded(parts, last=not more), more=more)
+                return [*self.pass_through(), message]
+        bodies = _body_messages(self._encoded(parts, last=not more), more=more)
         if self._start is not None:
-            if more and not parts and len(self._taken) < _MOST_TAKEN:
-                self._taken = [*self._taken, {**message}]
+            if more and not parts and len(self._buffered) < _MAX_BUFFERED:
+                self._buffered = [*self._buffered, {**message}]
                 return []
             bodies.insert(
                 0, self._page_start(self._start, None, has_snippet=injector.is_done or not more)
             )
-            self._start, self._taken = None, ()
+            self._start, self._buffered = None, ()
         if not more:
             self.is_done, self._stream = True, None
         elif self.coding is None:
@@ -221,30 +220,27 @@ class Page:
         return [self.coding.encode(b"".join(parts), last=last)]
 
     def _is_complete(self, chunk: bytes) -> bool:
-        # Quart sends a page and then an empty end; a length that is there already tells the same.
+        # Quart sends the whole page with more_body=True, and then an empty last message.
         lengths = values(self._start["headers"], b"content-length") if self._start else []
         return len(lengths) == 1 and lengths[0] == b"%d" % len(chunk)
 
     def _page_start(self, start: Message, length: int | None, *, has_snippet: bool) -> Message:
-        """Return the start with headers that are true of the body to come."""
+        """Return the start with headers that describe the changed body."""
         length = None if start.get("trailers") else length
-        if self.admitting is None:
-            headers = for_changed_body(start["headers"], length, self._shape)
-        else:
-            # Nobody may ask whether it has changed: a 304 would bring the policy of before (RFC 9111, 3.2 and 4.3.4).
-            headers = without(for_changed_body(self.admitting, length), VALIDATORS)
-        if self.is_personal:
-            headers = for_person(headers)
-        if self.is_once:
-            headers = never_stored(headers)
-        if cookies := self.cookies if has_snippet else self.other_cookies:
+        headers = update_entity_headers(start["headers"], length, self._layout)
+        if self.private:
+            headers = make_private(headers)
+        if self.no_store:
+            headers = set_no_store(headers)
+        if cookies := self.cookies if has_snippet else self.cookies_without_snippet:
             return with_cookies({**start, "headers": headers}, cookies)
-        start["headers"] = headers  # at last: if anything above has failed, it goes out as it came
+        # Last, because the start must stay unchanged if anything above fails.
+        start["headers"] = headers
         return start
 
 
-def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
-    """Return the body messages for these parts, the last of them final unless more is to come."""
+def _body_messages(parts: list[bytes], *, more: bool) -> list[Message]:
+    """Return a body message for each part; the last one ends the body unless ``more``."""
     if not parts and not more:
         parts = [b""]
     last = len(parts)
@@ -254,8 +250,8 @@ def _bodies(parts: list[bytes], *, more: bool) -> list[Message]:
     ]
 
 
-def _pieces(start: Message, made: Splice, *, more: bool) -> Iterator[Message]:
-    """Yield the messages of a long page; each is made when the one before it has been sent."""
+def _long_page_messages(start: Message, made: LongPage, *, more: bool) -> Iterator[Message]:
+    """Yield the messages of a long page, each made after the previous one was sent."""
     yield start
     left = len(made)
     for part in made:

@@ -1,4 +1,4 @@
-"""The two script tags, as the vendor documents them (user.com, "JavaScript integration"), and what runs beside them."""
+"""The widget's two script tags, as User.com documents them, and this library's scripts."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from ..core.user_key import BRIDGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# data-cfasync keeps Cloudflare's Rocket Loader from loading the two out of order.
+# data-cfasync stops Cloudflare's Rocket Loader from loading the two tags out of order.
 _OPEN = '<script data-cfasync="false" type="text/javascript"'
 
-# What ends a script or starts a comment in one. (U+2028 and U+2029, which ended lines in old JavaScript, are not ASCII.)
+# Characters that could end a script or start a comment in it. JSON escapes U+2028 and
+# U+2029, which ended lines in old JavaScript, because they are not ASCII.
 _ESCAPES = str.maketrans({"<": "\\u003C", ">": "\\u003E", "&": "\\u0026"})
 
-# One for all pages: `json.dumps` makes one each time where it is told how to write.
+# Shared, because `json.dumps` makes a new encoder for each call with these options.
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
-#: The header of an answer that the bridge hears.
+#: The response header from which the bridge takes commands.
 BRIDGE_HEADER = "usercom-commands"
 
 
 def _function(name: str) -> str:
-    """Read a function of the folder ``js``, without the comments and the indentation that are for its reader."""
+    """Return a function of the folder ``js`` without its comments and indentation."""
     text = files("usercom_asgi.page").joinpath("js", name).read_text("ascii")
     lines = (line.strip().partition(" // ")[0] for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))
@@ -38,20 +39,21 @@ _FORGET, _CALLBACKS, _USERCOM, _BRIDGE = map(
 
 
 def to_script(value: object) -> str:
-    """Return a JSON value as ASCII that can stand inside ``<script>`` and cannot leave it."""
+    """Return a value as ASCII JSON that is safe inside ``<script>``."""
     return _encode(value).translate(_ESCAPES)
 
 
 def forget_script(key: str | None, homes: Iterable[str | None]) -> str:
-    """Return the script that ends an old key before ``widget.js`` runs.
+    """Return the script that removes an old user key before ``widget.js`` runs.
 
-    ``key`` is the new visitor's, if it is known; ``homes`` are the domains that the cookie may live on, its own first.
+    ``key`` is the new visitor's key, if it is known. ``homes`` are the domains that the
+    cookie may be set for, its own first.
     """
     return f"{_FORGET}({to_script(key or '')},{to_script(['' if home is None else home for home in homes])});"
 
 
 def callbacks_script(callbacks: Mapping[str, str]) -> str:
-    """Return the script that has the widget call functions of the page, which are named by dotted paths."""
+    """Return the script that makes the widget call the page's functions by dotted path."""
     return f"{_CALLBACKS}(window.civchat,{to_script(dict(callbacks))});" if callbacks else ""
 
 
@@ -63,23 +65,28 @@ def usercom_script(
     is_answer: bool = False,
     bridge: bool = False,
 ) -> str:
-    """Return the script that defines ``window.usercom``, and ``userengage`` until the widget does.
+    """Return the script that defines ``window.usercom``, and a stub of ``userengage``.
 
-    ``origin`` is User.com's, ``domain`` the configured one of the visitor's cookie. ``epoch`` names the identity that a page
-    with a person's data is made for: where the browser has another one, the page stays silent. ``is_answer`` if a form was
-    sent for the page, which must not be sent again.
+    Args:
+        origin: The origin of User.com.
+        domain: The configured domain of the visitor's cookie.
+        epoch: The identity that a page with a visitor's data is made for. In a browser
+            with another identity the page sends nothing.
+        is_answer: True if the page is the response to a form, which must not be sent again.
+        bridge: Add the script that takes commands from responses to ``fetch``.
+
     """
     arguments = to_script([origin, domain or "", epoch, is_answer])[1:-1]
-    hears = (
+    bridge_call = (
         f"{_BRIDGE}(window,{to_script(BRIDGE.decode())},{to_script(BRIDGE_HEADER)});"
         if bridge
         else ""
     )
-    return f"{_USERCOM}(window,{arguments});{hears}"
+    return f"{_USERCOM}(window,{arguments});{bridge_call}"
 
 
 def commands_script(commands: Sequence[Sequence[object]]) -> str:
-    """Return the script that says these commands to the widget: each is its id, a function's name, and the arguments."""
+    """Return the script that runs commands: each is an id, a function name and arguments."""
     return f"usercom.run({to_script(commands)});" if commands else ""
 
 
@@ -91,18 +98,21 @@ def render(
     after: str = "",
     nonce: str | None = None,
 ) -> bytes:
-    """Return the snippet: ``window.civchat`` and the loader, in pure ASCII.
+    """Return the snippet as ASCII: ``window.civchat`` and the loader.
 
-    ``settings`` becomes ``window.civchat``; ``before`` and ``after`` are script text that runs before and after
-    that; ``nonce`` goes on both tags.
+    ``settings`` becomes ``window.civchat``. ``before`` and ``after`` are scripts that run
+    before and after it is set. ``nonce`` goes on both tags.
     """
     civchat = f"window.civchat = {to_script(settings)};"
-    # async, as many sites load it: a User.com that hangs must not hold up the page's DOMContentLoaded.
+    # async, because a slow User.com must not delay the page's DOMContentLoaded.
     loader = f'{_OPEN} async src="{escape(widget_url)}"></script>'
     snippet = f"{_OPEN}>{before}{civchat}{after}</script>{loader}".encode("ascii")
     return with_nonce(snippet, nonce) if nonce else snippet
 
 
 def with_nonce(snippet: bytes, nonce: str) -> bytes:
-    """Return a snippet whose tags bear this nonce; there is no other such tag in it, since what is in a script is escaped."""
+    """Return the snippet with this nonce on both tags.
+
+    The text of a tag occurs nowhere else, because ``<`` is escaped inside scripts.
+    """
     return snippet.replace(_OPEN.encode(), f'{_OPEN} nonce="{escape(nonce)}"'.encode("ascii"))

@@ -44,7 +44,7 @@ _LANDMARKS = (b"</body", b"</head", b"<body")
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _ESCAPE = b"\x1b"
 # A name or a value without quotes that is longer, at the end of a chunk, is given up.
-_LONGEST_REST = 64 * 1024
+_MAX_REST_BYTES = 64 * 1024
 # A select's text elements: browsers agree on these alone.
 _IN_SELECT = frozenset({b"script", b"textarea"})
 
@@ -53,9 +53,24 @@ class Markup:
     """What is known of a document so far. Positions count from its beginning."""
 
     __slots__ = (
-        "_block", "_closes", "_depth", "_foreign", "_is_escaped", "_is_escaped_twice", "_is_odd", "_rest", "_rest_at",
-        "_select", "_size", "_text",
-        "body_end", "has_body", "has_frames", "has_html", "head_end", "is_in_doubt",
+        "_block",
+        "_closes",
+        "_depth",
+        "_foreign",
+        "_is_escaped",
+        "_is_escaped_twice",
+        "_is_odd",
+        "_raw_text",
+        "_rest",
+        "_rest_at",
+        "_select",
+        "_size",
+        "body_end",
+        "has_body",
+        "has_frames",
+        "has_html",
+        "head_end",
+        "is_in_doubt",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -70,7 +85,7 @@ class Markup:
         self._block = 0  # the position of the first byte of what is read now
         self._closes = [-1, -1]  # where in that a "</body" may be next, by its letters
         self._rest, self._rest_at = b"", 0  # what is not complete, and where it begins
-        self._text = b""  # the element whose text is not at its end
+        self._raw_text = b""  # the element whose text is not at its end
         self._is_escaped = self._is_escaped_twice = False  # in a script
         self._depth = 0  # of templates
         self._is_odd = False  # a template has a <col>, where browsers ignore what is no column
@@ -81,7 +96,7 @@ class Markup:
     def begun(self) -> int:
         """Where a tag begins that may become a ``</body>`` or a ``<body>``; -1 if there is none."""
         rest = self._rest.lower()
-        if self._text or self.is_in_doubt or not rest:
+        if self._raw_text or self.is_in_doubt or not rest:
             return -1
         return (
             self._rest_at
@@ -93,7 +108,7 @@ class Markup:
     def end(self) -> int:
         """Where something can be added at the end of the document, as far as it is known; -1 if nowhere."""
         if (
-            self._text
+            self._raw_text
             or self.is_in_doubt
             or self._depth
             or self._foreign
@@ -114,16 +129,16 @@ class Markup:
         self._size += len(block)
         at = 0
         while at >= 0 and not self.is_in_doubt:
-            if self._text:
-                at = self._read_text(data, at)
+            if self._raw_text:
+                at = self._scan_raw_text(data, at)
             elif self._foreign:
-                at = self._read_foreign(data, at)
+                at = self._scan_foreign(data, at)
             else:
-                at = self._read_html(data, at)
+                at = self._scan_html(data, at)
 
     # Each of these returns where to go on, or -1 at the end of the data or in doubt.
 
-    def _read_html(self, data: bytes, known: int) -> int:
+    def _scan_html(self, data: bytes, known: int) -> int:
         start, named = self._find_place(data, known)
         if _may_be_in_tag(data, known, start):
             # Behind the last tag there is mostly less to read: a chunk's end is often in a tag.
@@ -143,7 +158,7 @@ class Markup:
         tag = TAG.match(data, start)
         if tag is None:
             return self._stop(data, start)
-        self._take(
+        self._consume(
             named, tag[0], self._rest_at if start == 0 and self._rest else self._block + start
         )
         return -1 if self.is_in_doubt else tag.end()
@@ -173,24 +188,24 @@ class Markup:
                 closes[n] = at if at >= 0 else len(data)
         return min(closes)
 
-    def _take(self, named: re.Match[bytes], tag: bytes, at: int) -> None:
+    def _consume(self, named: re.Match[bytes], tag: bytes, at: int) -> None:
         """Take a tag of HTML."""
         name = named[0][1:].lower()
         if named["text"] or named["foreign"]:
             if (self._select >= 0 and name not in _IN_SELECT) or self._is_odd:
                 self.is_in_doubt = True
             elif named["text"]:
-                self._text = name
+                self._raw_text = name
             else:
                 self._foreign.enter(name, tag)
         elif name == b"frameset":
             self.has_frames = self.is_in_doubt = True
         elif name.endswith((b"template", b"select", b"col")):
-            self._take_nesting(name)
+            self._consume_nesting(name)
         elif not self._depth:
-            self._take_landmark(name, at)
+            self._consume_landmark(name, at)
 
-    def _take_nesting(self, name: bytes) -> None:
+    def _consume_nesting(self, name: bytes) -> None:
         if name == b"template":
             self._depth += 1
         elif name == b"/template" and self._depth:
@@ -204,7 +219,7 @@ class Markup:
         elif name == b"col":
             self._is_odd = self._depth > 0
 
-    def _take_landmark(self, name: bytes, at: int) -> None:
+    def _consume_landmark(self, name: bytes, at: int) -> None:
         if name == b"/body":
             self.body_end = at
             return
@@ -213,8 +228,8 @@ class Markup:
         self.has_html = self.has_html or name != b"/head"
         self.has_body = self.has_body or name == b"body"
 
-    def _read_text(self, data: bytes, at: int) -> int:
-        name = self._text
+    def _scan_raw_text(self, data: bytes, at: int) -> int:
+        name = self._raw_text
         if name == b"plaintext":
             return self._keep(data, len(data))
         if name == b"script":
@@ -227,7 +242,7 @@ class Markup:
         tag = TAG.match(data, start)
         if tag is None:
             return self._stop(data, start)
-        self._text = b""
+        self._raw_text = b""
         self._is_escaped = self._is_escaped_twice = False
         return tag.end()
 
@@ -252,13 +267,13 @@ class Markup:
                 return found.start(), at
         return -1, at
 
-    def _read_foreign(self, data: bytes, at: int) -> int:
+    def _scan_foreign(self, data: bytes, at: int) -> int:
         at = data.find(b"<", at)
         if at < 0:
             return self._stop(data, len(data))
         if not _is_tag(data, at):
             if data.startswith(b"<![CDATA[", at) and not self._foreign.has_cdata:
-                return self._doubt()
+                return self._give_up()
             after = _after_bogus(data, at, has_cdata=True)
             return after if after >= 0 else self._stop(data, at)
         tag = TAG.match(data, at)
@@ -271,9 +286,9 @@ class Markup:
         else:
             step = self._foreign.start(name, tag[0])
         if step is Step.IN_DOUBT:
-            return self._doubt()
-        if step is Step.TEXT:
-            self._text = name
+            return self._give_up()
+        if step is Step.RAW_TEXT:
+            self._raw_text = name
         return at if step is Step.AGAIN else tag.end()
 
     def _stop(self, data: bytes, start: int) -> int:
@@ -282,21 +297,21 @@ class Markup:
         if (
             len(begun) > 1024
             and self._foreign
-            and not self._text
+            and not self._raw_text
             and _name(begun) in (b"font", b"annotation-xml")
         ):
-            return self._doubt()  # their attributes decide
+            return self._give_up()  # their attributes decide
         return self._keep(data, start, shortened(begun, has_cdata=self._foreign.has_cdata))
 
     def _keep(self, data: bytes, start: int, rest: bytes | None = None) -> int:
         if start or not self._rest:
             self._rest_at = self._block + start
         self._rest = data[start:] if rest is None else rest
-        if len(self._rest) > _LONGEST_REST:
-            self._doubt()
+        if len(self._rest) > _MAX_REST_BYTES:
+            self._give_up()
         return -1
 
-    def _doubt(self) -> int:
+    def _give_up(self) -> int:
         self.is_in_doubt = True
         return -1
 
