@@ -122,7 +122,7 @@ class UserComMiddleware:
                 "identify needs a key to sign with, such as secret_keys=('<16 characters or more>',)",
             )
         self._identify = identify
-        self._companion = (
+        self._identity_cookie = (
             IdentityCookie(self.config.secret_keys, self.config.cookie_domain) if identify else None
         )
         self.flash = (
@@ -260,12 +260,12 @@ class UserComMiddleware:
                 delivery.request_ended(visitor.request_number)
 
     def _login(self, scope: Scope) -> Login | None:
-        if self._identify is None or self._companion is None:
+        if self._identify is None or self._identity_cookie is None:
             return None
         config = self.config
         return Login(
             self._identify,
-            self._companion,
+            self._identity_cookie,
             scope,
             rotate=config.rotate_on_login,
             cuts=config.truncate_strings,
