@@ -132,8 +132,8 @@ class Login:
         )
         return [*twins, self._identity_cookie.set_cookie(self._now, secure=visitor.is_secure)]
 
-    def release(self) -> None:
-        """Let go of the scope at the end of a request."""
+    def close(self) -> None:
+        """Drop the scope at the end of a request."""
         self._scope = None
 
     def _last(self, visitor: Visitor) -> list[str | None]:
