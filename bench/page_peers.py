@@ -83,8 +83,10 @@ def logged_in(app: ASGIApp) -> ASGIApp:
     )
     person = {"user_id": "42", "email": "ann@example.com", "first_name": "Ann", "plan": "pro"}
     middleware = UserComMiddleware(app, config, identify=lambda _: person)
-    companion = IdentityCookie(config.secret_keys, None)
-    cookie = companion.set_cookie(companion.fingerprint(person), secure=False).partition(b";")[0]
+    identity_cookie = IdentityCookie(config.secret_keys, None)
+    cookie = identity_cookie.set_cookie(
+        identity_cookie.fingerprint(person), secure=False
+    ).partition(b";")[0]
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -432,9 +432,9 @@ SECRET = ("sixteen characters or more",)
 
 
 def remembering(key: str, who: str) -> dict[str, str]:
-    companion = IdentityCookie(SECRET, None)
+    identity_cookie = IdentityCookie(SECRET, None)
     cookie = (
-        companion.set_cookie(companion.fingerprint({"user_id": who}), secure=False)
+        identity_cookie.set_cookie(identity_cookie.fingerprint({"user_id": who}), secure=False)
         .decode()
         .split(";")[0]
     )
@@ -571,10 +571,12 @@ async def test_somebody_with_a_broken_phone_number_is_somebody_else_all_the_same
     bob = usercom.new_user()
     async with lifespan(middleware) as state:
         first = await call(middleware, headers={"cookie": f"__ca__chat={bob}"}, state=dict(state))
-        companion = first.set_cookies("__ca__companion")[0].partition(";")[0]
+        identity_cookie = first.set_cookies("__ca__identity")[0].partition(";")[0]
         person = {"user_id": "carl", "phone_number": "123", "first_name": "x" * 99, "plan": "gold"}
         page = await call(
-            middleware, headers={"cookie": f"__ca__chat={bob}; {companion}"}, state=dict(state)
+            middleware,
+            headers={"cookie": f"__ca__chat={bob}; {identity_cookie}"},
+            state=dict(state),
         )
     assert b'"user_id":"carl"' in page.body
     assert b'"plan":"gold"' in page.body

@@ -54,8 +54,10 @@ def bob_after_a_while(asked: list[Any]) -> Any:
 
 def alice_s(key: str) -> str:
     """The cookies of a browser that Alice was last identified in."""
-    companion = IdentityCookie(KEYS, None)
-    remembers = companion.set_cookie(companion.fingerprint(PEOPLE["alice"]), secure=False).decode()
+    identity_cookie = IdentityCookie(KEYS, None)
+    remembers = identity_cookie.set_cookie(
+        identity_cookie.fingerprint(PEOPLE["alice"]), secure=False
+    ).decode()
     return f"__ca__chat={key}; {remembers.partition(';')[0]}"
 
 
@@ -226,7 +228,7 @@ async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: UserCom) -> Non
             await visit.go()
             if keys == (old, new):
                 assert visit.jar["__ca__chat"] == alice
-                assert IdentityCookie([new], None).remembered(visit.jar["__ca__companion"])
+                assert IdentityCookie([new], None).load(visit.jar["__ca__identity"])
             jar = dict(visit.jar)
     assert jar.get("__ca__chat") != alice
 

@@ -34,10 +34,10 @@ from usercom_asgi.visitor.signed_cookies import (
     FLASH_COOKIE,
     FLASH_HOST_COOKIE,
     FLASH_MAX_AGE,
+    IDENTITY_COOKIE,
     FlashCookie,
     IdentityCookie,
 )
-from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE as COMPANION
 from usercom_asgi.visitor.visitor import Visitor
 
 KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")
@@ -91,7 +91,7 @@ class Visit(Browser):
     ) -> Recorded:
         got = await call(self.app, path, headers={**self.headers, **(headers or {})}, **scope)
         self.keep(got)
-        for line in [*got.set_cookies(FLASH_COOKIE), *got.set_cookies(COMPANION)]:
+        for line in [*got.set_cookies(FLASH_COOKIE), *got.set_cookies(IDENTITY_COOKIE)]:
             assert "HttpOnly" in line
             name, _, value = line.partition(";")[0].partition("=")
             self.jar.pop(name, None)
@@ -504,8 +504,10 @@ async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.M
 
 
 async def test_another_cookie_of_ours_is_no_flash() -> None:
-    companion = IdentityCookie(KEYS, None)
-    cookie = companion.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
+    identity_cookie = IdentityCookie(KEYS, None)
+    cookie = (
+        identity_cookie.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
+    )
     assert FlashCookie(KEYS, None).load(cookie, KEY, secure=False) == []
 
 

@@ -126,7 +126,7 @@ async def test_a_client_that_nobody_has_entered_is_missed_aloud(
     for _ in range(2):
         assert b"widget.js" in (await call(middleware)).body
     [line] = caplog.messages
-    assert "nobody has entered the UserComClient (async with client)" in line
+    assert "The UserComClient is not entered (async with client)" in line
     caplog.clear()
     async with UserComClient(usercom.config()) as client:
         await call(UserComMiddleware(html(b"<html><body></body></html>"), client=client))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,18 +109,3 @@ async def test_a_user_id_counts_before_an_address(workspace: UserCom) -> None:
     browser = Browser(__ca__chat=key)
     await visit(workspace, Login("page_hit", user_id=7, email="alice@example.com"), browser)
     assert browser.jar["__ca__chat"] == by_id
-
-
-@pytest.mark.parametrize(("setting", "warnings"), [(False, 1), (True, 0), (None, 0)])
-async def test_an_address_that_overwrites_is_warned_of_once(
-    setting: bool | None, warnings: int, usercom: UserCom, caplog: pytest.LogCaptureFixture
-) -> None:
-    middleware = UserComMiddleware(
-        Login("page_hit", email="a@example.com"), usercom.config(unified_identification=setting)
-    )
-    with caplog.at_level(logging.WARNING):
-        async with lifespan(middleware) as state:
-            for _ in range(3):
-                await Browser(__ca__chat=usercom.new_user()).get(middleware, state=dict(state))
-    assert len([each for each in caplog.records if "overwrites" in each.message]) == warnings
-    assert "a@example.com" not in caplog.text

@@ -35,6 +35,7 @@ from usercom_asgi import (
     get_visitor,
 )
 from usercom_asgi.delivery.service import DeliveryService
+from usercom_asgi.middleware.site import Site
 from usercom_asgi.sandbox import Sandbox, serve
 
 PAGE = b"<html><body><p>hello</p></body></html>"
@@ -514,7 +515,7 @@ async def test_an_error_of_ours_leaves_the_page_as_it_was(
     if broken == "feed":
         monkeypatch.setattr("usercom_asgi.page.injector.Injector.feed", fail)
     else:
-        monkeypatch.setattr(UserComMiddleware, "snippet_for", fail)
+        monkeypatch.setattr(Site, "snippet_for", fail)
     app = html(PAGE[:10], PAGE[10:])
     with caplog.at_level(logging.ERROR, "usercom_asgi"):
         assert (await call(wrap(app))).messages == (await call(app)).messages
@@ -581,7 +582,7 @@ async def test_the_log_says_why_a_fragment_has_no_widget(caplog: pytest.LogCaptu
         await call(wrap(html(PAGE, headers={"content-type": "application/json"})))
     assert [each.message for each in caplog.records if "no widget" in each.message] == [
         "Page gets no widget: the body is a fragment, without <html>, <body> or </body>",
-        "no widget in the answer to GET: application/json is not text/html",
+        "The response to GET carries no widget: application/json is not text/html",
     ]
 
 
@@ -730,7 +731,7 @@ async def test_an_outbox_without_a_lifespan_is_said_to_be_of_no_use(
     for _ in range(2):
         await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
     assert len(usercom.store.events) == 2
-    assert caplog.text.count("the outbox is not used") == 1
+    assert caplog.text.count("The outbox is not used") == 1
 
 
 # -- Several middlewares and lifespans in one process --

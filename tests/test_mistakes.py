@@ -64,7 +64,7 @@ def test_an_argument_is_not_taken_for_a_setting(given: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("inner", "warning"),
     [
-        (CONFIG, "UserComMiddleware is around this application twice"),
+        (CONFIG, "UserComMiddleware is installed twice around this application"),
         (
             UserComConfig(app="other", api_key="XYZ789"),
             "UserComMiddleware for the workspace XYZ789 is inside of one for ABC123: the inner one does nothing",

@@ -136,7 +136,7 @@ from usercom_asgi import UserComConfig, UserComMiddleware
 
 async def home(request):
     visitor = request.state.usercom
-    await visitor.know()
+    await visitor.resolve_identity()
     return JSONResponse([visitor.key, visitor.user_id])
 
 app = Starlette(

@@ -12,6 +12,7 @@ from driver import call, html, lifespan
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import Status, UserComMiddleware, get_visitor
+from usercom_asgi.middleware.delivery_provider import DeliveryProvider
 
 PAGE = b"<html><body></body></html>"
 
@@ -201,7 +202,7 @@ async def test_an_application_starts_even_if_the_delivery_cannot(
     def broken(_: object) -> None:
         raise OSError("no certificates")
 
-    monkeypatch.setattr(UserComMiddleware, "_open_sender", broken)
+    monkeypatch.setattr(DeliveryProvider, "_open_sender", broken)
     middleware = UserComMiddleware(application(speaks), CONFIG)
     async with lifespan(middleware) as state:
         got = await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))

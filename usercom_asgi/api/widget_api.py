@@ -8,7 +8,6 @@ corrected in one place.
 from __future__ import annotations
 
 import json
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ..core.envelope import Envelope, PageContext
     from .client import ApiClient, Transport
 
-logger = logging.getLogger("usercom_asgi")
-
 PING = "/api/v2/user-chatping/"
 EVENT = "/api/event/"
 PRODUCT_EVENT = "/api/product_event/"
@@ -41,20 +38,15 @@ async def open_widget_api(
 ) -> AsyncGenerator[WidgetApi]:
     """Open a :class:`WidgetApi` with a client of its own."""
     async with open_api_client(config, transport) as client:
-        yield WidgetApi(
-            client, config.api_key, unified_identification=config.unified_identification
-        )
+        yield WidgetApi(client, config.api_key)
 
 
 class WidgetApi:
     """Sends commands the way the browser would; one command a request."""
 
-    def __init__(
-        self, client: ApiClient, api_key: str, *, unified_identification: bool | None = None
-    ) -> None:
+    def __init__(self, client: ApiClient, api_key: str) -> None:
         self._client = client
         self._api_key = api_key
-        self._warns_of_emails = unified_identification is False
 
     async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.core.envelope.Sender`."""
@@ -105,12 +97,6 @@ class WidgetApi:
             "url": url or page.url,
             "referrer": page.referrer,
         }
-        if self._warns_of_emails and "email" in body and "user_id" not in body:
-            self._warns_of_emails = False
-            logger.warning(
-                "an email was sent without a user_id: with Unified Identification off it overwrites the address of whoever "
-                "the visitor is; send a user_id as well (said once)"
-            )
         body.pop("source_context", None)  # the widget takes it out of the ping as well
         if key is not None:
             body["userKey"] = key

@@ -139,8 +139,6 @@ class UserComConfig:
         max_concurrency: Visitors whose commands are sent at the same time.
         requests_per_second: Calls to User.com that one process may make in a second; by default as many as go.
         give_up_after: Seconds after which what User.com could not take is given up, and goes to the dead letters.
-        unified_identification: Whether the workspace has this setting on, if you want to be warned: where it is off, an
-            ``email`` without a ``user_id`` overwrites the address of whoever the visitor is. Changes nothing that is sent.
         anonymous: What becomes of a page hit of somebody with neither a key nor a name: ``skip`` leaves it to the widget's own
             ping, ``create`` has User.com make the visitor, and waits up to ``reset_timeout`` for the key to set the cookie.
         widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or ``expanded``; by default as User.com's own
@@ -181,7 +179,6 @@ class UserComConfig:
     bridge: bool = False
     honour_gpc: bool = False
     rotate_on_login: bool = False
-    unified_identification: bool | None = None
     anonymous: Literal["skip", "create"] = "skip"
     widget_state: str | None = None
     callbacks: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -1,10 +1,11 @@
-"""What becomes of the application's messages on their way out: :class:`Responder`."""
+"""How a response leaves: cookies go on its start, and the snippet into its body."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from ..core.hooks import call_hook_safely, warn_once
 from ..page.content_encoding import content_encoding, is_supported, open_encoding
@@ -26,81 +27,116 @@ from .browser_commands import hand_over
 from .reset import expired_key_cookies, key_cookies, mend_key, plan_reset
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..core.config import UserComConfig
-    from ..core.hooks import InjectHook, NonceHook
-    from ..page.csp import CspSources
+    from ..core.hooks import NonceHook
     from ..page.headers import HeaderLayout, HeaderList
     from ..visitor.login import Login
-    from ..visitor.signed_cookies import FlashCookie
     from ..visitor.visitor import Visitor
     from .browser_commands import BrowserCommandPlan
     from .reset import ResetPlan, Settles
+    from .site import Site
 
 logger = logging.getLogger("usercom_asgi")
 
 
-class Site(Protocol):
-    """What is the same for all responses of a site: the middleware."""
+@dataclass(slots=True, repr=False)
+class ResponsePlan:
+    """What one response carries: the changed start, and the snippet unless it is skipped."""
 
-    config: UserComConfig
-    flash: FlashCookie | None
-    needs: CspSources
-    nonce: NonceHook | None
-    should_inject: InjectHook | None
-    #: Whether there is a snippet depends on who asks: a cache must not give it to somebody who has refused.
-    asks: bool
+    start: Message
+    #: Why the snippet stays out; None for a page that gets it.
+    skip_reason: str | None = None
+    nonce: str | None = None
+    #: The ``Content-Encoding`` of the body.
+    encoding: bytes | None = None
+    reset: ResetPlan | None = None
+    commands: BrowserCommandPlan | None = None
+    #: The headers for a response that carries the snippet, if its policy has to change for that.
 
-    def snippet_for(
-        self,
-        visitor: Visitor,
-        transition: ResetPlan | None,
-        handover: BrowserCommandPlan | None,
-        nonce: str | None,
-    ) -> bytes:
-        """Return the script tags for a visitor's page."""
-        ...
+    @property
+    def headers(self) -> HeaderList:
+        """The headers of the start."""
+        headers: HeaderList = self.start["headers"]
+        return headers
+
+    @headers.setter
+    def headers(self, headers: HeaderList) -> None:
+        self.start = {**self.start, "headers": headers}
+
+    @property
+    def is_page(self) -> bool:
+        """True if the snippet goes in."""
+        return self.skip_reason is None
+
+    @property
+    def is_personal(self) -> bool:
+        """True if the snippet is for one visitor, so that no shared cache may keep the page."""
+        return self.reset is not None or (
+            self.commands is not None and bool(self.commands.introduction)
+        )
+
+    @property
+    def page_cookies(self) -> list[bytes]:
+        """The ``Set-Cookie`` values for a response that carries the snippet for certain."""
+        reset = self.reset.page_cookies if self.reset else []
+        return [*reset, *self.commands.page_cookies] if self.commands else reset
+
+    def add_cookies(self, cookies: list[bytes]) -> None:
+        """Put ``Set-Cookie`` values on the start."""
+        self.start = with_cookies(self.start, cookies)
 
 
 class Responder:
-    """One response on its way out: the visitor's cookies go on it, and the snippet into it."""
+    """One response, as an ASGI application around the application.
+
+    It plans what to change when the response starts, and streams the body through the page.
+    """
 
     __slots__ = (
+        "_app",
         "_delivery",
         "_login",
         "_method",
+        "_page",
         "_scope",
         "_send",
         "_site",
         "_started",
         "_visitor",
-        "page",
     )
 
+    _method: str
+    _scope: Scope
+    _send: Send
+
     def __init__(
-        self,
-        send: Send,
-        scope: Scope,
-        visitor: Visitor,
-        delivery: Settles,
-        login: Login | None,
-        site: Site,
+        self, app: ASGIApp, visitor: Visitor, delivery: Settles, login: Login | None, site: Site
     ) -> None:
-        self._send = send
-        self._scope = scope
-        self._method = scope["method"]
+        self._app = app
         self._visitor = visitor
         self._delivery = delivery
         self._login = login
         self._site = site
         self._started = False
-        #: The page that is being made, if this is one.
-        self.page: PageResponse | None = None
+        self._page: PageResponse | None = None
 
-    async def send(self, message: Message) -> None:
-        """Take a message of the application's."""
-        page = self.page
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        self._scope, self._method, self._send = scope, scope["method"], send
+        try:
+            await self._app(scope, receive, self._on_message)
+            if self._page is not None and not self._page.is_done:
+                await self._flush(self._page)  # the application has not ended its body
+            if self._login is not None:
+                self._login.close()
+        except Exception:
+            await self._flush_started_page()
+            raise
+
+    async def _on_message(self, message: Message) -> None:
+        page = self._page
         if page is not None:
             if page.try_pass_through(message):
                 await self._send(message)
@@ -110,195 +146,199 @@ class Responder:
         elif self._started or message["type"] != "http.response.start":
             await self._send(message)
         else:
-            self._started = True
-            ready: Message | None = message
-            try:
-                if (
-                    type(message.get("headers")) is not list
-                ):  # what can be read only once is read here
-                    ready = message = {**message, "headers": header_list(message)}
-                shape = header_layout(message["headers"])
-                if self._concerns_us(message, shape):
-                    ready = await self._prepare(message, shape)
-            except Exception:  # the page wins: whatever fails in us, the response goes out as the application made it
-                logger.exception("a response passes unchanged: an error in usercom-asgi")
-            self._visitor.seal()
-            if ready is not None:
-                await self._send(ready)
+            await self._on_start(message)
 
-    def _concerns_us(self, start: Message, shape: HeaderLayout) -> bool:
-        """Tell whether there may be anything to do; for most responses there is not."""
-        return (
-            self._login is not None
-            or may_be_html(start["headers"], shape)
-            or self._visitor.accessed
-            or self._bears_flash()
-            or logger.isEnabledFor(logging.DEBUG)
-        )
+    async def _on_start(self, message: Message) -> None:
+        self._started = True
+        start: Message | None = message
+        try:
+            if type(message.get("headers")) is not list:
+                # Headers may come as an iterator, which can be read only once.
+                start = message = {**message, "headers": header_list(message)}
+            layout = header_layout(message["headers"])
+            if self._is_relevant(message, layout):
+                start = await self._prepare(message, layout)
+        except Exception:  # an error of ours must not break the application's response
+            logger.exception("A response is sent unchanged: usercom-asgi raised an error")
+        self._visitor.close()
+        if start is not None:
+            await self._send(start)
 
-    async def finish(self, page: PageResponse) -> None:
-        """Send what is still held: the application has returned, and may not have ended its answer."""
-        for each in page.pass_through():
-            await self._send(each)
-
-    async def give_up(self) -> None:
-        """Send what is still held of a body whose start is out: the application has failed.
-
-        A start that is held has not been seen by anybody: somebody further out may answer in its place.
-        """
-        if self.page is not None and self.page.has_started:
-            with suppress(Exception):  # that of the application counts
-                await self.finish(self.page)
-
-    async def _prepare(self, start: Message, shape: HeaderLayout) -> Message | None:
-        """Return the start to send now; None if this becomes a page, and it is held until the first bytes of that are there."""
-        site, visitor = self._site, self._visitor
-        # A copy, since hooks are waited for, and the start may be held: the application may go on with its own.
+    async def _prepare(self, start: Message, layout: HeaderLayout) -> Message | None:
+        """Return the start to send; None if the page holds it until it has seen the body begin."""
+        # A copy, because the start may be held while the application goes on with its own.
         headers = start["headers"].copy()
-        start = {**start, "headers": headers}
-        found = relevant_headers(headers, shape)
-        is_wished = None
-        if site.should_inject is not None and may_be_html(headers, shape):
-            is_wished = await call_hook_safely(
-                site.should_inject,
-                self._scope,
-                "should_inject failed: the library decides by itself",
-            )
-        coding = (
-            content_encoding(found[b"content-encoding"]) if b"content-encoding" in found else None
+        plan = await self._plan({**start, "headers": headers}, layout)
+        if plan.skip_reason is not None:
+            logger.debug("The response to %s carries no widget: %s", self._method, plan.skip_reason)
+            if plan.skip_reason is HTMX:
+                plan.headers = vary_on(plan.headers, b"HX-Request")
+            if plan.commands is not None:
+                plan.add_cookies(plan.commands.other_cookies)
+            return plan.start
+        self._page = self._make_page(plan, layout if plan.headers is headers else None)
+        return None
+
+    async def _plan(self, start: Message, layout: HeaderLayout) -> ResponsePlan:
+        site, visitor = self._site, self._visitor
+        plan = ResponsePlan(start)
+        found = relevant_headers(plan.headers, layout)
+        if b"content-encoding" in found:
+            plan.encoding = content_encoding(found[b"content-encoding"])
+        plan.skip_reason = skip_reason(
+            self._method,
+            visitor.headers,
+            start["status"],
+            found,
+            force=await self._ask_should_inject(plan.headers, layout),
         )
-        reason = skip_reason(self._method, visitor.headers, start["status"], found, force=is_wished)
-        # Before anything is settled: what the hook says of the visitor counts for this response.
-        nonce = (
-            await self._ask_nonce(site.nonce) if reason is None and site.nonce is not None else None
-        )
-        if reason is None and (visitor.is_suppressed or coding is not None):
-            reason = self._why_not(coding)
-        transition = handover = None
+        # Before anything is decided, so that what this hook does with the visitor counts as well.
+        if plan.is_page and site.nonce is not None:
+            plan.nonce = await self._ask_nonce(site.nonce)
+        if plan.is_page and (visitor.is_suppressed or plan.encoding is not None):
+            plan.skip_reason = self._why_not(plan.encoding)
         if (
             self._login is not None
             or visitor.accessed
             or visitor.has_reset_cookie()
-            or self._bears_flash()
+            or self._has_flash()
         ):
-            start, reason, transition, handover = await self._settle(start, reason)
-        if reason is not None:
-            logger.debug("no widget in the answer to %s: %s", self._method, reason)
-            if reason is HTMX:
-                start["headers"] = vary_on(start["headers"], b"HX-Request")
-            return with_cookies(start, handover.other_cookies) if handover else start
-        if not POLICIES.isdisjoint(found):
-            nonce = self._check_csp(start["headers"], nonce)
-        page = self._make_page(
-            start, transition, handover, nonce, shape if start["headers"] is headers else None
-        )
-        if coding is not None:
-            page.coding = open_encoding(coding)
-        self.page = page
-        return None
+            await self._plan_visitor(plan)
+        if plan.is_page and not POLICIES.isdisjoint(found):
+            self._apply_csp(plan)
+        return plan
 
-    async def _settle(
-        self, start: Message, reason: str | None
-    ) -> tuple[Message, str | None, ResetPlan | None, BrowserCommandPlan | None]:
-        """See to what was said, and to who the visitor is now; return the start, and why this is no page, as they are then."""
+    async def _plan_visitor(self, plan: ResponsePlan) -> None:
+        """Plan what depends on the visitor: login, reset, cookies, commands to the browser."""
         visitor, config = self._visitor, self._site.config
         if self._login is not None:
-            start = await self._look(self._login, start, is_page=reason is None)
-        transition = handover = None
+            await self._check_login(self._login, plan)
         if visitor.has_reset or visitor.has_reset_cookie():
-            transition = await plan_reset(visitor, self._delivery, config, is_page=reason is None)
-        if transition is not None:
-            start = with_cookies(start, transition.cookies)
-            if transition.hold and reason is None:
-                start = {**start, "headers": vary_on_cookie(set_private(start["headers"]))}
-                reason = "the visitor was just reset, and User.com has not named the new key yet"
+            plan.reset = await plan_reset(visitor, self._delivery, config, is_page=plan.is_page)
+        if plan.reset is not None:
+            plan.add_cookies(plan.reset.cookies)
+            if plan.reset.hold and plan.is_page:
+                plan.headers = vary_on_cookie(set_private(plan.headers))
+                plan.skip_reason = (
+                    "the visitor was just reset, and User.com has not named the new key yet"
+                )
         elif visitor.has_pending_hits:
-            start = with_cookies(start, key_cookies(visitor, config))
+            plan.add_cookies(key_cookies(visitor, config))
         elif visitor.stale_key:  # a page from before the reset has put it back
-            start = with_cookies(start, mend_key(visitor, config))
-        visitor.seal()
-        if visitor.has_browser_commands or self._bears_flash():
-            handover = hand_over(visitor, self._site.flash, start, is_page=reason is None)
-            start = {**start, "headers": handover.headers or start["headers"]}
-        return start, reason, transition, handover
+            plan.add_cookies(mend_key(visitor, config))
+        visitor.close()
+        if visitor.has_browser_commands or self._has_flash():
+            plan.commands = hand_over(visitor, self._site.flash, plan.start, is_page=plan.is_page)
+            if plan.commands.headers:
+                plan.headers = plan.commands.headers
 
-    def _why_not(self, coding: bytes | None) -> str | None:
-        """Return the reason to leave what could be a page as it is."""
+    async def _check_login(self, login: Login, plan: ResponsePlan) -> None:
+        visitor = self._visitor
+        may_log_out = self._method not in ("GET", "HEAD") or bool(
+            values(plan.headers, b"set-cookie")
+        )
+        # Browser commands are not awaited, so the hook has not been called for them yet.
+        has_commands = visitor.has_browser_commands or (
+            self._has_flash() and visitor.has_running_widget
+        )
+        if plan.is_page or has_commands or (may_log_out and login.had_user(visitor)):
+            await visitor.resolve_identity()
+        plan.add_cookies(login.cookies(visitor))
+
+    def _apply_csp(self, plan: ResponsePlan) -> None:
+        """Find the nonce that the response's policy names, and warn of what the policy blocks."""
+        plan.nonce, advice = check_csp(plan.headers, self._site.csp_sources, plan.nonce)
+        for text in advice:
+            warn_once(f"Content-Security-Policy blocks the widget: {text}")
+
+    def _make_page(self, plan: ResponsePlan, layout: HeaderLayout | None) -> PageResponse:
+        site, visitor = self._site, self._visitor
+        page = PageResponse(
+            plan.start,
+            site.snippet_for(visitor, plan.reset, plan.commands, plan.nonce),
+            self._method,
+            in_head=site.config.position == "head",
+            layout=layout,
+        )
+        if (
+            site.requires_consent
+            or plan.is_personal
+            or visitor.attributes
+            or visitor.has_key_in_address
+        ):
+            page.private = True
+        if plan.reset is not None or plan.commands is not None:
+            page.cookies = plan.page_cookies
+        if plan.commands is not None:
+            page.no_store = bool(plan.commands.commands)
+            page.cookies_without_snippet = plan.commands.other_cookies
+        if plan.encoding is not None:
+            page.coding = open_encoding(plan.encoding)
+        return page
+
+    def _is_relevant(self, start: Message, layout: HeaderLayout) -> bool:
+        """Return whether this response may need a change; most do not."""
+        return (
+            self._login is not None
+            or may_be_html(start["headers"], layout)
+            or self._visitor.accessed
+            or self._has_flash()
+            or logger.isEnabledFor(logging.DEBUG)
+        )
+
+    def _has_flash(self) -> bool:
+        return self._site.flash is not None and self._visitor.has_flash_cookie()
+
+    def _why_not(self, encoding: bytes | None) -> str | None:
+        """Return why a response that could be a page is left as it is."""
         if self._visitor.is_suppressed:
             return "suppress() was called"
-        if coding is None or is_supported(coding):
+        if encoding is None or is_supported(encoding):
             return None
-        name = coding.decode("latin-1")
+        name = encoding.decode("latin-1")
         warn_once(
             f"Pages encoded as {name} get no widget: "
             "put the compressing middleware outside of UserComMiddleware"
         )
         return f"the body is encoded as {name}"
 
+    async def _ask_should_inject(self, headers: HeaderList, layout: HeaderLayout) -> bool | None:
+        hook = self._site.should_inject
+        if hook is None or not may_be_html(headers, layout):
+            return None
+        decision: bool | None = await call_hook_safely(
+            hook, self._scope, "The should_inject hook failed: the library decides by itself"
+        )
+        return decision
+
     async def _ask_nonce(self, hook: NonceHook) -> str | None:
-        """Return the nonce that the application has for this response."""
         nonce = await call_hook_safely(
-            hook, self._scope, "the nonce hook failed: the response's own policy is looked at"
+            hook, self._scope, "The nonce hook failed: the response's own policy is used"
         )
         if nonce is None or is_nonce(nonce):
             return cast("str | None", nonce)
         logger.error(
-            "the nonce hook gives what is no nonce (%s): the response's own policy is looked at",
+            "The nonce hook must return a nonce or None, got %s: the response's own policy is used",
             type(nonce).__name__,
         )
         return None
 
-    def _check_csp(self, headers: HeaderList, nonce: str | None) -> str | None:
-        """Return the nonce for the script tags; warn once about a policy that blocks them."""
-        nonce, advice = check_csp(headers, self._site.needs, nonce)
-        for text in advice:
-            warn_once(f"Content-Security-Policy blocks the widget: {text}")
-        return nonce
+    async def _flush(self, page: PageResponse) -> None:
+        for each in page.pass_through():
+            await self._send(each)
 
-    async def _look(self, login: Login, start: Message, *, is_page: bool) -> Message:
-        """Notice a login or a logout; return the start with the cookie that remembers it."""
-        changes = self._method not in ("GET", "HEAD") or bool(
-            values(start["headers"], b"set-cookie")
-        )
-        visitor = self._visitor
-        # What is said to the page is not awaited, so nobody has asked yet whose page it is.
-        speaks = visitor.has_browser_commands or (
-            self._bears_flash() and visitor.has_running_widget
-        )
-        if is_page or speaks or (changes and login.had_user(visitor)):
-            await visitor.know()
-        return with_cookies(start, login.cookies(self._visitor))
+    async def _flush_started_page(self) -> None:
+        """Send the held rest of a body whose start is out, after the application has failed.
 
-    def _make_page(
-        self,
-        start: Message,
-        transition: ResetPlan | None,
-        handover: BrowserCommandPlan | None,
-        nonce: str | None,
-        shape: HeaderLayout | None,
-    ) -> PageResponse:
-        site, visitor = self._site, self._visitor
-        snippet = site.snippet_for(visitor, transition, handover, nonce)
-        page = PageResponse(
-            start, snippet, self._method, in_head=site.config.position == "head", layout=shape
-        )
-        if site.asks or transition is not None or visitor.attributes or visitor.has_key_in_address:
-            page.private = True
-        if transition is not None:
-            page.cookies = transition.page_cookies
-        if handover is not None:
-            page.private = page.private or bool(handover.introduction)
-            page.no_store = bool(handover.commands)
-            page.cookies = [*page.cookies, *handover.page_cookies]
-            page.cookies_without_snippet = handover.other_cookies
-        return page
-
-    def _bears_flash(self) -> bool:
-        return self._site.flash is not None and self._visitor.has_flash_cookie()
+        A start that is still held is dropped, so that a middleware further out can answer.
+        """
+        if self._page is not None and self._page.has_started:
+            with suppress(Exception):  # the application's exception counts
+                await self._flush(self._page)
 
 
-def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
-    """Return a ``send`` for a visitor who has not consented: at a logout it ends the key that came before the refusal."""
+def expire_key_on_send(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
+    """Return a ``send`` that expires the key at a logout of a visitor without consent."""
 
     async def send_on(message: Message) -> None:
         try:
@@ -311,8 +351,8 @@ def ending(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
                     {**message, "headers": header_list(message)},
                     expired_key_cookies(visitor, config),
                 )
-        except Exception:  # the page wins, as above
-            logger.exception("a response passes unchanged: an error in usercom-asgi")
+        except Exception:  # an error of ours must not break the application's response
+            logger.exception("A response is sent unchanged: usercom-asgi raised an error")
         await send(message)
 
     return send_on

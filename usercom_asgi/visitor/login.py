@@ -40,14 +40,14 @@ class Login:
     def __init__(
         self,
         hook: IdentifyHook,
-        companion: IdentityCookie,
+        identity_cookie: IdentityCookie,
         scope: Scope,
         *,
         rotate: bool,
         cuts: bool = False,
     ) -> None:
         self._hook = hook
-        self._companion = companion
+        self._identity_cookie = identity_cookie
         self._scope: Scope | None = scope
         self._rotate = rotate
         self._cuts = cuts
@@ -92,20 +92,13 @@ class Login:
 
     async def _settle(self, visitor: Visitor, person: Mapping[str, Json]) -> None:
         self._is_settled = True
-        self._now = self._companion.fingerprint(person)
-        values = visitor.cookie_values(IDENTITY_COOKIE)
-        if (
-            len(values) == 1
-            and self._now is not None
-            and self._companion.claims(values[0], self._now)
-        ):
-            self._remembered = [self._now]
+        self._now = self._identity_cookie.fingerprint(person)
         last = [each for each in self._last(visitor) if each is not None]
         if not last:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:  # of two cookies either may be planted, or left from before `cookie_domain` was changed: only one voice counts
             is_somebody_else = not all(
-                each == self._now or self._companion.is_of(each, person) for each in last
+                each == self._now or self._identity_cookie.matches(each, person) for each in last
             )
         if is_somebody_else and (visitor.is_websocket or visitor.response_started):
             visitor.discard_cookie_key(
@@ -121,7 +114,7 @@ class Login:
         """The application has reset the visitor itself: from now on it is this person, or nobody."""
         self._is_settled = True
         self._scope = None
-        self._now = self._companion.fingerprint(new_user)
+        self._now = self._identity_cookie.fingerprint(new_user)
 
     def cookies(self, visitor: Visitor) -> list[bytes]:
         """Return the ``Set-Cookie`` values that are due with this response."""
@@ -131,21 +124,23 @@ class Login:
         # One that the browser has may live elsewhere, and would be sent before ours from then on.
         path = visitor.path if len(last) > 1 else "/"
         twins = (
-            self._companion.expire_twins(host=visitor.host, secure=visitor.is_secure, path=path)
+            self._identity_cookie.expire_twins(
+                host=visitor.host, secure=visitor.is_secure, path=path
+            )
             if last
             else []
         )
-        return [*twins, self._companion.set_cookie(self._now, secure=visitor.is_secure)]
+        return [*twins, self._identity_cookie.set_cookie(self._now, secure=visitor.is_secure)]
 
-    def release(self) -> None:
-        """Let go of the scope at the end of a request."""
+    def close(self) -> None:
+        """Drop the scope at the end of a request."""
         self._scope = None
 
     def _last(self, visitor: Visitor) -> list[str | None]:
         """Return who the browser was identified as by each of its cookies; None for one that we did not write."""
         if self._remembered is None:
             self._remembered = [
-                self._companion.remembered(value)
+                self._identity_cookie.load(value)
                 for value in visitor.cookie_values(IDENTITY_COOKIE)
             ]
         return self._remembered

@@ -12,7 +12,7 @@ from ..core.user_key import BRIDGE, COOKIE, ResetMarker, is_user_key
 from .cookies import EPOCH, MARKER, Epoch, read_cookies
 from .signed_cookies import FLASH_COOKIE as FLASH
 from .signed_cookies import FLASH_HOST_COOKIE as HOST_FLASH
-from .signed_cookies import IDENTITY_COOKIE as COMPANION
+from .signed_cookies import IDENTITY_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -278,7 +278,7 @@ class Connection:
     @property
     def has_cookie(self) -> bool:
         """True if the browser sent any of the cookies that concern us."""
-        return any(self.read_cookie(name) for name in (COOKIE, MARKER, COMPANION))
+        return any(self.read_cookie(name) for name in (COOKIE, MARKER, IDENTITY_COOKIE))
 
     def fingerprint(self) -> str | None:
         """Return what recognises this browser for some seconds; None without a session.
@@ -296,7 +296,7 @@ class Connection:
     def _has_cookie_of_the_application(self) -> bool:
         cookies = b";".join(value for name, value in self._headers if name == b"cookie").split(b";")
         names = {each.partition(b"=")[0].strip().decode("latin-1") for each in cookies}
-        return not names <= {"", COOKIE, MARKER, EPOCH, COMPANION, FLASH, HOST_FLASH}
+        return not names <= {"", COOKIE, MARKER, EPOCH, IDENTITY_COOKIE, FLASH, HOST_FLASH}
 
     def read_cookie(self, name: str) -> str | None:
         """Return one of the cookies that concern us, as it came; of those of one name the first."""
@@ -307,6 +307,6 @@ class Connection:
         """Return the values of the cookies of one name: where there are two, they live in two places."""
         if self._cookies is None:
             self._cookies = read_cookies(
-                self._headers, COOKIE, MARKER, EPOCH, COMPANION, FLASH, HOST_FLASH
+                self._headers, COOKIE, MARKER, EPOCH, IDENTITY_COOKIE, FLASH, HOST_FLASH
             )
         return self._cookies.get(name, ())

@@ -232,8 +232,8 @@ class VisitorSession(KeyHolder, Person):
         """What the response has to say to the page."""
         return [*self.carried, *self._browser.said] if self._browser is not None else self.carried
 
-    def seal(self) -> None:
-        """The response begins: nothing is said to its page any more."""
+    def close(self) -> None:
+        """Refuse browser commands from now on, because the response begins."""
         self.response_started = True
         if self._browser is not None:
             self._browser.response_started = True

@@ -33,13 +33,6 @@ class Signer:
         value = self._serializer.dumps(content)
         return value.decode() if isinstance(value, bytes) else value
 
-    def claimed(self, value: str | None) -> Any:
-        """Return what a text says, whoever wrote it; None for what says nothing, or was long enough to be compressed."""
-        try:
-            return self._serializer.load_payload((value or "").partition(".")[0].encode())
-        except BadData:
-            return None
-
     def loads(self, value: str | None, max_age: int) -> Any:
         """Return what was signed at most ``max_age`` seconds ago; None for anything else."""
         if not value:
@@ -50,33 +43,26 @@ class Signer:
             return None
 
 
-IDENTITY_COOKIE = "__ca__companion"
+IDENTITY_COOKIE = "__ca__identity"
 
 
 class IdentityCookie:
-    """Writes and reads the companion cookie."""
+    """Writer and reader of the cookie that remembers who was last identified."""
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
         self._keys = list(secret_keys)
         self._domain = domain
-        self._signer = Signer(secret_keys, "companion")
+        self._signer = Signer(secret_keys, "identity")
 
-    def remembered(self, value: str | None) -> str | None:
+    def load(self, value: str | None) -> str | None:
         """Return the fingerprint in a cookie's value; None for what is too old, or what we did not write."""
         return _who(self._signer.loads(value, MAX_AGE))
-
-    def claims(self, value: str | None, fingerprint: str) -> bool:
-        """Tell whether a cookie's value says that it was this person, whoever wrote it.
-
-        Of the person who is there now that is no news, so nobody gains by a lie; and the proof costs more than a page.
-        """
-        return _who(self._signer.claimed(value)) == fingerprint
 
     def fingerprint(self, person: Mapping[str, object]) -> str | None:
         """Return what recognises a person; None for somebody without a name."""
         return self._fingerprint(self._keys[-1], person)
 
-    def is_of(self, fingerprint: str, person: Mapping[str, object]) -> bool:
+    def matches(self, fingerprint: str, person: Mapping[str, object]) -> bool:
         """Tell whether this is the fingerprint of that person, made with any of the keys."""
         mine = [self._fingerprint(key, person) for key in self._keys]
         return any(each is not None and hmac.compare_digest(each, fingerprint) for each in mine)

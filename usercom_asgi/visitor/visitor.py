@@ -76,7 +76,7 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A value cannot be sent.
 
         """
-        await self.know()
+        await self.resolve_identity()
         command = PageHit(
             without_key(url) if isinstance(url, str) else url,
             event,
@@ -98,7 +98,7 @@ class Visitor(VisitorSession, Appearance):
 
         """
         command = Event(name, data, cut=self._cuts)
-        await self.know()
+        await self.resolve_identity()
         return await self._tell(command)
 
     async def product_event(
@@ -120,7 +120,7 @@ class Visitor(VisitorSession, Appearance):
         command = ProductEvent(
             product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts
         )
-        await self.know()
+        await self.resolve_identity()
         return await self._tell(command)
 
     async def update(self, /, **attributes: Any) -> Receipt:
@@ -135,7 +135,7 @@ class Visitor(VisitorSession, Appearance):
             return self._delivery.skip(
                 command, "there is nothing to change: an attribute that is None is left out"
             )
-        await self.know()
+        await self.resolve_identity()
         return await self._tell(command)
 
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
@@ -155,7 +155,7 @@ class Visitor(VisitorSession, Appearance):
             self._login.settle(cast("Mapping[str, Json]", command.attributes))
         return await self.reset_visitor(cast("Mapping[str, Json]", command.attributes))
 
-    async def know(self) -> None:
+    async def resolve_identity(self) -> None:
         """Find out who is logged in, if the application has told how."""
         if self._login is not None:
             await self._login.look(self)

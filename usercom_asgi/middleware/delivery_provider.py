@@ -1,0 +1,133 @@
+"""Finds the delivery of a request, and runs one for as long as a lifespan lasts."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from anyio.lowlevel import RunVar
+
+from ..client import check_transport, open_sender
+from ..core.exceptions import ConfigurationError
+from ..core.hooks import warn_once
+from ..core.receipts import Listeners
+from ..delivery.inline import InlineDelivery, InlineStatus
+from ..delivery.lifespan import run_lifespan
+from ..delivery.outbox import checked
+from ..delivery.service import DeliveryService
+from .scope import mark_lifespan_state
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from ..api.client import Transport
+    from ..client import UserComClient
+    from ..core.config import UserComConfig
+    from ..core.envelope import Sender
+    from ..delivery.outbox import Outbox
+
+# Numbers the providers of this process, so that each has a key of its own in a shared state.
+_numbers = count(1)
+
+
+class DeliveryProvider:
+    """The deliveries of one middleware.
+
+    A request uses the first of these that exists: the client's, that of the lifespan state, that of
+    the event loop (for a server without lifespan state), and a delivery for this request alone.
+
+    Raises:
+        ConfigurationError: An argument is malformed, or stands beside a client that has its own.
+
+    """
+
+    def __init__(
+        self,
+        config: UserComConfig,
+        *,
+        client: UserComClient | None = None,
+        outbox: Outbox | None = None,
+        transport: Transport | None = None,
+        listeners: Listeners,
+    ) -> None:
+        self._config = config
+        self._client = client
+        self._outbox = checked(outbox)
+        self._transport = check_transport(transport)
+        self._listeners = listeners
+        has_own = outbox is not None or transport is not None or listeners != Listeners()
+        if client is not None and has_own:
+            raise ConfigurationError(
+                "client",
+                "has an outbox, a transport and hooks of its own: give them to the UserComClient",
+            )
+        self._inline_config = replace(
+            config, shutdown_timeout=config.inline_deadline, max_concurrency=2
+        )
+        self._inline_status = InlineStatus()
+        # One process may serve two workspaces, and a dispatcher may give both the same lifespan
+        # state: the key holds a number, so that neither finds the other's delivery.
+        self._state_key = f"usercom_asgi.delivery.{next(_numbers)}"
+        # Before anyio 4.15 two RunVars of one name are one variable.
+        self._loop_delivery: RunVar[DeliveryService | None] = RunVar(self._state_key, None)
+
+    def for_request(
+        self, scope: Scope
+    ) -> AbstractAsyncContextManager[DeliveryService | InlineDelivery]:
+        """Return the running delivery, or one that delivers when this request leaves it."""
+        running = self._running(scope)
+        if running is not None:
+            return nullcontext(running)
+        if self._client is not None:
+            warn_once(
+                "The UserComClient is not entered (async with client): its outbox and hooks are "
+                "not used"
+            )
+        if self._outbox is not None:
+            warn_once(
+                "The outbox is not used: the server gives usercom-asgi no lifespan in which it "
+                "could be open"
+            )
+        return InlineDelivery(
+            self._open_sender,
+            self._inline_config,
+            at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
+            listeners=self._listeners,
+        )
+
+    def status_for(self, scope: Scope) -> DeliveryService | InlineStatus:
+        """Return what ``get_delivery`` shows to this request."""
+        return self._running(scope) or self._inline_status
+
+    async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a lifespan, with a delivery that runs as long as it lasts."""
+        state: dict[str, Any] = scope.get("state", {})
+        mark_lifespan_state(state)
+        if self._client is not None:
+            await app(scope, receive, send)
+            return
+        service = DeliveryService(
+            self._open_sender, self._config, outbox=self._outbox, listeners=self._listeners
+        )
+        state[self._state_key] = service
+        self._loop_delivery.set(service)
+        try:
+            await run_lifespan(app, scope, receive, send, service)
+        finally:  # only its own: a later lifespan of this loop or state may have begun already
+            if state.get(self._state_key) is service:
+                del state[self._state_key]
+            if self._loop_delivery.get() is service:
+                self._loop_delivery.set(None)
+
+    def _running(self, scope: Scope) -> DeliveryService | None:
+        if self._client is not None:
+            return self._client.delivery
+        service: DeliveryService | None = scope["state"].get(self._state_key)
+        return service or self._loop_delivery.get()
+
+    def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
+        return open_sender(self._config, self._transport)
