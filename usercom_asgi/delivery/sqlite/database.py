@@ -123,7 +123,7 @@ class SqliteFile:
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
             db.executemany("UPDATE queues SET keys = ? WHERE ordering_key = ?", work.keys)
-            dead_letter(db, work.burials, now)
+            self._add_dead_letters(db, work.burials, now)
             room = work.room
             for ordering_key in work.released:
                 if db.execute(
@@ -133,20 +133,39 @@ class SqliteFile:
                     room -= self._load(db, ordering_key, room, done.loaded)
             if work.adopts:
                 self._adopt(db, room, now, done.loaded)
-                done.oldest = oldest(db)
+                done.oldest = self._oldest_row(db)
         return done
 
     def count(self, at_least: int) -> int:
-        """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
-        return count(self._connection, at_least)
+        """Return how many commands are on disk, or some number below ``at_least``.
+
+        A file with few commands is not read for this.
+        """
+        # SQLite finds each end at once. For both in one SELECT it reads all rows.
+        ends = "SELECT (SELECT max(id) FROM commands) - (SELECT min(id) FROM commands) + 1"
+        [span] = self._connection.execute(f"SELECT coalesce(({ends}), 0)").fetchone()
+        if span < at_least:
+            return int(span)
+        [found] = self._connection.execute("SELECT count(*) FROM commands").fetchone()
+        return int(found)
 
     def queues_with_more(self, ordering_keys: Iterable[str]) -> set[str]:
-        """Return those of these lanes in which older commands wait on disk alone; none, if the file will not come back."""
-        return (
-            queues_with_more(self._connection, self.owner, ordering_keys)
-            if self.is_in_place()
-            else set()
-        )
+        """Return which of these queues have commands on disk that no memory holds.
+
+        Only this owner's queues and those without an owner count. The result is empty
+        if the file was moved or deleted, because it will not come back.
+        """
+        if not self.is_in_place():
+            return set()
+        query = """
+            SELECT 1 FROM queues WHERE ordering_key = ?
+            AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
+        """
+        return {
+            ordering_key
+            for ordering_key in ordering_keys
+            if self._connection.execute(query, (ordering_key, self.owner)).fetchone()
+        }
 
     def hurry(self, *, is_urgent: bool) -> None:
         """Wait for other processes no longer than a shutdown may, or as long as always."""
@@ -276,54 +295,32 @@ class SqliteFile:
         ]
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 
+    def _add_dead_letters(
+        self, db: sqlite3.Connection, letters: Sequence[DeadLetterRow], now: float
+    ) -> None:
+        """Insert dead letters, and delete the oldest above the limit."""
+        db.executemany(
+            "INSERT INTO dead (ordering_key, created_at, died_at, status, reason, detail, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    each.ordering_key,
+                    each.created_at,
+                    now,
+                    each.status,
+                    each.reason,
+                    each.detail,
+                    each.body,
+                )
+                for each in letters
+            ],
+        )
+        if letters:
+            db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))
 
-def dead_letter(db: sqlite3.Connection, burials: Sequence[DeadLetterRow], now: float) -> None:
-    """Write down dead letters."""
-    db.executemany(
-        "INSERT INTO dead (ordering_key, created_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                each.ordering_key,
-                each.created_at,
-                now,
-                each.status,
-                each.reason,
-                each.detail,
-                each.body,
-            )
-            for each in burials
-        ],
-    )
-    if burials:
-        db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))
-
-
-def count(db: sqlite3.Connection, at_least: int) -> int:
-    """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
-    # Each for itself SQLite finds at once; for both in one SELECT it reads all rows.
-    ends = "SELECT (SELECT max(id) FROM commands) - (SELECT min(id) FROM commands) + 1"
-    [span] = db.execute(f"SELECT coalesce(({ends}), 0)").fetchone()
-    if span < at_least:
-        return int(span)
-    [found] = db.execute("SELECT count(*) FROM commands").fetchone()
-    return int(found)
-
-
-def oldest(db: sqlite3.Connection) -> int:
-    """Return a number below which there are no rows any more, and will be none."""
-    newest = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'commands'"
-    [row] = db.execute(f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)").fetchone()  # noqa: S608  constants
-    return int(row)
-
-
-def queues_with_more(db: sqlite3.Connection, owner: str, ordering_keys: Iterable[str]) -> set[str]:
-    """Return those of these lanes in which commands wait on disk alone: this owner's, and nobody's."""
-    look = """
-        SELECT 1 FROM queues
-        WHERE ordering_key = ? AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
-    """
-    return {
-        ordering_key
-        for ordering_key in ordering_keys
-        if db.execute(look, (ordering_key, owner)).fetchone()
-    }
+    def _oldest_row(self, db: sqlite3.Connection) -> int:
+        """Return the number below which the file has no rows, and will get none."""
+        newest = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'commands'"
+        query = f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)"  # noqa: S608  constants
+        [row] = db.execute(query).fetchone()
+        return int(row)

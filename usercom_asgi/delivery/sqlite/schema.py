@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ...core.exceptions import OutboxError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 # "ucom": tells our files from those of other programs (PRAGMA application_id).
@@ -34,21 +36,21 @@ CREATE TABLE dead (
 """
 
 
-class transaction:  # noqa: N801  used as a statement
-    """A transaction that writes, begun at once: two that begin by reading would meet, and one would have to give up."""
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+    """Run the block in one write transaction.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._connection.execute("COMMIT")
-        elif self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    The transaction takes the write lock at once. Two that began by reading would
+    deadlock on the upgrade, and SQLite would fail one of them.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite may have rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
 
 
 def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:

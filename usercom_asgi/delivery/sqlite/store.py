@@ -140,37 +140,6 @@ class WriteBuffer(UnbufferedStore):
         return count
 
 
-_BLOCK = 1024
-
-
-class Rows:
-    """A set of row numbers that lie close to each other: a bit for each, so that a million of them take a few hundred kB."""
-
-    def __init__(self) -> None:
-        self._blocks: dict[int, int] = {}
-
-    def add(self, row: int) -> None:
-        """Put one in."""
-        block, bit = divmod(row, _BLOCK)
-        self._blocks[block] = self._blocks.get(block, 0) | 1 << bit
-
-    def discard(self, row: int) -> bool:
-        """Take one out, and tell whether it was there."""
-        block, bit = divmod(row, _BLOCK)
-        bits = self._blocks.get(block, 0)
-        if not bits >> bit & 1:
-            return False
-        self._blocks[block] = bits ^ 1 << bit
-        if not self._blocks[block]:
-            del self._blocks[block]
-        return True
-
-    def forget_below(self, row: int) -> None:
-        """Forget those that are far below this one: other processes have sent them."""
-        for block in [each for each in self._blocks if each < row // _BLOCK]:
-            del self._blocks[block]
-
-
 logger = logging.getLogger("usercom_asgi")
 
 # Seconds between two looks at what nobody owns: what another process has left, or did not have room for.
@@ -200,7 +169,8 @@ class SqliteStore(WriteBuffer):
         self._limiter = limiter
         self._is_ending = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
-        self._left = Rows()  # what we have accepted and left in the file; its receipts may be gone
+        # Rows of the file that this process accepted and left there; their receipts may be gone.
+        self._left: set[int] = set()
         self._next_poll = 0.0
         self._written = anyio.Event()  # what gathers now
 
@@ -275,7 +245,9 @@ class SqliteStore(WriteBuffer):
         self._rows += rows - before
         if done.still_ours is not None:
             self._let_go(done.still_ours)
-        self._left.forget_below(done.oldest)
+        if len(self._left) > self._rows:
+            # Other processes sent some of them. Otherwise the set would grow for ever.
+            self._left = {row for row in self._left if row >= done.oldest}
         self._apply(puts, done, envelopes)
         return True
 
@@ -350,7 +322,9 @@ class SqliteStore(WriteBuffer):
         receipt = self._receipts.pop(loaded.row, None)
         waiting = QueuedCommand(envelope, receipt or Receipt())
         waiting.row = loaded.row
-        self._house.restore(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
+        is_own = loaded.row in self._left
+        self._left.discard(loaded.row)
+        self._house.restore(waiting, loaded.keys, is_own=is_own)
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
         """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
