@@ -389,7 +389,7 @@ async def test_or_a_fall_back_to_memory_with_a_loud_line(
         assert await runtime.submit(said(1)).delivered(20)
     [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert UNUSABLE[make] in line.message
-    assert "memory instead" in line.message
+    assert "in memory only" in line.message
 
 
 async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

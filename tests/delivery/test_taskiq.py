@@ -34,7 +34,6 @@ from usercom_asgi import (
     OutboxError,
     Outcome,
     Status,
-    TaskiqOutbox,
     Update,
     UserComClient,
     UserComConfig,
@@ -42,6 +41,7 @@ from usercom_asgi import (
     get_delivery,
     get_visitor,
 )
+from usercom_asgi.integrations.taskiq import TaskiqOutbox
 
 HERE = Path(__file__).parent
 COOKIE = "__ca__chat"

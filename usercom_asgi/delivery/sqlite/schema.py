@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from ...core.exceptions import OutboxError
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Generator
     from pathlib import Path
 
@@ -60,6 +60,8 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         OutboxError: It cannot be used; the text says why, and what to do.
 
     """
+    import sqlite3  # an import of the package should not cost 3 ms for most applications
+
     try:
         # What is made here holds names and keys: for nobody else's eyes.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
@@ -90,6 +92,8 @@ def _as_text(raw: bytes) -> str:
 
 
 def _prepare_patiently(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+    import sqlite3
+
     # To switch a new file to WAL takes the file alone, and SQLite does not wait for that: workers start at the same moment.
     end = time.monotonic() + BUSY
     while True:

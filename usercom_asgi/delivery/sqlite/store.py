@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -202,6 +201,8 @@ class SqliteStore(WriteBuffer):
 
     async def close(self) -> None:
         """Write what is left, and let other processes have our lanes."""
+        import sqlite3
+
         self.flush()
         is_written = await self._write(is_last=True)
         await self._keep_in_memory()
