@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # SQLite knows no greater number: so many rows, and a row with this id, there are in no file.
-_GREATEST = 2**63 - 1
+MAX_SQLITE_INTEGER = 2**63 - 1
 #: The options of the list, and what they are if nobody says anything else.
-_OF_LIST: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
+_LIST_DEFAULTS: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0, or 1 if it could not be done (2 is argparse's, for what it does not know)."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    for name in _OF_LIST if options.run is not _list else ():
+    for name in _LIST_DEFAULTS if options.run is not _list else ():
         if name in options:  # whoever says `--limit 3 purge` must not lose all
             parser.error(f"--{name} is for the list alone")
     try:
@@ -97,11 +97,11 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be a whole number of 1 or more")
-    return min(number, _GREATEST)
+    return min(number, MAX_SQLITE_INTEGER)
 
 
 def _list(options: argparse.Namespace) -> int:
-    options = argparse.Namespace(**{**_OF_LIST, **vars(options)})
+    options = argparse.Namespace(**{**_LIST_DEFAULTS, **vars(options)})
     waiting = [] if options.dead else admin.waiting_rows(options.path, options.limit)
     dead = admin.dead_rows(options.path, options.limit)
     if options.json:
@@ -109,7 +109,7 @@ def _list(options: argparse.Namespace) -> int:
             print(json.dumps(_as_json(row, values=options.values)))
         return 0
     found = admin.summary(options.path)
-    age = f", oldest: {_span(time.time() - found.oldest)}" if found.oldest else ""
+    age = f", oldest: {_format_age(time.time() - found.oldest)}" if found.oldest else ""
     print(
         f"waiting: {found.waiting} (visitors: {found.visitors}{age}); dead letters: {found.dead}; senders: {found.owners}"
     )
@@ -120,7 +120,7 @@ def _list(options: argparse.Namespace) -> int:
         if rows:
             print(f"\n{title}" + (f" ({len(rows)} of {total})" if total > len(rows) else ""))
         for row in rows:
-            print(_line(row, values=options.values))
+            print(_format_row(row, values=options.values))
     return 0
 
 
@@ -144,8 +144,8 @@ def _all_found(many: int, options: argparse.Namespace) -> int:
     return 0
 
 
-def _line(row: admin.Row, *, values: bool) -> str:
-    line = f"{row.id:>8}  {_span(time.time() - row.created_at):>6}  {row.visitor}  {row.body if values else row.what}"
+def _format_row(row: admin.Row, *, values: bool) -> str:
+    line = f"{row.id:>8}  {_format_age(time.time() - row.created_at):>6}  {row.visitor}  {row.body if values else row.what}"
     if row.died_at is None:
         return line
     answer = f"\n{'':>18}{row.detail!r}" if values and row.detail else ""
@@ -164,7 +164,7 @@ def _as_json(row: admin.Row, *, values: bool) -> dict[str, Any]:
     return {**known, "body": row.body, "detail": row.detail} if values else known
 
 
-def _span(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

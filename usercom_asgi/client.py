@@ -98,13 +98,13 @@ class UserComClient:
         self._listeners = Listeners(
             on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
         )
-        self._runtime: DeliveryService | None = None
+        self._service: DeliveryService | None = None
         self._entered: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
-        if self._runtime is not None:
+        if self._service is not None:
             raise RuntimeError("this UserComClient is entered already")
-        runtime = DeliveryService(
+        service = DeliveryService(
             lambda: open_sender(self.config, self._transport),
             self.config,
             outbox=self._outbox,
@@ -116,11 +116,11 @@ class UserComClient:
 
             async def run(*, task_status: TaskStatus[None]) -> None:
                 with running:
-                    await runtime.run(task_status=task_status)
+                    await service.run(task_status=task_status)
 
             await tasks.start(run)
             running.shield = True  # the block may be cut off, and delivers all the same: what ends this is the drain
-            self._runtime, self._entered = runtime, stack.pop_all()
+            self._service, self._entered = service, stack.pop_all()
         return self
 
     async def __aexit__(
@@ -129,16 +129,16 @@ class UserComClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        runtime, entered = self._runtime, self._entered
-        self._runtime = self._entered = None
-        if runtime is not None and entered is not None:
-            await runtime.drain()
+        service, entered = self._service, self._entered
+        self._service = self._entered = None
+        if service is not None and entered is not None:
+            await service.drain()
             await entered.aclose()  # without the block's error, which the group would wrap
 
     @property
     def delivery(self) -> DeliveryService | None:
         """The running delivery; None while the client is not entered."""
-        return self._runtime
+        return self._service
 
     async def send(
         self,
@@ -160,7 +160,7 @@ class UserComClient:
             RuntimeError: The client is not entered.
 
         """
-        if self._runtime is None:
+        if self._service is None:
             raise RuntimeError("enter the client first: async with UserComClient(config) as client")
         if key is not None and not is_user_key(key):
             raise InvalidCommand("key", "must be a user key: 1 to 64 ASCII letters and digits")
@@ -170,7 +170,7 @@ class UserComClient:
                 "key", "give the visitor's user key, or the person's user_id or email"
             )
         # A reset ends the lane of the old key: what is said with that key after it is still said of the old visitor.
-        lane = (
+        ordering_key = (
             new_ordering_key()
             if isinstance(command, ResetAuth)
             else key or f"job:{sorted(named.items())}"
@@ -180,12 +180,12 @@ class UserComClient:
         source = new_ordering_key() if key else "job"
         envelope = Envelope(
             command=command,
-            ordering_key=lane,
+            ordering_key=ordering_key,
             key=key,
             source=source,
             identity=named,
             page=page or PageContext(),
         )
-        receipt = self._runtime.submit(envelope)
+        receipt = self._service.submit(envelope)
         await receipt.stored()
         return receipt

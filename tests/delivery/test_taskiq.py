@@ -441,7 +441,7 @@ async def test_a_websocket_hands_over_at_once(server: Redis, usercom: UserCom) -
 async def test_an_answer_that_goes_on_for_hours(
     server: Redis, usercom: UserCom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.integrations.taskiq.store.LONGEST_GATHERING", 0.1)
+    monkeypatch.setattr("usercom_asgi.integrations.taskiq.store.MAX_GATHER_SECONDS", 0.1)
     config = settings(usercom)
     app = UserComMiddleware(says(then=anyio.sleep_forever), config, outbox=make(config, server.url))
     async with serving(app) as ask, anyio.create_task_group() as tasks:

@@ -102,10 +102,10 @@ def retry(path: Path, ids: Sequence[int] | None = None) -> int:
             if ids is not None
             else db.execute("SELECT id FROM dead ORDER BY id").fetchall()
         )
-        return sum(_revive(db, each) for [each] in wanted)
+        return sum(_requeue(db, each) for [each] in wanted)
 
 
-def _revive(db: sqlite3.Connection, letter: int) -> bool:
+def _requeue(db: sqlite3.Connection, letter: int) -> bool:
     found = db.execute(
         "DELETE FROM dead WHERE id = ? RETURNING ordering_key, created_at, body", (letter,)
     ).fetchall()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from .schema import BUSY, connect, transaction
+from .schema import BUSY_TIMEOUT, connect, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Commands of one lane that are taken into memory at once; lanes; and commands of all of them.
-BATCH, LANES, MOST_LOADED = 200, 100, 500
+MAX_LOADED_PER_QUEUE, MAX_LOADED_QUEUES, MAX_LOADED = 200, 100, 500
 #: Dead letters that are kept: the newest.
-MOST_DEAD = 100_000
+MAX_DEAD_LETTERS = 100_000
 # Seconds for which a lease is seen to have run out before its lanes are taken over: a machine that slept, or a clock that
 # jumped, makes all leases look so for a moment.
-_CERTAINTY = 2.5
+LEASE_GRACE = 2.5
 # Seconds for which another's transaction is waited for at the end, or if that was waited for in vain before.
-_BUSY_IN_A_HURRY = 0.5
+SHORT_BUSY_TIMEOUT = 0.5
 
 
 # None of these has a repr: they hold user keys, and what was said.
@@ -70,7 +70,7 @@ class WriteBatch:
     puts: list[NewRow] = field(default_factory=list[NewRow])
     #: Rows that need not be kept any more.
     done: list[int] = field(default_factory=list[int])
-    burials: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
+    dead_letters: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
     #: ``(body, row)``: a part of a command was delivered.
     changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     #: ``(keys, ordering_key)``: which user keys a lane has learned.
@@ -79,7 +79,7 @@ class WriteBatch:
     released: list[str] = field(default_factory=list[str])
     #: So many more commands may be taken into memory; and whether to look for lanes that nobody owns.
     room: int = 0
-    adopts: bool = False
+    claim_orphans: bool = False
 
 
 @dataclass(slots=True, repr=False)
@@ -104,9 +104,9 @@ class SqliteFile:
         self._connection = connect(path)
         self._inode = path.stat().st_ino
         self._is_new = True
-        self._is_in_a_hurry = False
+        self._busy_timeout = BUSY_TIMEOUT
         #: Leases that were seen to have run out: how they were, and since when, on a clock that does not jump.
-        self._suspects: dict[str, tuple[float, float]] = {}
+        self._expired_leases: dict[str, tuple[float, float]] = {}
 
     def transact(self, work: WriteBatch) -> WriteResult:
         """Do all of it, or nothing.
@@ -123,7 +123,7 @@ class SqliteFile:
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
             db.executemany("UPDATE queues SET keys = ? WHERE ordering_key = ?", work.keys)
-            self._add_dead_letters(db, work.burials, now)
+            self._add_dead_letters(db, work.dead_letters, now)
             room = work.room
             for ordering_key in work.released:
                 if db.execute(
@@ -131,8 +131,8 @@ class SqliteFile:
                     (ordering_key, self.owner),
                 ).fetchone():
                     room -= self._load(db, ordering_key, room, done.loaded)
-            if work.adopts:
-                self._adopt(db, room, now, done.loaded)
+            if work.claim_orphans:
+                self._claim_orphans(db, room, now, done.loaded)
                 done.oldest = self._oldest_row(db)
         return done
 
@@ -167,11 +167,10 @@ class SqliteFile:
             if self._connection.execute(query, (ordering_key, self.owner)).fetchone()
         }
 
-    def hurry(self, *, is_urgent: bool) -> None:
-        """Wait for other processes no longer than a shutdown may, or as long as always."""
-        if is_urgent != self._is_in_a_hurry:
-            self._is_in_a_hurry = is_urgent
-            seconds = _BUSY_IN_A_HURRY if is_urgent else BUSY
+    def set_busy_timeout(self, seconds: float) -> None:
+        """Set how long a transaction waits for those of other processes."""
+        if seconds != self._busy_timeout:
+            self._busy_timeout = seconds
             self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def is_in_place(self) -> bool:
@@ -242,7 +241,7 @@ class SqliteFile:
         self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]
     ) -> int:
         """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
-        limit = max(0, min(room, BATCH))
+        limit = max(0, min(room, MAX_LOADED_PER_QUEUE))
         keys = db.execute(
             "SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)
         ).fetchone()
@@ -264,34 +263,36 @@ class SqliteFile:
         ]
         return len(taken)
 
-    def _adopt(
+    def _claim_orphans(
         self, db: sqlite3.Connection, room: int, now: float, loaded: list[LoadedRow]
     ) -> None:
         """Take over lanes that nobody owns any more, the oldest first."""
-        self._drop_the_dead(db, now)
-        room = min(room, MOST_LOADED)
+        self._remove_expired_owners(db, now)
+        room = min(room, MAX_LOADED)
         free = db.execute(
             "SELECT ordering_key FROM queues WHERE owner IS NULL OR owner NOT IN (SELECT owner FROM owners)"
             " ORDER BY id LIMIT ?",
-            (LANES,),
+            (MAX_LOADED_QUEUES,),
         ).fetchall()
         for [ordering_key] in free:
             if room <= 0:
                 return
             room -= self._load(db, ordering_key, room, loaded)
 
-    def _drop_the_dead(self, db: sqlite3.Connection, now: float) -> None:
+    def _remove_expired_owners(self, db: sqlite3.Connection, now: float) -> None:
         """Forget the owners whose lease has run out, if they do not renew it after all."""
         expired = dict(
             db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall()
         )
-        seen, clock = self._suspects, time.monotonic()
-        self._suspects = {
+        seen, clock = self._expired_leases, time.monotonic()
+        self._expired_leases = {
             owner: (lease, seen[owner][1] if seen.get(owner, (None,))[0] == lease else clock)
             for owner, lease in expired.items()
         }
         dead = [
-            (owner,) for owner, (_, since) in self._suspects.items() if clock - since >= _CERTAINTY
+            (owner,)
+            for owner, (_, since) in self._expired_leases.items()
+            if clock - since >= LEASE_GRACE
         ]
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 
@@ -316,7 +317,9 @@ class SqliteFile:
             ],
         )
         if letters:
-            db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))
+            db.execute(
+                "DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MAX_DEAD_LETTERS,)
+            )
 
     def _oldest_row(self, db: sqlite3.Connection) -> int:
         """Return the number below which the file has no rows, and will get none."""

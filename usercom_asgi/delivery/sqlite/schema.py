@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x75636F6D
 VERSION = 1
 #: Seconds that one process waits for another's transaction; they take milliseconds.
-BUSY = 2.0
+BUSY_TIMEOUT = 2.0
 # Above this, reading all of the file at start would take seconds.
-_CHECKED_BELOW = 256 * 1024 * 1024
+MAX_CHECKED_BYTES = 256 * 1024 * 1024
 _SCHEMA = """
 CREATE TABLE owners (owner TEXT PRIMARY KEY, lease REAL NOT NULL) WITHOUT ROWID;
 -- more: commands are on disk that the owner has not in memory. keys: what KeyRing.dumps() writes.
@@ -66,11 +66,11 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         # What is made here holds names and keys: for nobody else's eyes.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
         connection = sqlite3.connect(
-            path, timeout=BUSY, isolation_level=None, check_same_thread=False
+            path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
-        connection.text_factory = _as_text
+        connection.text_factory = _decode
         try:
-            _prepare_patiently(connection, path, create=create)
+            _prepare_with_retries(connection, path, create=create)
         except BaseException:
             connection.close()
             raise
@@ -80,22 +80,22 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         what = (
             f"the folder {path.parent} is missing; make it first"
             if is_homeless
-            else _explained(error)
+            else _describe(error)
         )
         raise OutboxError(f"{path}: {what}") from error
     return connection
 
 
-def _as_text(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     # One text that is damaged must not make all reading fail; JSON with such a backslash in it is none.
     return raw.decode(errors="backslashreplace")
 
 
-def _prepare_patiently(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+def _prepare_with_retries(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
     import sqlite3
 
     # To switch a new file to WAL takes the file alone, and SQLite does not wait for that: workers start at the same moment.
-    end = time.monotonic() + BUSY
+    end = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
             _prepare(connection, path, create=create)
@@ -122,7 +122,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
             f"{path}: was made by another version of usercom-asgi (format {version}, here {VERSION})"
         )
     if (
-        path.stat().st_size < _CHECKED_BELOW
+        path.stat().st_size < MAX_CHECKED_BYTES
         and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok"
     ):
         raise OutboxError(
@@ -146,7 +146,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
         db.execute("DELETE FROM owners WHERE lease < ?", (time.time() - 24 * 3600,))
 
 
-def _explained(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = str(error)
     if isinstance(error, FileNotFoundError):
         return "there is no such file or folder"

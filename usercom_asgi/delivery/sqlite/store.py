@@ -19,7 +19,16 @@ from ...core.serialization import from_text, to_text
 from ..message import QueuedCommand
 from ..outbox import UnbufferedStore
 from ..recorder import LogThrottle
-from .database import DeadLetterRow, LoadedRow, NewRow, SqliteFile, WriteBatch, WriteResult
+from .database import (
+    SHORT_BUSY_TIMEOUT,
+    DeadLetterRow,
+    LoadedRow,
+    NewRow,
+    SqliteFile,
+    WriteBatch,
+    WriteResult,
+)
+from .schema import BUSY_TIMEOUT
 
 if TYPE_CHECKING:
     from ...core.receipts import Outcome
@@ -30,11 +39,11 @@ class WriteBuffer(UnbufferedStore):
     """What the runtime says of its commands, until it is written; and how many of them are in memory. Nothing here waits."""
 
     def __init__(self, max_queue_size: int, max_rows: int) -> None:
-        self._max_waiting = max_queue_size
+        self._max_queue_size = max_queue_size
         self._max_rows = max_rows
         self._puts: list[QueuedCommand] = []
         #: Held back while the file cannot be written: older commands of their visitors wait in it.
-        self._behind: list[QueuedCommand] = []
+        self._held_back: list[QueuedCommand] = []
         self._work = WriteBatch()
         self._in_memory: dict[str, int] = {}  # commands of each lane of ours
         self._held = 0  # of all lanes
@@ -42,7 +51,7 @@ class WriteBuffer(UnbufferedStore):
         self._woken = anyio.Event()
         #: The file could not be written when that was last tried: nobody waits for it.
         self._is_broken = False
-        self._complaints = LogThrottle()
+        self._throttle = LogThrottle()
 
     @property
     def trouble(self) -> str:
@@ -55,8 +64,8 @@ class WriteBuffer(UnbufferedStore):
 
     def refuses(self, waiting: int) -> str | None:
         """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
-        if waiting - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
-            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_queue_size)"
+        if waiting - self._held + len(self._puts) + len(self._held_back) >= self._max_queue_size:
+            return f"{self._max_queue_size} commands wait in memory only, or for the disk, already (max_queue_size)"
         return (
             f"{self._rows} commands wait on disk already (max_rows)"
             if self._rows >= self._max_rows
@@ -89,7 +98,7 @@ class WriteBuffer(UnbufferedStore):
     def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:
         """See :meth:`Store.dead_letter`."""
         envelope = waiting.envelope
-        self._work.burials.append(
+        self._work.dead_letters.append(
             DeadLetterRow(
                 envelope.ordering_key,
                 letter.created_at,
@@ -100,7 +109,7 @@ class WriteBuffer(UnbufferedStore):
             )
         )
         if self._is_broken:
-            self._forget_old_letters()
+            self._drop_oldest_dead_letters()
         self._woken.set()
 
     @property
@@ -112,15 +121,15 @@ class WriteBuffer(UnbufferedStore):
         """Tell whether it is in the file."""
         return bool(waiting.rows)
 
-    def _forget_old_letters(self) -> None:
+    def _drop_oldest_dead_letters(self) -> None:
         """While they cannot be written, commands that are in memory only die without end."""
-        too_many = len(self._work.burials) - self._max_waiting
+        too_many = len(self._work.dead_letters) - self._max_queue_size
         if too_many > 0:
-            del self._work.burials[:too_many]
-            if self._complaints.due("letters") is not None:
+            del self._work.dead_letters[:too_many]
+            if self._throttle.due("letters") is not None:
                 logger.error(
                     "%d dead letters wait for the disk (max_queue_size): the oldest are forgotten",
-                    self._max_waiting,
+                    self._max_queue_size,
                 )
 
     def _hold(self, ordering_key: str, change: int) -> None:
@@ -142,7 +151,7 @@ class WriteBuffer(UnbufferedStore):
 logger = logging.getLogger("usercom_asgi")
 
 # Seconds between two looks at what nobody owns: what another process has left, or did not have room for.
-_POLL = 1.0
+POLL_INTERVAL = 1.0
 
 
 class SqliteStore(WriteBuffer):
@@ -163,10 +172,10 @@ class SqliteStore(WriteBuffer):
     ) -> None:
         super().__init__(max_queue_size, max_rows)
         self._file = file
-        self._house = house
+        self._host = house
         self._name = name
         self._limiter = limiter
-        self._is_ending = False
+        self._is_draining = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
         # Rows of the file that this process accepted and left there; their receipts may be gone.
         self._left: set[int] = set()
@@ -175,7 +184,7 @@ class SqliteStore(WriteBuffer):
 
     def flush(self) -> None:
         """See :meth:`Store.flush`."""
-        self._is_ending = True
+        self._is_draining = True
         self._woken.set()
 
     async def written(self) -> None:
@@ -210,11 +219,11 @@ class SqliteStore(WriteBuffer):
             end = self._file.close if is_written else self._file.abandon
             self._rows = await anyio.to_thread.run_sync(end, limiter=self._limiter)
         except sqlite3.Error as error:
-            self._complain(error, 0)
+            self._log_failure(error, 0)
 
     async def _write(self, *, is_last: bool = False) -> bool:
         """Do what has gathered in one transaction; False if the file cannot be written now."""
-        puts, self._puts, self._behind = self._behind + self._puts, [], []
+        puts, self._puts, self._held_back = self._held_back + self._puts, [], []
         work, self._work = self._work, WriteBatch()
         # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
         released = list(dict.fromkeys(work.released))
@@ -223,8 +232,8 @@ class SqliteStore(WriteBuffer):
         ]
         written, self._written = self._written, anyio.Event()
         now, before = anyio.current_time(), self._rows
-        work.room = 0 if is_last else self._house.room
-        work.adopts = now >= self._next_poll and not is_last
+        work.room = 0 if is_last else self._host.room
+        work.claim_orphans = now >= self._next_poll and not is_last
         done, rows, envelopes = WriteResult(), before, list[Envelope | OutboxError]()
         try:
             # Not to be abandoned: what was written must be known to be.
@@ -233,19 +242,19 @@ class SqliteStore(WriteBuffer):
                     self._transact, work, puts, limiter=self._limiter
                 )
         except Exception as error:  # noqa: BLE001  also one of ours: what was accepted goes on, whatever it is
-            self._next_poll = anyio.current_time() + _POLL
+            self._next_poll = anyio.current_time() + POLL_INTERVAL
             work.puts, work.released = [], released
             self._fail(puts, work, error)
             return False
         finally:
             written.set()
         self._is_broken = False
-        if work.adopts:
+        if work.claim_orphans:
             # Where there was more than one look could take, the next one comes at once.
-            self._next_poll = now if done.loaded and self._house.room > 0 else now + _POLL
+            self._next_poll = now if done.loaded and self._host.room > 0 else now + POLL_INTERVAL
         self._rows += rows - before
         if done.still_ours is not None:
-            self._let_go(done.still_ours)
+            self._drop_lost_queues(done.still_ours)
         if len(self._left) > self._rows:
             # Other processes sent some of them. Otherwise the set would grow for ever.
             self._left = {row for row in self._left if row >= done.oldest}
@@ -256,8 +265,9 @@ class SqliteStore(WriteBuffer):
         self, work: WriteBatch, puts: list[QueuedCommand]
     ) -> tuple[WriteResult, int, list[Envelope | OutboxError]]:
         """In the worker thread: nothing of this is the event loop's work."""
-        self._file.hurry(is_urgent=self._is_ending or self._is_broken)
-        if work.adopts and not self._file.is_in_place():
+        is_urgent = self._is_draining or self._is_broken
+        self._file.set_busy_timeout(SHORT_BUSY_TIMEOUT if is_urgent else BUSY_TIMEOUT)
+        if work.claim_orphans and not self._file.is_in_place():
             raise OSError("it was moved or deleted while it is in use")
         may_load = work.room >= 0
         work.puts = [
@@ -273,7 +283,7 @@ class SqliteStore(WriteBuffer):
         done = self._file.transact(work)
         return (
             done,
-            self._file.count(self._max_rows) if work.adopts else rows,
+            self._file.count(self._max_rows) if work.claim_orphans else rows,
             [_envelope(each) for each in done.loaded],
         )
 
@@ -282,21 +292,21 @@ class SqliteStore(WriteBuffer):
     ) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
             waiting.row = row
-            self._tell_stored(waiting)
+            self._mark_stored(waiting)
             if is_loaded:
-                self._house.enqueue(waiting)
+                self._host.enqueue(waiting)
             else:
-                self._stays(waiting)
+                self._leave_on_disk(waiting)
         for loaded, envelope in zip(done.loaded, envelopes, strict=True):
-            self._take(loaded, envelope)
+            self._load(loaded, envelope)
 
-    def _let_go(self, still_ours: set[str]) -> None:
+    def _drop_lost_queues(self, still_ours: set[str]) -> None:
         """We stood still for longer than our lease, and what we had in memory is others' now: they send it."""
         lost = {ordering_key for ordering_key in self._in_memory if ordering_key not in still_ours}
-        for waiting in self._house.forget(lost):
-            self._stays(waiting)
+        for waiting in self._host.forget(lost):
+            self._leave_on_disk(waiting)
 
-    def _stays(self, waiting: QueuedCommand) -> None:
+    def _leave_on_disk(self, waiting: QueuedCommand) -> None:
         """It is on disk, and not ours to send."""
         ordering_key = waiting.envelope.ordering_key
         self._hold(ordering_key, -len(waiting.rows))
@@ -305,13 +315,13 @@ class SqliteStore(WriteBuffer):
         for row in waiting.rows:
             self._left.add(row)
         self._receipts.update(zip(waiting.rows, waiting.receipts, strict=True))
-        self._house.release(waiting)
+        self._host.release(waiting)
 
-    def _take(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
+    def _load(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
         """Take into memory what was on disk."""
         if isinstance(envelope, OutboxError):
             logger.error("%s: %s; it goes to the dead letters", self._name, envelope)
-            self._work.burials.append(
+            self._work.dead_letters.append(
                 DeadLetterRow(
                     loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""
                 )
@@ -325,42 +335,42 @@ class SqliteStore(WriteBuffer):
         waiting.row = loaded.row
         is_own = loaded.row in self._left
         self._left.discard(loaded.row)
-        self._house.restore(waiting, loaded.keys, is_own=is_own)
+        self._host.restore(waiting, loaded.keys, is_own=is_own)
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
         """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
         self._is_broken = True
         self._puts = [*puts, *self._puts]
         for waiting in self._puts:
-            self._tell_stored(waiting)
-        self._complain(error, len(self._puts))
+            self._mark_stored(waiting)
+        self._log_failure(error, len(self._puts))
         self._written.set()
         self._written = anyio.Event()
         later, self._work = self._work, work
-        for name in ("done", "burials", "changed", "keys", "released"):
+        for name in ("done", "dead_letters", "changed", "keys", "released"):
             getattr(work, name).extend(getattr(later, name))
-        self._forget_old_letters()
+        self._drop_oldest_dead_letters()
 
     async def _keep_in_memory(self) -> None:
         """What was accepted goes on, though it could not be written; but for what would overtake what waits on disk."""
-        if self._is_ending:  # what is on disk has time, and this has not
-            self._puts, self._behind = self._behind + self._puts, []
+        if self._is_draining:  # what is on disk has time, and this has not
+            self._puts, self._held_back = self._held_back + self._puts, []
         puts, self._puts = self._puts, []
         older = await self._queues_with_more({waiting.envelope.ordering_key for waiting in puts})
         for waiting in puts:
             if waiting.envelope.ordering_key in older:
-                self._behind.append(waiting)
+                self._held_back.append(waiting)
                 continue
             # Without a release: of its lane nothing is in the file that was not there before.
             self._count(waiting.envelope.ordering_key, -1)
             self._rows -= 1
-            self._house.enqueue(waiting)
+            self._host.enqueue(waiting)
 
     async def _queues_with_more(self, ordering_keys: set[str]) -> set[str]:
         """Return those of these lanes in which something waits that is not in the runtime's memory."""
-        if not ordering_keys or self._is_ending:
+        if not ordering_keys or self._is_draining:
             return set()
-        found = {waiting.envelope.ordering_key for waiting in self._behind}
+        found = {waiting.envelope.ordering_key for waiting in self._held_back}
         # There is nothing to wait for in what cannot be read either.
         with anyio.CancelScope(shield=True), suppress(Exception):
             found |= await anyio.to_thread.run_sync(
@@ -368,14 +378,14 @@ class SqliteStore(WriteBuffer):
             )
         return found
 
-    def _tell_stored(self, waiting: QueuedCommand) -> None:
+    def _mark_stored(self, waiting: QueuedCommand) -> None:
         for receipt in waiting.receipts:
             if receipt.storing is not None:
                 receipt.storing.set()
                 receipt.storing = None
 
-    def _complain(self, error: Exception, puts: int) -> None:
-        if self._complaints.due("the file") is not None:
+    def _log_failure(self, error: Exception, puts: int) -> None:
+        if self._throttle.due("the file") is not None:
             logger.error(
                 "%s cannot be written (%s): %d commands wait in memory only",
                 self._name,

@@ -38,8 +38,8 @@ logger = logging.getLogger("usercom_asgi")
 
 #: The task's name. Web processes and workers may be of different releases of the application: it never changes.
 TASK = "usercom_asgi:deliver"
-_KICKERS = 4
-_LONGEST_SHUTDOWN = 5.0
+PUBLISHERS = 4
+SHUTDOWN_TIMEOUT = 5.0
 
 
 class TaskiqOutbox:
@@ -88,9 +88,9 @@ class TaskiqOutbox:
             settings,
             lambda: open_sender(settings),
             Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
-            TaskPublisher(self._kick),
+            TaskPublisher(self._publish),
             task_deadline=task_deadline,
-            nudge_every=idle / 3 if idle else None,
+            keepalive_interval=idle / 3 if idle else None,
         )
 
         async def deliver(commands: list[dict[str, Any]]) -> None:
@@ -138,16 +138,16 @@ class TaskiqOutbox:
             ) from None
         started = anyio.Event()
 
-        async def kick(commands: list[dict[str, Any]]) -> None:
+        async def publish(commands: list[dict[str, Any]]) -> None:
             await started.wait()
-            await self._kick(commands)
+            await self._publish(commands)
 
-        kicker = TaskPublisher(kick)
-        store = BrokerStore(house, max_queue_size, kicker)
+        publisher = TaskPublisher(publish)
+        store = BrokerStore(house, max_queue_size, publisher)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._start, kicker, started)
+            tasks.start_soon(self._start, publisher, started)
             tasks.start_soon(store.keep_flushing)
-            for _ in range(_KICKERS):
+            for _ in range(PUBLISHERS):
                 tasks.start_soon(store.publish_forever)
             try:
                 yield store
@@ -156,33 +156,33 @@ class TaskiqOutbox:
                 tasks.cancel_scope.cancel()
                 await self._shut_down()
 
-    async def _kick(self, commands: list[dict[str, Any]]) -> None:
+    async def _publish(self, commands: list[dict[str, Any]]) -> None:
         await self._task.kiq(commands)
 
-    async def _start(self, kicker: TaskPublisher, started: anyio.Event) -> None:
+    async def _start(self, publisher: TaskPublisher, started: anyio.Event) -> None:
         """Start the broker, and go on trying: the application runs without it as well."""
-        while self._is_ours():
+        while self._owns_broker():
             try:
                 with anyio.fail_after(PUBLISH_TIMEOUT):
                     await self.broker.startup()
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
-                kicker.complain(error)
+                publisher.on_failure(error)
                 await anyio.sleep(1.0)
             else:
-                kicker.recovered()
+                publisher.on_success()
                 break
         started.set()
 
     async def _shut_down(self) -> None:
-        if not self._is_ours():
+        if not self._owns_broker():
             return
-        with anyio.move_on_after(_LONGEST_SHUTDOWN, shield=True):
+        with anyio.move_on_after(SHUTDOWN_TIMEOUT, shield=True):
             try:
                 await self.broker.shutdown()
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
                 logger.warning("the broker did not shut down: %s", type(error).__name__)
 
-    def _is_ours(self) -> bool:
+    def _owns_broker(self) -> bool:
         """Tell whether the broker is ours to start: a worker process has started it."""
         return self._starts_broker and not self.broker.is_worker_process
 

@@ -23,49 +23,49 @@ logger = logging.getLogger("usercom_asgi")
 PUBLISH_TIMEOUT = 3.0
 _RETRY = RetryPolicy(first=0.25, longest=2.0)
 # So many failures of one task, while others pass: then it is the task that the broker does not take.
-_MOST_FAILURES = 8
+MAX_FAILURES = 8
 
 
 class TaskPublisher:
     """Hands the broker one task at a time, again and again until it is taken."""
 
-    def __init__(self, kick: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
-        self._kick = kick
+    def __init__(self, send: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
+        self._send = send
         self._passes = 0
-        self._complaints = LogThrottle()
+        self._throttle = LogThrottle()
         #: Why the last one was not taken; empty if it was.
         self.trouble = ""
 
-    async def mark_forwarded(self, envelopes: Sequence[Envelope]) -> bool:
+    async def publish(self, envelopes: Sequence[Envelope]) -> bool:
         """Hand over what is to travel as one task, however long that takes; False if the broker takes all others but this."""
         commands = [to_task(envelope) for envelope in envelopes]
         failures, passes = 0, self._passes
         while True:
             try:
                 with anyio.fail_after(PUBLISH_TIMEOUT):
-                    await self._kick(commands)
+                    await self._send(commands)
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
                 failures += 1
-                self.complain(error)
-                if failures >= _MOST_FAILURES and self._passes > passes:
+                self.on_failure(error)
+                if failures >= MAX_FAILURES and self._passes > passes:
                     return False
                 await anyio.sleep(_RETRY.delay(failures, None))
             else:
                 self._passes += 1
-                self.recovered()
+                self.on_success()
                 return True
 
-    def recovered(self) -> None:
+    def on_success(self) -> None:
         """Write down that the broker serves."""
         if self.trouble:
             self.trouble = ""
             logger.warning("the broker is there again")
 
-    def complain(self, error: BaseException) -> None:
+    def on_failure(self, error: BaseException) -> None:
         """Say that the broker does not serve; once a minute."""
         # The type tells enough, and the text might quote the broker's address with its password.
         self.trouble = f"the broker does not take tasks ({type(error.__cause__ or error).__name__})"
-        if self._complaints.due("the broker") is not None:
+        if self._throttle.due("the broker") is not None:
             logger.error("%s: what is said to User.com waits here until it does", self.trouble)
 
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 #: Seconds for which what a request says is gathered: a streamed answer may go on for hours.
-LONGEST_GATHERING = 10.0
-_LOOK = 0.5
-_HANDED_OVER = "handed over to the broker"
-_MOST_RESETS = 1000
+MAX_GATHER_SECONDS = 10.0
+POLL_INTERVAL = 0.5
+FORWARDED = "handed over to the broker"
+MAX_RESETS = 1000
 
 
 class BrokerStore(MemoryStore):
@@ -39,10 +39,10 @@ class BrokerStore(MemoryStore):
     Resets, and what waits for the key that a reset brings, are admitted to the runtime: the response needs their answer.
     """
 
-    def __init__(self, house: QueueHost, max_queue_size: int, kicker: TaskPublisher) -> None:
+    def __init__(self, house: QueueHost, max_queue_size: int, publisher: TaskPublisher) -> None:
         super().__init__(house, max_queue_size)
-        self._house = house
-        self._kicker = kicker
+        self._host = house
+        self._publisher = publisher
         self._gathered: dict[int, list[QueuedCommand]] = {}
         self._ready: deque[list[QueuedCommand]] = deque()
         self._in_hand: list[list[QueuedCommand]] = []
@@ -50,12 +50,12 @@ class BrokerStore(MemoryStore):
         self._resets: dict[str, Receipt] = {}
         self._woken = anyio.Event()
         self._gathers = anyio.Event()
-        self.put = self._take
+        self.put = self._put
 
     @property
     def trouble(self) -> str:
         """See :attr:`Store.trouble`."""
-        return self._kicker.trouble
+        return self._publisher.trouble
 
     def oldest(self) -> float | None:
         """See :meth:`Store.oldest`."""
@@ -64,16 +64,16 @@ class BrokerStore(MemoryStore):
             default=None,
         )
 
-    def _take(self, waiting: QueuedCommand) -> None:
+    def _put(self, waiting: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
         if self._is_direct(waiting):
-            self._house.enqueue(waiting)
+            self._host.enqueue(waiting)
             return
         number = waiting.envelope.request
         if number is None:
             self._make_ready([waiting])
             return
-        waiting.receipt.on_wait = self._ender(number)
+        waiting.receipt.on_wait = self._end_on_wait(number)
         group = self._gathered.setdefault(number, [])
         group.append(waiting)
         self._gathers.set()
@@ -89,7 +89,7 @@ class BrokerStore(MemoryStore):
             or envelope.may_create
             or isinstance(envelope.command, ResetAuth)
         ):
-            if len(self._resets) >= _MOST_RESETS:
+            if len(self._resets) >= MAX_RESETS:
                 self._resets = {
                     lane: each for lane, each in self._resets.items() if not each.is_final
                 }
@@ -99,7 +99,7 @@ class BrokerStore(MemoryStore):
             del self._resets[envelope.ordering_key]
         return False
 
-    def _ender(self, number: int) -> Callable[[], None]:
+    def _end_on_wait(self, number: int) -> Callable[[], None]:
         return lambda: self.request_ended(number)
 
     def request_ended(self, number: int) -> None:
@@ -126,31 +126,31 @@ class BrokerStore(MemoryStore):
                 await self._woken.wait()
             group = self._ready.popleft()
             self._in_hand.append(group)
-            is_taken = await self._kicker.mark_forwarded([waiting.envelope for waiting in group])
+            is_taken = await self._publisher.publish([waiting.envelope for waiting in group])
             self._in_hand.remove(group)
             for waiting in group:
                 if is_taken:
-                    self._house.mark_forwarded(waiting, _HANDED_OVER)
+                    self._host.mark_forwarded(waiting, FORWARDED)
                 else:
-                    self._house.dead_letter(waiting, "the broker does not take it")
+                    self._host.dead_letter(waiting, "the broker does not take it")
 
     async def keep_flushing(self) -> None:
         """Hand over what was gathered for too long; runs for ever."""
         while True:
             await self._gathers.wait()
-            latest = time.time() - LONGEST_GATHERING
+            latest = time.time() - MAX_GATHER_SECONDS
             for number, group in list(self._gathered.items()):
                 if group[0].envelope.created_at < latest:
                     self.request_ended(number)
             if not self._gathered:
                 self._gathers = anyio.Event()
-            await anyio.sleep(_LOOK)
+            await anyio.sleep(POLL_INTERVAL)
 
     def close(self) -> None:
         """Give back what the broker has not taken, to be accounted for."""
         for group in self._all():
             for waiting in group:
-                self._house.enqueue(waiting)
+                self._host.enqueue(waiting)
         self._gathered.clear()
         self._ready.clear()
 

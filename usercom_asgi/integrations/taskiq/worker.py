@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 # `taskiq worker` gives a broker 5 seconds to shut down (--shutdown-timeout), and us a part of it.
-_LONGEST_GRACE = 3.0
+MAX_SHUTDOWN_TIMEOUT = 3.0
 # The broker's worker bounds how many tasks run at a time; nothing that it has given us may be turned away.
-_NO_BOUND = 1_000_000_000
+UNBOUNDED = 1_000_000_000
 
 
 class BrokerWorker:
     """Delivers the commands of broker tasks through one :class:`DeliveryService` for the process.
 
     A task is over when everything in it has come to its end, or, after ``task_deadline`` seconds, is in a new task. Until then
-    the broker must not be told that it is done. What ``nudge_every`` is for: see :meth:`_keep_nudging`.
+    the broker must not be told that it is done. What ``keepalive_interval`` is for: see :meth:`_send_keepalives`.
     """
 
     def __init__(
@@ -45,21 +45,21 @@ class BrokerWorker:
         config: UserComConfig,
         open_sender: OpenSender,
         listeners: Listeners,
-        kicker: TaskPublisher,
+        publisher: TaskPublisher,
         *,
         task_deadline: float,
-        nudge_every: float | None = None,
+        keepalive_interval: float | None = None,
     ) -> None:
         self._config = replace(
             config,
-            max_queue_size=_NO_BOUND,
-            shutdown_timeout=min(config.shutdown_timeout, _LONGEST_GRACE),
+            max_queue_size=UNBOUNDED,
+            shutdown_timeout=min(config.shutdown_timeout, MAX_SHUTDOWN_TIMEOUT),
         )
         self._open_sender = open_sender
         self._listeners = listeners
-        self._kicker = kicker
+        self._publisher = publisher
         self._task_deadline = task_deadline
-        self._nudge_every = nudge_every
+        self._keepalive_interval = keepalive_interval
         self._runtime: DeliveryService | None = None
         self._host: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -77,13 +77,13 @@ class BrokerWorker:
             runtime = DeliveryService(
                 self._open_sender,
                 self._config,
-                outbox=_KeptByTheBroker(),
+                outbox=_BrokerBackedOutbox(),
                 listeners=self._listeners,
             )
             # The broker's startup and its shutdown are two calls, and no task group may span them.
             self._runtime, self._host = (
                 runtime,
-                asyncio.create_task(self._live(runtime), name="usercom_asgi"),
+                asyncio.create_task(self._run(runtime), name="usercom_asgi"),
             )
         await self._ready.wait()
         if self._runtime is None or not self._runtime.is_accepting:
@@ -96,12 +96,12 @@ class BrokerWorker:
         if host is not None:
             await host
 
-    async def _live(self, runtime: DeliveryService) -> None:
+    async def _run(self, runtime: DeliveryService) -> None:
         ready = self._ready
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(runtime.run)
-                tasks.start_soon(self._keep_nudging)
+                tasks.start_soon(self._send_keepalives)
                 ready.set()
                 await self._stop.wait()
                 await runtime.drain()
@@ -111,7 +111,7 @@ class BrokerWorker:
 
     async def deliver(self, commands: list[dict[str, Any]]) -> None:
         """Send what one task holds, in order; the task itself, which the broker's worker runs."""
-        envelopes = _readable(commands)
+        envelopes = _unpack_all(commands)
         if not envelopes:
             return
         runtime = await self._running()
@@ -155,7 +155,7 @@ class BrokerWorker:
             "cut off on its way back to the broker",
         )  # by a time limit of the task's
         try:
-            is_taken = await self._kicker.mark_forwarded([waiting.envelope for waiting in rest])
+            is_taken = await self._publisher.publish([waiting.envelope for waiting in rest])
             why_not = "the broker does not take it back"
         finally:  # they are in no lane any more
             for waiting in rest:
@@ -164,19 +164,19 @@ class BrokerWorker:
                 else:
                     runtime.dead_letter(waiting, why_not)
 
-    async def _keep_nudging(self) -> None:
+    async def _send_keepalives(self) -> None:
         """Send an empty task now and then; runs for ever.
 
         taskiq-redis takes over what a killed worker has left only when something new arrives: on a quiet night that may be
         never.
         """
-        if self._nudge_every is not None:
+        if self._keepalive_interval is not None:
             while True:
-                await anyio.sleep(self._nudge_every)
-                await self._kicker.mark_forwarded([])
+                await anyio.sleep(self._keepalive_interval)
+                await self._publisher.publish([])
 
 
-def _readable(commands: list[dict[str, Any]]) -> list[Envelope]:
+def _unpack_all(commands: list[dict[str, Any]]) -> list[Envelope]:
     """Return the commands of a task that this version can read."""
     found: list[Envelope] = []
     for packed in commands:
@@ -187,14 +187,14 @@ def _readable(commands: list[dict[str, Any]]) -> list[Envelope]:
     return found
 
 
-class _KeptByTheBroker:
+class _BrokerBackedOutbox:
     """What is not delivered at the end of this process was never acknowledged, and comes again."""
 
     @asynccontextmanager
     async def open(self, house: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
-        yield _KeptStore(house, max_queue_size)
+        yield _BrokerBackedStore(house, max_queue_size)
 
 
-class _KeptStore(MemoryStore):
+class _BrokerBackedStore(MemoryStore):
     def keeps(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
         return True
