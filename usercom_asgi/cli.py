@@ -1,4 +1,4 @@
-"""``usercom-asgi``: what is done from a terminal."""
+"""The command ``usercom-asgi``."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from .delivery.sqlite import admin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# SQLite knows no greater number: so many rows, and a row with this id, there are in no file.
+# The greatest integer of SQLite, and so of a row's id.
 MAX_SQLITE_INTEGER = 2**63 - 1
-#: The options of the list, and what they are if nobody says anything else.
+#: The options of the list, and their defaults.
 _LIST_DEFAULTS: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, or 1 if it could not be done (2 is argparse's, for what it does not know)."""
+    """Run a command; return the exit code.
+
+    0 is success and 1 is failure. argparse exits with 2 for unknown arguments.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     for name in _LIST_DEFAULTS if options.run is not _list else ():
-        if name in options:  # whoever says `--limit 3 purge` must not lose all
+        if name in options:  # `--limit 3 purge` must not purge everything
             parser.error(f"--{name} is for the list alone")
     try:
         return int(options.run(options))
@@ -43,14 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     outbox = commands.add_parser(
-        "outbox", help="look at the file of a SqliteOutbox: what waits, and what died"
+        "outbox", help="list, retry and purge the commands of a SqliteOutbox"
     )
     outbox.add_argument("path", type=Path, help="the file")
     _add_list_options(outbox)
     outbox.set_defaults(run=_list)
     actions = outbox.add_subparsers(metavar="ACTION")
 
-    listing = actions.add_parser("list", help="what waits and what died (the default)")
+    listing = actions.add_parser(
+        "list", help="list waiting commands and dead letters (the default)"
+    )
     _add_list_options(listing)
     listing.set_defaults(run=_list)
 
@@ -61,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     retry.set_defaults(run=_retry)
 
     purge = actions.add_parser(
-        "purge", help="forget dead letters, or what waits: those with these ids, or all"
+        "purge", help="delete dead letters or waiting commands: those with these ids, or all"
     )
     purge.add_argument("what", choices=["dead", "waiting"])
     _add_ids(purge)
@@ -70,17 +75,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the list takes, with the word `list` or without; a default would overwrite what was said before the word."""
+    """Add the options of the list.
+
+    They have no defaults here, because those of `list` would overwrite options before it.
+    """
     unset = argparse.SUPPRESS
-    parser.add_argument("--dead", action="store_true", default=unset, help="the dead letters alone")
+    parser.add_argument("--dead", action="store_true", default=unset, help="only dead letters")
     parser.add_argument(
-        "--limit", type=_count, default=unset, metavar="N", help="at most so many of each (20)"
+        "--limit", type=_count, default=unset, metavar="N", help="at most N of each (20)"
     )
     parser.add_argument(
         "--values",
         action="store_true",
         default=unset,
-        help="with keys, values and answers: personal data",
+        help="include keys, values and responses (personal data)",
     )
     parser.add_argument("--json", action="store_true", default=unset, help="as lines of JSON")
 
@@ -89,7 +97,7 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="all of them")
     which.add_argument(
-        "ids", nargs="*", type=_count, default=[], metavar="ID", help="as the list shows them"
+        "ids", nargs="*", type=_count, default=[], metavar="ID", help="ids as shown by the list"
     )
 
 
@@ -139,7 +147,7 @@ def _purge(options: argparse.Namespace) -> int:
 
 def _all_found(many: int, options: argparse.Namespace) -> int:
     if not options.all and many < len(set(options.ids)):
-        print("usercom-asgi: not all of these ids are there", file=sys.stderr)
+        print("usercom-asgi: some of these ids do not exist", file=sys.stderr)
         return 1
     return 0
 

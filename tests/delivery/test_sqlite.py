@@ -357,8 +357,8 @@ def folder(path: Path) -> None:
 
 UNUSABLE = {
     foreign: "another program's database",
-    garbage: "is no SQLite database, or a damaged one",
-    text: "is no SQLite database",
+    garbage: "is not a SQLite database, or is damaged",
+    text: "is not a SQLite database",
     newer: "another version",
     folder: "directory",
 }
@@ -400,7 +400,7 @@ async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 pass
         assert (
             str(raised.value.exceptions[0])
-            == f"{path}: the folder {path.parent} is missing; make it first"
+            == f"{path}: the folder {path.parent} is missing, create it first"
         )
 
 

@@ -1,8 +1,9 @@
-"""The file of a :class:`~usercom_asgi.SqliteOutbox`: its tables, and what is done in one transaction.
+"""Transactions and queries of the file of a :class:`~usercom_asgi.SqliteOutbox`.
 
-Several processes of one host share the file. A *lane* (one visitor) belongs to one *owner* (one running delivery) at a time,
-which has its commands in memory and sends them; an owner renews its lease, and when that has run out its lanes are free.
-All of this is synchronous and runs in a worker thread.
+Several processes of one host share the file. The queue of a visitor belongs to one
+*owner* (a running delivery) at a time, which holds its commands in memory and sends
+them. An owner renews its lease. When the lease has expired, other owners may claim its
+queues. This module is synchronous and runs in a worker thread.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-#: Commands of one lane that are taken into memory at once; lanes; and commands of all of them.
+#: Commands of one queue, queues, and commands of all queues that one transaction loads.
 MAX_LOADED_PER_QUEUE, MAX_LOADED_QUEUES, MAX_LOADED = 200, 100, 500
-#: Dead letters that are kept: the newest.
+#: Dead letters that the file keeps. The oldest are deleted.
 MAX_DEAD_LETTERS = 100_000
-# Seconds for which a lease is seen to have run out before its lanes are taken over: a machine that slept, or a clock that
-# jumped, makes all leases look so for a moment.
+# Seconds for which a lease must be seen expired before its queues are claimed. After a
+# sleep of the machine or a jump of its clock, all leases look expired for a moment.
 LEASE_GRACE = 2.5
-# Seconds for which another's transaction is waited for at the end, or if that was waited for in vain before.
+#: Seconds to wait for another process's transaction while draining or after a failure.
 SHORT_BUSY_TIMEOUT = 0.5
 
 
-# None of these has a repr: they hold user keys, and what was said.
+# None of these has a repr, because they hold user keys and personal data.
 @dataclass(slots=True, repr=False)
 class NewRow:
-    """A command to be written down. ``may_load``: there is room for it in memory."""
+    """A command to be inserted. ``may_load``: memory has room for it."""
 
     ordering_key: str
     created_at: float
@@ -43,7 +44,7 @@ class NewRow:
 
 @dataclass(slots=True, repr=False)
 class DeadLetterRow:
-    """A command that goes to the dead letters."""
+    """A command to be inserted into the dead letters."""
 
     ordering_key: str
     created_at: float
@@ -55,7 +56,7 @@ class DeadLetterRow:
 
 @dataclass(slots=True, repr=False)
 class LoadedRow:
-    """A command that was on disk and is in memory now."""
+    """A command that was loaded from disk into memory."""
 
     row: int
     ordering_key: str
@@ -65,37 +66,39 @@ class LoadedRow:
 
 @dataclass(slots=True, repr=False)
 class WriteBatch:
-    """What is to be done in one transaction."""
+    """The changes of one transaction."""
 
     puts: list[NewRow] = field(default_factory=list[NewRow])
-    #: Rows that need not be kept any more.
+    #: Rows to delete.
     done: list[int] = field(default_factory=list[int])
     dead_letters: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
-    #: ``(body, row)``: a part of a command was delivered.
+    #: ``(body, row)`` of commands of which a part was delivered.
     changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    #: ``(keys, ordering_key)``: which user keys a lane has learned.
+    #: ``(keys, ordering_key)``: the user keys that a queue has learned.
     keys: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    #: Lanes of ours of which nothing is in memory any more.
+    #: Queues of this owner that have no command in memory any more.
     released: list[str] = field(default_factory=list[str])
-    #: So many more commands may be taken into memory; and whether to look for lanes that nobody owns.
+    #: How many commands memory has room for.
     room: int = 0
+    #: Whether to claim queues without an owner.
     claim_orphans: bool = False
 
 
 @dataclass(slots=True, repr=False)
 class WriteResult:
-    """What came of it: for each put its row, and whether it may be sent from memory; and what was loaded."""
+    """The result of a :class:`WriteBatch`."""
 
+    #: For each new row its number, and whether its command may be sent from memory.
     puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
     loaded: list[LoadedRow] = field(default_factory=list[LoadedRow])
-    #: The lanes that are still ours, if our lease had run out; None if it had not.
+    #: The queues that this owner still has after its lease expired; None if it did not.
     still_ours: set[str] | None = None
-    #: Below this there are no rows any more; known if it was looked for lanes.
+    #: The file has no rows below this one. Set if orphans were claimed.
     oldest: int = 0
 
 
 class SqliteFile:
-    """One connection to the file, for one owner."""
+    """One owner's connection to the file."""
 
     def __init__(self, path: Path, lease: float) -> None:
         self.owner = uuid4().hex
@@ -105,14 +108,15 @@ class SqliteFile:
         self._inode = path.stat().st_ino
         self._is_new = True
         self._busy_timeout = BUSY_TIMEOUT
-        #: Leases that were seen to have run out: how they were, and since when, on a clock that does not jump.
+        #: For each owner with an expired lease: the lease, and when it was first seen
+        #: expired, on the monotonic clock.
         self._expired_leases: dict[str, tuple[float, float]] = {}
 
     def transact(self, work: WriteBatch) -> WriteResult:
-        """Do all of it, or nothing.
+        """Apply a batch in one transaction.
 
         Raises:
-            sqlite3.Error: Nothing was done.
+            sqlite3.Error: The file cannot be written. Nothing was changed.
 
         """
         done = WriteResult()
@@ -174,19 +178,25 @@ class SqliteFile:
             self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def is_in_place(self) -> bool:
-        """Tell whether the file is still where it was opened: what is written into a deleted one is gone."""
+        """Return whether the path still leads to the open file.
+
+        Otherwise commands would be written into a deleted file.
+        """
         try:
             return self._inode == self._path.stat().st_ino
         except OSError:
             return False
 
     def abandon(self) -> int:
-        """Close it as it is: it cannot be written."""
+        """Close the file without a last transaction, because it cannot be written."""
         self._connection.close()
         return 0
 
     def close(self) -> int:
-        """Free all lanes at once, so that nobody has to wait for the end of our lease; return how many commands are left."""
+        """Free all queues, close the file, and return how many commands are left.
+
+        Otherwise other processes would have to wait for the lease to expire.
+        """
         try:
             with transaction(self._connection) as db:
                 db.execute(
@@ -201,7 +211,7 @@ class SqliteFile:
             self._connection.close()
 
     def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
-        """Renew our lease; if it had run out, return which lanes nobody else has taken."""
+        """Renew the lease. If it had expired, return the queues that this owner still has."""
         found = db.execute("SELECT lease FROM owners WHERE owner = ?", (self.owner,)).fetchone()
         renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
         db.execute(renew, (self.owner, now + self._lease))
@@ -229,7 +239,7 @@ class SqliteFile:
                 (put.ordering_key, owner, not is_loaded),
             )
         elif not is_loaded and not found[1]:
-            # Its owner will find it there when it has sent what it has.
+            # The owner loads the command when it has sent those in its memory.
             db.execute("UPDATE queues SET more = 1 WHERE ordering_key = ?", (put.ordering_key,))
         row = db.execute(
             "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)",
@@ -240,7 +250,7 @@ class SqliteFile:
     def _load(
         self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]
     ) -> int:
-        """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
+        """Load a queue's commands and return how many; delete the queue if it is empty."""
         limit = max(0, min(room, MAX_LOADED_PER_QUEUE))
         keys = db.execute(
             "SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)
@@ -266,7 +276,7 @@ class SqliteFile:
     def _claim_orphans(
         self, db: sqlite3.Connection, room: int, now: float, loaded: list[LoadedRow]
     ) -> None:
-        """Take over lanes that nobody owns any more, the oldest first."""
+        """Load queues without an owner, the oldest first."""
         self._remove_expired_owners(db, now)
         room = min(room, MAX_LOADED)
         free = db.execute(
@@ -280,7 +290,7 @@ class SqliteFile:
             room -= self._load(db, ordering_key, room, loaded)
 
     def _remove_expired_owners(self, db: sqlite3.Connection, now: float) -> None:
-        """Forget the owners whose lease has run out, if they do not renew it after all."""
+        """Delete owners whose lease has been expired for longer than the grace time."""
         expired = dict(
             db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall()
         )

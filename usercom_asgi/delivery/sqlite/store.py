@@ -1,4 +1,4 @@
-"""An open :class:`~usercom_asgi.SqliteOutbox`: between the event loop's runtime and the file, which a worker thread writes."""
+"""The open :class:`~usercom_asgi.SqliteOutbox`, between the delivery and the file."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ if TYPE_CHECKING:
 
 
 class WriteBuffer(UnbufferedStore):
-    """What the runtime says of its commands, until it is written; and how many of them are in memory. Nothing here waits."""
+    """Changes that wait for the next transaction, and counts of commands in memory."""
 
     def __init__(self, max_queue_size: int, max_rows: int) -> None:
         self._max_queue_size = max_queue_size
         self._max_rows = max_rows
         self._puts: list[QueuedCommand] = []
-        #: Held back while the file cannot be written: older commands of their visitors wait in it.
+        #: Held back while the file cannot be written, because older commands of the same
+        #: visitors are in the file.
         self._held_back: list[QueuedCommand] = []
         self._work = WriteBatch()
-        self._in_memory: dict[str, int] = {}  # commands of each lane of ours
-        self._held = 0  # of all lanes
+        self._in_memory: dict[str, int] = {}  # commands of each queue
+        self._held = 0  # of all queues
         self._rows = 0  # on disk, roughly
         self._woken = anyio.Event()
-        #: The file could not be written when that was last tried: nobody waits for it.
+        #: The last transaction failed. Callers do not wait for the file then.
         self._is_broken = False
         self._throttle = LogThrottle()
 
@@ -57,17 +58,20 @@ class WriteBuffer(UnbufferedStore):
     def trouble(self) -> str:
         """See :attr:`Store.trouble`."""
         return (
-            "the outbox's file cannot be written: what is said waits in memory only"
+            "the outbox's file cannot be written, commands wait in memory only"
             if self._is_broken
             else ""
         )
 
     def refuses(self, waiting: int) -> str | None:
-        """See :meth:`Store.refuses`. What is on disk as well does not count against memory: that could be left there."""
+        """See :meth:`Store.refuses`.
+
+        Commands that are also on disk do not count, because they could be left there.
+        """
         if waiting - self._held + len(self._puts) + len(self._held_back) >= self._max_queue_size:
-            return f"{self._max_queue_size} commands wait in memory only, or for the disk, already (max_queue_size)"
+            return f"{self._max_queue_size} commands already wait in memory only or for the disk (max_queue_size)"
         return (
-            f"{self._rows} commands wait on disk already (max_rows)"
+            f"{self._rows} commands already wait on disk (max_rows)"
             if self._rows >= self._max_rows
             else None
         )
@@ -118,22 +122,25 @@ class WriteBuffer(UnbufferedStore):
         return max(0, self._rows)
 
     def keeps(self, waiting: QueuedCommand) -> bool:
-        """Tell whether it is in the file."""
+        """Return whether the command is in the file."""
         return bool(waiting.rows)
 
     def _drop_oldest_dead_letters(self) -> None:
-        """While they cannot be written, commands that are in memory only die without end."""
+        """Bound the dead letters that wait while the file cannot be written."""
         too_many = len(self._work.dead_letters) - self._max_queue_size
         if too_many > 0:
             del self._work.dead_letters[:too_many]
             if self._throttle.due("letters") is not None:
                 logger.error(
-                    "%d dead letters wait for the disk (max_queue_size): the oldest are forgotten",
+                    "%d dead letters wait for the disk (max_queue_size), dropping the oldest",
                     self._max_queue_size,
                 )
 
     def _hold(self, ordering_key: str, change: int) -> None:
-        """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
+        """Count a queue's commands in memory, and release a queue that has none.
+
+        The next transaction loads the commands of released queues from disk.
+        """
         if not self._count(ordering_key, change):
             self._work.released.append(ordering_key)
             self._woken.set()
@@ -150,14 +157,16 @@ class WriteBuffer(UnbufferedStore):
 
 logger = logging.getLogger("usercom_asgi")
 
-# Seconds between two looks at what nobody owns: what another process has left, or did not have room for.
+# Seconds between searches for queues without an owner: another process has ended, or had
+# no room for them.
 POLL_INTERVAL = 1.0
 
 
 class SqliteStore(WriteBuffer):
-    """See :class:`~usercom_asgi.delivery.outbox.Store`.
+    """The store of an open :class:`~usercom_asgi.SqliteOutbox`.
 
-    What is to be written gathers while a transaction is under way, and goes with the next one: a burst costs a few commits.
+    Changes are buffered during a transaction and written with the next one, so a burst
+    costs a few commits.
     """
 
     def __init__(
@@ -180,7 +189,7 @@ class SqliteStore(WriteBuffer):
         # Rows of the file that this process accepted and left there; their receipts may be gone.
         self._left: set[int] = set()
         self._next_poll = 0.0
-        self._written = anyio.Event()  # what gathers now
+        self._written = anyio.Event()  # set when the buffered changes are written
 
     def flush(self) -> None:
         """See :meth:`Store.flush`."""
@@ -195,11 +204,11 @@ class SqliteStore(WriteBuffer):
             await anyio.lowlevel.checkpoint()
 
     def dead(self) -> list[Outcome]:
-        """They are in the file: ``usercom-asgi outbox PATH`` shows them."""
+        """Return nothing, because ``usercom-asgi outbox PATH`` shows them."""
         return []
 
     async def keep_writing(self) -> None:
-        """Write what gathers, renew the lease, and look for what nobody owns; runs for ever."""
+        """Write changes, renew the lease and claim orphans, for ever."""
         while True:
             with anyio.move_on_after(max(0.0, self._next_poll - anyio.current_time())):
                 await self._woken.wait()
@@ -209,7 +218,7 @@ class SqliteStore(WriteBuffer):
                 await self._keep_in_memory()
 
     async def close(self) -> None:
-        """Write what is left, and let other processes have our lanes."""
+        """Write the last changes, free the queues and close the file."""
         import sqlite3
 
         self.flush()
@@ -222,10 +231,10 @@ class SqliteStore(WriteBuffer):
             self._log_failure(error, 0)
 
     async def _write(self, *, is_last: bool = False) -> bool:
-        """Do what has gathered in one transaction; False if the file cannot be written now."""
+        """Write the buffered changes in one transaction; return whether it succeeded."""
         puts, self._puts, self._held_back = self._held_back + self._puts, [], []
         work, self._work = self._work, WriteBatch()
-        # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
+        # A queue that has got a command since then is in use again.
         released = list(dict.fromkeys(work.released))
         work.released = [
             ordering_key for ordering_key in released if ordering_key not in self._in_memory
@@ -236,12 +245,12 @@ class SqliteStore(WriteBuffer):
         work.claim_orphans = now >= self._next_poll and not is_last
         done, rows, envelopes = WriteResult(), before, list[Envelope | OutboxError]()
         try:
-            # Not to be abandoned: what was written must be known to be.
+            # The thread must not be abandoned, or the result of its commit would be lost.
             with anyio.CancelScope(shield=True):
                 done, rows, envelopes = await anyio.to_thread.run_sync(
                     self._transact, work, puts, limiter=self._limiter
                 )
-        except Exception as error:  # noqa: BLE001  also one of ours: what was accepted goes on, whatever it is
+        except Exception as error:  # noqa: BLE001  accepted commands survive our bugs too
             self._next_poll = anyio.current_time() + POLL_INTERVAL
             work.puts, work.released = [], released
             self._fail(puts, work, error)
@@ -250,7 +259,7 @@ class SqliteStore(WriteBuffer):
             written.set()
         self._is_broken = False
         if work.claim_orphans:
-            # Where there was more than one look could take, the next one comes at once.
+            # Search again at once while there is more than one search can load.
             self._next_poll = now if done.loaded and self._host.room > 0 else now + POLL_INTERVAL
         self._rows += rows - before
         if done.still_ours is not None:
@@ -264,11 +273,11 @@ class SqliteStore(WriteBuffer):
     def _transact(
         self, work: WriteBatch, puts: list[QueuedCommand]
     ) -> tuple[WriteResult, int, list[Envelope | OutboxError]]:
-        """In the worker thread: nothing of this is the event loop's work."""
+        """Run the transaction; called in the worker thread."""
         is_urgent = self._is_draining or self._is_broken
         self._file.set_busy_timeout(SHORT_BUSY_TIMEOUT if is_urgent else BUSY_TIMEOUT)
         if work.claim_orphans and not self._file.is_in_place():
-            raise OSError("it was moved or deleted while it is in use")
+            raise OSError("the file was moved or deleted while in use")
         may_load = work.room >= 0
         work.puts = [
             NewRow(
@@ -301,16 +310,16 @@ class SqliteStore(WriteBuffer):
             self._load(loaded, envelope)
 
     def _drop_lost_queues(self, still_ours: set[str]) -> None:
-        """We stood still for longer than our lease, and what we had in memory is others' now: they send it."""
+        """Evict the queues that other processes claimed when our lease expired."""
         lost = {ordering_key for ordering_key in self._in_memory if ordering_key not in still_ours}
         for waiting in self._host.forget(lost):
             self._leave_on_disk(waiting)
 
     def _leave_on_disk(self, waiting: QueuedCommand) -> None:
-        """It is on disk, and not ours to send."""
+        """Release a command that is on disk and cannot be sent from memory."""
         ordering_key = waiting.envelope.ordering_key
         self._hold(ordering_key, -len(waiting.rows))
-        # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
+        # Loads the command in its turn, even if the queue's other commands are in memory only.
         self._work.released.append(ordering_key)
         for row in waiting.rows:
             self._left.add(row)
@@ -318,9 +327,9 @@ class SqliteStore(WriteBuffer):
         self._host.release(waiting)
 
     def _load(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
-        """Take into memory what was on disk."""
+        """Enqueue a command that was loaded from disk."""
         if isinstance(envelope, OutboxError):
-            logger.error("%s: %s; it goes to the dead letters", self._name, envelope)
+            logger.error("%s: %s, moving the row to the dead letters", self._name, envelope)
             self._work.dead_letters.append(
                 DeadLetterRow(
                     loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""
@@ -338,7 +347,7 @@ class SqliteStore(WriteBuffer):
         self._host.restore(waiting, loaded.keys, is_own=is_own)
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
-        """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
+        """Keep the changes of a failed transaction for the next one, and wake all waiters."""
         self._is_broken = True
         self._puts = [*puts, *self._puts]
         for waiting in self._puts:
@@ -352,8 +361,11 @@ class SqliteStore(WriteBuffer):
         self._drop_oldest_dead_letters()
 
     async def _keep_in_memory(self) -> None:
-        """What was accepted goes on, though it could not be written; but for what would overtake what waits on disk."""
-        if self._is_draining:  # what is on disk has time, and this has not
+        """Enqueue commands that could not be written.
+
+        Commands that would overtake others on disk are held back.
+        """
+        if self._is_draining:  # commands on disk can wait for the next process
             self._puts, self._held_back = self._held_back + self._puts, []
         puts, self._puts = self._puts, []
         older = await self._queues_with_more({waiting.envelope.ordering_key for waiting in puts})
@@ -361,17 +373,17 @@ class SqliteStore(WriteBuffer):
             if waiting.envelope.ordering_key in older:
                 self._held_back.append(waiting)
                 continue
-            # Without a release: of its lane nothing is in the file that was not there before.
+            # Without a release, because the file has got nothing to load.
             self._count(waiting.envelope.ordering_key, -1)
             self._rows -= 1
             self._host.enqueue(waiting)
 
     async def _queues_with_more(self, ordering_keys: set[str]) -> set[str]:
-        """Return those of these lanes in which something waits that is not in the runtime's memory."""
+        """Return which of these queues have commands that are not in memory."""
         if not ordering_keys or self._is_draining:
             return set()
         found = {waiting.envelope.ordering_key for waiting in self._held_back}
-        # There is nothing to wait for in what cannot be read either.
+        # If the file cannot be read either, there is nothing to wait for.
         with anyio.CancelScope(shield=True), suppress(Exception):
             found |= await anyio.to_thread.run_sync(
                 self._file.queues_with_more, ordering_keys, limiter=self._limiter
@@ -387,7 +399,7 @@ class SqliteStore(WriteBuffer):
     def _log_failure(self, error: Exception, puts: int) -> None:
         if self._throttle.due("the file") is not None:
             logger.error(
-                "%s cannot be written (%s): %d commands wait in memory only",
+                "%s cannot be written (%s), keeping %d commands in memory only",
                 self._name,
                 error,
                 puts,
@@ -402,5 +414,5 @@ def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:
     return (
         envelope
         if envelope.ordering_key == loaded.ordering_key
-        else OutboxError("what was kept is of another visitor")
+        else OutboxError("the row belongs to another visitor")
     )

@@ -1,4 +1,4 @@
-"""Publishes commands as broker tasks, retrying until accepted."""
+"""Publishing of commands as broker tasks, with retries."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: How long a broker may take to accept one task, in seconds.
+#: Seconds that the broker may take to accept one task.
 PUBLISH_TIMEOUT = 3.0
 _RETRY = RetryPolicy(first=0.25, longest=2.0)
-# So many failures of one task, while others pass: then it is the task that the broker does not take.
+# After so many failures while other tasks succeed, the task itself is at fault.
 MAX_FAILURES = 8
 
 
 class TaskPublisher:
-    """Hands the broker one task at a time, again and again until it is taken."""
+    """Publishes tasks and retries each until the broker accepts it."""
 
     def __init__(self, send: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
         self._send = send
         self._passes = 0
         self._throttle = LogThrottle()
-        #: Why the last one was not taken; empty if it was.
+        #: Why the last attempt failed; empty if it succeeded.
         self.trouble = ""
 
     async def publish(self, envelopes: Sequence[Envelope]) -> bool:
-        """Hand over what is to travel as one task, however long that takes; False if the broker takes all others but this."""
+        """Publish envelopes as one task; return False if the broker rejects only this task.
+
+        While the broker is down, this retries without a limit of time.
+        """
         commands = [to_task(envelope) for envelope in envelopes]
         failures, passes = 0, self._passes
         while True:
@@ -56,21 +59,26 @@ class TaskPublisher:
                 return True
 
     def on_success(self) -> None:
-        """Write down that the broker serves."""
+        """Log the recovery of the broker."""
         if self.trouble:
             self.trouble = ""
-            logger.warning("the broker is there again")
+            logger.warning("The broker accepts tasks again")
 
     def on_failure(self, error: BaseException) -> None:
-        """Say that the broker does not serve; once a minute."""
-        # The type tells enough, and the text might quote the broker's address with its password.
-        self.trouble = f"the broker does not take tasks ({type(error.__cause__ or error).__name__})"
+        """Log a failure of the broker, at most once a minute."""
+        # Only the type, because the text may contain the broker's URL with its password.
+        self.trouble = (
+            f"the broker does not accept tasks ({type(error.__cause__ or error).__name__})"
+        )
         if self._throttle.due("the broker") is not None:
-            logger.error("%s: what is said to User.com waits here until it does", self.trouble)
+            logger.error("Commands wait in memory: %s", self.trouble)
 
 
 def to_task(envelope: Envelope) -> dict[str, Any]:
-    """Return an envelope as JSON for the broker; its events say when they were said, since a broker keeps no order."""
+    """Return an envelope as JSON, with ``occurred_at`` in its events.
+
+    Brokers do not keep the order of tasks.
+    """
     packed = pack(envelope)
     created_at = datetime.fromtimestamp(envelope.created_at, UTC).isoformat(timespec="milliseconds")
     command = packed["command"]
