@@ -52,7 +52,7 @@ def outbox() -> Any:
     if url := os.environ.get("FAULT_TASKIQ"):
         from taskiq_redis import RedisStreamBroker
 
-        from usercom_asgi import TaskiqOutbox
+        from usercom_asgi.integrations.taskiq import TaskiqOutbox
 
         config, deadline = (
             UserComConfig.from_env(timeout=0.5),

@@ -296,7 +296,7 @@ def test_no_repr_holds_a_key() -> None:
         Response(200, body=letter.encode()),
         *(put, burial, loaded, Row(1, key, 1.0, letter)),
         *(
-            WriteBatch(puts=[put], burials=[burial], keys=[(key, key)]),
+            WriteBatch(puts=[put], dead_letters=[burial], keys=[(key, key)]),
             WriteResult(loaded=[loaded]),
         ),
     ]

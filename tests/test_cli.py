@@ -171,7 +171,7 @@ def test_any_number_will_do(number: str, path: Path, capsys: pytest.CaptureFixtu
     assert "waiting: 2" in capsys.readouterr().out
     for arguments in (["retry", number], ["purge", "waiting", number]):
         assert main(["outbox", str(path), *arguments]) == 1
-        assert "not all of these ids are there" in capsys.readouterr().err
+        assert "some of these ids do not exist" in capsys.readouterr().err
 
 
 def test_the_command_is_installed(path: Path) -> None:

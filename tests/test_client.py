@@ -91,7 +91,7 @@ async def test_misuse_is_refused_at_the_call() -> None:
             await client.send(Event("x"), key="not a key")
         with pytest.raises(InvalidCommand, match="user_id"):
             await client.send(Event("x"))
-        with pytest.raises(RuntimeError, match="entered already"):
+        with pytest.raises(RuntimeError, match="already running"):
             async with client:
                 pass
 

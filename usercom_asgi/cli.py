@@ -1,4 +1,4 @@
-"""``usercom-asgi``: what is done from a terminal."""
+"""The command ``usercom-asgi``."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from .delivery.sqlite import admin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# SQLite knows no greater number: so many rows, and a row with this id, there are in no file.
-_GREATEST = 2**63 - 1
-#: The options of the list, and what they are if nobody says anything else.
-_OF_LIST: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
+# The greatest integer of SQLite, and so of a row's id.
+MAX_SQLITE_INTEGER = 2**63 - 1
+#: The options of the list, and their defaults.
+_LIST_DEFAULTS: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, or 1 if it could not be done (2 is argparse's, for what it does not know)."""
+    """Run a command; return the exit code.
+
+    0 is success and 1 is failure. argparse exits with 2 for unknown arguments.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
-    for name in _OF_LIST if options.run is not _list else ():
-        if name in options:  # whoever says `--limit 3 purge` must not lose all
+    for name in _LIST_DEFAULTS if options.run is not _list else ():
+        if name in options:  # `--limit 3 purge` must not purge everything
             parser.error(f"--{name} is for the list alone")
     try:
         return int(options.run(options))
@@ -43,14 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     outbox = commands.add_parser(
-        "outbox", help="look at the file of a SqliteOutbox: what waits, and what died"
+        "outbox", help="list, retry and purge the commands of a SqliteOutbox"
     )
     outbox.add_argument("path", type=Path, help="the file")
     _add_list_options(outbox)
     outbox.set_defaults(run=_list)
     actions = outbox.add_subparsers(metavar="ACTION")
 
-    listing = actions.add_parser("list", help="what waits and what died (the default)")
+    listing = actions.add_parser(
+        "list", help="list waiting commands and dead letters (the default)"
+    )
     _add_list_options(listing)
     listing.set_defaults(run=_list)
 
@@ -61,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     retry.set_defaults(run=_retry)
 
     purge = actions.add_parser(
-        "purge", help="forget dead letters, or what waits: those with these ids, or all"
+        "purge", help="delete dead letters or waiting commands: those with these ids, or all"
     )
     purge.add_argument("what", choices=["dead", "waiting"])
     _add_ids(purge)
@@ -70,17 +75,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the list takes, with the word `list` or without; a default would overwrite what was said before the word."""
+    """Add the options of the list.
+
+    They have no defaults here, because those of `list` would overwrite options before it.
+    """
     unset = argparse.SUPPRESS
-    parser.add_argument("--dead", action="store_true", default=unset, help="the dead letters alone")
+    parser.add_argument("--dead", action="store_true", default=unset, help="only dead letters")
     parser.add_argument(
-        "--limit", type=_count, default=unset, metavar="N", help="at most so many of each (20)"
+        "--limit", type=_count, default=unset, metavar="N", help="at most N of each (20)"
     )
     parser.add_argument(
         "--values",
         action="store_true",
         default=unset,
-        help="with keys, values and answers: personal data",
+        help="include keys, values and responses (personal data)",
     )
     parser.add_argument("--json", action="store_true", default=unset, help="as lines of JSON")
 
@@ -89,7 +97,7 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="all of them")
     which.add_argument(
-        "ids", nargs="*", type=_count, default=[], metavar="ID", help="as the list shows them"
+        "ids", nargs="*", type=_count, default=[], metavar="ID", help="ids as shown by the list"
     )
 
 
@@ -97,11 +105,11 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be a whole number of 1 or more")
-    return min(number, _GREATEST)
+    return min(number, MAX_SQLITE_INTEGER)
 
 
 def _list(options: argparse.Namespace) -> int:
-    options = argparse.Namespace(**{**_OF_LIST, **vars(options)})
+    options = argparse.Namespace(**{**_LIST_DEFAULTS, **vars(options)})
     waiting = [] if options.dead else admin.waiting_rows(options.path, options.limit)
     dead = admin.dead_rows(options.path, options.limit)
     if options.json:
@@ -109,7 +117,7 @@ def _list(options: argparse.Namespace) -> int:
             print(json.dumps(_as_json(row, values=options.values)))
         return 0
     found = admin.summary(options.path)
-    age = f", oldest: {_span(time.time() - found.oldest)}" if found.oldest else ""
+    age = f", oldest: {_format_age(time.time() - found.oldest)}" if found.oldest else ""
     print(
         f"waiting: {found.waiting} (visitors: {found.visitors}{age}); dead letters: {found.dead}; senders: {found.owners}"
     )
@@ -120,7 +128,7 @@ def _list(options: argparse.Namespace) -> int:
         if rows:
             print(f"\n{title}" + (f" ({len(rows)} of {total})" if total > len(rows) else ""))
         for row in rows:
-            print(_line(row, values=options.values))
+            print(_format_row(row, values=options.values))
     return 0
 
 
@@ -139,13 +147,13 @@ def _purge(options: argparse.Namespace) -> int:
 
 def _all_found(many: int, options: argparse.Namespace) -> int:
     if not options.all and many < len(set(options.ids)):
-        print("usercom-asgi: not all of these ids are there", file=sys.stderr)
+        print("usercom-asgi: some of these ids do not exist", file=sys.stderr)
         return 1
     return 0
 
 
-def _line(row: admin.Row, *, values: bool) -> str:
-    line = f"{row.id:>8}  {_span(time.time() - row.created_at):>6}  {row.visitor}  {row.body if values else row.what}"
+def _format_row(row: admin.Row, *, values: bool) -> str:
+    line = f"{row.id:>8}  {_format_age(time.time() - row.created_at):>6}  {row.visitor}  {row.body if values else row.what}"
     if row.died_at is None:
         return line
     answer = f"\n{'':>18}{row.detail!r}" if values and row.detail else ""
@@ -164,7 +172,7 @@ def _as_json(row: admin.Row, *, values: bool) -> dict[str, Any]:
     return {**known, "body": row.body, "detail": row.detail} if values else known
 
 
-def _span(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

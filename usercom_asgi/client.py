@@ -1,4 +1,4 @@
-"""``UserComClient``: the delivery outside of a request, for jobs, scripts and lifespans of one's own."""
+"""The delivery outside of requests, for jobs, scripts and custom lifespans."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def open_sender(
     config: UserComConfig, transport: Transport | None = None
 ) -> AbstractAsyncContextManager[Sender]:
-    """Open what sends commands to this workspace."""
+    """Open a sender for the configured workspace."""
     from .api.widget_api import open_widget_api
 
     return open_widget_api(config, transport=transport)
@@ -43,7 +43,7 @@ def check_transport(transport: object) -> Transport | None:
     """Return a transport that was passed as an argument.
 
     Raises:
-        ConfigurationError: It is not an async transport of the httpx that is in use.
+        ConfigurationError: It is not an async transport of the installed httpx.
 
     """
     if transport is None:
@@ -59,23 +59,24 @@ def check_transport(transport: object) -> Transport | None:
 
 
 class UserComClient:
-    """Sends commands in the background for as long as it is entered, and drains within ``config.shutdown_timeout`` at the end.
+    """A background delivery that runs while the client is entered.
 
-    Entering it raises ``OutboxError`` if its outbox cannot be used.
+    Leaving it drains within ``config.shutdown_timeout``. Entering it raises
+    ``OutboxError`` if its outbox cannot be used.
 
     ::
 
         async with UserComClient(config) as client:
             receipt = await client.send(Event("renewed", {"plan": "gold"}), key=key)
 
-    One event loop owns it; it can be entered again after it was left.
+    A client belongs to one event loop. It can be entered again after it was left.
 
     Args:
         config: By default :meth:`UserComConfig.from_env`.
         outbox: Where accepted commands wait; by default in memory.
         transport: An async transport of httpx (of httpx2, where that is installed) for all calls to
             User.com: a mock in tests, or TLS of your own. Its owner closes it.
-        on_delivered, on_dropped, on_dead: Plain functions that are told the :class:`Outcome` of a command.
+        on_delivered, on_dropped, on_dead: Plain functions called with the :class:`Outcome` of a command.
 
     Raises:
         ConfigurationError: A setting is missing or malformed.
@@ -98,29 +99,32 @@ class UserComClient:
         self._listeners = Listeners(
             on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
         )
-        self._runtime: DeliveryService | None = None
+        self._service: DeliveryService | None = None
         self._entered: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
-        if self._runtime is not None:
-            raise RuntimeError("this UserComClient is entered already")
-        runtime = DeliveryService(
+        if self._service is not None:
+            raise RuntimeError(
+                "the UserComClient is already running, create one client for each block"
+            )
+        service = DeliveryService(
             lambda: open_sender(self.config, self._transport),
             self.config,
             outbox=self._outbox,
             listeners=self._listeners,
         )
-        async with AsyncExitStack() as stack:  # cancelled while it enters, it leaves as well
+        async with AsyncExitStack() as stack:  # also leaves if entering is cancelled
             tasks = await stack.enter_async_context(anyio.create_task_group())
             running = anyio.CancelScope()
 
             async def run(*, task_status: TaskStatus[None]) -> None:
                 with running:
-                    await runtime.run(task_status=task_status)
+                    await service.run(task_status=task_status)
 
             await tasks.start(run)
-            running.shield = True  # the block may be cut off, and delivers all the same: what ends this is the drain
-            self._runtime, self._entered = runtime, stack.pop_all()
+            # A cancelled block still delivers. The drain ends the delivery.
+            running.shield = True
+            self._service, self._entered = service, stack.pop_all()
         return self
 
     async def __aexit__(
@@ -129,16 +133,16 @@ class UserComClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        runtime, entered = self._runtime, self._entered
-        self._runtime = self._entered = None
-        if runtime is not None and entered is not None:
-            await runtime.drain()
+        service, entered = self._service, self._entered
+        self._service = self._entered = None
+        if service is not None and entered is not None:
+            await service.drain()
             await entered.aclose()  # without the block's error, which the group would wrap
 
     @property
     def delivery(self) -> DeliveryService | None:
-        """The running delivery; None while the client is not entered."""
-        return self._runtime
+        """The running delivery; None while the client is not running."""
+        return self._service
 
     async def send(
         self,
@@ -149,43 +153,46 @@ class UserComClient:
         email: str | None = None,
         page: PageContext | None = None,
     ) -> Receipt:
-        """Accept a command of the visitor with this user key, or of the person with this ``user_id`` or ``email``.
+        """Enqueue a command for the visitor with this key, ``user_id`` or ``email``.
 
-        Returns at once (or when it is on disk, if that is where it waits); the receipt tells the outcome. Commands of one
-        visitor are delivered in order. Without a key, the person's profile is found (or made) first, which User.com counts as
-        a page view.
+        Returns at once, or when the command is on disk if the outbox keeps a file. The
+        receipt has the outcome. Commands of one visitor are delivered in order. Without a
+        key, the profile is found or created first, which User.com counts as a page view.
 
         Raises:
-            InvalidCommand: The key is none, or nobody is named.
-            RuntimeError: The client is not entered.
+            InvalidCommand: If the key is malformed, or all three are missing.
+            RuntimeError: If the client is not running.
 
         """
-        if self._runtime is None:
-            raise RuntimeError("enter the client first: async with UserComClient(config) as client")
+        if self._service is None:
+            raise RuntimeError(
+                "the UserComClient is not running, enter it with `async with client:`"
+            )
         if key is not None and not is_user_key(key):
             raise InvalidCommand("key", "must be a user key: 1 to 64 ASCII letters and digits")
         named: dict[str, Any] = clean_attributes({"user_id": user_id, "email": email})
         if key is None and not named:
             raise InvalidCommand(
-                "key", "give the visitor's user key, or the person's user_id or email"
+                "key", "must be the visitor's user key, or pass the user's user_id or email"
             )
-        # A reset ends the lane of the old key: what is said with that key after it is still said of the old visitor.
-        lane = (
+        # A reset has a queue of its own, because later commands with the old key are still
+        # commands of the old visitor.
+        ordering_key = (
             new_ordering_key()
             if isinstance(command, ResetAuth)
             else key or f"job:{sorted(named.items())}"
         )
-        # A job names whom each command is about: with a key it is sent with that key, and without one a look-up serves for
-        # all that the jobs send about this person meanwhile.
+        # With a key, each command is sent with that key. Without one, all jobs' commands for
+        # this user share one look-up.
         source = new_ordering_key() if key else "job"
         envelope = Envelope(
             command=command,
-            ordering_key=lane,
+            ordering_key=ordering_key,
             key=key,
             source=source,
             identity=named,
             page=page or PageContext(),
         )
-        receipt = self._runtime.submit(envelope)
+        receipt = self._service.submit(envelope)
         await receipt.stored()
         return receipt

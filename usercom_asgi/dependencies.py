@@ -19,51 +19,51 @@ if TYPE_CHECKING:
 
 
 def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
-    """Return the visitor of a request, a websocket or a scope; the typed way, and a FastAPI dependency.
+    """Return the visitor of a request, a websocket or a scope; a FastAPI dependency.
 
     Raises:
-        RuntimeError: ``UserComMiddleware`` is not around this application.
+        RuntimeError: If the application does not have a ``UserComMiddleware``.
 
     """
     scope = connection.scope if isinstance(connection, HTTPConnection) else connection
-    # The state alone is no proof: a server may have put it together from another request's.
+    # The state alone is not enough, because a server may share it between requests.
     visitor = scope["state"].get(STATE_KEY) if SCOPE_KEY in scope else None
     if not isinstance(visitor, Visitor):
-        raise RuntimeError("there is no visitor here: add UserComMiddleware to the application")  # noqa: TRY004
+        raise RuntimeError("the scope has no visitor, add UserComMiddleware to the application")  # noqa: TRY004
     return visitor
 
 
 class RunningDelivery(Protocol):
-    """What a health route may look at."""
+    """The delivery, as a health route sees it."""
 
     @property
     def stats(self) -> Stats:
-        """What was done so far, and what waits now."""
+        """Counters of commands."""
         ...
 
     @property
     def dead_letters(self) -> Sequence[Outcome]:
-        """What User.com has refused, or what became too old: the newest of them."""
+        """The newest commands that User.com rejected or that became too old."""
         ...
 
     def readiness(self) -> Readiness:
-        """Return how the delivery is."""
+        """Return whether the delivery works, and if not, why."""
         ...
 
 
 def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
-    """Return the delivery of this process, for a health route: ``stats``, ``readiness()``, ``dead_letters``.
+    """Return the delivery of this process; a FastAPI dependency for health routes.
 
     Raises:
-        RuntimeError: ``UserComMiddleware`` is not around this application.
+        RuntimeError: If the application does not have a ``UserComMiddleware``.
 
     """
     scope = connection.scope if isinstance(connection, HTTPConnection) else connection
     if SCOPE_KEY not in scope:
-        raise RuntimeError("there is no delivery here: add UserComMiddleware to the application")
+        raise RuntimeError("the scope has no delivery, add UserComMiddleware to the application")
     return cast("RunningDelivery", scope[SCOPE_KEY])
 
 
-# FastAPI reads a dependency's annotations, knows HTTPConnection, and has no idea of a union with it.
+# FastAPI reads the annotations of dependencies, and does not support a union here.
 for _dependency in (get_visitor, get_delivery):
     _dependency.__annotations__["connection"] = HTTPConnection

@@ -6,7 +6,8 @@ import os
 
 from taskiq_redis import RedisStreamBroker
 
-from usercom_asgi import TaskiqOutbox, UserComConfig
+from usercom_asgi import UserComConfig
+from usercom_asgi.integrations.taskiq import TaskiqOutbox
 
 TASK_DEADLINE = 1.5
 # Short, so that a killed worker's tasks are soon claimed; and User.com is to answer in time on a slow machine, too: a call that

@@ -86,7 +86,7 @@ async def test_memory_is_bounded_while_the_file_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "usercom_asgi.delivery.sqlite.store._POLL", 0.1
+        "usercom_asgi.delivery.sqlite.store.POLL_INTERVAL", 0.1
     )  # it pauses that long after each failure
     post = Post(*[UnavailableError("503")] * 1000)
     async with running(
@@ -268,7 +268,7 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(
 
         monkeypatch.setattr(store, "_apply", counted)
         await until(lambda: runtime.waiting >= 4900, within=60)
-        assert 0 < max(loads) <= sqlite_file.MOST_LOADED
+        assert 0 < max(loads) <= sqlite_file.MAX_LOADED
         assert runtime.waiting <= 5000
 
 

@@ -35,7 +35,6 @@ from usercom_asgi.core.serialization import to_text
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.delivery.sqlite.admin import dead_rows
-from usercom_asgi.delivery.sqlite.store import Rows
 
 
 @asynccontextmanager
@@ -75,7 +74,7 @@ async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: P
         assert [await each.delivered(20) for each in receipts] == [True] * 12
     for lane in range(3):
         assert numbers(post, f"lane{lane}") == list(range(lane, 12, 3))
-    assert (rows(path), rows(path, "lanes"), rows(path, "owners")) == (0, 0, 0)
+    assert (rows(path), rows(path, "queues"), rows(path, "owners")) == (0, 0, 0)
     assert runtime.stats.delivered == 12
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -237,21 +236,6 @@ async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_r
         )
 
 
-def test_a_set_of_rows() -> None:
-    rows = Rows()
-    for row in (1, 1023, 1024, 5000):
-        rows.add(row)
-    assert [rows.discard(row) for row in (1, 1, 2, 1024, 70_000)] == [
-        True,
-        False,
-        False,
-        True,
-        False,
-    ]
-    rows.forget_below(4999)
-    assert [rows.discard(row) for row in (1023, 5000)] == [False, True]
-
-
 async def test_the_file_has_a_bound(path: Path) -> None:
     async with running(
         down(),
@@ -391,8 +375,8 @@ def folder(path: Path) -> None:
 
 UNUSABLE = {
     foreign: "another program's database",
-    garbage: "is no SQLite database, or a damaged one",
-    text: "is no SQLite database",
+    garbage: "is not a SQLite database, or is damaged",
+    text: "is not a SQLite database",
     newer: "another version",
     folder: "directory",
 }
@@ -423,7 +407,7 @@ async def test_or_a_fall_back_to_memory_with_a_loud_line(
         assert await runtime.submit(said(1)).delivered(20)
     [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert UNUSABLE[make] in line.message
-    assert "memory instead" in line.message
+    assert "in memory only" in line.message
 
 
 async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +418,7 @@ async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 pass
         assert (
             str(raised.value.exceptions[0])
-            == f"{path}: the folder {path.parent} is missing; make it first"
+            == f"{path}: the folder {path.parent} is missing, create it first"
         )
 
 

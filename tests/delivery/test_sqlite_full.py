@@ -59,10 +59,7 @@ async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path
             await runtime.submit(said(1)).stored(20)
             now = runtime.readiness()
             assert (now.state, now.is_accepting) == ("failing", True)
-            assert (
-                now.reason
-                == "the outbox's file cannot be written: what is said waits in memory only"
-            )
+            assert now.reason == "the outbox's file cannot be written, commands wait in memory only"
         await until(lambda: runtime.readiness().state == "sending")
 
 
@@ -112,18 +109,20 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
         with full(runtime):
             for n in range(many):
                 runtime.submit(said(n, f"lane{n}"))
-                most = max(most, len(store._work.burials) + len(store._work.released))
+                most = max(most, len(store._work.dead_letters) + len(store._work.released))
                 await until(lambda: runtime.waiting < 99)
             await until(lambda: runtime.stats.dead_lettered == many)
             # While it is tried, what gathered before is not seen here.
-            await until(lambda: 0 < len(store._work.burials) <= 100 and not store._work.released)
+            await until(
+                lambda: 0 < len(store._work.dead_letters) <= 100 and not store._work.released
+            )
         assert most <= 200
         await until(lambda: rows(path, "dead") == 100)
     with closing(sqlite3.connect(path)) as db:
         bodies = [body for [body] in db.execute("SELECT body FROM dead").fetchall()]
     # The newest; those that were in flight together have died in any order.
     assert min(json.loads(body)["command"]["data"]["n"] for body in bodies) >= many - 150
-    assert "the oldest are forgotten" in caplog.text
+    assert "dropping the oldest" in caplog.text
 
 
 @BROKEN

@@ -34,7 +34,6 @@ from usercom_asgi import (
     OutboxError,
     Outcome,
     Status,
-    TaskiqOutbox,
     Update,
     UserComClient,
     UserComConfig,
@@ -42,6 +41,7 @@ from usercom_asgi import (
     get_delivery,
     get_visitor,
 )
+from usercom_asgi.integrations.taskiq import TaskiqOutbox
 
 HERE = Path(__file__).parent
 COOKIE = "__ca__chat"
@@ -250,11 +250,11 @@ async def test_redis_is_down_for_a_while(
         assert (
             took[len(took) // 2] < 1
         )  # the median: this machine may be busy; a try to hand over takes up to 3 s
-        await until(lambda: "the broker does not take tasks" in caplog.text)
+        await until(lambda: "the broker does not accept tasks" in caplog.text)
         assert server.url.removeprefix("redis://") not in caplog.text
         await anyio.to_thread.run_sync(server.start)
         await until(lambda: server.tasks == 50)
-        assert "the broker is there again" in caplog.text
+        assert "The broker accepts tasks again" in caplog.text
     with worker(server, usercom, tmp_path / "worker.log"):
         await until(lambda: len(arrived(usercom)) == 150, 60)
 
@@ -273,7 +273,7 @@ async def test_the_application_starts_without_redis(
 
     app = UserComMiddleware(look, config, outbox=make(config, server.url))
     async with serving(app) as ask:
-        await until(lambda: "the broker does not take tasks" in caplog.text)
+        await until(lambda: "the broker does not accept tasks" in caplog.text)
         await ask(1, key=usercom.new_user())
         await anyio.to_thread.run_sync(server.start)
         await until(lambda: server.tasks == 1)
@@ -441,7 +441,7 @@ async def test_a_websocket_hands_over_at_once(server: Redis, usercom: UserCom) -
 async def test_an_answer_that_goes_on_for_hours(
     server: Redis, usercom: UserCom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.integrations.taskiq.store.LONGEST_GATHERING", 0.1)
+    monkeypatch.setattr("usercom_asgi.integrations.taskiq.store.MAX_GATHER_SECONDS", 0.1)
     config = settings(usercom)
     app = UserComMiddleware(says(then=anyio.sleep_forever), config, outbox=make(config, server.url))
     async with serving(app) as ask, anyio.create_task_group() as tasks:
@@ -559,7 +559,7 @@ def test_a_claim_must_outlast_the_longest_delivery(config: UserComConfig) -> Non
     TaskiqOutbox(RedisStreamBroker("redis://127.0.0.1:1"), config)  # ten minutes
     with pytest.raises(ConfigurationError, match="task_deadline"):
         TaskiqOutbox(InMemoryBroker(), config, task_deadline=0)
-    with pytest.raises(ConfigurationError, match="needs a taskiq broker"):
+    with pytest.raises(ConfigurationError, match="must be made with a taskiq broker"):
         TaskiqOutbox("redis://", config)  # type: ignore[arg-type]
 
 

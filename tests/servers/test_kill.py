@@ -157,7 +157,7 @@ def test_an_unusable_outbox_stops_the_server_with_one_clear_line(
     finally:
         end(process)
     assert process.returncode == 3
-    assert re.search(rb"usercom-asgi: .*usercom\.db: is no SQLite database", output), (
+    assert re.search(rb"usercom-asgi: .*usercom\.db: is not a SQLite database", output), (
         output.decode()
     )
     assert path.read_text().startswith("not a database")

@@ -1,1 +1,1 @@
-"""Outboxes that other projects' brokers carry."""
+"""Integrations with other projects, each of which needs an extra."""

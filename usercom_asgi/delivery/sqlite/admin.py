@@ -1,4 +1,4 @@
-"""What an operator does with the file of a :class:`~usercom_asgi.SqliteOutbox`, also while servers use it."""
+"""Inspection and repair of an outbox file, also while servers use it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True, repr=False)  # it holds a user key, and what was said
+@dataclass(frozen=True, slots=True, repr=False)  # it holds a user key and personal data
 class Row:
-    """One command in the file; ``body`` is all of it, as JSON, with the visitor's key and values. Times are epoch seconds."""
+    """One command in the file. Times are epoch seconds.
+
+    ``body`` is the whole envelope as JSON, with the visitor's key and values.
+    """
 
     id: int
     ordering_key: str
@@ -33,7 +36,7 @@ class Row:
 
     @property
     def visitor(self) -> str:
-        """What tells visitors apart, and opens nobody's chat."""
+        """A digest that distinguishes visitors and does not reveal their keys."""
         return key_digest(self.ordering_key)[:8]
 
     @property
@@ -47,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How much is in the file; ``oldest`` is when the oldest of what waits was said."""
+    """Counts of the file; ``oldest`` is the time of the oldest waiting command."""
 
     waiting: int
     dead: int
@@ -57,10 +60,10 @@ class Summary:
 
 
 def summary(path: Path) -> Summary:
-    """Return how much is in the file.
+    """Return the counts of the file.
 
     Raises:
-        OutboxError: There is no such file, or it is no outbox.
+        OutboxError: The file does not exist, or is not an outbox.
 
     """
     with closing(connect(path, create=False)) as db:
@@ -74,7 +77,7 @@ def summary(path: Path) -> Summary:
 
 
 def waiting_rows(path: Path, limit: int) -> list[Row]:
-    """Return what waits, the oldest first."""
+    """Return waiting commands, the oldest first."""
     with closing(connect(path, create=False)) as db:
         found = db.execute(
             "SELECT id, ordering_key, created_at, body FROM commands ORDER BY id LIMIT ?", (limit,)
@@ -83,7 +86,7 @@ def waiting_rows(path: Path, limit: int) -> list[Row]:
 
 
 def dead_rows(path: Path, limit: int) -> list[Row]:
-    """Return the dead letters, the newest first."""
+    """Return dead letters, the newest first."""
     columns = "id, ordering_key, created_at, body, died_at, status, reason, detail"
     with closing(connect(path, create=False)) as db:
         query = f"SELECT {columns} FROM dead ORDER BY id DESC LIMIT ?"  # noqa: S608  constants
@@ -92,9 +95,9 @@ def dead_rows(path: Path, limit: int) -> list[Row]:
 
 
 def retry(path: Path, ids: Sequence[int] | None = None) -> int:
-    """Put dead letters (those with these ids, or all) back, at the end of their visitors' lanes; return how many.
+    """Move dead letters with these ids, or all, back to their queues; return how many.
 
-    A running server takes them up within a second or two.
+    They go to the end of the queues. A running server loads them within 2 seconds.
     """
     with closing(connect(path, create=False)) as connection, transaction(connection) as db:
         wanted = (
@@ -102,10 +105,10 @@ def retry(path: Path, ids: Sequence[int] | None = None) -> int:
             if ids is not None
             else db.execute("SELECT id FROM dead ORDER BY id").fetchall()
         )
-        return sum(_revive(db, each) for [each] in wanted)
+        return sum(_requeue(db, each) for [each] in wanted)
 
 
-def _revive(db: sqlite3.Connection, letter: int) -> bool:
+def _requeue(db: sqlite3.Connection, letter: int) -> bool:
     found = db.execute(
         "DELETE FROM dead WHERE id = ? RETURNING ordering_key, created_at, body", (letter,)
     ).fetchall()
@@ -122,9 +125,10 @@ def _revive(db: sqlite3.Connection, letter: int) -> bool:
 
 
 def purge(path: Path, table: str, ids: Sequence[int] | None = None) -> int:
-    """Forget what waits (``commands``) or the dead letters (``dead``): those with these ids, or all; return how many.
+    """Delete rows with these ids, or all, of a table; return how many.
 
-    What a running server has in memory already, it still sends.
+    The table is ``commands`` (which wait) or ``dead`` (dead letters). A running server
+    still sends the commands that it has loaded.
     """
     if table not in ("commands", "dead"):
         raise ValueError(table)

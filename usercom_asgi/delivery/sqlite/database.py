@@ -1,8 +1,9 @@
-"""The file of a :class:`~usercom_asgi.SqliteOutbox`: its tables, and what is done in one transaction.
+"""Transactions and queries of the file of a :class:`~usercom_asgi.SqliteOutbox`.
 
-Several processes of one host share the file. A *lane* (one visitor) belongs to one *owner* (one running delivery) at a time,
-which has its commands in memory and sends them; an owner renews its lease, and when that has run out its lanes are free.
-All of this is synchronous and runs in a worker thread.
+Several processes of one host share the file. The queue of a visitor belongs to one
+*owner* (a running delivery) at a time, which holds its commands in memory and sends
+them. An owner renews its lease. When the lease has expired, other owners may claim its
+queues. This module is synchronous and runs in a worker thread.
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from .schema import BUSY, connect, transaction
+from .schema import BUSY_TIMEOUT, connect, transaction
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-#: Commands of one lane that are taken into memory at once; lanes; and commands of all of them.
-BATCH, LANES, MOST_LOADED = 200, 100, 500
-#: Dead letters that are kept: the newest.
-MOST_DEAD = 100_000
-# Seconds for which a lease is seen to have run out before its lanes are taken over: a machine that slept, or a clock that
-# jumped, makes all leases look so for a moment.
-_CERTAINTY = 2.5
-# Seconds for which another's transaction is waited for at the end, or if that was waited for in vain before.
-_BUSY_IN_A_HURRY = 0.5
+#: Commands of one queue, queues, and commands of all queues that one transaction loads.
+MAX_LOADED_PER_QUEUE, MAX_LOADED_QUEUES, MAX_LOADED = 200, 100, 500
+#: Dead letters that the file keeps. The oldest are deleted.
+MAX_DEAD_LETTERS = 100_000
+# Seconds for which a lease must be seen expired before its queues are claimed. After a
+# sleep of the machine or a jump of its clock, all leases look expired for a moment.
+LEASE_GRACE = 2.5
+#: Seconds to wait for another process's transaction while draining or after a failure.
+SHORT_BUSY_TIMEOUT = 0.5
 
 
-# None of these has a repr: they hold user keys, and what was said.
+# None of these has a repr, because they hold user keys and personal data.
 @dataclass(slots=True, repr=False)
 class NewRow:
-    """A command to be written down. ``may_load``: there is room for it in memory."""
+    """A command to be inserted. ``may_load``: memory has room for it."""
 
     ordering_key: str
     created_at: float
@@ -43,7 +44,7 @@ class NewRow:
 
 @dataclass(slots=True, repr=False)
 class DeadLetterRow:
-    """A command that goes to the dead letters."""
+    """A command to be inserted into the dead letters."""
 
     ordering_key: str
     created_at: float
@@ -55,7 +56,7 @@ class DeadLetterRow:
 
 @dataclass(slots=True, repr=False)
 class LoadedRow:
-    """A command that was on disk and is in memory now."""
+    """A command that was loaded from disk into memory."""
 
     row: int
     ordering_key: str
@@ -65,37 +66,39 @@ class LoadedRow:
 
 @dataclass(slots=True, repr=False)
 class WriteBatch:
-    """What is to be done in one transaction."""
+    """The changes of one transaction."""
 
     puts: list[NewRow] = field(default_factory=list[NewRow])
-    #: Rows that need not be kept any more.
+    #: Rows to delete.
     done: list[int] = field(default_factory=list[int])
-    burials: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
-    #: ``(body, row)``: a part of a command was delivered.
+    dead_letters: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
+    #: ``(body, row)`` of commands of which a part was delivered.
     changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    #: ``(keys, ordering_key)``: which user keys a lane has learned.
+    #: ``(keys, ordering_key)``: the user keys that a queue has learned.
     keys: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    #: Lanes of ours of which nothing is in memory any more.
+    #: Queues of this owner that have no command in memory any more.
     released: list[str] = field(default_factory=list[str])
-    #: So many more commands may be taken into memory; and whether to look for lanes that nobody owns.
+    #: How many commands memory has room for.
     room: int = 0
-    adopts: bool = False
+    #: Whether to claim queues without an owner.
+    claim_orphans: bool = False
 
 
 @dataclass(slots=True, repr=False)
 class WriteResult:
-    """What came of it: for each put its row, and whether it may be sent from memory; and what was loaded."""
+    """The result of a :class:`WriteBatch`."""
 
+    #: For each new row its number, and whether its command may be sent from memory.
     puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
     loaded: list[LoadedRow] = field(default_factory=list[LoadedRow])
-    #: The lanes that are still ours, if our lease had run out; None if it had not.
+    #: The queues that this owner still has after its lease expired; None if it did not.
     still_ours: set[str] | None = None
-    #: Below this there are no rows any more; known if it was looked for lanes.
+    #: The file has no rows below this one. Set if orphans were claimed.
     oldest: int = 0
 
 
 class SqliteFile:
-    """One connection to the file, for one owner."""
+    """One owner's connection to the file."""
 
     def __init__(self, path: Path, lease: float) -> None:
         self.owner = uuid4().hex
@@ -104,15 +107,16 @@ class SqliteFile:
         self._connection = connect(path)
         self._inode = path.stat().st_ino
         self._is_new = True
-        self._is_in_a_hurry = False
-        #: Leases that were seen to have run out: how they were, and since when, on a clock that does not jump.
-        self._suspects: dict[str, tuple[float, float]] = {}
+        self._busy_timeout = BUSY_TIMEOUT
+        #: For each owner with an expired lease: the lease, and when it was first seen
+        #: expired, on the monotonic clock.
+        self._expired_leases: dict[str, tuple[float, float]] = {}
 
     def transact(self, work: WriteBatch) -> WriteResult:
-        """Do all of it, or nothing.
+        """Apply a batch in one transaction.
 
         Raises:
-            sqlite3.Error: Nothing was done.
+            sqlite3.Error: The file cannot be written. Nothing was changed.
 
         """
         done = WriteResult()
@@ -123,7 +127,7 @@ class SqliteFile:
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
             db.executemany("UPDATE queues SET keys = ? WHERE ordering_key = ?", work.keys)
-            dead_letter(db, work.burials, now)
+            self._add_dead_letters(db, work.dead_letters, now)
             room = work.room
             for ordering_key in work.released:
                 if db.execute(
@@ -131,44 +135,68 @@ class SqliteFile:
                     (ordering_key, self.owner),
                 ).fetchone():
                     room -= self._load(db, ordering_key, room, done.loaded)
-            if work.adopts:
-                self._adopt(db, room, now, done.loaded)
-                done.oldest = oldest(db)
+            if work.claim_orphans:
+                self._claim_orphans(db, room, now, done.loaded)
+                done.oldest = self._oldest_row(db)
         return done
 
     def count(self, at_least: int) -> int:
-        """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
-        return count(self._connection, at_least)
+        """Return how many commands are on disk, or some number below ``at_least``.
+
+        A file with few commands is not read for this.
+        """
+        # SQLite finds each end at once. For both in one SELECT it reads all rows.
+        ends = "SELECT (SELECT max(id) FROM commands) - (SELECT min(id) FROM commands) + 1"
+        [span] = self._connection.execute(f"SELECT coalesce(({ends}), 0)").fetchone()
+        if span < at_least:
+            return int(span)
+        [found] = self._connection.execute("SELECT count(*) FROM commands").fetchone()
+        return int(found)
 
     def queues_with_more(self, ordering_keys: Iterable[str]) -> set[str]:
-        """Return those of these lanes in which older commands wait on disk alone; none, if the file will not come back."""
-        return (
-            queues_with_more(self._connection, self.owner, ordering_keys)
-            if self.is_in_place()
-            else set()
-        )
+        """Return which of these queues have commands on disk that no memory holds.
 
-    def hurry(self, *, is_urgent: bool) -> None:
-        """Wait for other processes no longer than a shutdown may, or as long as always."""
-        if is_urgent != self._is_in_a_hurry:
-            self._is_in_a_hurry = is_urgent
-            seconds = _BUSY_IN_A_HURRY if is_urgent else BUSY
+        Only this owner's queues and those without an owner count. The result is empty
+        if the file was moved or deleted, because it will not come back.
+        """
+        if not self.is_in_place():
+            return set()
+        query = """
+            SELECT 1 FROM queues WHERE ordering_key = ?
+            AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
+        """
+        return {
+            ordering_key
+            for ordering_key in ordering_keys
+            if self._connection.execute(query, (ordering_key, self.owner)).fetchone()
+        }
+
+    def set_busy_timeout(self, seconds: float) -> None:
+        """Set how long a transaction waits for those of other processes."""
+        if seconds != self._busy_timeout:
+            self._busy_timeout = seconds
             self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def is_in_place(self) -> bool:
-        """Tell whether the file is still where it was opened: what is written into a deleted one is gone."""
+        """Return whether the path still leads to the open file.
+
+        Otherwise commands would be written into a deleted file.
+        """
         try:
             return self._inode == self._path.stat().st_ino
         except OSError:
             return False
 
     def abandon(self) -> int:
-        """Close it as it is: it cannot be written."""
+        """Close the file without a last transaction, because it cannot be written."""
         self._connection.close()
         return 0
 
     def close(self) -> int:
-        """Free all lanes at once, so that nobody has to wait for the end of our lease; return how many commands are left."""
+        """Free all queues, close the file, and return how many commands are left.
+
+        Otherwise other processes would have to wait for the lease to expire.
+        """
         try:
             with transaction(self._connection) as db:
                 db.execute(
@@ -183,7 +211,7 @@ class SqliteFile:
             self._connection.close()
 
     def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
-        """Renew our lease; if it had run out, return which lanes nobody else has taken."""
+        """Renew the lease. If it had expired, return the queues that this owner still has."""
         found = db.execute("SELECT lease FROM owners WHERE owner = ?", (self.owner,)).fetchone()
         renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
         db.execute(renew, (self.owner, now + self._lease))
@@ -211,7 +239,7 @@ class SqliteFile:
                 (put.ordering_key, owner, not is_loaded),
             )
         elif not is_loaded and not found[1]:
-            # Its owner will find it there when it has sent what it has.
+            # The owner loads the command when it has sent those in its memory.
             db.execute("UPDATE queues SET more = 1 WHERE ordering_key = ?", (put.ordering_key,))
         row = db.execute(
             "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)",
@@ -222,8 +250,8 @@ class SqliteFile:
     def _load(
         self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]
     ) -> int:
-        """Take what waits in a lane into memory, or forget the lane if nothing does; return how much that is."""
-        limit = max(0, min(room, BATCH))
+        """Load a queue's commands and return how many; delete the queue if it is empty."""
+        limit = max(0, min(room, MAX_LOADED_PER_QUEUE))
         keys = db.execute(
             "SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)
         ).fetchone()
@@ -245,85 +273,67 @@ class SqliteFile:
         ]
         return len(taken)
 
-    def _adopt(
+    def _claim_orphans(
         self, db: sqlite3.Connection, room: int, now: float, loaded: list[LoadedRow]
     ) -> None:
-        """Take over lanes that nobody owns any more, the oldest first."""
-        self._drop_the_dead(db, now)
-        room = min(room, MOST_LOADED)
+        """Load queues without an owner, the oldest first."""
+        self._remove_expired_owners(db, now)
+        room = min(room, MAX_LOADED)
         free = db.execute(
             "SELECT ordering_key FROM queues WHERE owner IS NULL OR owner NOT IN (SELECT owner FROM owners)"
             " ORDER BY id LIMIT ?",
-            (LANES,),
+            (MAX_LOADED_QUEUES,),
         ).fetchall()
         for [ordering_key] in free:
             if room <= 0:
                 return
             room -= self._load(db, ordering_key, room, loaded)
 
-    def _drop_the_dead(self, db: sqlite3.Connection, now: float) -> None:
-        """Forget the owners whose lease has run out, if they do not renew it after all."""
+    def _remove_expired_owners(self, db: sqlite3.Connection, now: float) -> None:
+        """Delete owners whose lease has been expired for longer than the grace time."""
         expired = dict(
             db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall()
         )
-        seen, clock = self._suspects, time.monotonic()
-        self._suspects = {
+        seen, clock = self._expired_leases, time.monotonic()
+        self._expired_leases = {
             owner: (lease, seen[owner][1] if seen.get(owner, (None,))[0] == lease else clock)
             for owner, lease in expired.items()
         }
         dead = [
-            (owner,) for owner, (_, since) in self._suspects.items() if clock - since >= _CERTAINTY
+            (owner,)
+            for owner, (_, since) in self._expired_leases.items()
+            if clock - since >= LEASE_GRACE
         ]
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 
-
-def dead_letter(db: sqlite3.Connection, burials: Sequence[DeadLetterRow], now: float) -> None:
-    """Write down dead letters."""
-    db.executemany(
-        "INSERT INTO dead (ordering_key, created_at, died_at, status, reason, detail, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                each.ordering_key,
-                each.created_at,
-                now,
-                each.status,
-                each.reason,
-                each.detail,
-                each.body,
+    def _add_dead_letters(
+        self, db: sqlite3.Connection, letters: Sequence[DeadLetterRow], now: float
+    ) -> None:
+        """Insert dead letters, and delete the oldest above the limit."""
+        db.executemany(
+            "INSERT INTO dead (ordering_key, created_at, died_at, status, reason, detail, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    each.ordering_key,
+                    each.created_at,
+                    now,
+                    each.status,
+                    each.reason,
+                    each.detail,
+                    each.body,
+                )
+                for each in letters
+            ],
+        )
+        if letters:
+            db.execute(
+                "DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MAX_DEAD_LETTERS,)
             )
-            for each in burials
-        ],
-    )
-    if burials:
-        db.execute("DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MOST_DEAD,))
 
-
-def count(db: sqlite3.Connection, at_least: int) -> int:
-    """Return how many commands wait on disk, or some number below ``at_least``; cheaply, if they are few."""
-    # Each for itself SQLite finds at once; for both in one SELECT it reads all rows.
-    ends = "SELECT (SELECT max(id) FROM commands) - (SELECT min(id) FROM commands) + 1"
-    [span] = db.execute(f"SELECT coalesce(({ends}), 0)").fetchone()
-    if span < at_least:
-        return int(span)
-    [found] = db.execute("SELECT count(*) FROM commands").fetchone()
-    return int(found)
-
-
-def oldest(db: sqlite3.Connection) -> int:
-    """Return a number below which there are no rows any more, and will be none."""
-    newest = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'commands'"
-    [row] = db.execute(f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)").fetchone()  # noqa: S608  constants
-    return int(row)
-
-
-def queues_with_more(db: sqlite3.Connection, owner: str, ordering_keys: Iterable[str]) -> set[str]:
-    """Return those of these lanes in which commands wait on disk alone: this owner's, and nobody's."""
-    look = """
-        SELECT 1 FROM queues
-        WHERE ordering_key = ? AND (owner IS NULL OR owner = ? AND more OR owner NOT IN (SELECT owner FROM owners))
-    """
-    return {
-        ordering_key
-        for ordering_key in ordering_keys
-        if db.execute(look, (ordering_key, owner)).fetchone()
-    }
+    def _oldest_row(self, db: sqlite3.Connection) -> int:
+        """Return the number below which the file has no rows, and will get none."""
+        newest = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'commands'"
+        query = f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)"  # noqa: S608  constants
+        [row] = db.execute(query).fetchone()
+        return int(row)

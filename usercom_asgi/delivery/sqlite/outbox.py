@@ -1,4 +1,4 @@
-"""Commands wait in a file: :class:`SqliteOutbox`. What is accepted is on disk, and survives the process."""
+"""The outbox that keeps commands in a SQLite file."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ logger = logging.getLogger("usercom_asgi")
 
 
 class SqliteOutbox:
-    """Commands wait in a file on a local disk; several worker processes of one host share it.
+    """An outbox in a file on a local disk, shared by the worker processes of one host.
 
-    An awaited helper returns when what was said is committed to the disk, and what is committed is delivered, if need be by
-    another process or after a restart; what was in flight when a process was killed may be delivered twice. Needs a lifespan.
+    An awaited helper returns when its command is committed to the disk. A committed
+    command is delivered, if need be by another process or after a restart. Commands that
+    were in flight when a process was killed may be delivered twice. Needs a lifespan.
 
     Args:
-        path: The file; it is made if it is not there, for this user's eyes only. Not on a network file system.
-        on_error: If the file cannot be used at start: ``raise`` an :class:`OutboxError`, or wait in ``memory`` with a loud
-            line in the log.
-        max_rows: Commands that may wait in the file; what comes on top is dropped.
-        lease: Seconds after which another process takes over what a killed one has left.
+        path: The file. It is created if it is missing, readable by this user only. It
+            must not be on a network file system.
+        on_error: If the file cannot be used at start: ``raise`` an :class:`OutboxError`,
+            or keep commands in ``memory`` and log an error.
+        max_rows: Commands that the file may hold. Further commands are dropped.
+        lease: Seconds after which another process claims the queues of a killed one.
 
     Raises:
-        ConfigurationError: An argument is malformed.
+        ConfigurationError: If an argument is malformed.
 
     """
 

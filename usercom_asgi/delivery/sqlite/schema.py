@@ -1,27 +1,29 @@
-"""Opens the file of a :class:`~usercom_asgi.SqliteOutbox`, makes its tables, and says what is wrong with it."""
+"""Opening of the file of a :class:`~usercom_asgi.SqliteOutbox`, and its tables."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ...core.exceptions import OutboxError
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Generator
     from pathlib import Path
 
-# "ucom": tells our files from those of other programs (PRAGMA application_id).
+# "ucom" in PRAGMA application_id distinguishes our files from other programs' files.
 APPLICATION_ID = 0x75636F6D
 VERSION = 1
-#: Seconds that one process waits for another's transaction; they take milliseconds.
-BUSY = 2.0
-# Above this, reading all of the file at start would take seconds.
-_CHECKED_BELOW = 256 * 1024 * 1024
+#: Seconds to wait for another process's transaction. Transactions take milliseconds.
+BUSY_TIMEOUT = 2.0
+# Reading a larger file at start would take seconds.
+MAX_CHECKED_BYTES = 256 * 1024 * 1024
 _SCHEMA = """
 CREATE TABLE owners (owner TEXT PRIMARY KEY, lease REAL NOT NULL) WITHOUT ROWID;
--- more: commands are on disk that the owner has not in memory. keys: what KeyRing.dumps() writes.
+-- more: the owner has not loaded all commands. keys: the text of KeyRing.dumps().
 CREATE TABLE queues (id INTEGER PRIMARY KEY, ordering_key TEXT NOT NULL UNIQUE, owner TEXT, more INTEGER NOT NULL, keys TEXT);
 CREATE TABLE commands (
     id INTEGER PRIMARY KEY AUTOINCREMENT, ordering_key TEXT NOT NULL, created_at REAL NOT NULL, body TEXT NOT NULL
@@ -34,62 +36,69 @@ CREATE TABLE dead (
 """
 
 
-class transaction:  # noqa: N801  used as a statement
-    """A transaction that writes, begun at once: two that begin by reading would meet, and one would have to give up."""
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+    """Run the block in one write transaction.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._connection.execute("COMMIT")
-        elif self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    The transaction takes the write lock at once. Two that began by reading would
+    deadlock on the upgrade, and SQLite would fail one of them.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite may have rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
 
 
 def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
-    """Open the file, and make it if it is not there.
+    """Open the file, and create it if it is missing.
 
     Raises:
-        OutboxError: It cannot be used; the text says why, and what to do.
+        OutboxError: The file cannot be used. The text names the reason and the remedy.
 
     """
+    # Not at the top: sqlite3 costs 3 ms, and most applications do not open a file.
+    import sqlite3
+
     try:
-        # What is made here holds names and keys: for nobody else's eyes.
+        # Only this user may read the file, because it holds personal data and user keys.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
         connection = sqlite3.connect(
-            path, timeout=BUSY, isolation_level=None, check_same_thread=False
+            path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
-        connection.text_factory = _as_text
+        connection.text_factory = _decode
         try:
-            _prepare_patiently(connection, path, create=create)
+            _prepare_with_retries(connection, path, create=create)
         except BaseException:
             connection.close()
             raise
     except (OSError, sqlite3.Error) as error:
-        # Who only wants to look at a file has mistyped its name, and would find nothing in a new folder.
+        # Read-only callers probably mistyped the path, so don't suggest creating the folder.
         is_homeless = create and isinstance(error, FileNotFoundError) and not path.parent.exists()
         what = (
-            f"the folder {path.parent} is missing; make it first"
+            f"the folder {path.parent} is missing, create it first"
             if is_homeless
-            else _explained(error)
+            else _describe(error)
         )
         raise OutboxError(f"{path}: {what}") from error
     return connection
 
 
-def _as_text(raw: bytes) -> str:
-    # One text that is damaged must not make all reading fail; JSON with such a backslash in it is none.
+def _decode(raw: bytes) -> str:
+    # One damaged text must not fail the whole query. Its JSON becomes invalid, so its
+    # command goes to the dead letters.
     return raw.decode(errors="backslashreplace")
 
 
-def _prepare_patiently(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
-    # To switch a new file to WAL takes the file alone, and SQLite does not wait for that: workers start at the same moment.
-    end = time.monotonic() + BUSY
+def _prepare_with_retries(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+    import sqlite3
+
+    # The switch of a new file to WAL needs the file exclusively, and SQLite does not wait
+    # for that. Worker processes start at the same moment.
+    end = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
             _prepare(connection, path, create=create)
@@ -107,31 +116,30 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
     [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or tables):
         raise OutboxError(
-            f"{path}: is another program's database; give the outbox a file of its own"
+            f"{path}: is another program's database, give the outbox a file of its own"
         )
     if application != APPLICATION_ID and not create:
-        raise OutboxError(f"{path}: is no outbox: it is empty")
+        raise OutboxError(f"{path}: is not an outbox, it is empty")
     if application == APPLICATION_ID and version != VERSION:
         raise OutboxError(
             f"{path}: was made by another version of usercom-asgi (format {version}, here {VERSION})"
         )
     if (
-        path.stat().st_size < _CHECKED_BELOW
+        path.stat().st_size < MAX_CHECKED_BYTES
         and (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok"
     ):
         raise OutboxError(
-            f"{path}: is damaged ({found}); move it away, and recover it with sqlite3's .recover"
+            f"{path}: is damaged ({found}), move it away and recover it with sqlite3's .recover"
         )
     [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise OutboxError(
             f"{path}: this file system cannot share a database between processes (journal_mode {mode})"
         )
-    # FULL: a commit is on the disk, not only on its way there. An outbox that forgets at a power cut is none.
+    # synchronous=FULL: commits must survive a power failure.
     connection.execute("PRAGMA synchronous = FULL")
-    with transaction(
-        connection
-    ) as db:  # fails here, and not at the first purchase, if nothing can be written
+    # A file that cannot be written fails here, not at the first command.
+    with transaction(connection) as db:
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
@@ -140,14 +148,14 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
         db.execute("DELETE FROM owners WHERE lease < ?", (time.time() - 24 * 3600,))
 
 
-def _explained(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     text = str(error)
     if isinstance(error, FileNotFoundError):
-        return "there is no such file or folder"
+        return "no such file or folder"
     if isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text:
-        return f"cannot be written by this process ({text}); give it a folder that it may write to"
+        return f"cannot be written by this process ({text}), use a folder that it may write to"
     if "not a database" in text or "malformed" in text:
-        return f"is no SQLite database, or a damaged one ({text}); move it away"
+        return f"is not a SQLite database, or is damaged ({text}), move it away"
     if "full" in text:
-        return f"there is no room on the disk ({text})"
+        return f"the disk is full ({text})"
     return text

@@ -1,9 +1,8 @@
-"""An open :class:`~usercom_asgi.SqliteOutbox`: between the event loop's runtime and the file, which a worker thread writes."""
+"""The open :class:`~usercom_asgi.SqliteOutbox`, between the delivery and the file."""
 
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -20,7 +19,16 @@ from ...core.serialization import from_text, to_text
 from ..message import QueuedCommand
 from ..outbox import UnbufferedStore
 from ..recorder import LogThrottle
-from .database import DeadLetterRow, LoadedRow, NewRow, SqliteFile, WriteBatch, WriteResult
+from .database import (
+    SHORT_BUSY_TIMEOUT,
+    DeadLetterRow,
+    LoadedRow,
+    NewRow,
+    SqliteFile,
+    WriteBatch,
+    WriteResult,
+)
+from .schema import BUSY_TIMEOUT
 
 if TYPE_CHECKING:
     from ...core.receipts import Outcome
@@ -28,38 +36,42 @@ if TYPE_CHECKING:
 
 
 class WriteBuffer(UnbufferedStore):
-    """What the runtime says of its commands, until it is written; and how many of them are in memory. Nothing here waits."""
+    """Changes that wait for the next transaction, and counts of commands in memory."""
 
     def __init__(self, max_queue_size: int, max_rows: int) -> None:
-        self._max_waiting = max_queue_size
+        self._max_queue_size = max_queue_size
         self._max_rows = max_rows
         self._puts: list[QueuedCommand] = []
-        #: Held back while the file cannot be written: older commands of their visitors wait in it.
-        self._behind: list[QueuedCommand] = []
+        #: Held back while the file cannot be written, because older commands of the same
+        #: visitors are in the file.
+        self._held_back: list[QueuedCommand] = []
         self._work = WriteBatch()
-        self._in_memory: dict[str, int] = {}  # commands of each lane of ours
-        self._held = 0  # of all lanes
+        self._in_memory: dict[str, int] = {}  # commands of each queue
+        self._held = 0  # of all queues
         self._rows = 0  # on disk, roughly
         self._woken = anyio.Event()
-        #: The file could not be written when that was last tried: nobody waits for it.
+        #: The last transaction failed. Callers do not wait for the file then.
         self._is_broken = False
-        self._complaints = LogThrottle()
+        self._throttle = LogThrottle()
 
     @property
     def error(self) -> str:
         """See :attr:`Store.error`."""
         return (
-            "the outbox's file cannot be written: what is said waits in memory only"
+            "the outbox's file cannot be written, commands wait in memory only"
             if self._is_broken
             else ""
         )
 
     def rejection_reason(self, pending: int) -> str | None:
-        """See :meth:`Store.rejection_reason`. Commands on disk do not count against memory."""
-        if pending - self._held + len(self._puts) + len(self._behind) >= self._max_waiting:
-            return f"{self._max_waiting} commands wait in memory only, or for the disk, already (max_queue_size)"
+        """See :meth:`Store.rejection_reason`.
+
+        Commands that are also on disk do not count, because they could be left there.
+        """
+        if pending - self._held + len(self._puts) + len(self._held_back) >= self._max_queue_size:
+            return f"{self._max_queue_size} commands already wait in memory only or for the disk (max_queue_size)"
         return (
-            f"{self._rows} commands wait on disk already (max_rows)"
+            f"{self._rows} commands already wait on disk (max_rows)"
             if self._rows >= self._max_rows
             else None
         )
@@ -93,7 +105,7 @@ class WriteBuffer(UnbufferedStore):
     def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:
         """See :meth:`Store.dead_letter`."""
         envelope = waiting.envelope
-        self._work.burials.append(
+        self._work.dead_letters.append(
             DeadLetterRow(
                 envelope.ordering_key,
                 letter.created_at,
@@ -104,7 +116,7 @@ class WriteBuffer(UnbufferedStore):
             )
         )
         if self._is_broken:
-            self._forget_old_letters()
+            self._drop_oldest_dead_letters()
         self._woken.set()
 
     @property
@@ -113,23 +125,26 @@ class WriteBuffer(UnbufferedStore):
         return max(0, self._rows)
 
     def is_persisted(self, waiting: QueuedCommand) -> bool:
-        """Tell whether it is in the file."""
+        """Return whether the command is in the file."""
         return waiting.row is not None
 
-    def _forget_old_letters(self) -> None:
-        """While they cannot be written, commands that are in memory only die without end."""
-        too_many = len(self._work.burials) - self._max_waiting
+    def _drop_oldest_dead_letters(self) -> None:
+        """Bound the dead letters that wait while the file cannot be written."""
+        too_many = len(self._work.dead_letters) - self._max_queue_size
         if too_many > 0:
-            del self._work.burials[:too_many]
-            self._complaints.log(
+            del self._work.dead_letters[:too_many]
+            self._throttle.log(
                 logging.ERROR,
                 "letters",
-                "%d dead letters wait for the disk (max_queue_size): the oldest are forgotten",
-                self._max_waiting,
+                "%d dead letters wait for the disk (max_queue_size), dropping the oldest",
+                self._max_queue_size,
             )
 
     def _hold(self, ordering_key: str, change: int) -> None:
-        """Count what is in memory of a lane; of one of which nothing is, what waits on disk may be loaded."""
+        """Count a queue's commands in memory, and release a queue that has none.
+
+        The next transaction loads the commands of released queues from disk.
+        """
         if not self._count(ordering_key, change):
             self._work.released.append(ordering_key)
             self._woken.set()
@@ -144,47 +159,18 @@ class WriteBuffer(UnbufferedStore):
         return count
 
 
-_BLOCK = 1024
-
-
-class Rows:
-    """A set of row numbers that lie close to each other: a bit for each, so that a million of them take a few hundred kB."""
-
-    def __init__(self) -> None:
-        self._blocks: dict[int, int] = {}
-
-    def add(self, row: int) -> None:
-        """Put one in."""
-        block, bit = divmod(row, _BLOCK)
-        self._blocks[block] = self._blocks.get(block, 0) | 1 << bit
-
-    def discard(self, row: int) -> bool:
-        """Take one out, and tell whether it was there."""
-        block, bit = divmod(row, _BLOCK)
-        bits = self._blocks.get(block, 0)
-        if not bits >> bit & 1:
-            return False
-        self._blocks[block] = bits ^ 1 << bit
-        if not self._blocks[block]:
-            del self._blocks[block]
-        return True
-
-    def forget_below(self, row: int) -> None:
-        """Forget those that are far below this one: other processes have sent them."""
-        for block in [each for each in self._blocks if each < row // _BLOCK]:
-            del self._blocks[block]
-
-
 logger = logging.getLogger("usercom_asgi")
 
-# Seconds between two looks at what nobody owns: what another process has left, or did not have room for.
-_POLL = 1.0
+# Seconds between searches for queues without an owner: another process has ended, or had
+# no room for them.
+POLL_INTERVAL = 1.0
 
 
 class SqliteStore(WriteBuffer):
-    """See :class:`~usercom_asgi.delivery.outbox.Store`.
+    """The store of an open :class:`~usercom_asgi.SqliteOutbox`.
 
-    What is to be written gathers while a transaction is under way, and goes with the next one: a burst costs a few commits.
+    Changes are buffered during a transaction and written with the next one, so a burst
+    costs a few commits.
     """
 
     def __init__(
@@ -202,15 +188,16 @@ class SqliteStore(WriteBuffer):
         self._host = host
         self._name = name
         self._limiter = limiter
-        self._is_ending = False
+        self._is_draining = False
         self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
-        self._left = Rows()  # what we have accepted and left in the file; its receipts may be gone
+        # Rows of the file that this process accepted and left there; their receipts may be gone.
+        self._left: set[int] = set()
         self._next_poll = 0.0
-        self._written = anyio.Event()  # what gathers now
+        self._written = anyio.Event()  # set when the buffered changes are written
 
     def start_drain(self) -> None:
         """See :meth:`Store.start_drain`."""
-        self._is_ending = True
+        self._is_draining = True
         self._woken.set()
 
     async def flush(self) -> None:
@@ -221,11 +208,11 @@ class SqliteStore(WriteBuffer):
             await anyio.lowlevel.checkpoint()
 
     def dead(self) -> list[Outcome]:
-        """They are in the file: ``usercom-asgi outbox PATH`` shows them."""
+        """Return nothing, because ``usercom-asgi outbox PATH`` shows them."""
         return []
 
     async def keep_writing(self) -> None:
-        """Write what gathers, renew the lease, and look for what nobody owns; runs for ever."""
+        """Write changes, renew the lease and claim orphans, for ever."""
         while True:
             with anyio.move_on_after(max(0.0, self._next_poll - anyio.current_time())):
                 await self._woken.wait()
@@ -235,7 +222,9 @@ class SqliteStore(WriteBuffer):
                 await self._keep_in_memory()
 
     async def close(self) -> None:
-        """Write what is left, and let other processes have our lanes."""
+        """Write the last changes, free the queues and close the file."""
+        import sqlite3
+
         self.start_drain()
         is_written = await self._write(is_last=True)
         await self._keep_in_memory()
@@ -243,13 +232,13 @@ class SqliteStore(WriteBuffer):
             end = self._file.close if is_written else self._file.abandon
             self._rows = await anyio.to_thread.run_sync(end, limiter=self._limiter)
         except sqlite3.Error as error:
-            self._complain(error, 0)
+            self._log_failure(error, 0)
 
     async def _write(self, *, is_last: bool = False) -> bool:
-        """Do what has gathered in one transaction; False if the file cannot be written now."""
-        puts, self._puts, self._behind = self._behind + self._puts, [], []
+        """Write the buffered changes in one transaction; return whether it succeeded."""
+        puts, self._puts, self._held_back = self._held_back + self._puts, [], []
         work, self._work = self._work, WriteBatch()
-        # What was said since then of a visitor of whom nothing was left in memory is in `puts`: it holds the lane again.
+        # A queue that has got a command since then is in use again.
         released = list(dict.fromkeys(work.released))
         work.released = [
             ordering_key for ordering_key in released if ordering_key not in self._in_memory
@@ -257,39 +246,44 @@ class SqliteStore(WriteBuffer):
         written, self._written = self._written, anyio.Event()
         now, before = anyio.current_time(), self._rows
         work.room = 0 if is_last else self._host.free_capacity
-        work.adopts = now >= self._next_poll and not is_last
+        work.claim_orphans = now >= self._next_poll and not is_last
         done, rows, envelopes = WriteResult(), before, list[Envelope | OutboxError]()
         try:
-            # Not to be abandoned: what was written must be known to be.
+            # The thread must not be abandoned, or the result of its commit would be lost.
             with anyio.CancelScope(shield=True):
                 done, rows, envelopes = await anyio.to_thread.run_sync(
                     self._transact, work, puts, limiter=self._limiter
                 )
-        except Exception as error:  # noqa: BLE001  also one of ours: what was accepted goes on, whatever it is
-            self._next_poll = anyio.current_time() + _POLL
+        except Exception as error:  # noqa: BLE001  accepted commands survive our bugs too
+            self._next_poll = anyio.current_time() + POLL_INTERVAL
             work.puts, work.released = [], released
             self._fail(puts, work, error)
             return False
         finally:
             written.set()
         self._is_broken = False
-        if work.adopts:
-            # Where there was more than one look could take, the next one comes at once.
-            self._next_poll = now if done.loaded and self._host.free_capacity > 0 else now + _POLL
+        if work.claim_orphans:
+            # Search again at once while there is more than one search can load.
+            self._next_poll = (
+                now if done.loaded and self._host.free_capacity > 0 else now + POLL_INTERVAL
+            )
         self._rows += rows - before
         if done.still_ours is not None:
-            self._let_go(done.still_ours)
-        self._left.forget_below(done.oldest)
+            self._drop_lost_queues(done.still_ours)
+        if len(self._left) > self._rows:
+            # Other processes sent some of them. Otherwise the set would grow for ever.
+            self._left = {row for row in self._left if row >= done.oldest}
         self._apply(puts, done, envelopes)
         return True
 
     def _transact(
         self, work: WriteBatch, puts: list[QueuedCommand]
     ) -> tuple[WriteResult, int, list[Envelope | OutboxError]]:
-        """In the worker thread: nothing of this is the event loop's work."""
-        self._file.hurry(is_urgent=self._is_ending or self._is_broken)
-        if work.adopts and not self._file.is_in_place():
-            raise OSError("it was moved or deleted while it is in use")
+        """Run the transaction; called in the worker thread."""
+        is_urgent = self._is_draining or self._is_broken
+        self._file.set_busy_timeout(SHORT_BUSY_TIMEOUT if is_urgent else BUSY_TIMEOUT)
+        if work.claim_orphans and not self._file.is_in_place():
+            raise OSError("the file was moved or deleted while in use")
         may_load = work.room >= 0
         work.puts = [
             NewRow(
@@ -304,7 +298,7 @@ class SqliteStore(WriteBuffer):
         done = self._file.transact(work)
         return (
             done,
-            self._file.count(self._max_rows) if work.adopts else rows,
+            self._file.count(self._max_rows) if work.claim_orphans else rows,
             [_envelope(each) for each in done.loaded],
         )
 
@@ -313,36 +307,36 @@ class SqliteStore(WriteBuffer):
     ) -> None:
         for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
             waiting.row = row
-            self._tell_stored(waiting)
+            self._mark_stored(waiting)
             if is_loaded:
                 self._host.enqueue(waiting)
             else:
-                self._stays(waiting)
+                self._leave_on_disk(waiting)
         for loaded, envelope in zip(done.loaded, envelopes, strict=True):
-            self._take(loaded, envelope)
+            self._load(loaded, envelope)
 
-    def _let_go(self, still_ours: set[str]) -> None:
-        """We stood still for longer than our lease, and what we had in memory is others' now: they send it."""
+    def _drop_lost_queues(self, still_ours: set[str]) -> None:
+        """Evict the queues that other processes claimed when our lease expired."""
         lost = {ordering_key for ordering_key in self._in_memory if ordering_key not in still_ours}
         for waiting in self._host.evict(lost):
-            self._stays(waiting)
+            self._leave_on_disk(waiting)
 
-    def _stays(self, waiting: QueuedCommand) -> None:
-        """It is on disk, and not ours to send."""
+    def _leave_on_disk(self, waiting: QueuedCommand) -> None:
+        """Release a command that is on disk and cannot be sent from memory."""
         ordering_key = waiting.envelope.ordering_key
         self._hold(ordering_key, -1)
-        # To be loaded in its turn, also if what holds the lane just now turns out to be in memory only.
+        # Loads the command in its turn, even if the queue's other commands are in memory only.
         self._work.released.append(ordering_key)
         if waiting.row is not None:
             self._left.add(waiting.row)
             self._receipts[waiting.row] = waiting.receipt
         self._host.release(waiting)
 
-    def _take(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
-        """Take into memory what was on disk."""
+    def _load(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
+        """Enqueue a command that was loaded from disk."""
         if isinstance(envelope, OutboxError):
-            logger.error("%s: %s; it goes to the dead letters", self._name, envelope)
-            self._work.burials.append(
+            logger.error("%s: %s, moving the row to the dead letters", self._name, envelope)
+            self._work.dead_letters.append(
                 DeadLetterRow(
                     loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""
                 )
@@ -354,60 +348,65 @@ class SqliteStore(WriteBuffer):
         receipt = self._receipts.pop(loaded.row, None)
         waiting = QueuedCommand(envelope, receipt or Receipt())
         waiting.row = loaded.row
-        self._host.restore(waiting, loaded.keys, is_own=self._left.discard(loaded.row))
+        is_own = loaded.row in self._left
+        self._left.discard(loaded.row)
+        self._host.restore(waiting, loaded.keys, is_own=is_own)
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
-        """Nothing was written, and nobody waits for that any more. What has come of what is on disk is written later."""
+        """Keep the changes of a failed transaction for the next one, and wake all waiters."""
         self._is_broken = True
         self._puts = [*puts, *self._puts]
         for waiting in self._puts:
-            self._tell_stored(waiting)
-        self._complain(error, len(self._puts))
+            self._mark_stored(waiting)
+        self._log_failure(error, len(self._puts))
         self._written.set()
         self._written = anyio.Event()
         later, self._work = self._work, work
-        for name in ("done", "burials", "changed", "keys", "released"):
+        for name in ("done", "dead_letters", "changed", "keys", "released"):
             getattr(work, name).extend(getattr(later, name))
-        self._forget_old_letters()
+        self._drop_oldest_dead_letters()
 
     async def _keep_in_memory(self) -> None:
-        """What was accepted goes on, though it could not be written; but for what would overtake what waits on disk."""
-        if self._is_ending:  # what is on disk has time, and this has not
-            self._puts, self._behind = self._behind + self._puts, []
+        """Enqueue commands that could not be written.
+
+        Commands that would overtake others on disk are held back.
+        """
+        if self._is_draining:  # commands on disk can wait for the next process
+            self._puts, self._held_back = self._held_back + self._puts, []
         puts, self._puts = self._puts, []
         older = await self._queues_with_more({waiting.envelope.ordering_key for waiting in puts})
         for waiting in puts:
             if waiting.envelope.ordering_key in older:
-                self._behind.append(waiting)
+                self._held_back.append(waiting)
                 continue
-            # Without a release: of its lane nothing is in the file that was not there before.
+            # Without a release, because the file has got nothing to load.
             self._count(waiting.envelope.ordering_key, -1)
             self._rows -= 1
             self._host.enqueue(waiting)
 
     async def _queues_with_more(self, ordering_keys: set[str]) -> set[str]:
-        """Return those of these lanes in which something waits that is not in the runtime's memory."""
-        if not ordering_keys or self._is_ending:
+        """Return which of these queues have commands that are not in memory."""
+        if not ordering_keys or self._is_draining:
             return set()
-        found = {waiting.envelope.ordering_key for waiting in self._behind}
-        # There is nothing to wait for in what cannot be read either.
+        found = {waiting.envelope.ordering_key for waiting in self._held_back}
+        # If the file cannot be read either, there is nothing to wait for.
         with anyio.CancelScope(shield=True), suppress(Exception):
             found |= await anyio.to_thread.run_sync(
                 self._file.queues_with_more, ordering_keys, limiter=self._limiter
             )
         return found
 
-    def _tell_stored(self, waiting: QueuedCommand) -> None:
+    def _mark_stored(self, waiting: QueuedCommand) -> None:
         receipt = waiting.receipt
         if receipt.storing is not None:
             receipt.storing.set()
             receipt.storing = None
 
-    def _complain(self, error: Exception, puts: int) -> None:
-        self._complaints.log(
+    def _log_failure(self, error: Exception, puts: int) -> None:
+        self._throttle.log(
             logging.ERROR,
             "the file",
-            "%s cannot be written (%s): %d commands wait in memory only",
+            "%s cannot be written (%s), keeping %d commands in memory only",
             self._name,
             error,
             puts,
@@ -422,5 +421,5 @@ def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:
     return (
         envelope
         if envelope.ordering_key == loaded.ordering_key
-        else OutboxError("what was kept is of another visitor")
+        else OutboxError("the row belongs to another visitor")
     )

@@ -1,6 +1,6 @@
-"""``TaskiqOutbox``: what is said travels by a message broker, and ``taskiq worker`` processes deliver it.
+"""The outbox that publishes commands as tasks of a taskiq broker.
 
-The one module that imports taskiq; it comes with the extra ``taskiq``, and nothing else imports this.
+Only this module imports taskiq, which the extra ``taskiq`` installs.
 """
 
 from __future__ import annotations
@@ -36,32 +36,41 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: The task's name. Web processes and workers may be of different releases of the application: it never changes.
+#: The name of the task. It never changes, because web processes and workers may run
+#: different releases of the application.
 TASK = "usercom_asgi:deliver"
-_KICKERS = 4
-_LONGEST_SHUTDOWN = 5.0
+PUBLISHERS = 4
+SHUTDOWN_TIMEOUT = 5.0
 
 
 class TaskiqOutbox:
-    """Commands become tasks on a taskiq broker of the application's own; ``taskiq worker`` processes deliver them.
+    """An outbox on the application's taskiq broker; ``taskiq worker`` processes deliver.
 
-    What one request says travels as one task, in order, when the request has ended. Across requests a broker promises no order,
-    so events carry the time at which they were made (``occurred_at``). A receipt stays ``accepted``: the outcome is
-    known to the worker alone, and so are the hooks given here called there. Resets are sent by the web process itself, since
-    the response needs their answer. While the broker is down, commands wait in memory. Needs asyncio, and a lifespan.
+    The commands of a request become one task, in order, when the request has ended.
+    Brokers do not keep the order of tasks, so events carry the time at which they were
+    created (``occurred_at``). Only the worker knows outcomes: it calls the hooks given
+    here, and a receipt stays ``accepted``. The web process itself sends resets, because
+    the response needs their result. While the broker is down, commands wait in memory.
+    Needs asyncio and a lifespan.
 
-    The module that makes it is imported by web processes and workers alike; making it starts nothing.
+    Web processes and workers import the module that creates it. Creating it starts
+    nothing.
 
     Args:
-        broker: Any taskiq broker that acknowledges tasks, such as ``RedisStreamBroker`` of taskiq-redis 1.2 or newer.
-        config: Where the workers deliver to; by default :meth:`UserComConfig.from_env`. The middleware's own, usually.
-        task_deadline: Seconds after which what User.com could not take is put into a new task.
-        starts_broker: Web processes start and stop the broker; False if the application does that itself.
-        on_delivered, on_dropped, on_dead: Plain functions that are told the :class:`Outcome` of a command, in the worker.
+        broker: Any taskiq broker that acknowledges tasks, such as ``RedisStreamBroker``
+            of taskiq-redis 1.2 or newer.
+        config: The workspace that the workers deliver to, usually the middleware's own
+            configuration. Defaults to :meth:`UserComConfig.from_env`.
+        task_deadline: Seconds after which undelivered commands go into a new task.
+        starts_broker: Whether web processes start and stop the broker. False if the
+            application does.
+        on_delivered, on_dropped, on_dead: Plain functions, called in the worker with the
+            :class:`Outcome` of a command.
 
     Raises:
-        ConfigurationError: An argument is malformed; the broker carries the tasks of another workspace; or it would give a
-            task to a second worker while the first may still be at it (``idle_timeout``, see :meth:`claim_timeout`).
+        ConfigurationError: If an argument is malformed, if the broker carries the tasks
+            of another workspace, or if its ``idle_timeout`` is shorter than
+            :meth:`claim_timeout`.
 
     """
 
@@ -78,7 +87,9 @@ class TaskiqOutbox:
     ) -> None:
         if not isinstance(broker, AsyncBroker):
             raise ConfigurationError(
-                "outbox", "needs a taskiq broker, such as TaskiqOutbox(RedisStreamBroker(url))"
+                "outbox",
+                "must be made with a taskiq broker, such as TaskiqOutbox(RedisStreamBroker(url)),"
+                f" got {type(broker).__name__}",
             )
         self.broker = broker
         self.config = settings = config or UserComConfig.from_env()
@@ -88,23 +99,25 @@ class TaskiqOutbox:
             settings,
             lambda: open_sender(settings),
             Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
-            TaskPublisher(self._kick),
+            TaskPublisher(self._publish),
             task_deadline=task_deadline,
-            nudge_every=idle / 3 if idle else None,
+            keepalive_interval=idle / 3 if idle else None,
         )
 
         async def deliver(commands: list[dict[str, Any]]) -> None:
             await worker.deliver(commands)
 
-        # One task's name a broker: a second outbox would have the first one's commands sent to its own workspace.
+        # A broker has one task of this name. The workers of a second outbox would send the
+        # first one's commands to their own workspace.
         vars(deliver)["api_key"] = settings.api_key
         known = broker.find_task(TASK)
         if known is not None and vars(known.original_func).get("api_key") != settings.api_key:
             raise ConfigurationError(
                 "outbox",
-                "the broker carries the tasks of another workspace: give each its own broker",
+                "the broker carries the tasks of another workspace, give each its own broker",
             )
-        # Acknowledged when it has run, whatever the worker's own --ack-type is: it may be killed before.
+        # Acknowledge after the run, whatever --ack-type the worker has, because the worker
+        # may be killed before.
         self._task = broker.register_task(deliver, TASK, ack_type="when_executed")
         broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, worker.start)
         broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, worker.stop)
@@ -116,14 +129,15 @@ class TaskiqOutbox:
     def claim_timeout(config: UserComConfig, task_deadline: float = 60.0) -> int:
         """Return the shortest ``idle_timeout`` of a ``RedisStreamBroker``, in milliseconds.
 
-        A worker may hold a task for so long before it runs it (behind others that it has fetched at the same time), and for so
-        long while it does: ``task_deadline``, a call that is under way then, and handing back the rest. A shorter one would
-        have tasks delivered twice. That holds as long as ``xread_count`` is not above the worker's ``--max-async-tasks``; both
-        are 100 by default.
+        With a shorter one, tasks would be delivered twice. It is twice the longest run of
+        a task (``task_deadline``, one call, and publishing the rest), because a task may
+        first wait that long behind others that were fetched with it. This assumes that
+        ``xread_count`` is at most the worker's ``--max-async-tasks``. Both are 100 by
+        default.
         """
         if not isinstance(task_deadline, (int, float)) or not 0 < task_deadline <= 3600:
             raise ConfigurationError(
-                "outbox", "task_deadline must be seconds, more than 0 and at most an hour"
+                "outbox", "task_deadline must be seconds, more than 0 and at most 3600"
             )
         return math.ceil(1000 * 2 * (task_deadline + config.total_timeout + PUBLISH_TIMEOUT))
 
@@ -134,20 +148,20 @@ class TaskiqOutbox:
             asyncio.get_running_loop()
         except RuntimeError:
             raise OutboxError(
-                "taskiq runs on asyncio only: serve the application on asyncio, or use SqliteOutbox"
+                "taskiq runs on asyncio only, serve the application on asyncio or use SqliteOutbox"
             ) from None
         started = anyio.Event()
 
-        async def kick(commands: list[dict[str, Any]]) -> None:
+        async def publish(commands: list[dict[str, Any]]) -> None:
             await started.wait()
-            await self._kick(commands)
+            await self._publish(commands)
 
-        kicker = TaskPublisher(kick)
-        store = BrokerStore(host, max_queue_size, kicker)
+        publisher = TaskPublisher(publish)
+        store = BrokerStore(host, max_queue_size, publisher)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._start, kicker, started)
+            tasks.start_soon(self._start, publisher, started)
             tasks.start_soon(store.keep_flushing)
-            for _ in range(_KICKERS):
+            for _ in range(PUBLISHERS):
                 tasks.start_soon(store.publish_forever)
             try:
                 yield store
@@ -156,39 +170,39 @@ class TaskiqOutbox:
                 tasks.cancel_scope.cancel()
                 await self._shut_down()
 
-    async def _kick(self, commands: list[dict[str, Any]]) -> None:
+    async def _publish(self, commands: list[dict[str, Any]]) -> None:
         await self._task.kiq(commands)
 
-    async def _start(self, kicker: TaskPublisher, started: anyio.Event) -> None:
-        """Start the broker, and go on trying: the application runs without it as well."""
-        while self._is_ours():
+    async def _start(self, publisher: TaskPublisher, started: anyio.Event) -> None:
+        """Start the broker, and retry for ever; the application also runs without it."""
+        while self._owns_broker():
             try:
                 with anyio.fail_after(PUBLISH_TIMEOUT):
                     await self.broker.startup()
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
-                kicker.complain(error)
+                publisher.on_failure(error)
                 await anyio.sleep(1.0)
             else:
-                kicker.recovered()
+                publisher.on_success()
                 break
         started.set()
 
     async def _shut_down(self) -> None:
-        if not self._is_ours():
+        if not self._owns_broker():
             return
-        with anyio.move_on_after(_LONGEST_SHUTDOWN, shield=True):
+        with anyio.move_on_after(SHUTDOWN_TIMEOUT, shield=True):
             try:
                 await self.broker.shutdown()
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
-                logger.warning("the broker did not shut down: %s", type(error).__name__)
+                logger.warning("Broker did not shut down: %s", type(error).__name__)
 
-    def _is_ours(self) -> bool:
-        """Tell whether the broker is ours to start: a worker process has started it."""
+    def _owns_broker(self) -> bool:
+        """Return whether to start and stop the broker; a worker process does it itself."""
         return self._starts_broker and not self.broker.is_worker_process
 
 
 def _check_idle_timeout(broker: AsyncBroker, least: int) -> float | None:
-    """Return after how many seconds the broker gives a task to a second worker; None if it does not say."""
+    """Return the broker's ``idle_timeout`` in seconds; None if it has none."""
     idle = getattr(broker, "idle_timeout", None)
     if not isinstance(idle, (int, float)):
         return None

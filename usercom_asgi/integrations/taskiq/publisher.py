@@ -1,4 +1,4 @@
-"""Publishes commands as broker tasks, retrying until accepted."""
+"""Publishing of commands as broker tasks, with retries."""
 
 from __future__ import annotations
 
@@ -19,62 +19,65 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: How long a broker may take to accept one task, in seconds.
+#: Seconds that the broker may take to accept one task.
 PUBLISH_TIMEOUT = 3.0
 _RETRY = RetryPolicy(initial_delay=0.25, max_delay=2.0)
-# So many failures of one task, while others pass: then it is the task that the broker does not take.
-_MOST_FAILURES = 8
+# After so many failures while other tasks succeed, the task itself is at fault.
+MAX_FAILURES = 8
 
 
 class TaskPublisher:
-    """Hands the broker one task at a time, again and again until it is taken."""
+    """Publishes tasks and retries each until the broker accepts it."""
 
-    def __init__(self, kick: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
-        self._kick = kick
+    def __init__(self, send: Callable[[list[dict[str, Any]]], Awaitable[object]]) -> None:
+        self._send = send
         self._passes = 0
-        self._complaints = LogThrottle()
-        #: Why the last one was not taken; empty if it was.
+        self._throttle = LogThrottle()
+        #: Why the last attempt failed; empty if it succeeded.
         self.trouble = ""
 
-    async def mark_forwarded(self, envelopes: Sequence[Envelope]) -> bool:
-        """Hand over what is to travel as one task, however long that takes; False if the broker takes all others but this."""
+    async def publish(self, envelopes: Sequence[Envelope]) -> bool:
+        """Publish envelopes as one task; return False if the broker rejects only this task.
+
+        While the broker is down, this retries without a limit of time.
+        """
         commands = [to_task(envelope) for envelope in envelopes]
         failures, passes = 0, self._passes
         while True:
             try:
                 with anyio.fail_after(PUBLISH_TIMEOUT):
-                    await self._kick(commands)
+                    await self._send(commands)
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
                 failures += 1
-                self.complain(error)
-                if failures >= _MOST_FAILURES and self._passes > passes:
+                self.on_failure(error)
+                if failures >= MAX_FAILURES and self._passes > passes:
                     return False
                 await anyio.sleep(_RETRY.delay(failures, None))
             else:
                 self._passes += 1
-                self.recovered()
+                self.on_success()
                 return True
 
-    def recovered(self) -> None:
-        """Write down that the broker serves."""
+    def on_success(self) -> None:
+        """Log the recovery of the broker."""
         if self.trouble:
             self.trouble = ""
-            logger.warning("the broker is there again")
+            logger.warning("The broker accepts tasks again")
 
-    def complain(self, error: BaseException) -> None:
-        """Say that the broker does not serve; once a minute."""
-        # The type tells enough, and the text might quote the broker's address with its password.
-        self.trouble = f"the broker does not take tasks ({type(error.__cause__ or error).__name__})"
-        self._complaints.log(
-            logging.ERROR,
-            "the broker",
-            "%s: what is said to User.com waits here until it does",
-            self.trouble,
+    def on_failure(self, error: BaseException) -> None:
+        """Log a failure of the broker, at most once a minute."""
+        # Only the type, because the text may contain the broker's URL with its password.
+        self.trouble = (
+            f"the broker does not accept tasks ({type(error.__cause__ or error).__name__})"
         )
+        self._throttle.log(logging.ERROR, "the broker", "Commands wait in memory: %s", self.trouble)
 
 
 def to_task(envelope: Envelope) -> dict[str, Any]:
-    """Return an envelope as JSON for the broker; its events say when they were said, since a broker keeps no order."""
+    """Return an envelope as JSON, with ``occurred_at`` in its events.
+
+    Brokers do not keep the order of tasks.
+    """
     packed = pack(envelope)
     created_at = datetime.fromtimestamp(envelope.created_at, UTC).isoformat(timespec="milliseconds")
     command = packed["command"]

@@ -1,7 +1,7 @@
-"""Commands leave this process by a broker: :class:`BrokerStore`, for the process that serves requests.
+"""The store of the web process, which publishes commands to a broker.
 
-It has tasks of its own, beside the runtime's workers and their gate: a broker that is down holds back no reset, and a User.com
-that is down keeps nothing from the broker.
+It publishes in tasks of its own, independent of the delivery's workers and circuit
+breaker: resets do not wait for the broker, nor commands for User.com.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: Seconds for which what a request says is gathered: a streamed answer may go on for hours.
-LONGEST_GATHERING = 10.0
-_LOOK = 0.5
-_HANDED_OVER = "handed over to the broker"
-_MOST_RESETS = 1000
+#: Seconds for which a request's commands are gathered. A streamed response may take hours.
+MAX_GATHER_SECONDS = 10.0
+POLL_INTERVAL = 0.5
+FORWARDED = "handed over to the broker"
+MAX_RESETS = 1000
 
 
 class BrokerStore(MemoryStore):
-    """Gathers what a request says, and hands it over as one task when the request has ended.
+    """Gathers the commands of a request, and publishes them as one task at its end.
 
-    Resets, and what waits for the key that a reset brings, are admitted to the runtime: the response needs their answer.
+    Resets, and commands that need the key of a reset, go to the delivery of this process,
+    because the response needs their result.
     """
 
-    def __init__(self, host: QueueHost, max_queue_size: int, kicker: TaskPublisher) -> None:
+    def __init__(self, host: QueueHost, max_queue_size: int, publisher: TaskPublisher) -> None:
         super().__init__(host, max_queue_size)
         self._host = host
-        self._kicker = kicker
+        self._publisher = publisher
         self._gathered: dict[int, list[QueuedCommand]] = {}
         self._ready: deque[list[QueuedCommand]] = deque()
         self._in_hand: list[list[QueuedCommand]] = []
-        #: The last command of each lane that a reset has begun, and that is sent from here.
+        #: For each queue that began with a reset, the last command sent from this process.
         self._resets: dict[str, Receipt] = {}
         self._woken = anyio.Event()
         self._gathers = anyio.Event()
@@ -54,7 +55,7 @@ class BrokerStore(MemoryStore):
     @property
     def error(self) -> str:
         """See :attr:`Store.error`."""
-        return self._kicker.trouble
+        return self._publisher.trouble
 
     def oldest(self) -> float | None:
         """See :meth:`Store.oldest`."""
@@ -72,7 +73,7 @@ class BrokerStore(MemoryStore):
         if number is None:
             self._make_ready([waiting])
             return
-        waiting.receipt.on_wait = self._ender(number)
+        waiting.receipt.on_wait = self._end_on_wait(number)
         group = self._gathered.setdefault(number, [])
         group.append(waiting)
         self._gathers.set()
@@ -81,16 +82,18 @@ class BrokerStore(MemoryStore):
         envelope, receipt = waiting.envelope, waiting.receipt
         before = self._resets.get(envelope.ordering_key)
         is_behind = before is not None and not before.is_final
-        is_nobody_s = envelope.key is None and not envelope.identity
+        is_anonymous = envelope.key is None and not envelope.identity
         if (
             is_behind
-            or is_nobody_s
+            or is_anonymous
             or envelope.may_create
             or isinstance(envelope.command, ResetAuth)
         ):
-            if len(self._resets) >= _MOST_RESETS:
+            if len(self._resets) >= MAX_RESETS:
                 self._resets = {
-                    lane: each for lane, each in self._resets.items() if not each.is_final
+                    ordering_key: each
+                    for ordering_key, each in self._resets.items()
+                    if not each.is_final
                 }
             self._resets[envelope.ordering_key] = receipt
             return True
@@ -98,7 +101,7 @@ class BrokerStore(MemoryStore):
             del self._resets[envelope.ordering_key]
         return False
 
-    def _ender(self, number: int) -> Callable[[], None]:
+    def _end_on_wait(self, number: int) -> Callable[[], None]:
         return lambda: self.request_ended(number)
 
     def request_ended(self, number: int) -> None:
@@ -117,7 +120,7 @@ class BrokerStore(MemoryStore):
         self._woken.set()
 
     async def publish_forever(self) -> None:
-        """Hand over what is ready, oldest first; runs for ever. There may be several of these."""
+        """Publish ready groups for ever, the oldest first; may run in several tasks."""
         while True:
             while not self._ready:
                 if self._woken.is_set():
@@ -125,28 +128,28 @@ class BrokerStore(MemoryStore):
                 await self._woken.wait()
             group = self._ready.popleft()
             self._in_hand.append(group)
-            is_taken = await self._kicker.mark_forwarded([waiting.envelope for waiting in group])
+            is_taken = await self._publisher.publish([waiting.envelope for waiting in group])
             self._in_hand.remove(group)
             for waiting in group:
                 if is_taken:
-                    self._host.mark_forwarded(waiting, _HANDED_OVER)
+                    self._host.mark_forwarded(waiting, FORWARDED)
                 else:
-                    self._host.dead_letter(waiting, "the broker does not take it")
+                    self._host.dead_letter(waiting, "the broker does not accept it")
 
     async def keep_flushing(self) -> None:
-        """Hand over what was gathered for too long; runs for ever."""
+        """Make groups ready that were gathered for too long; run for ever."""
         while True:
             await self._gathers.wait()
-            latest = time.time() - LONGEST_GATHERING
+            latest = time.time() - MAX_GATHER_SECONDS
             for number, group in list(self._gathered.items()):
                 if group[0].envelope.created_at < latest:
                     self.request_ended(number)
             if not self._gathered:
                 self._gathers = anyio.Event()
-            await anyio.sleep(_LOOK)
+            await anyio.sleep(POLL_INTERVAL)
 
     def close(self) -> None:
-        """Give back what the broker has not taken, to be accounted for."""
+        """Return unpublished commands to the delivery, which accounts for them."""
         for group in self._all():
             for waiting in group:
                 self._host.enqueue(waiting)

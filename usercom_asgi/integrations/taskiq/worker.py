@@ -1,4 +1,4 @@
-"""Commands come from a broker, and go to User.com: :class:`BrokerWorker`, for the process that runs the broker's tasks."""
+"""Delivery of broker tasks to User.com, in the broker's worker process."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# `taskiq worker` gives a broker 5 seconds to shut down (--shutdown-timeout), and us a part of it.
-_LONGEST_GRACE = 3.0
-# The broker's worker bounds how many tasks run at a time; nothing that it has given us may be turned away.
-_NO_BOUND = 1_000_000_000
+# Seconds, of the 5 that `taskiq worker` gives a broker (--shutdown-timeout).
+MAX_SHUTDOWN_TIMEOUT = 3.0
+# The broker's worker bounds how many tasks run at a time. Their commands must not be
+# rejected, because the task would be lost.
+UNBOUNDED = 1_000_000_000
 
 
 class BrokerWorker:
     """Delivers the commands of broker tasks through one :class:`DeliveryService` for the process.
 
-    A task is over when everything in it has come to its end, or, after ``task_deadline`` seconds, is in a new task. Until then
-    the broker must not be told that it is done. What ``nudge_every`` is for: see :meth:`_keep_nudging`.
+    A task ends when each of its commands is final, or after ``task_deadline`` seconds,
+    when the others are in a new task. It must not be acknowledged before that. For
+    ``keepalive_interval`` see :meth:`_send_keepalives`.
     """
 
     def __init__(
@@ -45,31 +47,31 @@ class BrokerWorker:
         config: UserComConfig,
         open_sender: OpenSender,
         listeners: Listeners,
-        kicker: TaskPublisher,
+        publisher: TaskPublisher,
         *,
         task_deadline: float,
-        nudge_every: float | None = None,
+        keepalive_interval: float | None = None,
     ) -> None:
         self._config = replace(
             config,
-            max_queue_size=_NO_BOUND,
-            shutdown_timeout=min(config.shutdown_timeout, _LONGEST_GRACE),
+            max_queue_size=UNBOUNDED,
+            shutdown_timeout=min(config.shutdown_timeout, MAX_SHUTDOWN_TIMEOUT),
         )
         self._open_sender = open_sender
         self._listeners = listeners
-        self._kicker = kicker
+        self._publisher = publisher
         self._task_deadline = task_deadline
-        self._nudge_every = nudge_every
+        self._keepalive_interval = keepalive_interval
         self._runtime: DeliveryService | None = None
         self._host: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def start(self, *_: object) -> None:
-        """Start the delivery of this process, if it does not run.
+        """Start the delivery of this process, if it is not running.
 
         Raises:
-            OutboxError: It cannot run.
+            OutboxError: The delivery cannot run.
 
         """
         if self._host is None:
@@ -77,31 +79,31 @@ class BrokerWorker:
             runtime = DeliveryService(
                 self._open_sender,
                 self._config,
-                outbox=_KeptByTheBroker(),
+                outbox=_BrokerBackedOutbox(),
                 listeners=self._listeners,
             )
-            # The broker's startup and its shutdown are two calls, and no task group may span them.
+            # A task group cannot span the broker's two calls, startup and shutdown.
             self._runtime, self._host = (
                 runtime,
-                asyncio.create_task(self._live(runtime), name="usercom_asgi"),
+                asyncio.create_task(self._run(runtime), name="usercom_asgi"),
             )
         await self._ready.wait()
         if self._runtime is None or not self._runtime.is_accepting:
             raise OutboxError("the delivery to User.com cannot run in this worker")
 
     async def stop(self, *_: object) -> None:
-        """Send what is under way, within the grace, and stop."""
+        """Drain within the shutdown timeout, and stop."""
         host, self._host = self._host, None
         self._stop.set()
         if host is not None:
             await host
 
-    async def _live(self, runtime: DeliveryService) -> None:
+    async def _run(self, runtime: DeliveryService) -> None:
         ready = self._ready
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(runtime.run)
-                tasks.start_soon(self._keep_nudging)
+                tasks.start_soon(self._send_keepalives)
                 ready.set()
                 await self._stop.wait()
                 await runtime.drain()
@@ -110,8 +112,8 @@ class BrokerWorker:
             ready.set()
 
     async def deliver(self, commands: list[dict[str, Any]]) -> None:
-        """Send what one task holds, in order; the task itself, which the broker's worker runs."""
-        envelopes = _readable(commands)
+        """Deliver the commands of one task in order; the body of the task."""
+        envelopes = _unpack_all(commands)
         if not envelopes:
             return
         runtime = await self._running()
@@ -123,22 +125,23 @@ class BrokerWorker:
         if late:
             await self._hand_back(runtime, late)
         for receipt in receipts:
-            # At a shutdown this never ends: what returns is acknowledged to the broker.
+            # At a shutdown this never ends: a task that returns is acknowledged to the broker.
             await receipt.over()
 
     async def _running(self) -> DeliveryService:
-        """Return the delivery of this process; never, if it is at its end."""
-        if self._runtime is None:  # the outbox was made after the worker's startup
+        """Return the running delivery; block for ever after its end."""
+        if self._runtime is None:  # the outbox was created after the worker's startup
             await self.start()
         runtime = self._runtime
         if runtime is None or not runtime.is_accepting:
-            # What returns or raises is acknowledged. This is not to be: another process will be given it.
+            # A task that returns or raises is acknowledged. This one must not be, so that
+            # the broker gives it to another process.
             await anyio.sleep_forever()
             raise AssertionError("unreachable")
         return runtime
 
     async def _hand_back(self, runtime: DeliveryService, receipts: list[Receipt]) -> None:
-        """Put what User.com could not take yet into a new task; what is too old goes to the dead letters."""
+        """Publish undelivered commands as a new task; dead-letter those that are too old."""
         rest: list[QueuedCommand] = []
         for waiting in await runtime.remove(receipts):
             if waiting.age > self._config.give_up_after:
@@ -155,46 +158,48 @@ class BrokerWorker:
             "cut off on its way back to the broker",
         )  # by a time limit of the task's
         try:
-            is_taken = await self._kicker.mark_forwarded([waiting.envelope for waiting in rest])
-            why_not = "the broker does not take it back"
-        finally:  # they are in no lane any more
+            is_taken = await self._publisher.publish([waiting.envelope for waiting in rest])
+            why_not = "the broker does not accept it back"
+        finally:  # no queue holds them any more
             for waiting in rest:
                 if is_taken:
                     runtime.mark_forwarded(waiting, "handed back to the broker")
                 else:
                     runtime.dead_letter(waiting, why_not)
 
-    async def _keep_nudging(self) -> None:
-        """Send an empty task now and then; runs for ever.
+    async def _send_keepalives(self) -> None:
+        """Publish an empty task at each interval, for ever.
 
-        taskiq-redis takes over what a killed worker has left only when something new arrives: on a quiet night that may be
-        never.
+        taskiq-redis claims the tasks of a killed worker only when a new task arrives.
         """
-        if self._nudge_every is not None:
+        if self._keepalive_interval is not None:
             while True:
-                await anyio.sleep(self._nudge_every)
-                await self._kicker.mark_forwarded([])
+                await anyio.sleep(self._keepalive_interval)
+                await self._publisher.publish([])
 
 
-def _readable(commands: list[dict[str, Any]]) -> list[Envelope]:
-    """Return the commands of a task that this version can read."""
+def _unpack_all(commands: list[dict[str, Any]]) -> list[Envelope]:
+    """Return the commands of a task, without those that this version cannot read."""
     found: list[Envelope] = []
     for packed in commands:
         try:
             found.append(unpack(packed))
         except OutboxError as error:
-            logger.error("a task of the broker: %s; it is lost", error)  # noqa: TRY400
+            logger.error("Dropping a command of a broker task: %s", error)  # noqa: TRY400
     return found
 
 
-class _KeptByTheBroker:
-    """What is not delivered at the end of this process was never acknowledged, and comes again."""
+class _BrokerBackedOutbox:
+    """An outbox in memory for commands that the broker still has.
+
+    Undelivered commands were not acknowledged, so the broker delivers them again.
+    """
 
     @asynccontextmanager
     async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
-        yield _KeptStore(host, max_queue_size)
+        yield _BrokerBackedStore(host, max_queue_size)
 
 
-class _KeptStore(MemoryStore):
+class _BrokerBackedStore(MemoryStore):
     def is_persisted(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
         return True
