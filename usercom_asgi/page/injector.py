@@ -1,4 +1,4 @@
-"""Splices bytes into a document: before the ``</body>`` that ends it, in one piece or in a stream."""
+"""Inserts the snippet before the ``</body>`` that ends a document, whole or in a stream."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
-# What is looked for may have begun with these.
+# A chunk that ends in one of these may end in the middle of a tag that matters.
 _TAG_PREFIXES = frozenset(
     name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1)
 )
 _MAX_PREFIX_BYTES = len(b"</body")
-# A tag that is not complete is held back up to this size: a longer one is not the end of the body.
+# An incomplete tag is held up to this size. A longer one is not taken for the body's end.
 _MAX_TAG_BYTES = 1024
-# Above this, sending several pieces costs less than joining them.
+# Longer pages are sent in pieces, because joining them costs more.
 _JOIN_BELOW = 64 * 1024
-# So much of a long page is copied at a time: a copy that goes to where the last one was is still in the processor's cache.
+# The bytes of a long page that are copied at a time, so the copy stays in the CPU's cache.
 _COPY_BYTES = 256 * 1024
-# A stream's chunks are read when they come to so much: to read each one costs more than the reading.
+# A stream's chunks are collected up to this size, because each call of the reader costs.
 _BATCH_BYTES = 16 * 1024
 _MAX_CHUNKS = 512
 
@@ -34,9 +34,9 @@ class Skipped(NamedTuple):
 
 
 class LongPage:
-    """A long page with the snippet in it: its pieces in order, each made when it is asked for.
+    """The pieces of a long page with the snippet, in order.
 
-    So a page of 100 MB is not in memory twice.
+    Each is made when it is requested, so a page of 100 MB is not in memory twice.
     """
 
     __slots__ = ("_page", "_place", "_snippet")
@@ -66,7 +66,7 @@ Injected: TypeAlias = bytes | LongPage
 
 
 def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | Skipped:
-    """Return a whole page with the snippet in it, in one piece or more; or why not."""
+    """Return a whole page with the snippet, or the reason why it is left out."""
     document = Document(snippet)
     document.feed(page)
     reason = document.rejection_reason()
@@ -98,9 +98,9 @@ class Injector:
         self.snippet = snippet
         #: Why the snippet was left out, if it was.
         self.reason: str | None = None
-        #: The snippet stands in the head: the rest may pass as it comes.
+        #: True once the snippet is in the head: all further bytes pass unchanged.
         self.is_done = False
-        #: What was taken of the body and not given back yet.
+        #: The bytes of the body that are not returned yet.
         self.held: list[bytes] = []
         self._size = 0  # of what is held
         self._holds = False  # a ``</body>``, and not just a tag that is not complete
@@ -111,7 +111,7 @@ class Injector:
         self._unread_size = 0
 
     def feed(self, chunk: bytes, *, last: bool) -> list[bytes]:
-        """Take the next bytes of the body; return those that may go out, in order."""
+        """Take the next bytes of the body; return those to send now, in order."""
         if self.is_done:
             return [chunk] if chunk else []
         self._unread.append(chunk)
@@ -122,7 +122,6 @@ class Injector:
             return []
         self._read()
         if self.held:
-            # Mostly it is the rest of a tag.
             chunk = self.held[0] + chunk if len(self.held) == 1 else b"".join((*self.held, chunk))
             self.held, self._size, self._holds = [], 0, False
         if not self._is_past_head and (parts := self._split_at_head(chunk)):
@@ -130,17 +129,17 @@ class Injector:
         return self._finish(chunk) if last else self._pass_on(chunk)
 
     def flush(self) -> bytes:
-        """Give back what is held, with no more to come before something else."""
+        """Return the held bytes, because another message is sent next."""
         held = b"".join(self.held)
         self.held, self._size, self._holds = [], 0, False
         return held
 
     def try_pass_through(self, chunk: bytes) -> bool:
-        """Return whether a chunk in the middle of a body may go out as it is, and take note of it if so.
+        """Return True and record a chunk in mid-body if it may be sent as it is.
 
-        Most may: nothing is held of what came before them, and there is nothing in them that is looked for.
+        This holds for most chunks: no bytes are held, and the chunk has no tag that matters.
         """
-        # Written out, and not in terms of the functions below: a stream of tiny chunks pays for every call.
+        # Written out without helpers, because a stream of tiny chunks pays for every call.
         if self.held or (chunk.find(b"</") >= 0 and _may_hold_close(chunk)):
             return False
         begun = chunk.rfind(b"<", -_MAX_PREFIX_BYTES)
@@ -155,7 +154,7 @@ class Injector:
         return True
 
     def _read(self) -> None:
-        """Read what was taken: all of it has gone out, or is decided on next."""
+        """Let the document read the collected chunks."""
         unread = self._unread
         self._document.feed(unread[0] if len(unread) == 1 else b"".join(unread))
         self._taken += self._unread_size
@@ -175,7 +174,7 @@ class Injector:
         return [data] if data else []
 
     def _split_at_head(self, data: bytes) -> list[bytes]:
-        """Return the parts of this with the snippet at the end of the head; none if the head does not end in it."""
+        """Return the parts with the snippet at the head's end; none if that is not in data."""
         markup = self._document.markup
         if markup.head_end < 0:
             return []
@@ -200,5 +199,5 @@ class Injector:
 
 
 def _may_hold_close(data: bytes) -> bool:
-    # In other letters it is not looked for in time, and the snippet stands behind it (and works).
+    # In mixed case the tag is not recognised. The snippet stands behind it then, and works.
     return data.find(b"</body") >= 0 or (data.find(b"Y") >= 0 and data.find(b"</BODY") >= 0)

@@ -14,7 +14,7 @@ import re
 from .foreign import Foreign, Step
 from .syntax import ENDS, NAME_END, SCRIPT, TAG, after_comment, shortened
 
-# What the tags below and "<!--" look like, to be told apart afterwards. The first three letters
+# Candidates for the tags below and "<!--", which `_NAMED` separates. The first three letters
 # are sets and not alternatives, which would triple the price: most tags fail there. The first
 # pattern is for the head, the second from "<body" on, the third where end tags matter too.
 _REST = (
@@ -43,14 +43,14 @@ _CLOSE_BEGUN = b"</body"
 _LANDMARKS = (b"</body", b"</head", b"<body")
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _ESCAPE = b"\x1b"
-# A name or a value without quotes that is longer, at the end of a chunk, is given up.
+# The tokenizer gives up at a longer unquoted name or value at the end of a chunk.
 _MAX_REST_BYTES = 64 * 1024
 # A select's text elements: browsers agree on these alone.
 _IN_SELECT = frozenset({b"script", b"textarea"})
 
 
 class Markup:
-    """What is known of a document so far. Positions count from its beginning."""
+    """The state of the tokenizer in a document. Positions count from its beginning."""
 
     __slots__ = (
         "_block",
@@ -74,12 +74,12 @@ class Markup:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        #: Where the last ``</body>`` is that is a tag and no template's; -1 if there is none.
+        #: The position of the last ``</body>`` outside of templates; -1 if there is none.
         self.body_end = -1
-        #: Where the first ``</head>`` or ``<body>`` is.
+        #: The position of the first ``</head>`` or ``<body>``; -1 if there is none.
         self.head_end = -1
         self.has_html = self.has_body = self.has_frames = False
-        #: The state is not known: nothing more is found.
+        #: True once the state is not known: no position changes any more.
         self.is_in_doubt = False
         self._size = 0  # of all that was fed
         self._block = 0  # the position of the first byte of what is read now
@@ -94,7 +94,7 @@ class Markup:
 
     @property
     def begun(self) -> int:
-        """Where a tag begins that may become a ``</body>`` or a ``<body>``; -1 if there is none."""
+        """Return the position of an incomplete tag that may be a landmark; -1 if there is none."""
         rest = self._rest.lower()
         if self._raw_text or self.is_in_doubt or not rest:
             return -1
@@ -106,7 +106,7 @@ class Markup:
 
     @property
     def end(self) -> int:
-        """Where something can be added at the end of the document, as far as it is known; -1 if nowhere."""
+        """Return the position at the document's end that is outside of all text; -1 if none is."""
         if (
             self._raw_text
             or self.is_in_doubt
@@ -180,7 +180,7 @@ class Markup:
             look = start + 1  # another tag
 
     def _find_close(self, data: bytes, start: int) -> int:
-        """Return where a ``</body`` may be next, or the end of the data. In mixed case it is not looked for."""
+        """Return the next ``</body`` or ``</BODY``, or the end of the data."""
         closes = self._closes
         for n, each in enumerate(_CLOSES):
             if closes[n] < start:
@@ -189,7 +189,7 @@ class Markup:
         return min(closes)
 
     def _consume(self, named: re.Match[bytes], tag: bytes, at: int) -> None:
-        """Take a tag of HTML."""
+        """Apply an HTML tag to the state."""
         name = named[0][1:].lower()
         if named["text"] or named["foreign"]:
             if (self._select >= 0 and name not in _IN_SELECT) or self._is_odd:
@@ -292,7 +292,7 @@ class Markup:
         return at if step is Step.AGAIN else tag.end()
 
     def _stop(self, data: bytes, start: int) -> int:
-        """Keep what is not complete, from ``start`` on."""
+        """Keep the incomplete token that begins at ``start``."""
         begun = data[start:]
         if (
             len(begun) > 1024
@@ -327,7 +327,7 @@ def _is_tag(data: bytes, at: int) -> bool:
 
 
 def _after_bogus(data: bytes, at: int, *, has_cdata: bool = False) -> int:
-    """Return where text goes on behind a "<" that begins no tag; -1 if the data ends before."""
+    """Return where text continues after a "<" that is not a tag; -1 if the data ends before."""
     if data[at + 1 : at + 2] in (b"!", b"?", b"/", b"") and not data.startswith(b"</>", at):
         return after_comment(data, at, has_cdata=has_cdata)
     return at + 1
