@@ -92,8 +92,8 @@ class Visitor(VisitorSession, Appearance):
             return self._delivery.skip(command, "a prefetch is no page view")
         if self._creates and self.key is None and not self.is_identified and self.reset is None:
             # Handled as a reset, because the widget would create the visitor a second time.
-            return self._become(self._begin_anew(command, key_digest(None)))
-        return await self._tell(command)
+            return self._set_reset(self._create_visitor(command, key_digest(None)))
+        return await self._enqueue_stored(command)
 
     async def event(self, name: str, /, **data: Any) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.
@@ -104,7 +104,7 @@ class Visitor(VisitorSession, Appearance):
         """
         command = Event(name, data, cut=self._cuts)
         await self.resolve_identity()
-        return await self._tell(command)
+        return await self._enqueue_stored(command)
 
     async def product_event(
         self,
@@ -126,7 +126,7 @@ class Visitor(VisitorSession, Appearance):
             product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts
         )
         await self.resolve_identity()
-        return await self._tell(command)
+        return await self._enqueue_stored(command)
 
     async def update(self, /, **attributes: Any) -> Receipt:
         """Change attributes without a page view: ``userengage('client.update', {...})``.
@@ -143,7 +143,7 @@ class Visitor(VisitorSession, Appearance):
                 command, "there is nothing to change: an attribute that is None is left out"
             )
         await self.resolve_identity()
-        return await self._tell(command)
+        return await self._enqueue_stored(command)
 
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
         """End this visitor and start a new one, at logout: ``UE.resetAuth``.
@@ -166,7 +166,7 @@ class Visitor(VisitorSession, Appearance):
     async def resolve_identity(self) -> None:
         """Call the ``identify`` hook, at most once a request."""
         if self._login is not None:
-            await self._login.look(self)
+            await self._login.check(self)
 
     @property
     def _cuts(self) -> bool:
