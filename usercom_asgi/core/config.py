@@ -1,4 +1,4 @@
-"""What the library is told once, at start: :class:`UserComConfig`."""
+"""The configuration, :class:`UserComConfig`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def origin_of(*, app: str | None, host: str | None, base_url: str | None) -> str
 
 
 def is_host(value: object) -> bool:
-    """Tell whether this is a bare host name of two labels or more."""
+    """Return whether this is a bare host name of two labels or more."""
     return isinstance(value, str) and _HOST.fullmatch(value) is not None
 
 
@@ -95,11 +95,12 @@ def _is_origin(parts: SplitResult) -> bool:
     )
 
 
-# Nowadays six letters and digits, in UserEngage's days 64 (docs/usercom.md, 1); the length is not documented.
+# Six letters and digits today, 64 at UserEngage; the length is not documented
+# (docs/usercom.md, 1).
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
-# The phases of a call (connect, TLS, write, read) may together take so many times `timeout`.
+# All phases of a call (connect, TLS, write, read) may take this many times `timeout`.
 _TOTAL_TIMEOUT_FACTOR = 3
 _CHOICES = {
     "anonymous": ("skip", "create"),
@@ -118,44 +119,59 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserComConfig:
-    """How to reach User.com, and how much the application may be asked to wait for it.
+    """Settings of one User.com workspace and of the delivery to it.
 
-    Exactly one of ``app``, ``host`` and ``base_url`` says where User.com is.
+    Exactly one of ``app``, ``host`` and ``base_url`` must be given.
 
     Args:
         app: The workspace's subdomain: ``"acme"`` for ``acme.user.com``.
-        host: The whole host name, for a workspace with a domain of its own: ``"chat.example.com"``.
-        base_url: Where the API and ``widget.js`` are, scheme included: for the sandbox and for tests.
-        api_key: The public app key of the workspace (Settings > Workspace Settings > API & Integrations).
-        rest_token: The secret key of the public REST API, if one is to be used.
-        secret_keys: What cookies of ours are signed with, oldest first; the last one signs, all verify. Each has 16 characters
-            or more.
-        cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie; by default where the widget itself would put it.
-        reset_timeout: Seconds that a response may wait for a new visitor's key after ``reset_auth()``; 0 for never.
-        timeout: Seconds that one call to User.com may take in each of its phases (connect, write, read).
-        shutdown_timeout: Seconds that a shutdown may take to deliver what still waits.
-        inline_deadline: Seconds for delivery behind a response, where the server gives us no lifespan.
-        max_queue_size: Commands that may wait in memory, those in flight included; what comes on top is dropped.
+        host: The full host name, for a workspace with its own domain:
+            ``"chat.example.com"``.
+        base_url: The address of the API and of ``widget.js``, with its scheme: for the
+            sandbox and for tests.
+        api_key: The public app key of the workspace (Settings > Workspace Settings >
+            API & Integrations).
+        rest_token: The secret key of the public REST API.
+        secret_keys: The keys that sign this library's cookies, oldest first. The last one
+            signs, all verify. Each has 16 characters or more.
+        cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie. Defaults to the one that
+            the widget itself uses.
+        reset_timeout: Seconds that a response may wait for a new visitor's key after
+            ``reset_auth()``. 0 does not wait.
+        timeout: Seconds that each phase of one call to User.com may take (connect, write,
+            read).
+        shutdown_timeout: Seconds that a shutdown may take to deliver what is queued.
+        inline_deadline: Seconds for delivery behind a response, where the server offers no
+            lifespan.
+        max_queue_size: Commands that may be queued in memory, those in flight included.
+            Further ones are dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
-        requests_per_second: Calls to User.com that one process may make in a second; by default as many as go.
-        give_up_after: Seconds after which what User.com could not take is given up, and goes to the dead letters.
-        anonymous: What becomes of a page hit of somebody with neither a key nor a name: ``skip`` leaves it to the widget's own
-            ping, ``create`` has User.com make the visitor, and waits up to ``reset_timeout`` for the key to set the cookie.
-        widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or ``expanded``; by default as User.com's own
-            settings say.
-        callbacks: The page's own functions that the widget calls, as dotted paths: ``{"onOpen": "shop.chat.opened"}``, for
-            ``onLoad``, ``onPayloadReceived``, ``onMessage``, ``onOpen`` and ``onClose``. Looked up when called.
-        rotate_on_login: Reset the visitor at a login as well: nothing of the time before it is kept, and a cookie that somebody
-            else has planted ends there.
-        position: Where the snippet goes: at the end of the ``body``, as the vendor documents, or of the ``head``.
-        truncate_strings: Shorten strings that are too long for User.com, instead of refusing them. Never an ``email`` or an id.
-        bridge: Have the page's script stay in touch with handlers that are asked by ``fetch`` or ``XMLHttpRequest``: what they
-            say by ``visitor.browser`` (with ``secret_keys``) runs at once, and ``reset_auth()`` ends the visitor in the widget
-            that is running.
-        honour_gpc: Take ``Sec-GPC: 1`` for a refusal of consent.
+        requests_per_second: Calls to User.com that one process may make in a second.
+            Unlimited by default.
+        give_up_after: Seconds after which a command that could not be delivered becomes a dead
+            letter.
+        anonymous: What happens to a page hit of an anonymous visitor without a user key.
+            ``skip`` leaves it to the widget's own ping. ``create`` has User.com create the
+            visitor, and waits up to ``reset_timeout`` for the key to set the cookie.
+        widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or
+            ``expanded``. Defaults to the workspace's own settings.
+        callbacks: The page's functions that the widget calls, as dotted paths:
+            ``{"onOpen": "shop.chat.opened"}``, for ``onLoad``, ``onPayloadReceived``,
+            ``onMessage``, ``onOpen`` and ``onClose``. Looked up at each call.
+        rotate_on_login: Reset the visitor at a login as well. The history from before it is
+            not kept, and a user key that another person planted in the browser ends there.
+        position: Where the snippet goes: at the end of the ``body``, as User.com documents,
+            or of the ``head``.
+        truncate_strings: Shorten strings that are too long for User.com instead of refusing
+            them. An ``email`` or an id is never shortened.
+        bridge: Connect the page's script to handlers that it calls by ``fetch`` or
+            ``XMLHttpRequest``. Commands of ``visitor.browser`` (with ``secret_keys``) then
+            run at once, and ``reset_auth()`` resets the running widget.
+        honour_gpc: Treat ``Sec-GPC: 1`` as a refusal of consent.
 
     Raises:
-        ConfigurationError: A value is missing or malformed. The text names the field and shows what is right.
+        ConfigurationError: A value is missing or malformed. The text names the field and
+            shows a valid value.
 
     """
 
@@ -205,12 +221,17 @@ class UserComConfig:
 
     @property
     def total_timeout(self) -> float:
-        """Seconds that one call to User.com may take in all; a phase ends only if nothing arrives."""
+        """Seconds that one call to User.com may take in all its phases."""
         return _TOTAL_TIMEOUT_FACTOR * self.timeout
 
     @classmethod
     def checked(cls, config: object) -> UserComConfig:
-        """Return a configuration that was given, or :meth:`from_env` if none was; raises if it is something else."""
+        """Return the given configuration, or :meth:`from_env` without one.
+
+        Raises:
+            ConfigurationError: The value is not a configuration.
+
+        """
         if config is None:
             return cls.from_env()
         if not isinstance(config, cls):
@@ -222,9 +243,10 @@ class UserComConfig:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> UserComConfig:
-        """Read ``USERCOM_APP``, ``USERCOM_API_KEY``, ``USERCOM_REST_TOKEN``, ``USERCOM_SECRET_KEYS`` and the like.
+        """Read the settings from ``USERCOM_APP``, ``USERCOM_API_KEY`` and the like.
 
-        ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first. ``settings`` wins over the environment.
+        ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first. ``settings``
+        override the environment.
         """
         environ = os.environ if environ is None else environ
         given = {
@@ -262,7 +284,7 @@ class UserComConfig:
                 "rest_token", "must be the secret key of the REST API, or None"
             )
         if token is not None and token == self.api_key:
-            # The app key is printed into every page: this mistake would publish the secret.
+            # The app key is part of every page, so this mistake would publish the secret.
             raise ConfigurationError(
                 "api_key", "is the same as rest_token; the app key is public, the token is secret"
             )

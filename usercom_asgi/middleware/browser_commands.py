@@ -41,7 +41,7 @@ class BrowserCommandPlan:
     introduction: Mapping[str, Json] | None = None
 
 
-def hand_over(
+def plan_browser_commands(
     visitor: Visitor, flash: FlashCookie | None, start: Message, *, is_page: bool
 ) -> BrowserCommandPlan:
     """Find the way for what was said; what finds none in this response waits in the cookie for the next page."""

@@ -104,7 +104,7 @@ def key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     ]
 
 
-def mend_key(visitor: Visitor, config: UserComConfig) -> list[bytes]:
+def repaired_key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
     """Return the ``Set-Cookie`` values that end a key that has come back, and keep the one beside it that has not ended."""
     return _Place.of(visitor, config).cookies(visitor.key)
 
@@ -120,7 +120,7 @@ def _epoch_after(visitor: Visitor, marker: ResetMarker | None) -> Epoch:
     if marker is None:
         return epoch
     if visitor.has_reset or visitor.stale_key:
-        epoch = epoch.ending(visitor.told_keys())
+        epoch = epoch.ending(visitor.sent_keys())
     # What the running widget does is not done yet: the page that does it changes the identity itself, and is not surprised.
     is_left = visitor.reset_delegated or (visitor.is_page_swap and visitor.has_flash_cookie())
     if not is_left:

@@ -23,8 +23,8 @@ from ..page.headers import (
     with_cookies,
 )
 from ..page.response import PageResponse
-from .browser_commands import hand_over
-from .reset import expired_key_cookies, key_cookies, mend_key, plan_reset
+from .browser_commands import plan_browser_commands
+from .reset import expired_key_cookies, key_cookies, plan_reset, repaired_key_cookies
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -225,10 +225,12 @@ class Responder:
         elif visitor.has_pending_hits:
             plan.add_cookies(key_cookies(visitor, config))
         elif visitor.stale_key:  # a page from before the reset has put it back
-            plan.add_cookies(mend_key(visitor, config))
+            plan.add_cookies(repaired_key_cookies(visitor, config))
         visitor.close()
         if visitor.has_browser_commands or self._has_flash():
-            plan.commands = hand_over(visitor, self._site.flash, plan.start, is_page=plan.is_page)
+            plan.commands = plan_browser_commands(
+                visitor, self._site.flash, plan.start, is_page=plan.is_page
+            )
             if plan.commands.headers:
                 plan.headers = plan.commands.headers
 

@@ -35,10 +35,10 @@ class BrowserCommands:
     ``secret_keys``.
     """
 
-    def __init__(self, config: UserComConfig, *, can_travel: bool, is_heard: bool) -> None:
+    def __init__(self, config: UserComConfig, *, persistent: bool, enabled: bool) -> None:
         self._config = config
-        self._can_travel = can_travel
-        self._is_heard = is_heard
+        self._persistent = persistent
+        self._enabled = enabled
         #: What this response says.
         self.said: list[Said] = []
         #: Bytes that wait from earlier responses.
@@ -48,7 +48,7 @@ class BrowserCommands:
 
     def event(self, name: str, /, **data: Any) -> None:
         """``userengage('event.NAME', {...})``."""
-        self.say(Event(name, data, cut=self._config.truncate_strings))
+        self.enqueue(Event(name, data, cut=self._config.truncate_strings))
 
     def product_event(
         self,
@@ -61,7 +61,7 @@ class BrowserCommands:
         **attributes: Any,
     ) -> None:
         """``userengage('product_event', {...})``."""
-        self.say(
+        self.enqueue(
             ProductEvent(
                 product_id,
                 event_type,
@@ -75,11 +75,11 @@ class BrowserCommands:
 
     def page_hit(self, /, event: Event | None = None, **attributes: Any) -> None:
         """``UE.pageHit({...})``, of the address that the browser shows."""
-        self.say(PageHit(None, event, attributes, cut=self._config.truncate_strings))
+        self.enqueue(PageHit(None, event, attributes, cut=self._config.truncate_strings))
 
     def update(self, /, **attributes: Any) -> None:
         """``userengage('client.update', {...})``."""
-        self.say(Update(attributes, cut=self._config.truncate_strings))
+        self.enqueue(Update(attributes, cut=self._config.truncate_strings))
 
     def open(self) -> None:
         """Open the chat: ``userengage('widget.open')``."""
@@ -101,7 +101,7 @@ class BrowserCommands:
         """Take the widget out of the page: ``UE.destroy()``. Nothing runs in that page after it."""
         self._add("UE.destroy")
 
-    def say(self, command: Command) -> None:
+    def enqueue(self, command: Command) -> None:
         """Say a command to the page."""
         self._add(*self._call(command))
 
@@ -152,9 +152,9 @@ class BrowserCommands:
         return ["UE.pageHit", command.payload()]
 
     def _add(self, *call: object) -> None:
-        if not self._is_heard:
+        if not self._enabled:
             return
-        if not self._can_travel:
+        if not self._persistent:
             raise ConfigurationError(
                 "secret_keys",
                 "visitor.browser needs a key to sign with, such as secret_keys=('<16 characters or more>',), with the "

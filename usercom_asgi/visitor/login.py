@@ -61,9 +61,9 @@ class Login:
 
     def had_user(self, visitor: Visitor) -> bool:
         """Tell whether this browser was identified before."""
-        return any(self._last(visitor))
+        return any(self._previous(visitor))
 
-    async def look(self, visitor: Visitor) -> None:
+    async def check(self, visitor: Visitor) -> None:
         """Make the visitor whoever is logged in."""
         while self._is_looking:
             if _LOOKING.get() is self:  # the hook itself may use the visitor, and must not wait
@@ -93,7 +93,7 @@ class Login:
     async def _settle(self, visitor: Visitor, person: Mapping[str, Json]) -> None:
         self._is_settled = True
         self._now = self._identity_cookie.fingerprint(person)
-        last = [each for each in self._last(visitor) if each is not None]
+        last = [each for each in self._previous(visitor) if each is not None]
         if not last:
             is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
         else:  # of two cookies either may be planted, or left from before `cookie_domain` was changed: only one voice counts
@@ -118,7 +118,7 @@ class Login:
 
     def cookies(self, visitor: Visitor) -> list[bytes]:
         """Return the ``Set-Cookie`` values that are due with this response."""
-        last = self._last(visitor)
+        last = self._previous(visitor)
         if not self._is_settled or last == [self._now] or (not last and self._now is None):
             return []
         # One that the browser has may live elsewhere, and would be sent before ours from then on.
@@ -136,7 +136,7 @@ class Login:
         """Drop the scope at the end of a request."""
         self._scope = None
 
-    def _last(self, visitor: Visitor) -> list[str | None]:
+    def _previous(self, visitor: Visitor) -> list[str | None]:
         """Return who the browser was identified as by each of its cookies; None for one that we did not write."""
         if self._remembered is None:
             self._remembered = [

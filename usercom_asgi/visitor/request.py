@@ -250,7 +250,7 @@ class Connection:
         marker = self.marker
         return (marker is not None and marker.ended(key)) or self.epoch.has_ended(key)
 
-    def told_keys(self) -> list[str]:
+    def sent_keys(self) -> list[str]:
         """Return every user key in the request's cookies and addresses: a reset ends all of them."""
         referrer = self.headers.get(b"referer", b"").decode("latin-1")
         query = "?" + self._query.decode("latin-1")

@@ -40,7 +40,7 @@ class KeyHolder(Connection):
     # The receipts of this request whose answers name a key, each with the identity that it was sent for.
     _hits: tuple[tuple[Mapping[str, Json], Receipt], ...] = ()
     # The browser's key is somebody else's.
-    _is_disowned = False
+    _key_discarded = False
 
     _delivery: Delivery
 
@@ -53,7 +53,7 @@ class KeyHolder(Connection):
         reset = self.reset
         if reset is not None:
             return reset.receipt.key
-        return self.assigned_key or (None if self._is_disowned else self._cookie_key)
+        return self.assigned_key or (None if self._key_discarded else self._cookie_key)
 
     @property
     def assigned_key(self) -> str | None:
@@ -73,7 +73,7 @@ class KeyHolder(Connection):
             ),
             None,
         )
-        return named or (None if self._is_disowned else self._cookie_key)
+        return named or (None if self._key_discarded else self._cookie_key)
 
     @property
     def _cookie_key(self) -> str | None:
@@ -206,7 +206,7 @@ class VisitorSession(KeyHolder, Person):
                     "a websocket has no response for it to travel in; use the visitor's own helpers",
                 )
             self._browser = BrowserCommands(
-                self._config, can_travel=self._flash is not None, is_heard=self._has_consent
+                self._config, persistent=self._flash is not None, enabled=self._has_consent
             )
             self._browser.carried = size(self.carried)
             self._browser.response_started = self.response_started
@@ -251,7 +251,9 @@ class VisitorSession(KeyHolder, Person):
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor, however often it is said; but what is said of the new one counts.
             return (
-                await self._tell(PageHit(attributes=new_user)) if new_user else self._reset.receipt
+                await self._enqueue_stored(PageHit(attributes=new_user))
+                if new_user
+                else self._reset.receipt
             )
         if self.response_started:
             logger.warning(
@@ -268,29 +270,29 @@ class VisitorSession(KeyHolder, Person):
         # What was said to the page before a login is noticed is meant for whoever has logged in.
         kept = was_noticed and bool(new_user)
         if self.has_running_widget and self._has_consent:
-            reset = self._leave_to_page(new_user, earlier, kept=kept)
+            reset = self._delegate_reset(new_user, earlier, kept=kept)
         else:
             if self._browser is not None:
                 self._browser.carried = 0
                 self._browser.said = self._browser.said if kept else []
-            reset = earlier or self._begin_anew(
+            reset = earlier or self._create_visitor(
                 ResetAuth(new_user), key_digest(self.key or self.stale_key)
             )
         if click is not None:
             self._delivery.remember(click, reset)
-        return self._become(reset)
+        return self._set_reset(reset)
 
     def discard_cookie_key(self, person: Mapping[str, Json]) -> None:
         """Let go of the browser's key: it is somebody else's, and there is no way any more to change it."""
         self._identity = person
-        self._is_disowned = True
+        self._key_discarded = True
 
     def _same_click(self, click: str | None) -> PendingReset | None:
         """Return the reset of a logout that was clicked twice: the same browser with the same cookies, seconds ago."""
         reset = self._delivery.recall(click) if click else None
         return reset if reset and time.time() - reset.marker.at < RESET_DEADLINE else None
 
-    def _begin_anew(self, command: ResetAuth | PageHit, old_key_digest: str) -> PendingReset:
+    def _create_visitor(self, command: ResetAuth | PageHit, old_key_digest: str) -> PendingReset:
         """Ask User.com for a new visitor, whose commands wait in a lane of their own until the key is there."""
         marker = ResetMarker.new(old_key_digest)
         self._ordering_key = marker.token
@@ -298,7 +300,7 @@ class VisitorSession(KeyHolder, Person):
         self._delivery.remember(marker.token, reset)
         return reset
 
-    def _leave_to_page(
+    def _delegate_reset(
         self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, kept: bool
     ) -> PendingReset:
         """Have the running widget make the new visitor: nothing else ends the chat that is open in it (step 4)."""
@@ -320,18 +322,18 @@ class VisitorSession(KeyHolder, Person):
         self.reset_delegated = True
         return reset
 
-    def _become(self, reset: PendingReset) -> Receipt:
+    def _set_reset(self, reset: PendingReset) -> Receipt:
         self._reset, self.has_reset = reset, True
         self._ordering_key = reset.marker.token
         return reset.receipt
 
-    async def _tell(self, command: Command) -> Receipt:
+    async def _enqueue_stored(self, command: Command) -> Receipt:
         """Say it; where accepted means written to disk, it is when this returns."""
-        receipt = self._say(command)
+        receipt = self._enqueue(command)
         await receipt.stored()
         return receipt
 
-    def _say(self, command: Command) -> Receipt:
+    def _enqueue(self, command: Command) -> Receipt:
         if self.reset_delegated:
             return (
                 Receipt(Status.SKIPPED, _LEFT)
@@ -364,7 +366,7 @@ class VisitorSession(KeyHolder, Person):
         self._source = self._source or new_ordering_key()
         if self._ordering_key is None:
             # One lane for all of a request, whatever keys its answers name: that keeps the order.
-            cookie_key = None if self._is_disowned else self._cookie_key
+            cookie_key = None if self._key_discarded else self._cookie_key
             self._ordering_key = (
                 self._lane_of_reset(cookie_key) or cookie_key or ordering_key_for(who, self._source)
             )

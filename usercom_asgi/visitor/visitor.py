@@ -1,4 +1,4 @@
-"""The handle on ``request.state.usercom``: who the visitor is, and what is said of them."""
+"""The visitor of a request, as handlers see it on ``request.state.usercom``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Appearance:
-    """How the widget shows itself in one response, if it does."""
+    """Appearance of the widget in one response."""
 
     _widget_state: str | None = None
     #: No snippet will go into this response.
@@ -26,7 +26,10 @@ class Appearance:
 
     @property
     def widget_state(self) -> str | None:
-        """How the widget appears in this response: ``simple``, ``standard``, ``hidden``, ``expanded``; None as configured."""
+        """How the widget appears in this response; None as configured.
+
+        One of ``simple``, ``standard``, ``hidden`` and ``expanded``.
+        """
         return self._widget_state
 
     @widget_state.setter
@@ -44,19 +47,20 @@ class Appearance:
 class Visitor(VisitorSession, Appearance):
     """The person behind a request.
 
-    The helpers are awaited and do not wait: they check what is said, accept it, and return a :class:`~usercom_asgi.Receipt`;
-    the delivery to User.com goes on in the background. They raise
-    :class:`~usercom_asgi.InvalidCommand` for what User.com could never take, and otherwise cannot fail.
+    Each helper checks a command, enqueues it and returns a :class:`~usercom_asgi.Receipt`.
+    The command is delivered to User.com in the background. A command that User.com could
+    never accept raises :class:`~usercom_asgi.InvalidCommand`; the helpers raise nothing else.
     """
 
     def __repr__(self) -> str:
         return f"<Visitor {'known' if self.is_identified else 'anonymous'}>"
 
     def identify(self, /, **attributes: Any) -> None:
-        """Say who this is: for this response's ``window.civchat``, and for the commands that follow.
+        """Set who this visitor is, for the page's widget and for the commands that follow.
 
-        Takes the standard attributes (``user_id``, ``email``, ``first_name``, ``phone_number``, ...), ``company={...}`` and
-        any custom ones; None is left out. Nothing is sent by this alone: the widget on the page sends it, or the next hit.
+        Accepts the standard attributes (``user_id``, ``email``, ``first_name``,
+        ``phone_number``, ...), ``company={...}`` and custom ones. None is left out. Nothing
+        is sent at once: the widget on the page sends it, or the next page hit.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.
@@ -67,10 +71,11 @@ class Visitor(VisitorSession, Appearance):
     async def page_hit(
         self, /, url: str | None = None, event: Event | None = None, **attributes: Any
     ) -> Receipt:
-        """Record a page view that the widget does not see, and attributes with it: ``UE.pageHit``.
+        """Record a page view that the widget does not see: ``UE.pageHit``.
 
-        An ``event`` travels in the same hit: it belongs to whoever User.com takes the visitor for after it. The URL is the
-        request's own unless given. Without a user key and a known user the hit is skipped: it would make a new user each time.
+        The hit carries the attributes and the ``event``. The event belongs to the user that
+        User.com finds by the hit. The URL defaults to that of the request. Without a user
+        key and an identity the hit is skipped: each one would create a new user.
 
         Raises:
             InvalidCommand: A value cannot be sent.
@@ -86,9 +91,9 @@ class Visitor(VisitorSession, Appearance):
         if self.is_prefetch:
             return self._delivery.skip(command, "a prefetch is no page view")
         if self._creates and self.key is None and not self.is_identified and self.reset is None:
-            # A reset without anybody before it: the same care is due, or the widget makes the visitor a second time.
-            return self._become(self._begin_anew(command, key_digest(None)))
-        return await self._tell(command)
+            # Handled as a reset, because the widget would create the visitor a second time.
+            return self._set_reset(self._create_visitor(command, key_digest(None)))
+        return await self._enqueue_stored(command)
 
     async def event(self, name: str, /, **data: Any) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.
@@ -99,7 +104,7 @@ class Visitor(VisitorSession, Appearance):
         """
         command = Event(name, data, cut=self._cuts)
         await self.resolve_identity()
-        return await self._tell(command)
+        return await self._enqueue_stored(command)
 
     async def product_event(
         self,
@@ -121,10 +126,12 @@ class Visitor(VisitorSession, Appearance):
             product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts
         )
         await self.resolve_identity()
-        return await self._tell(command)
+        return await self._enqueue_stored(command)
 
     async def update(self, /, **attributes: Any) -> Receipt:
-        """Change attributes without a page view: ``userengage('client.update', {...})``. None is left out, and clears nothing.
+        """Change attributes without a page view: ``userengage('client.update', {...})``.
+
+        None is left out, and clears nothing.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.
@@ -136,15 +143,16 @@ class Visitor(VisitorSession, Appearance):
                 command, "there is nothing to change: an attribute that is None is left out"
             )
         await self.resolve_identity()
-        return await self._tell(command)
+        return await self._enqueue_stored(command)
 
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
-        """End this visitor, and start the one whose details are given: ``UE.resetAuth``. To be called at logout.
+        """End this visitor and start a new one, at logout: ``UE.resetAuth``.
 
-        To switch from one person to the next, give the next one's details here: ``identify()`` after it says them on the
-        page only. The call to User.com starts at once and is not waited for. The response gives the browser the new visitor's
-        cookie, or none; commands said before this keep the old key, and those said after it wait for the new one. Once the
-        response has begun the browser cannot be changed any more: then it is skipped, with a warning.
+        To switch users, pass the next user's attributes here: a later ``identify()`` sets
+        them on the page only. The call to User.com starts at once, in the background. The
+        response sets the new visitor's cookie, or expires the old one. Earlier commands keep
+        the old key; later ones wait for the new key. After the response has started, the
+        reset is skipped with a warning, because the browser cannot be changed.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.
@@ -156,9 +164,9 @@ class Visitor(VisitorSession, Appearance):
         return await self.reset_visitor(cast("Mapping[str, Json]", command.attributes))
 
     async def resolve_identity(self) -> None:
-        """Find out who is logged in, if the application has told how."""
+        """Call the ``identify`` hook, at most once a request."""
         if self._login is not None:
-            await self._login.look(self)
+            await self._login.check(self)
 
     @property
     def _cuts(self) -> bool:
@@ -166,5 +174,5 @@ class Visitor(VisitorSession, Appearance):
 
     @property
     def _creates(self) -> bool:
-        """A visitor without a key is given one by the first page hit, instead of being skipped."""
+        """True if the first page hit creates a visitor without a key."""
         return self._config.anonymous == "create" and not self.is_websocket
