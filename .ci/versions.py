@@ -181,6 +181,18 @@ def versions_in(interpreter: str | Path) -> str:
     return ", ".join(f"{each} {installed[each]}" for each in SHOWN if each in installed)
 
 
+def find_python(version: str) -> str:
+    """Return the path of this Python; empty if this machine has none. Nothing is downloaded."""
+    found = subprocess.run(
+        [UV, "python", "find", "--no-python-downloads", version], check=False, capture_output=True, text=True
+    )
+    if found.returncode == 0:
+        return found.stdout.strip()
+    # uv asks pyenv's shims, which answer for the version in use alone.
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return str(next(iter(sorted(root.glob(f"versions/{version}.*/bin/python"))), ""))
+
+
 def main() -> int:
     """Check all environments; return 1 if one has failed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -195,12 +207,8 @@ def main() -> int:
         version = f"3.{minor}"
         if version == here:
             continue
-        find = [UV, "python", "find", "--no-python-downloads", version]
-        found = subprocess.run(find, check=False, capture_output=True, text=True)
-        if found.returncode == 0:
-            environments.append(
-                Environment(f"newest, Python {version}", found.stdout.strip(), EXTRAS)
-            )
+        if interpreter := find_python(version):
+            environments.append(Environment(f"newest, Python {version}", interpreter, EXTRAS))
         else:
             missing.append(version)
     with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
