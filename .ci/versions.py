@@ -184,7 +184,10 @@ def versions_in(interpreter: str | Path) -> str:
 def find_python(version: str) -> str:
     """Return the path of this Python; empty if this machine has none. Nothing is downloaded."""
     found = subprocess.run(
-        [UV, "python", "find", "--no-python-downloads", version], check=False, capture_output=True, text=True
+        [UV, "python", "find", "--no-python-downloads", version],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     if found.returncode == 0:
         return found.stdout.strip()
