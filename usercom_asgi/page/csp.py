@@ -102,7 +102,7 @@ class Policy:
         The text names no value that differs between responses, such as a nonce or a hash,
         so a warning with it is logged once.
         """
-        texts = []
+        texts: list[str] = []
         for name, missing in self.missing_sources(needed, nonce).items():
             sources = " ".join(missing)
             if name in self.directives:

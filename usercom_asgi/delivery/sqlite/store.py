@@ -76,35 +76,35 @@ class WriteBuffer(UnbufferedStore):
             else None
         )
 
-    def put(self, waiting: QueuedCommand) -> None:
+    def put(self, queued: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
         if not self._is_broken:
-            waiting.receipt.storing = anyio.Event()
-        self._puts.append(waiting)
+            queued.receipt.storing = anyio.Event()
+        self._puts.append(queued)
         self._rows += 1
-        self._hold(waiting.envelope.ordering_key, 1)
+        self._hold(queued.envelope.ordering_key, 1)
         self._woken.set()
 
-    def settled(self, waiting: QueuedCommand) -> None:
+    def settled(self, queued: QueuedCommand) -> None:
         """See :meth:`Store.settled`."""
-        if waiting.row is None:
+        if queued.row is None:
             return
-        self._work.done.append(waiting.row)
+        self._work.done.append(queued.row)
         self._rows -= 1
-        self._hold(waiting.envelope.ordering_key, -1)
+        self._hold(queued.envelope.ordering_key, -1)
         self._woken.set()
 
-    def progressed(self, waiting: QueuedCommand, keys: str) -> None:
+    def progressed(self, queued: QueuedCommand, keys: str) -> None:
         """See :meth:`Store.progressed`."""
-        if waiting.row is None:
+        if queued.row is None:
             return
-        self._work.changed.append((to_text(waiting.envelope), waiting.row))
-        self._work.keys.append((keys, waiting.envelope.ordering_key))
+        self._work.changed.append((to_text(queued.envelope), queued.row))
+        self._work.keys.append((keys, queued.envelope.ordering_key))
         self._woken.set()
 
-    def dead_letter(self, waiting: QueuedCommand, letter: Outcome) -> None:
+    def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:
         """See :meth:`Store.dead_letter`."""
-        envelope = waiting.envelope
+        envelope = queued.envelope
         self._work.dead_letters.append(
             DeadLetterRow(
                 envelope.ordering_key,
@@ -124,9 +124,9 @@ class WriteBuffer(UnbufferedStore):
         """See :attr:`Store.persisted`."""
         return max(0, self._rows)
 
-    def is_persisted(self, waiting: QueuedCommand) -> bool:
+    def is_persisted(self, queued: QueuedCommand) -> bool:
         """Return whether the command is in the file."""
-        return waiting.row is not None
+        return queued.row is not None
 
     def _drop_oldest_dead_letters(self) -> None:
         """Bound the dead letters that wait while the file cannot be written."""
@@ -305,32 +305,32 @@ class SqliteStore(WriteBuffer):
     def _apply(
         self, puts: list[QueuedCommand], done: WriteResult, envelopes: list[Envelope | OutboxError]
     ) -> None:
-        for waiting, (row, is_loaded) in zip(puts, done.puts, strict=True):
-            waiting.row = row
-            self._mark_stored(waiting)
+        for queued, (row, is_loaded) in zip(puts, done.puts, strict=True):
+            queued.row = row
+            self._mark_stored(queued)
             if is_loaded:
-                self._host.enqueue(waiting)
+                self._host.enqueue(queued)
             else:
-                self._leave_on_disk(waiting)
+                self._leave_on_disk(queued)
         for loaded, envelope in zip(done.loaded, envelopes, strict=True):
             self._load(loaded, envelope)
 
     def _drop_lost_queues(self, still_ours: set[str]) -> None:
         """Evict the queues that other processes claimed when our lease expired."""
         lost = {ordering_key for ordering_key in self._in_memory if ordering_key not in still_ours}
-        for waiting in self._host.evict(lost):
-            self._leave_on_disk(waiting)
+        for queued in self._host.evict(lost):
+            self._leave_on_disk(queued)
 
-    def _leave_on_disk(self, waiting: QueuedCommand) -> None:
+    def _leave_on_disk(self, queued: QueuedCommand) -> None:
         """Release a command that is on disk and cannot be sent from memory."""
-        ordering_key = waiting.envelope.ordering_key
+        ordering_key = queued.envelope.ordering_key
         self._hold(ordering_key, -1)
         # Loads the command in its turn, even if the queue's other commands are in memory only.
         self._work.released.append(ordering_key)
-        if waiting.row is not None:
-            self._left.add(waiting.row)
-            self._receipts[waiting.row] = waiting.receipt
-        self._host.release(waiting)
+        if queued.row is not None:
+            self._left.add(queued.row)
+            self._receipts[queued.row] = queued.receipt
+        self._host.release(queued)
 
     def _load(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
         """Enqueue a command that was loaded from disk."""
@@ -346,18 +346,18 @@ class SqliteStore(WriteBuffer):
             return
         self._hold(loaded.ordering_key, 1)
         receipt = self._receipts.pop(loaded.row, None)
-        waiting = QueuedCommand(envelope, receipt or Receipt())
-        waiting.row = loaded.row
+        queued = QueuedCommand(envelope, receipt or Receipt())
+        queued.row = loaded.row
         is_own = loaded.row in self._left
         self._left.discard(loaded.row)
-        self._host.restore(waiting, loaded.keys, is_own=is_own)
+        self._host.restore(queued, loaded.keys, is_own=is_own)
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
         """Keep the changes of a failed transaction for the next one, and wake all waiters."""
         self._is_broken = True
         self._puts = [*puts, *self._puts]
-        for waiting in self._puts:
-            self._mark_stored(waiting)
+        for queued in self._puts:
+            self._mark_stored(queued)
         self._log_failure(error, len(self._puts))
         self._written.set()
         self._written = anyio.Event()
@@ -374,21 +374,21 @@ class SqliteStore(WriteBuffer):
         if self._is_draining:  # commands on disk can wait for the next process
             self._puts, self._held_back = self._held_back + self._puts, []
         puts, self._puts = self._puts, []
-        older = await self._queues_with_more({waiting.envelope.ordering_key for waiting in puts})
-        for waiting in puts:
-            if waiting.envelope.ordering_key in older:
-                self._held_back.append(waiting)
+        older = await self._queues_with_more({queued.envelope.ordering_key for queued in puts})
+        for queued in puts:
+            if queued.envelope.ordering_key in older:
+                self._held_back.append(queued)
                 continue
             # Without a release, because the file has got nothing to load.
-            self._count(waiting.envelope.ordering_key, -1)
+            self._count(queued.envelope.ordering_key, -1)
             self._rows -= 1
-            self._host.enqueue(waiting)
+            self._host.enqueue(queued)
 
     async def _queues_with_more(self, ordering_keys: set[str]) -> set[str]:
         """Return which of these queues have commands that are not in memory."""
         if not ordering_keys or self._is_draining:
             return set()
-        found = {waiting.envelope.ordering_key for waiting in self._held_back}
+        found = {queued.envelope.ordering_key for queued in self._held_back}
         # If the file cannot be read either, there is nothing to wait for.
         with anyio.CancelScope(shield=True), suppress(Exception):
             found |= await anyio.to_thread.run_sync(
@@ -396,8 +396,8 @@ class SqliteStore(WriteBuffer):
             )
         return found
 
-    def _mark_stored(self, waiting: QueuedCommand) -> None:
-        receipt = waiting.receipt
+    def _mark_stored(self, queued: QueuedCommand) -> None:
+        receipt = queued.receipt
         if receipt.storing is not None:
             receipt.storing.set()
             receipt.storing = None

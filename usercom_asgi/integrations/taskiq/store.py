@@ -60,26 +60,26 @@ class BrokerStore(MemoryStore):
     def oldest(self) -> float | None:
         """See :meth:`Store.oldest`."""
         return min(
-            (waiting.envelope.created_at for group in self._all() for waiting in group),
+            (queued.envelope.created_at for group in self._all() for queued in group),
             default=None,
         )
 
-    def put(self, waiting: QueuedCommand) -> None:
+    def put(self, queued: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
-        if self._is_direct(waiting):
-            self._host.enqueue(waiting)
+        if self._is_direct(queued):
+            self._host.enqueue(queued)
             return
-        number = waiting.envelope.request
+        number = queued.envelope.request
         if number is None:
-            self._make_ready([waiting])
+            self._make_ready([queued])
             return
-        waiting.receipt.on_wait = self._end_on_wait(number)
+        queued.receipt.on_wait = self._end_on_wait(number)
         group = self._gathered.setdefault(number, [])
-        group.append(waiting)
+        group.append(queued)
         self._gathers.set()
 
-    def _is_direct(self, waiting: QueuedCommand) -> bool:
-        envelope, receipt = waiting.envelope, waiting.receipt
+    def _is_direct(self, queued: QueuedCommand) -> bool:
+        envelope, receipt = queued.envelope, queued.receipt
         before = self._resets.get(envelope.ordering_key)
         is_behind = before is not None and not before.is_final
         is_anonymous = envelope.key is None and not envelope.identity
@@ -128,13 +128,13 @@ class BrokerStore(MemoryStore):
                 await self._woken.wait()
             group = self._ready.popleft()
             self._in_hand.append(group)
-            is_taken = await self._publisher.publish([waiting.envelope for waiting in group])
+            is_taken = await self._publisher.publish([queued.envelope for queued in group])
             self._in_hand.remove(group)
-            for waiting in group:
+            for queued in group:
                 if is_taken:
-                    self._host.mark_forwarded(waiting, FORWARDED)
+                    self._host.mark_forwarded(queued, FORWARDED)
                 else:
-                    self._host.dead_letter(waiting, "the broker does not accept it")
+                    self._host.dead_letter(queued, "the broker does not accept it")
 
     async def keep_flushing(self) -> None:
         """Make groups ready that were gathered for too long; run for ever."""
@@ -151,8 +151,8 @@ class BrokerStore(MemoryStore):
     def close(self) -> None:
         """Return unpublished commands to the delivery, which accounts for them."""
         for group in self._all():
-            for waiting in group:
-                self._host.enqueue(waiting)
+            for queued in group:
+                self._host.enqueue(queued)
         self._gathered.clear()
         self._ready.clear()
 

@@ -143,14 +143,14 @@ class BrokerWorker:
     async def _hand_back(self, runtime: DeliveryService, receipts: list[Receipt]) -> None:
         """Publish undelivered commands as a new task; dead-letter those that are too old."""
         rest: list[QueuedCommand] = []
-        for waiting in await runtime.remove(receipts):
-            if waiting.age > self._config.give_up_after:
+        for queued in await runtime.remove(receipts):
+            if queued.age > self._config.give_up_after:
                 runtime.dead_letter(
-                    waiting,
-                    f"given up after {waiting.age:.0f} s: {runtime.readiness().reason or 'no time was left'}",
+                    queued,
+                    f"given up after {queued.age:.0f} s: {runtime.readiness().reason or 'no time was left'}",
                 )
             else:
-                rest.append(waiting)
+                rest.append(queued)
         if not rest:
             return
         is_taken, why_not = (
@@ -158,14 +158,14 @@ class BrokerWorker:
             "cut off on its way back to the broker",
         )  # by a time limit of the task's
         try:
-            is_taken = await self._publisher.publish([waiting.envelope for waiting in rest])
+            is_taken = await self._publisher.publish([queued.envelope for queued in rest])
             why_not = "the broker does not accept it back"
         finally:  # no queue holds them any more
-            for waiting in rest:
+            for queued in rest:
                 if is_taken:
-                    runtime.mark_forwarded(waiting, "handed back to the broker")
+                    runtime.mark_forwarded(queued, "handed back to the broker")
                 else:
-                    runtime.dead_letter(waiting, why_not)
+                    runtime.dead_letter(queued, why_not)
 
     async def _send_keepalives(self) -> None:
         """Publish an empty task at each interval, for ever.
@@ -201,5 +201,5 @@ class _BrokerBackedOutbox:
 
 
 class _BrokerBackedStore(MemoryStore):
-    def is_persisted(self, waiting: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
+    def is_persisted(self, queued: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
         return True
