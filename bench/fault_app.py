@@ -75,7 +75,15 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     async def told(message: Message) -> None:
         if message["type"] == "lifespan.shutdown.complete" and "delivery" in seen:
             stats = seen["delivery"].stats
-            kinds = ("accepted", "adopted", "delivered", "dropped", "dead", "left", "waiting")
+            kinds = (
+                "accepted",
+                "restored",
+                "delivered",
+                "dropped",
+                "dead_lettered",
+                "persisted",
+                "waiting",
+            )
             print(
                 json.dumps(
                     {"lag": seen["lag"].told(), **{kind: getattr(stats, kind) for kind in kinds}}

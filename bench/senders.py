@@ -105,7 +105,15 @@ class UserCom(Sender):
     def notes(self) -> dict[str, Any]:
         stats, letters = self._delivery.stats, self._delivery.dead_letters
         reasons = sorted({each.reason for each in letters})
-        kinds = ("accepted", "delivered", "dropped", "dead", "left", "waiting", "retried")
+        kinds = (
+            "accepted",
+            "delivered",
+            "dropped",
+            "dead_lettered",
+            "persisted",
+            "waiting",
+            "retried",
+        )
         return {**{kind: getattr(stats, kind) for kind in kinds}, "reasons": reasons[:2]}
 
 

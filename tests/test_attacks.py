@@ -656,7 +656,8 @@ async def test_headers_that_are_none_are_the_servers_to_refuse(bad: Any, chunks:
 
 
 @pytest.mark.parametrize(
-    "broken", ["for_changed_body", "_bodies", "with_cookies", "inject", "Injector"]
+    "broken",
+    ["update_entity_headers", "_body_messages", "with_cookies", "inject", "Injector"],
 )
 @pytest.mark.parametrize(
     "parts", [[b"<html><body>x</body></html>"], [b"<html>", b"<body>x", b"</body></html>"]]

@@ -223,21 +223,6 @@ async def test_a_reset_is_not_ours_after_its_deadline(
     assert len(post.sent) == tries  # the late one was never sent at all
 
 
-async def test_who_comes_back_with_the_new_key_keeps_the_order() -> None:
-    post = Post(SendResult("new"), *[UnavailableError("503")] * 10_000)
-    async with running(post) as runtime:
-        reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
-        runtime.submit(said(1, "reset", None))
-        assert await reset.delivered(20)
-        await until(lambda: len(post.sent) >= 2)
-        runtime.submit(said(2, "new", "new"))
-        runtime.submit(said(3, "new", "new"))
-        post.outcomes.clear()
-    *failed, first, second, third = [command.data["n"] for _, command, _ in post.sent[1:]]
-    assert set(failed) == {1}
-    assert (first, second, third) == (1, 2, 3)
-
-
 async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() -> None:
     post = Post(*[UnavailableError("503")] * 3)
     turns = 0
