@@ -128,13 +128,21 @@ async def test_get_visitor_outside_of_the_middleware_ignores_another_requests_vi
 # -- Real servers --
 
 APP = """
+import anyio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from usercom_asgi import UserComConfig, UserComMiddleware
 
+inside = []
+
 async def home(request):
+    if "meet" in request.query_params:  # the answers wait until both requests have their visitors
+        inside.append(request)
+        with anyio.fail_after(30):
+            while len(inside) < 2:
+                await anyio.sleep(0.01)
     visitor = request.state.usercom
     await visitor.resolve_identity()
     return JSONResponse([visitor.key, visitor.user_id])
@@ -197,3 +205,22 @@ def test_own_state_of_requests_on_one_connection_is_each_ones_own(
             for cookie in ("__ca__chat=alice0; user=alice", "__ca__chat=bob000; user=bob", "a=b")
         ]
     assert answers == [["alice0", "alice"], ["bob000", "bob"], [None, None]]
+
+
+@pytest.mark.parametrize("worker", ["asyncio", "trio"])
+async def test_own_state_of_two_requests_at_once_on_one_connection_is_each_ones_own(worker: str, tmp_path: Path) -> None:
+    """HTTP/2, which has a connection carry requests at the same time; the lowest Hypercorn shares the state of a connection."""
+    answers: dict[str, Any] = {}
+
+    async def get(client: httpx.AsyncClient, who: str) -> None:
+        got = await client.get("/?meet", headers={"cookie": f"__ca__chat={who}00; user={who}"})
+        answers[who] = (got.http_version, got.json())
+
+    with served(tmp_path, ["hypercorn", "shared_app:app", "--bind=127.0.0.1:{port}", f"--worker-class={worker}"]) as url:
+        async with (
+            httpx.AsyncClient(base_url=url, http1=False, http2=True, timeout=60) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            for who in ("alice", "bob"):
+                tasks.start_soon(get, client, who)
+    assert answers == {who: ("HTTP/2", [f"{who}00", who]) for who in ("alice", "bob")}
