@@ -208,7 +208,9 @@ def test_own_state_of_requests_on_one_connection_is_each_ones_own(
 
 
 @pytest.mark.parametrize("worker", ["asyncio", "trio"])
-async def test_own_state_of_two_requests_at_once_on_one_connection_is_each_ones_own(worker: str, tmp_path: Path) -> None:
+async def test_own_state_of_two_requests_at_once_on_one_connection_is_each_ones_own(
+    worker: str, tmp_path: Path
+) -> None:
     """HTTP/2, which has a connection carry requests at the same time; the lowest Hypercorn shares the state of a connection."""
     answers: dict[str, Any] = {}
 
@@ -216,7 +218,10 @@ async def test_own_state_of_two_requests_at_once_on_one_connection_is_each_ones_
         got = await client.get("/?meet", headers={"cookie": f"__ca__chat={who}00; user={who}"})
         answers[who] = (got.http_version, got.json())
 
-    with served(tmp_path, ["hypercorn", "shared_app:app", "--bind=127.0.0.1:{port}", f"--worker-class={worker}"]) as url:
+    with served(
+        tmp_path,
+        ["hypercorn", "shared_app:app", "--bind=127.0.0.1:{port}", f"--worker-class={worker}"],
+    ) as url:
         async with (
             httpx.AsyncClient(base_url=url, http1=False, http2=True, timeout=60) as client,
             anyio.create_task_group() as tasks,
