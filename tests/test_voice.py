@@ -8,9 +8,9 @@ from helpers.voice import WORDS, count, count_rooms, total
 #: Most words of a group among 1,000 words of comments and docstrings.
 TARGETS = {"say": 0.5, "tell": 0.5, "narrators": 0.3}
 #: Rooms whose text holds the targets. A rewritten room is added; none leaves.
-HELD = ("__init__", "dependencies")
+HELD = ("__init__", "cli", "client", "dependencies", "integrations", "page")
 #: The package as a whole, measured when this test was written. Lower it with each room.
-CEILINGS = {"say": 7.6, "tell": 4.0, "narrators": 3.9}
+CEILINGS = {"say": 4.1, "tell": 2.0, "narrators": 2.2}
 
 SOURCE = '''
 """Say what ``say`` does."""
