@@ -1,4 +1,4 @@
-"""What a response does about a reset, its own or an earlier one's: design.md, "Reset, precisely".
+"""Plans what a response does about a reset (docs/architecture.md).
 
 Until ``RESET_DEADLINE`` a reset is ours: our call makes the new visitor, and a page of that browser goes without the widget
 while the answer is out, or the widget's first ping would make a second one. After it the widget makes the new visitor.

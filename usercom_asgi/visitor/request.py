@@ -286,11 +286,11 @@ class Connection:
         A session cookie or an ``Authorization`` header tells browsers apart. Our own cookies
         do not: one person's key may be in two browsers, which must not share a visitor.
         """
+        if b"authorization" not in self.headers and not self._has_cookie_of_the_application():
+            return None
         names = (b"cookie", b"user-agent", b"authorization")
         address = self._client[0] if self._client else ""
         parts = [address.encode(), *(value for name, value in self._headers if name in names)]
-        if b"authorization" not in self.headers and not self._has_cookie_of_the_application():
-            return None
         return hashlib.sha256(b"\n".join(parts)).hexdigest()
 
     def _has_cookie_of_the_application(self) -> bool:

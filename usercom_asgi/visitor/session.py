@@ -283,17 +283,17 @@ class VisitorSession(KeyHolder, Person):
         return self._set_reset(reset)
 
     def discard_cookie_key(self, person: Mapping[str, Json]) -> None:
-        """Let go of the browser's key: it is somebody else's, and there is no way any more to change it."""
+        """Ignore the browser's key: it is of another person, and the cookie cannot be changed now."""
         self._identity = person
         self._key_discarded = True
 
     def _same_click(self, click: str | None) -> PendingReset | None:
-        """Return the reset of a logout that was clicked twice: the same browser with the same cookies, seconds ago."""
+        """Return the reset that this browser asked for seconds ago, with the same cookies."""
         reset = self._delivery.recall(click) if click else None
         return reset if reset and time.time() - reset.marker.at < RESET_DEADLINE else None
 
     def _create_visitor(self, command: ResetAuth | PageHit, old_key_digest: str) -> PendingReset:
-        """Ask User.com for a new visitor, whose commands wait in a lane of their own until the key is there."""
+        """Ask User.com for a new visitor, whose commands wait in their own queue for the key."""
         marker = ResetMarker.new(old_key_digest)
         self._ordering_key = marker.token
         reset = PendingReset(marker, self._submit(command, key=None, may_create=True))
@@ -303,7 +303,7 @@ class VisitorSession(KeyHolder, Person):
     def _delegate_reset(
         self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, kept: bool
     ) -> PendingReset:
-        """Have the running widget make the new visitor: nothing else ends the chat that is open in it (step 4)."""
+        """Let the running widget create the new visitor: only it can end the chat that it shows."""
         reset = earlier
         if reset is None or reset.receipt.status is not Status.SKIPPED:
             reset = PendingReset(
@@ -328,7 +328,7 @@ class VisitorSession(KeyHolder, Person):
         return reset.receipt
 
     async def _enqueue_stored(self, command: Command) -> Receipt:
-        """Say it; where accepted means written to disk, it is when this returns."""
+        """Enqueue a command, and wait until it is on disk if the outbox has one."""
         receipt = self._enqueue(command)
         await receipt.stored()
         return receipt

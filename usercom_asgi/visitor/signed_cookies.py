@@ -107,7 +107,7 @@ logger = logging.getLogger("usercom_asgi")
 FLASH_COOKIE = "__ca__flash"
 #: Its name on https, if it belongs to this host alone (RFC 6265bis, 4.1.3.2).
 FLASH_HOST_COOKIE = "__Host-__ca__flash"
-#: Seconds that something said to a page waits for one: afterwards nobody remembers why the chat should open.
+#: Lifetime of queued browser commands, in seconds.
 FLASH_MAX_AGE = 24 * 3600
 
 #: One thing said to a page: an id of its own, the function to call, and the arguments.
@@ -126,22 +126,23 @@ class FlashCookie:
         return FLASH_HOST_COOKIE if secure and self._domain is None else FLASH_COOKIE
 
     def load(self, value: str | None, key: str | None, *, secure: bool) -> list[Said]:
-        """Return the commands in a cookie's value if they are for the visitor with this user key; else none."""
+        """Return the commands in a cookie's value, if they are for the visitor with this key."""
         try:
             of, said = self._signer.loads(value, FLASH_MAX_AGE)
         except (TypeError, ValueError):
             return []
-        # From this browser before its first ping, as the name proves: it is for the visitor with the key of that ping.
+        # Set before this browser's first ping, as the cookie's name proves. The key that the
+        # browser has now is of that ping.
         is_of_this_browser = (
             of == key_digest(None) and self.name(secure=secure) == FLASH_HOST_COOKIE
         )
         if not isinstance(said, list) or not (of == key_digest(key) or is_of_this_browser):
-            logger.debug("a flash cookie of another visitor is ignored")
+            logger.debug("Ignoring a flash cookie of another visitor")
             return []
         return cast("list[Said]", said)
 
     def set_cookie(self, said: Sequence[Said], key: str | None, *, secure: bool) -> bytes:
-        """Return the ``Set-Cookie`` value that keeps this for the next page of the visitor with this key."""
+        """Return the ``Set-Cookie`` value that keeps commands for the visitor's next page."""
         text = self._signer.dumps([key_digest(key), list(said)])
         name = self.name(secure=secure)
         return set_cookie(
@@ -149,7 +150,7 @@ class FlashCookie:
         )
 
     def expire(self, *, secure: bool) -> bytes:
-        """Return the ``Set-Cookie`` value that ends the cookie: what it said has been said."""
+        """Return the ``Set-Cookie`` value that ends the cookie, once its commands were sent."""
         return set_cookie(
             self.name(secure=secure),
             "",

@@ -1,5 +1,5 @@
 // Runs before widget.js does, which takes a legacy localStorage entry before the cookie, wherever the cookie lives
-// (design.md, "Reset, precisely", step 3). `key` is the new visitor's, or "" while the widget is to make one; `homes` are
+// (docs/architecture.md). `key` is the new visitor's, or "" while the widget is to make one; `homes` are
 // the domains that the cookie may live on, its own first.
 (function (key, homes) {
   try { localStorage.removeItem("__ca__chat"); } catch (e) {}

@@ -51,7 +51,7 @@
     return (values(EPOCH)[0] || "").split(".");
   }
 
-  // As identity.py does: enough to know a key again, too little to tell what it was.
+  // As visitor/cookies.py does: enough to know a key again, too little to tell what it was.
   function mark(key) {
     for (var hash = 0x811c9dc5, n = 0; n < key.length; n++) hash = Math.imul(hash ^ key.charCodeAt(n), 16777619);
     return (hash >>> 8).toString(16);
