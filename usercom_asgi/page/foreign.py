@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
-from .syntax import attributes, is_self_closing
+from .syntax import RAW_TEXT_ELEMENTS, attributes, is_self_closing
 
 
 class Step(Enum):
@@ -34,21 +34,6 @@ class _Element(NamedTuple):
     point: str = ""
 
 
-#: The elements whose content is text in HTML.
-RAW_TEXT_ELEMENTS = frozenset(
-    {
-        b"script",
-        b"style",
-        b"textarea",
-        b"title",
-        b"noscript",
-        b"noembed",
-        b"noframes",
-        b"iframe",
-        b"xmp",
-        b"plaintext",
-    }
-)
 _BREAK_OUT = frozenset(
     b"b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing menu meta nobr ol p"
     b" pre ruby s small span strong strike sub sup table tt u ul var".split()

@@ -45,19 +45,14 @@ _PART = re.compile(
 )
 _OPEN_VALUE = re.compile(_ATTRIBUTE_NAME + _EQUALS + rb"(?P<quote>[\"'])")
 SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + NAME_END, re.IGNORECASE)
-#: The end tags of the elements whose content is text, but for a script's.
+#: The elements whose content is text in HTML.
+RAW_TEXT_ELEMENTS = frozenset(
+    b"script style textarea title noscript noembed noframes iframe xmp plaintext".split()
+)
+#: The end tags of those that end with the first one. A script may not, and plaintext never ends.
 ENDS = {
     name: re.compile(b"</" + name + NAME_END, re.IGNORECASE)
-    for name in (
-        b"style",
-        b"textarea",
-        b"title",
-        b"noscript",
-        b"noembed",
-        b"noframes",
-        b"iframe",
-        b"xmp",
-    )
+    for name in RAW_TEXT_ELEMENTS - {b"script", b"plaintext"}
 }
 _COMMENT_END = re.compile(rb"--!?>")
 _CDATA = b"<![CDATA["
