@@ -34,7 +34,7 @@ SHOWN = (
     "hypercorn",
 )
 # Servers and loops that are no dependencies of ours, and of which the oldest matter: see `dependency-groups` in pyproject.toml.
-OLDEST_TOOLS = ("trio==0.26.0", "hypercorn==0.17.3")
+OLDEST_TOOLS = ("trio==0.26.1", "hypercorn==0.17.3")
 #: What each environment runs.
 CORE = (
     "tests/test_imports.py", "tests/test_mistakes.py", "tests/test_state.py", "tests/test_client.py", "tests/test_cli.py",
