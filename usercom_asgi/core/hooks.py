@@ -43,7 +43,7 @@ def check_hooks(**hooks: object) -> None:
             )
 
 
-async def ask(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
+async def call_hook(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
     """Return what a hook says; what it raises is the caller's to deal with."""
     answer = hook(HTTPConnection(scope))
     return await answer if inspect.isawaitable(answer) else answer
@@ -54,7 +54,7 @@ async def call_hook_safely(
 ) -> Any:
     """Return what a hook says; None if it fails, which is logged with what happens ``otherwise``."""
     try:
-        return await ask(hook, scope)
+        return await call_hook(hook, scope)
     except Exception:  # whatever it is, it is the hook's own
         logger.exception(otherwise)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..core.hooks import ask
+from ..core.hooks import call_hook
 from ..core.receipts import skipped
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
     if hook is None:
         return True
     try:
-        return bool(await ask(hook, scope))
+        return bool(await call_hook(hook, scope))
     except Exception:
         logger.exception("the consent hook failed: nothing is tracked")
         return False

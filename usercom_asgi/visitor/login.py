@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import anyio
 
 from ..core.exceptions import InvalidCommand
-from ..core.hooks import Hook, ask
+from ..core.hooks import Hook, call_hook
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE
 
@@ -161,7 +161,7 @@ class Login:
 
     async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
         try:
-            person: object = await ask(self._hook, scope) or {}
+            person: object = await call_hook(self._hook, scope) or {}
             if isinstance(person, Mapping):
                 return self._clean(cast("Mapping[str, Any]", person))
         except Exception:
