@@ -49,8 +49,8 @@ class ResetMarker:
     def __str__(self) -> str:
         return f"{self.digest}.{self.token}.{self.at}"
 
-    def ended(self, key: str) -> bool:
-        """Tell whether this is the key that the reset ended."""
+    def matches(self, key: str) -> bool:
+        """Return whether this is the key that the reset ended."""
         return key_digest(key) == self.digest
 
 

@@ -74,7 +74,7 @@ async def plan_reset(
     named = visitor.assigned_key if reset is None else None
     if named is not None and marker is not None:
         transition.cookies = place.cookies(named)
-        if marker.ended(named):  # the same person is back
+        if marker.matches(named):  # the same person is back
             transition.cookies += place.without_marker()
     elif visitor.has_reset or reset is not None or visitor.stale_key:
         transition.cookies = place.cookies(reset.receipt.key if reset else visitor.key)

@@ -248,7 +248,7 @@ class Connection:
     def has_ended(self, key: str) -> bool:
         """Tell whether a reset of this browser has ended this key."""
         marker = self.marker
-        return (marker is not None and marker.ended(key)) or self.epoch.has_ended(key)
+        return (marker is not None and marker.matches(key)) or self.epoch.has_ended(key)
 
     def sent_keys(self) -> list[str]:
         """Return every user key in the request's cookies and addresses: a reset ends all of them."""
