@@ -225,7 +225,7 @@ class UserComConfig:
         return _TOTAL_TIMEOUT_FACTOR * self.timeout
 
     @classmethod
-    def checked(cls, config: object) -> UserComConfig:
+    def resolve(cls, config: object) -> UserComConfig:
         """Return the given configuration, or :meth:`from_env` without one.
 
         Raises:
