@@ -1,7 +1,7 @@
 """What can be said to User.com: frozen values, checked when they are made.
 
 Their ``repr`` names attributes and hides values, since a ``repr`` ends in a log and the values are somebody's. With
-``cut=True`` a string that is too long for User.com is shortened instead of refused.
+``truncate=True`` a string that is too long for User.com is shortened instead of refused.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Event:
 
     name: str
     data: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
-        name = clean_text("event name", self.name, cut=cut)
+    def __post_init__(self, truncate: bool) -> None:
+        name = clean_text("event name", self.name, truncate=truncate)
         _set(self, "name", clean_text("event name", name.removeprefix("event.")))
-        _set(self, "data", _frozen(clean_data(_mapping("data", self.data), cut=cut)))
+        _set(self, "data", _frozen(clean_data(_mapping("data", self.data), truncate=truncate)))
 
     def __repr__(self) -> str:
         return f"Event({self.name!r}, data={_names(self.data)})"
@@ -79,15 +79,17 @@ class ProductEvent:
     description: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
     custom_data: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
+    def __post_init__(self, truncate: bool) -> None:
         _set(self, "product_id", clean_id("product_id", self.product_id))
         _set(self, "event_type", _event_type(self.event_type))
         for each in ("name", "description"):
             if getattr(self, each) is not None:
-                _set(self, each, clean_text(each, getattr(self, each), cut=cut))
-        attributes = clean_data(_mapping("attributes", self.attributes), "attributes", cut=cut)
+                _set(self, each, clean_text(each, getattr(self, each), truncate=truncate))
+        attributes = clean_data(
+            _mapping("attributes", self.attributes), "attributes", truncate=truncate
+        )
         taken = attributes.keys() & {
             "product_id",
             "event_type",
@@ -100,7 +102,9 @@ class ProductEvent:
                 min(taken), "is a field of the product event, no attribute of the product"
             )
         _set(self, "attributes", _frozen(attributes))
-        custom_data = clean_data(_mapping("custom_data", self.custom_data), "custom_data", cut=cut)
+        custom_data = clean_data(
+            _mapping("custom_data", self.custom_data), "custom_data", truncate=truncate
+        )
         _set(self, "custom_data", _frozen(custom_data))
 
     def payload(self) -> dict[str, object]:
@@ -124,13 +128,13 @@ class _Attributes:
     """What says attributes of a visitor, and nothing else."""
 
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
+    def __post_init__(self, truncate: bool) -> None:
         _set(
             self,
             "attributes",
-            _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)),
+            _frozen(clean_attributes(_mapping("attributes", self.attributes), truncate=truncate)),
         )
 
     def __repr__(self) -> str:
@@ -161,9 +165,9 @@ class PageHit:
     url: str | None = None
     event: Event | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
+    def __post_init__(self, truncate: bool) -> None:
         if self.url is not None and not (
             isinstance(self.url, str) and self.url.startswith(("http://", "https://"))
         ):
@@ -175,7 +179,7 @@ class PageHit:
         _set(
             self,
             "attributes",
-            _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)),
+            _frozen(clean_attributes(_mapping("attributes", self.attributes), truncate=truncate)),
         )
 
     def payload(self) -> dict[str, object]:

@@ -99,7 +99,7 @@ RESERVED_NAMES = frozenset(
 STRING_LIMIT = 255
 LIMITS = {"first_name": 40, "last_name": 40, "phone_number": 64, "city": 64}
 # Half of one is another one.
-_NEVER_CUT = frozenset({"email", "user_id", "product_id"})
+_NEVER_TRUNCATED = frozenset({"email", "user_id", "product_id"})
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -111,10 +111,10 @@ _MOST_DIGITS = len(str(_LARGEST_INT))
 _DEEPEST = 16
 
 
-def clean_attributes(given: Mapping[str, object], *, cut: bool = False) -> dict[str, Json]:
+def clean_attributes(given: Mapping[str, object], *, truncate: bool = False) -> dict[str, Json]:
     """Check and convert a visitor's attributes; ``company`` and ``source_context`` are nested objects.
 
-    A value of None says nothing and is left out. ``cut=True`` shortens strings that are too long instead of refusing them.
+    A value of None says nothing and is left out. ``truncate=True`` shortens strings that are too long instead of refusing them.
 
     Raises:
         InvalidCommand: A name is reserved or a value cannot be sent.
@@ -126,12 +126,12 @@ def clean_attributes(given: Mapping[str, object], *, cut: bool = False) -> dict[
         if name in RESERVED_NAMES:
             raise InvalidCommand(name, "is a name that the widget itself uses; choose another one")
         if value is not None:
-            cleaned[name] = _attribute(name, value, cut=cut)
+            cleaned[name] = _attribute(name, value, truncate=truncate)
     return cleaned
 
 
 def clean_data(
-    given: Mapping[str, object], where: str = "data", *, cut: bool = False
+    given: Mapping[str, object], where: str = "data", *, truncate: bool = False
 ) -> dict[str, Json]:
     """Check and convert the data of an event: as attributes, and JSON objects are allowed.
 
@@ -139,10 +139,10 @@ def clean_data(
         InvalidCommand: A value cannot be sent; ``where`` and the name tell which.
 
     """
-    return _object(where, given, cut=cut, depth=0)
+    return _object(where, given, truncate=truncate, depth=0)
 
 
-def clean_text(field: str, value: object, *, cut: bool = False) -> str:
+def clean_text(field: str, value: object, *, truncate: bool = False) -> str:
     """Check a string that must not be empty, such as an event's name.
 
     Raises:
@@ -155,7 +155,7 @@ def clean_text(field: str, value: object, *, cut: bool = False) -> str:
         raise _refused(field, value, "must be a string that is not empty")
     if _CONTROL.search(value):
         raise InvalidCommand(field, "holds a control character")
-    return _string(field, value, cut=cut)
+    return _string(field, value, truncate=truncate)
 
 
 def clean_id(field: str, value: object) -> str:
@@ -176,20 +176,20 @@ def clean_id(field: str, value: object) -> str:
     return clean_text(field, value)
 
 
-def _attribute(name: str, value: object, *, cut: bool) -> Json:
+def _attribute(name: str, value: object, *, truncate: bool) -> Json:
     if name == "user_id":
         return clean_id(name, value)
     if name in ("company", "source_context"):
         if not isinstance(value, Mapping):
             raise _refused(name, value, "must be a mapping")
-        return _object(name, cast("Mapping[Any, object]", value), cut=cut, depth=0)
+        return _object(name, cast("Mapping[Any, object]", value), truncate=truncate, depth=0)
     if isinstance(value, Mapping):
         raise _refused(
             name,
             value,
             "an attribute holds one value or a list of choices, no mapping; send an event's data so",
         )
-    converted = _value(name, value, cut=cut and name not in _NEVER_CUT, depth=0)
+    converted = _value(name, value, truncate=truncate and name not in _NEVER_TRUNCATED, depth=0)
     _check_standard(name, converted)
     return converted
 
@@ -212,25 +212,26 @@ def _check_standard(name: str, value: Json) -> None:
         raise _refused(name, value, "must be a string")
 
 
-def _value(field: str, value: object, *, cut: bool, depth: int) -> Json:
+def _value(field: str, value: object, *, truncate: bool, depth: int) -> Json:
     if depth > _DEEPEST:
         raise InvalidCommand(field, f"is nested deeper than {_DEEPEST} levels")
     if type(value) is str:  # as most are
-        return _string(field, value, cut=cut)
+        return _string(field, value, truncate=truncate)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, (bool, str, int, float, Decimal)) or value is None:
-        return _plain(field, value, cut=cut)
+        return _plain(field, value, truncate=truncate)
     if isinstance(value, (datetime, date)):
         return _moment(field, value)
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, Mapping):
-        return _object(field, cast("Mapping[Any, object]", value), cut=cut, depth=depth)
+        return _object(field, cast("Mapping[Any, object]", value), truncate=truncate, depth=depth)
     if isinstance(value, (list, tuple)):
         items = cast("Iterable[object]", value)
         return [
-            _value(f"{field}[{n}]", item, cut=cut, depth=depth + 1) for n, item in enumerate(items)
+            _value(f"{field}[{n}]", item, truncate=truncate, depth=depth + 1)
+            for n, item in enumerate(items)
         ]
     raise _refused(
         field,
@@ -239,9 +240,9 @@ def _value(field: str, value: object, *, cut: bool, depth: int) -> Json:
     )
 
 
-def _plain(field: str, value: str | float | Decimal | None, *, cut: bool) -> Json:
+def _plain(field: str, value: str | float | Decimal | None, *, truncate: bool) -> Json:
     if isinstance(value, str):
-        return _string(field, value, cut=cut)
+        return _string(field, value, truncate=truncate)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, Decimal):
@@ -274,7 +275,9 @@ def _moment(field: str, value: date) -> str:
     return value.isoformat()
 
 
-def _object(field: str, given: Mapping[Any, object], *, cut: bool, depth: int) -> dict[str, Json]:
+def _object(
+    field: str, given: Mapping[Any, object], *, truncate: bool, depth: int
+) -> dict[str, Json]:
     cleaned: dict[str, Json] = {}
     for name, value in given.items():
         _check_name(name, within=field)
@@ -284,7 +287,7 @@ def _object(field: str, given: Mapping[Any, object], *, cut: bool, depth: int) -
                 "must not hold the name __proto__, which would change the object in the browser",
             )
         if value is not None:
-            cleaned[name] = _value(f"{field}.{name}", value, cut=cut, depth=depth + 1)
+            cleaned[name] = _value(f"{field}.{name}", value, truncate=truncate, depth=depth + 1)
     return cleaned
 
 
@@ -306,18 +309,18 @@ def _is_name(name: str) -> bool:
     return not (_CONTROL.search(name) or _UNSENDABLE.search(name))
 
 
-def _string(field: str, value: str, *, cut: bool) -> str:
+def _string(field: str, value: str, *, truncate: bool) -> str:
     if _UNSENDABLE.search(value):
         raise InvalidCommand(field, "holds a NUL or a lone surrogate, which no database takes")
     limit = LIMITS.get(field, STRING_LIMIT)
     if len(value) <= limit:
         return str(value)
-    if cut:
+    if truncate:
         return value[:limit]
     hint = (
         ""
-        if field in _NEVER_CUT
-        else "; shorten it, or have all such strings cut by UserComConfig(truncate_strings=True)"
+        if field in _NEVER_TRUNCATED
+        else "; shorten it, or truncate all such strings with UserComConfig(truncate_strings=True)"
     )
     raise InvalidCommand(field, f"has {len(value)} characters, User.com takes {limit}{hint}")
 

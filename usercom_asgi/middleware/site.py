@@ -88,7 +88,7 @@ class Site:
             self._identity_cookie,
             scope,
             rotate=self.config.rotate_on_login,
-            cuts=self.config.truncate_strings,
+            truncate=self.config.truncate_strings,
         )
 
     def snippet_for(

@@ -48,7 +48,7 @@ class BrowserCommands:
 
     def event(self, name: str, /, **data: Any) -> None:
         """``userengage('event.NAME', {...})``."""
-        self.enqueue(Event(name, data, cut=self._config.truncate_strings))
+        self.enqueue(Event(name, data, truncate=self._config.truncate_strings))
 
     def product_event(
         self,
@@ -69,17 +69,17 @@ class BrowserCommands:
                 description,
                 attributes,
                 custom_data or {},
-                cut=self._config.truncate_strings,
+                truncate=self._config.truncate_strings,
             )
         )
 
     def page_hit(self, /, event: Event | None = None, **attributes: Any) -> None:
         """``UE.pageHit({...})``, of the address that the browser shows."""
-        self.enqueue(PageHit(None, event, attributes, cut=self._config.truncate_strings))
+        self.enqueue(PageHit(None, event, attributes, truncate=self._config.truncate_strings))
 
     def update(self, /, **attributes: Any) -> None:
         """``userengage('client.update', {...})``."""
-        self.enqueue(Update(attributes, cut=self._config.truncate_strings))
+        self.enqueue(Update(attributes, truncate=self._config.truncate_strings))
 
     def open(self) -> None:
         """Open the chat: ``userengage('widget.open')``."""

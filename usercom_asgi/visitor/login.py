@@ -44,13 +44,13 @@ class Login:
         scope: Scope,
         *,
         rotate: bool,
-        cuts: bool = False,
+        truncate: bool = False,
     ) -> None:
         self._hook = hook
         self._identity_cookie = identity_cookie
         self._scope: Scope | None = scope
         self._rotate = rotate
-        self._cuts = cuts
+        self._truncate = truncate
         # Who the browser was last identified as, once the cookie was read: to check its signature costs more than most pages.
         self._remembered: list[str | None] | None = None
         self._now: str | None = None
@@ -148,11 +148,11 @@ class Login:
     def _clean(self, person: Mapping[str, Any]) -> dict[str, Json]:
         """Leave out what User.com cannot take. Whoever it is, the last one is gone: that must not hang on a phone number."""
         with suppress(InvalidCommand):
-            return clean_attributes(person, cut=self._cuts)
+            return clean_attributes(person, truncate=self._truncate)
         cleaned: dict[str, Json] = {}
         for name, value in person.items():
             try:
-                cleaned |= clean_attributes({name: value}, cut=self._cuts)
+                cleaned |= clean_attributes({name: value}, truncate=self._truncate)
             except InvalidCommand as error:
                 logger.error(  # noqa: TRY400  the error is in the text
                     "Ignoring invalid attribute from the identify hook: %s", error

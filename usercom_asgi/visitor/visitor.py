@@ -66,7 +66,7 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        self._identity = {**self._identity, **clean_attributes(attributes, cut=self._cuts)}
+        self._identity = {**self._identity, **clean_attributes(attributes, truncate=self._truncate)}
 
     async def page_hit(
         self, /, url: str | None = None, event: Event | None = None, **attributes: Any
@@ -86,7 +86,7 @@ class Visitor(VisitorSession, Appearance):
             without_key(url) if isinstance(url, str) else url,
             event,
             {**self._identity, **attributes},
-            cut=self._cuts,
+            truncate=self._truncate,
         )
         if self.is_prefetch:
             return self._delivery.skip(command, "a prefetch is no page view")
@@ -102,7 +102,7 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: The name is empty or a value cannot be sent.
 
         """
-        command = Event(name, data, cut=self._cuts)
+        command = Event(name, data, truncate=self._truncate)
         await self.resolve_identity()
         return await self._enqueue_stored(command)
 
@@ -123,7 +123,13 @@ class Visitor(VisitorSession, Appearance):
 
         """
         command = ProductEvent(
-            product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts
+            product_id,
+            event_type,
+            name,
+            description,
+            attributes,
+            custom_data or {},
+            truncate=self._truncate,
         )
         await self.resolve_identity()
         return await self._enqueue_stored(command)
@@ -137,7 +143,7 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        command = Update(attributes, cut=self._cuts)
+        command = Update(attributes, truncate=self._truncate)
         if not command.attributes:
             return self._delivery.skip(
                 command, "there is nothing to change: an attribute that is None is left out"
@@ -158,7 +164,7 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        command = ResetAuth(new_user, cut=self._cuts)
+        command = ResetAuth(new_user, truncate=self._truncate)
         if self._login is not None:
             self._login.settle(cast("Mapping[str, Json]", command.attributes))
         return await self.reset_visitor(cast("Mapping[str, Json]", command.attributes))
@@ -169,7 +175,7 @@ class Visitor(VisitorSession, Appearance):
             await self._login.check(self)
 
     @property
-    def _cuts(self) -> bool:
+    def _truncate(self) -> bool:
         return self._config.truncate_strings
 
     @property
