@@ -271,7 +271,7 @@ async def test_a_policy_that_names_other_paths_than_are_needed(
     assert [each.message.partition(": ")[2] for each in caplog.records] == [
         (
             'add "https://acme.user.com https://widget.user.com" to script-src '
-            'and add "https://acme.user.com" to connect-src (said once)'
+            'and add "https://acme.user.com" to connect-src (logged once)'
         ),
     ]
 

@@ -148,6 +148,6 @@ def test_what_is_no_config_is_refused_at_once() -> None:
     settings: Any = {"app": "acme", "api_key": "ABC123"}
     for make in (UserComClient, lambda given: UserComMiddleware(html(b""), given)):
         with pytest.raises(
-            ConfigurationError, match=r"config: must be a UserComConfig.* \(got dict\)"
+            ConfigurationError, match=r"config: must be a UserComConfig.*, got dict"
         ):
             make(settings)
