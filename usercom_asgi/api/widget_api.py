@@ -137,7 +137,7 @@ def _headers(page: PageContext) -> dict[str, str]:
 
 
 def _user_key(response: bytes) -> str:
-    """Return ``user.key`` of a response; it becomes a cookie, so its form is checked."""
+    """Return ``user.key`` of a response, checked because it becomes a cookie."""
     key: object
     try:
         key = json.loads(response)["user"]["key"]
