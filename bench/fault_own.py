@@ -242,7 +242,7 @@ async def kill_taskiq() -> Row:
 
 
 OWN: dict[str, Callable[[], Awaitable[Row]]] = {
-    "fork of a process that runs": fork_of_a_running,
+    "fork while the delivery runs": fork_of_a_running,
     "SIGTERM under load": sigterm,
     "kill -9 with SQLite": kill_sqlite,
     "kill -9 of a taskiq worker": kill_taskiq,

@@ -65,14 +65,14 @@ FAULTS: dict[str, Fault] = {
         {"drop": True, "times": 3},
         remark="three times; what was dropped does not count as delivered",
     ),
-    "nobody listens for 10 s, then back": Fault(30, {"down": 10}),
-    "nobody listens any more": Fault(
+    "connection refused for 10 s": Fault(30, {"down": 10}),
+    "connection refused until the end": Fault(
         2, {"down": 1e6}, remark="shut down after 2 s of it; nothing can be delivered"
     ),
     "5 s latency": Fault(
         25, {"latency": 5, "seconds": 10}, remark="for requests of the first 10 s"
     ),
-    "answers in drips": Fault(
+    "slow response, byte by byte": Fault(
         40,
         {"drip": 0.25, "seconds": 10},
         remark="a byte every 0.25 s, for requests of the first 10 s",

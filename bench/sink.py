@@ -39,7 +39,7 @@ class Plan:
     drop: bool = False  #: hang up when the request was read, without an answer
     latency: float = 0.0  #: answer so many seconds later
     drip: float = 0.0  #: so many seconds between two bytes of the answer
-    down: float = 0.0  #: nobody listens for so many seconds from now on
+    down: float = 0.0  #: seconds from now in which connections are refused
 
 
 def numbers_in(body: bytes) -> Iterator[int]:
