@@ -26,6 +26,7 @@ BLOCKS: list[str] = [
 HELD = [
     "README.md",
     "CHANGELOG.md",
+    "architecture.md",
     "browser-sdk.md",
     "delivery.md",
     "measurements.md",
