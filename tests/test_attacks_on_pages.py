@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from driver import answers, body, call, html, http_scope, start
+from helpers.asgi_client import answers, body, call, html, http_scope, start
 from starlette.types import Message, Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor

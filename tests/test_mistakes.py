@@ -6,8 +6,9 @@ import logging
 from typing import Any
 
 import pytest
-from conftest import CONFIG, UserCom
-from driver import call, html, lifespan, until
+from helpers.asgi_client import call, html, lifespan
+from helpers.fake_usercom import CONFIG, FakeUserCom
+from helpers.waiting import until
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
@@ -109,7 +110,7 @@ async def test_whatever_is_empty_is_nobody(
 
 @pytest.mark.parametrize("attributes", [{}, {"plan": None}])
 async def test_an_update_of_nothing_is_skipped(
-    attributes: dict[str, Any], usercom: UserCom
+    attributes: dict[str, Any], usercom: FakeUserCom
 ) -> None:
     receipts: list[Receipt] = []
 

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from driver import Recorded, answers, body, call, html, start
+from helpers.asgi_client import Recorded, answers, body, call, html, start
 from hypothesis import given
 from hypothesis import strategies as st
 
