@@ -11,8 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import (
+from helpers.asgi_client import (
     Recorded,
     answers,
     body,
@@ -22,9 +21,10 @@ from driver import (
     http_scope,
     lifespan,
     start,
-    until,
 )
-from serving import serve_app
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import serve_app
+from helpers.waiting import until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -96,7 +96,7 @@ async def test_a_client_cannot_choose_how_much_we_answer() -> None:
     assert len(cookie_homes(".".join("abcdefghijklmnop"), None)) <= 9
 
 
-async def test_an_odd_user_agent_does_not_poison_the_delivery(usercom: UserCom) -> None:
+async def test_an_odd_user_agent_does_not_poison_the_delivery(usercom: FakeUserCom) -> None:
     middleware = UserComMiddleware(handler(lambda visitor: visitor.event("x")), usercom.config())
     key = usercom.new_user()
     async with lifespan(middleware) as state:
@@ -135,7 +135,9 @@ async def test_no_cdn_is_told_to_keep_a_page_with_a_person() -> None:
 
 
 @pytest.mark.parametrize("missing", ["scheme", "query_string", "server", "client", "state"])
-async def test_what_is_optional_in_a_scope_may_be_missing(missing: str, usercom: UserCom) -> None:
+async def test_what_is_optional_in_a_scope_may_be_missing(
+    missing: str, usercom: FakeUserCom
+) -> None:
     key = usercom.new_user()
     scope = http_scope(headers={"cookie": f"__ca__chat={key}"})
     scope.pop(missing, None)
@@ -180,7 +182,7 @@ async def test_every_bad_value_is_refused_by_the_same_error(bad: Any) -> None:
     await call(UserComMiddleware(handler(said), UserComConfig(app="acme", api_key="ABC123")))
 
 
-async def test_an_attribute_may_be_called_as_an_argument_is(usercom: UserCom) -> None:
+async def test_an_attribute_may_be_called_as_an_argument_is(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
 
     async def said(visitor: Any) -> None:
@@ -194,7 +196,7 @@ async def test_an_attribute_may_be_called_as_an_argument_is(usercom: UserCom) ->
 
 
 @pytest.mark.parametrize("host", ["[", "]", "[::1", "a:b:c", ":", "exa mple"])
-async def test_a_broken_host_header_breaks_nothing(host: str, usercom: UserCom) -> None:
+async def test_a_broken_host_header_breaks_nothing(host: str, usercom: FakeUserCom) -> None:
     async def said(visitor: Any) -> None:
         await visitor.event("x")
         await visitor.reset_auth()
@@ -205,7 +207,7 @@ async def test_a_broken_host_header_breaks_nothing(host: str, usercom: UserCom) 
     assert len(usercom.store.events) == 1
 
 
-async def test_a_reset_that_hangs_until_the_timeout_is_made_once(usercom: UserCom) -> None:
+async def test_a_reset_that_hangs_until_the_timeout_is_made_once(usercom: FakeUserCom) -> None:
     usercom.faults.latency(0.6, before=False)
     middleware = UserComMiddleware(
         handler(lambda visitor: visitor.reset_auth()),
@@ -218,7 +220,7 @@ async def test_a_reset_that_hangs_until_the_timeout_is_made_once(usercom: UserCo
     assert len(usercom.store.users) == 1
 
 
-async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) -> None:
+async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: FakeUserCom) -> None:
     async def said(visitor: Any) -> None:
         await visitor.reset_auth()
         await visitor.event("after")
@@ -239,7 +241,7 @@ async def test_without_a_lifespan_a_slow_reset_is_not_cut_off(usercom: UserCom) 
     assert [each.key for each in usercom.store.events] == [new]
 
 
-async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: UserCom) -> None:
+async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: FakeUserCom) -> None:
     middleware = UserComMiddleware(
         handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5)
     )
@@ -262,7 +264,9 @@ async def test_a_logout_that_is_clicked_twice_makes_one_new_user(usercom: UserCo
     assert len(usercom.store.users) == 3
 
 
-async def test_reset_of_two_browsers_that_share_a_key_makes_two_visitors(usercom: UserCom) -> None:
+async def test_reset_of_two_browsers_that_share_a_key_makes_two_visitors(
+    usercom: FakeUserCom,
+) -> None:
     """Their cookies, browser and address are the same, and neither has a session: that is no double click."""
     middleware = UserComMiddleware(
         handler(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5)
@@ -286,7 +290,7 @@ async def test_reset_of_two_browsers_that_share_a_key_makes_two_visitors(usercom
     ],
 )
 async def test_only_a_page_that_runs_its_scripts_ends_the_marker(
-    scope: dict[str, Any], consumed: bool, usercom: UserCom
+    scope: dict[str, Any], consumed: bool, usercom: FakeUserCom
 ) -> None:
     marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
     headers = {"cookie": f"__ca__reset={marker}", **scope.get("headers", {})}
@@ -297,7 +301,7 @@ async def test_only_a_page_that_runs_its_scripts_ends_the_marker(
 
 
 async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     usercom.faults.status(403)
     logout = handler(lambda visitor: visitor.reset_auth(), answers(start({}, 303), body()))
@@ -315,7 +319,7 @@ async def test_a_reset_that_was_refused_at_once_does_not_keep_the_widget_away(
     assert b"widget.js" in got.body
 
 
-async def test_a_page_without_its_widget_is_no_page_for_a_cache(usercom: UserCom) -> None:
+async def test_a_page_without_its_widget_is_no_page_for_a_cache(usercom: FakeUserCom) -> None:
     marker = ResetMarker("-", "a" * 22, int(time.time()))
     app = UserComMiddleware(
         html(PAGE, headers={"cache-control": "public, max-age=600"}), usercom.config()
@@ -325,7 +329,7 @@ async def test_a_page_without_its_widget_is_no_page_for_a_cache(usercom: UserCom
     assert (got.header("cache-control"), got.header("vary")) == ("private, max-age=600", "Cookie")
 
 
-async def test_a_websocket_cannot_reset(usercom: UserCom) -> None:
+async def test_a_websocket_cannot_reset(usercom: FakeUserCom) -> None:
     receipts: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -346,7 +350,7 @@ async def test_a_websocket_cannot_reset(usercom: UserCom) -> None:
     assert usercom.store.events[0].key == key
 
 
-async def test_who_is_introduced_at_the_second_reset_is_introduced(usercom: UserCom) -> None:
+async def test_who_is_introduced_at_the_second_reset_is_introduced(usercom: FakeUserCom) -> None:
     async def said(visitor: Any) -> None:
         await visitor.reset_auth()
         await visitor.reset_auth(user_id="42")
@@ -358,7 +362,7 @@ async def test_who_is_introduced_at_the_second_reset_is_introduced(usercom: User
     assert usercom.store.users[new].attributes == {"user_id": "42"}
 
 
-async def test_an_id_and_an_address_that_look_alike_are_two_people(usercom: UserCom) -> None:
+async def test_an_id_and_an_address_that_look_alike_are_two_people(usercom: FakeUserCom) -> None:
     usercom.faults.latency(0.05)
     middleware = UserComMiddleware(html(PAGE), usercom.config())
     async with lifespan(middleware) as state:
@@ -394,7 +398,9 @@ async def test_a_real_close_after_one_in_a_script() -> None:
         assert b'd.write("</body>")</script><script data-cfasync' in got.body
 
 
-async def test_two_thousand_events_of_one_request_do_not_stop_the_loop(usercom: UserCom) -> None:
+async def test_two_thousand_events_of_one_request_do_not_stop_the_loop(
+    usercom: FakeUserCom,
+) -> None:
     async def said(visitor: Any) -> None:
         for n in range(2000):
             await visitor.event("x", n=n)
@@ -404,7 +410,9 @@ async def test_two_thousand_events_of_one_request_do_not_stop_the_loop(usercom: 
         await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
 
 
-async def test_two_people_without_cookies_are_not_one_who_clicked_twice(usercom: UserCom) -> None:
+async def test_two_people_without_cookies_are_not_one_who_clicked_twice(
+    usercom: FakeUserCom,
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             visitor = get_visitor(scope)
@@ -443,7 +451,7 @@ def remembering(key: str, who: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("now", ["bob", None])
 async def test_a_websocket_of_the_next_person_does_not_use_the_last_one_s_key(
-    now: str | None, usercom: UserCom
+    now: str | None, usercom: FakeUserCom
 ) -> None:
     receipts: list[Any] = []
 
@@ -464,7 +472,7 @@ async def test_a_websocket_of_the_next_person_does_not_use_the_last_one_s_key(
     assert receipts[0].status is (Status.DELIVERED if now else Status.SKIPPED)
 
 
-async def test_helpers_that_run_at_once_all_wait_for_the_hook(usercom: UserCom) -> None:
+async def test_helpers_that_run_at_once_all_wait_for_the_hook(usercom: FakeUserCom) -> None:
     async def slow(connection: Any) -> dict[str, str]:
         await get_visitor(connection).event("from the hook itself")  # is not for it to wait
         await anyio.sleep(0.05)
@@ -486,7 +494,9 @@ async def test_helpers_that_run_at_once_all_wait_for_the_hook(usercom: UserCom) 
     assert {each.name for each in usercom.store.events if each.key != alice} == {"one", "two"}
 
 
-async def test_a_client_that_is_cancelled_while_it_enters_can_enter_again(usercom: UserCom) -> None:
+async def test_a_client_that_is_cancelled_while_it_enters_can_enter_again(
+    usercom: FakeUserCom,
+) -> None:
     client = UserComClient(usercom.config())
     with anyio.move_on_after(0):
         async with client:
@@ -495,7 +505,7 @@ async def test_a_client_that_is_cancelled_while_it_enters_can_enter_again(userco
         assert await (await client.send(Event("x"), user_id=1)).delivered(5)
 
 
-async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: UserCom) -> None:
+async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: FakeUserCom) -> None:
     usercom.faults.latency(60)
     receipts: list[Any] = []
 
@@ -524,7 +534,7 @@ async def test_a_visitor_whose_first_key_comes_late_is_made_once(usercom: UserCo
 
 @pytest.mark.parametrize("how", [{"consent": lambda connection: True}, {}])
 async def test_a_page_that_consent_decides_on_is_in_no_shared_cache(
-    how: Any, usercom: UserCom
+    how: Any, usercom: FakeUserCom
 ) -> None:
     app = html(PAGE, headers={"cache-control": "public, max-age=600"})
     got = await call(UserComMiddleware(app, usercom.config(honour_gpc=not how), **how))
@@ -532,7 +542,9 @@ async def test_a_page_that_consent_decides_on_is_in_no_shared_cache(
     assert (got.header("cache-control"), got.header("vary")) == ("private, max-age=600", "Cookie")
 
 
-async def test_a_request_that_is_cancelled_delivers_what_it_has_accepted(usercom: UserCom) -> None:
+async def test_a_request_that_is_cancelled_delivers_what_it_has_accepted(
+    usercom: FakeUserCom,
+) -> None:
     key = usercom.new_user()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -553,7 +565,7 @@ async def test_a_request_that_is_cancelled_delivers_what_it_has_accepted(usercom
 
 
 async def test_somebody_with_a_broken_phone_number_is_somebody_else_all_the_same(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     """The hook's person was refused as a whole, and the last one stayed."""
     person: dict[str, Any] = {"user_id": "bob"}
@@ -586,7 +598,7 @@ async def test_somebody_with_a_broken_phone_number_is_somebody_else_all_the_same
 
 @pytest.mark.parametrize("asks", [{}, {"hx-request": "true"}])
 async def test_a_logout_without_consent_ends_the_key_that_came_before_the_refusal(
-    asks: dict[str, str], usercom: UserCom
+    asks: dict[str, str], usercom: FakeUserCom
 ) -> None:
     reasons: list[str] = []
 
@@ -612,7 +624,7 @@ async def test_a_logout_without_consent_ends_the_key_that_came_before_the_refusa
 
 
 async def test_a_key_that_an_event_of_somebody_known_has_found_reaches_the_browser(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":

@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import answers, body, call, html, lifespan, start
-from posting import Post, running, said
+from helpers.asgi_client import answers, body, call, html, lifespan, start
+from helpers.fake_sender import FakeSender, make_envelope, running
+from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
 from test_login import KEYS, PEOPLE, Visit, who
 
@@ -104,7 +104,7 @@ def test_an_event_keeps_its_name_on_disk(name: str) -> None:
 # -- Who --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_page_hit_by_name_is_of_that_person(usercom: UserCom) -> None:
+async def test_a_page_hit_by_name_is_of_that_person(usercom: FakeUserCom) -> None:
     async with UserComClient(usercom.config()) as client:
         for _ in range(2):
             receipt = await client.send(PageHit(event=Event("seen")), user_id="u-17")
@@ -114,7 +114,9 @@ async def test_a_page_hit_by_name_is_of_that_person(usercom: UserCom) -> None:
     assert [usercom.store.users[each.key].user_id for each in usercom.store.events] == ["u-17"] * 3
 
 
-async def test_a_hit_s_own_attributes_count_before_the_name_it_is_sent_by(usercom: UserCom) -> None:
+async def test_a_hit_s_own_attributes_count_before_the_name_it_is_sent_by(
+    usercom: FakeUserCom,
+) -> None:
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
         hit = PageHit(attributes={"user_id": "u-18", "plan": "pro"})
@@ -124,7 +126,7 @@ async def test_a_hit_s_own_attributes_count_before_the_name_it_is_sent_by(userco
 
 @pytest.mark.parametrize("together", [False, True])
 async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(
-    usercom: UserCom, *, together: bool
+    usercom: FakeUserCom, *, together: bool
 ) -> None:
     alice = usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "id-alice"
@@ -154,7 +156,7 @@ async def test_a_helper_that_was_cut_off_leaves_the_next_one_to_ask(
     assert b"id-bob" in got.body
 
 
-async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: UserCom) -> None:
+async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: FakeUserCom) -> None:
     alice, asked = usercom.new_user(), list[Any]()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,7 +187,7 @@ async def test_those_who_wait_for_one_that_is_cut_off_ask_themselves(usercom: Us
 
 @pytest.mark.parametrize("was", ["somebody else", "alice"])
 async def test_a_key_that_is_named_while_a_marker_lies_around_reaches_the_browser(
-    was: str, usercom: UserCom
+    was: str, usercom: FakeUserCom
 ) -> None:
     other, alice = usercom.new_user(), usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "alice"
@@ -213,7 +215,7 @@ async def test_a_key_that_is_named_while_a_marker_lies_around_reaches_the_browse
     assert visit.jar["__ca__chat"] == alice
 
 
-async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: UserCom) -> None:
+async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: FakeUserCom) -> None:
     old, new = KEYS
     alice = usercom.new_user()
     jar = {"__ca__chat": alice, "user": "alice"}
@@ -236,7 +238,7 @@ async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: UserCom) -> Non
 # -- Tasks ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_client_in_a_time_limit_delivers_within_the_grace(usercom: UserCom) -> None:
+async def test_a_client_in_a_time_limit_delivers_within_the_grace(usercom: FakeUserCom) -> None:
     keys = [usercom.new_user() for _ in range(5)]
     usercom.faults.latency(0.2)
     with anyio.move_on_after(0.1) as scope:
@@ -274,12 +276,12 @@ async def test_what_a_hook_raises_changes_nothing(raised: type[BaseException]) -
     def hook(outcome: Any) -> None:
         raise raised
 
-    post = Post()
+    post = FakeSender()
     async with running(
         post, listeners=Listeners(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
     ) as runtime:
         for n in range(6):
-            runtime.submit(said(n, ordering_key=f"v{n}"))
+            runtime.submit(make_envelope(n, ordering_key=f"v{n}"))
     assert len(post.sent) == 6
 
 

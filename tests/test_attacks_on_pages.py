@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from driver import answers, body, call, html, http_scope, start
+from helpers.asgi_client import answers, body, call, html, http_scope, start
 from starlette.types import Message, Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
@@ -271,7 +271,7 @@ async def test_a_policy_that_names_other_paths_than_are_needed(
     assert [each.message.partition(": ")[2] for each in caplog.records] == [
         (
             'add "https://acme.user.com https://widget.user.com" to script-src '
-            'and add "https://acme.user.com" to connect-src (said once)'
+            'and add "https://acme.user.com" to connect-src (logged once)'
         ),
     ]
 

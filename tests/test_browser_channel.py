@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
-from conftest import CONFIG, UserCom
-from driver import Recorded, answers, body, call, html, lifespan, start
+from helpers.asgi_client import Recorded, answers, body, call, html, lifespan, start
+from helpers.fake_usercom import CONFIG, FakeUserCom
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import HTTPConnection
@@ -514,7 +514,7 @@ async def test_another_cookie_of_ours_is_no_flash() -> None:
 # ---- a reset ----
 
 
-async def test_a_reset_takes_back_what_was_said_before_it(usercom: UserCom) -> None:
+async def test_a_reset_takes_back_what_was_said_before_it(usercom: FakeUserCom) -> None:
     async def leaves(visitor: Visitor) -> None:
         visitor.browser.event("of-alice")
         await visitor.reset_auth()
@@ -540,7 +540,7 @@ async def test_a_reset_takes_back_what_was_said_before_it(usercom: UserCom) -> N
 
 @pytest.mark.parametrize("asks", [HTMX, BRIDGE])
 async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(
-    asks: dict[str, str], usercom: UserCom
+    asks: dict[str, str], usercom: FakeUserCom
 ) -> None:
     receipts = []
 
@@ -578,7 +578,7 @@ async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(
     assert b"widget.js" in page.body
 
 
-async def test_such_a_reset_that_leaves_the_page_after_all(usercom: UserCom) -> None:
+async def test_such_a_reset_that_leaves_the_page_after_all(usercom: FakeUserCom) -> None:
     async def leaves(visitor: Visitor) -> None:
         visitor.browser.event("before")
         await visitor.reset_auth(plan="free")
@@ -605,7 +605,7 @@ async def test_such_a_reset_that_leaves_the_page_after_all(usercom: UserCom) -> 
 
 
 async def test_such_a_reset_needs_no_secret_key_and_says_what_it_loses(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def leaves(visitor: Visitor) -> None:
         await visitor.reset_auth()
@@ -633,7 +633,7 @@ async def test_such_a_reset_needs_no_secret_key_and_says_what_it_loses(
 
 
 async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def leaves(visitor: Visitor) -> None:
         await visitor.reset_auth(user_id="u-2", **{f"a{n}": "x" * 200 for n in range(20)})
@@ -650,7 +650,7 @@ async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
 
 @pytest.mark.parametrize(("who", "said"), [("bob", ["event.welcome"]), ("", [])])
 async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(
-    who: str, said: list[str], usercom: UserCom
+    who: str, said: list[str], usercom: FakeUserCom
 ) -> None:
     """`browser` cannot await the hook: what it says in a login is meant for whoever has logged in; in a logout, for nobody."""
 
@@ -685,7 +685,7 @@ async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(
         assert [each[1] for each in in_page(await go("/"))] == said
 
 
-async def test_strings_are_cut_by_option(usercom: UserCom) -> None:
+async def test_strings_are_cut_by_option(usercom: FakeUserCom) -> None:
     long = "x" * 300
 
     def says(visitor: Visitor) -> None:
@@ -728,7 +728,7 @@ def hook(connection: Any) -> dict[str, str] | None:
 @pytest.mark.parametrize("asks", [HTMX, BRIDGE])
 @pytest.mark.parametrize("waits", [False, True])
 async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_widget(
-    asks: dict[str, str], waits: bool, usercom: UserCom
+    asks: dict[str, str], waits: bool, usercom: FakeUserCom
 ) -> None:
     """`browser` is not awaited, and a GET by htmx is no page: nobody had asked the hook."""
 
@@ -760,7 +760,7 @@ SAID_OF_BOB = ["userengage", "client.update", {"first_name": "Bob"}]
 
 
 async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_it_once(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     async def leaves(visitor: Visitor) -> None:
         visitor.browser.event("of-alice")
@@ -784,7 +784,7 @@ async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_i
 
 
 async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     async def leaves(visitor: Visitor) -> None:
         await visitor.reset_auth()
@@ -803,7 +803,7 @@ async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
 
 
 @pytest.mark.parametrize("user_id", ["b" * 100, "Ж" * 250])
-async def test_a_reset_always_has_room(user_id: str, usercom: UserCom) -> None:
+async def test_a_reset_always_has_room(user_id: str, usercom: FakeUserCom) -> None:
     def much(visitor: Visitor) -> None:
         visitor.browser.event(
             "much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250, "v" * 250]
@@ -829,7 +829,7 @@ async def test_a_reset_always_has_room(user_id: str, usercom: UserCom) -> None:
     assert in_trigger(got)[-1][0] == "UE.resetAuth"
 
 
-async def test_a_reset_makes_room_for_what_comes_after_it(usercom: UserCom) -> None:
+async def test_a_reset_makes_room_for_what_comes_after_it(usercom: FakeUserCom) -> None:
     async def says(visitor: Visitor) -> None:
         if FLASH_COOKIE in visit.jar:
             _ = visitor.browser
@@ -844,7 +844,7 @@ async def test_a_reset_makes_room_for_what_comes_after_it(usercom: UserCom) -> N
         assert len(in_page(await visit.go(state=dict(state)))) == 1
 
 
-async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: UserCom) -> None:
+async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: FakeUserCom) -> None:
     def says(visitor: Visitor) -> None:
         visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250])
 
@@ -884,7 +884,7 @@ async def test_the_first_word_to_the_page_after_the_response_has_begun(
     "asks", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}]
 )
 async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_inherits(
-    asks: dict[str, str], usercom: UserCom
+    asks: dict[str, str], usercom: FakeUserCom
 ) -> None:
     async def leaves(visitor: Visitor) -> None:
         await visitor.reset_auth(plan="free")
@@ -902,7 +902,7 @@ async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_in
     assert not usercom.store.hits
 
 
-async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: UserCom) -> None:
+async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: FakeUserCom) -> None:
     async def leaves(visitor: Visitor) -> None:
         await visitor.reset_auth(plan="free")
 
@@ -914,7 +914,7 @@ async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: UserCom) -> N
     assert not usercom.store.hits, "the widget makes the one new visitor"
 
 
-async def test_what_the_nonce_hook_says_counts_for_its_response(usercom: UserCom) -> None:
+async def test_what_the_nonce_hook_says_counts_for_its_response(usercom: FakeUserCom) -> None:
     async def nonce(connection: HTTPConnection) -> str:
         visitor = get_visitor(connection)
         if connection.url.path == "/leave":
@@ -938,7 +938,7 @@ async def test_what_the_nonce_hook_says_counts_for_its_response(usercom: UserCom
 
 
 async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     receipts = []
 
@@ -962,7 +962,7 @@ async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
 
 
 async def test_somebody_else_who_is_noticed_after_the_response_makes_no_user(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     signed = IdentityCookie(KEYS, None)
     who = (

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIG, UserCom
-from driver import call, html
+from helpers.asgi_client import call, html
+from helpers.fake_usercom import CONFIG, FakeUserCom
 
 from usercom_asgi import (
     ConfigurationError,
@@ -24,7 +24,7 @@ from usercom_asgi import (
 from usercom_asgi.core.hooks import warn_once
 
 
-async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
+async def test_every_command_reaches_its_endpoint(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
         receipts = [
@@ -57,7 +57,7 @@ async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
     assert usercom.store.rejected == []
 
 
-async def test_a_person_without_a_key_is_found_by_name(usercom: UserCom) -> None:
+async def test_a_person_without_a_key_is_found_by_name(usercom: FakeUserCom) -> None:
     async with UserComClient(usercom.config()) as client:
         for n in range(3):
             await client.send(Event("job", {"n": n}), user_id=7)
@@ -66,7 +66,7 @@ async def test_a_person_without_a_key_is_found_by_name(usercom: UserCom) -> None
     assert [each.data["n"] for each in usercom.store.events] == [0, 1, 2]
 
 
-async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: UserCom) -> None:
+async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     client = UserComClient(usercom.config())
     for _ in range(2):
@@ -76,7 +76,7 @@ async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: Use
     assert len(usercom.store.events) == 40
 
 
-async def test_an_error_in_the_block_is_not_wrapped(usercom: UserCom) -> None:
+async def test_an_error_in_the_block_is_not_wrapped(usercom: FakeUserCom) -> None:
     with pytest.raises(ZeroDivisionError):
         async with UserComClient(usercom.config()):
             raise ZeroDivisionError
@@ -96,7 +96,7 @@ async def test_misuse_is_refused_at_the_call() -> None:
                 pass
 
 
-async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: UserCom) -> None:
+async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: FakeUserCom) -> None:
     usercom.faults.hang()
     receipt: Receipt
     async with UserComClient(usercom.config(shutdown_timeout=0.2)) as client:
@@ -117,7 +117,7 @@ def test_a_middleware_beside_a_client_has_the_client_s_config() -> None:
 
 
 async def test_a_client_that_nobody_has_entered_is_missed_aloud(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_once.cache_clear()
     middleware = UserComMiddleware(
@@ -148,6 +148,6 @@ def test_what_is_no_config_is_refused_at_once() -> None:
     settings: Any = {"app": "acme", "api_key": "ABC123"}
     for make in (UserComClient, lambda given: UserComMiddleware(html(b""), given)):
         with pytest.raises(
-            ConfigurationError, match=r"config: must be a UserComConfig.* \(got dict\)"
+            ConfigurationError, match=r"config: must be a UserComConfig.*, got dict"
         ):
             make(settings)

@@ -38,7 +38,7 @@ def test_where_user_com_is(place: dict[str, str], origin: str) -> None:
         ({"app": "-acme"}, "app", "subdomain"),
         ({"app": 'acme"><script>'}, "app", "subdomain"),
         ({"app": 7}, "app", "subdomain"),
-        ({"app": "acme", "host": "chat.example.com"}, "host", "not both"),
+        ({"app": "acme", "host": "chat.example.com"}, "host", "beside app"),
         ({"host": "https://chat.example.com"}, "host", "without scheme"),
         ({"host": "localhost"}, "host", "chat.example.com"),
         ({"base_url": "127.0.0.1:8900"}, "base_url", "http://127.0.0.1:8900"),
@@ -66,12 +66,12 @@ def test_where_user_com_is(place: dict[str, str], origin: str) -> None:
         (
             {"app": "acme", "callbacks": {"onPayloadReceived": "window.eval"}},
             "callbacks",
-            "makes code",
+            "run its argument as code",
         ),
         (
             {"app": "acme", "callbacks": {"onOpen": "shop.constructor.constructor"}},
             "callbacks",
-            "makes code",
+            "run its argument as code",
         ),
         ({"app": "acme", "callbacks": "onOpen"}, "callbacks", "mapping"),
         ({"app": "acme", "reset_timeout": -1}, "reset_timeout", "0 or more"),
@@ -144,7 +144,7 @@ def test_a_variable_that_is_missing_is_named(environ: dict[str, str], variable: 
 
 
 def test_a_setting_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="no such setting"):
+    with pytest.raises(ConfigurationError, match="must be a setting"):
         UserComConfig.from_env({"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}, colour="red")
 
 

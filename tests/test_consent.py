@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 import pytest
-from conftest import UserCom
-from driver import call, html, lifespan
+from helpers.asgi_client import call, html, lifespan
+from helpers.fake_usercom import FakeUserCom
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
@@ -50,7 +50,7 @@ def broken(connection: HTTPConnection) -> bool:
     ],
 )
 async def test_without_consent_nothing_is_tracked(
-    hook: Any, settings: Any, headers: Any, usercom: UserCom, caplog: pytest.LogCaptureFixture
+    hook: Any, settings: Any, headers: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Says()
     middleware = UserComMiddleware(app, usercom.config(**settings), consent=hook)
@@ -70,7 +70,7 @@ async def test_without_consent_nothing_is_tracked(
 
 
 @pytest.mark.parametrize("hook", [lambda connection: True, asynchronously_no, None])
-async def test_with_consent_everything_is(hook: Any, usercom: UserCom) -> None:
+async def test_with_consent_everything_is(hook: Any, usercom: FakeUserCom) -> None:
     app = Says()
     middleware = UserComMiddleware(
         app, usercom.config(honour_gpc=True, reset_timeout=5), consent=hook
@@ -82,7 +82,7 @@ async def test_with_consent_everything_is(hook: Any, usercom: UserCom) -> None:
     assert [each.name for each in usercom.store.events] == ["x", "y"]
 
 
-async def test_a_prefetch_is_no_page_view(usercom: UserCom) -> None:
+async def test_a_prefetch_is_no_page_view(usercom: FakeUserCom) -> None:
     app = Says()
     headers = {"cookie": f"__ca__chat={usercom.new_user()}", "sec-purpose": "prefetch"}
     await call(UserComMiddleware(app, usercom.config()), headers=headers)
@@ -91,7 +91,7 @@ async def test_a_prefetch_is_no_page_view(usercom: UserCom) -> None:
 
 
 async def test_a_client_that_somebody_else_enters_delivers_for_the_middleware(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     """For an application that is mounted, or on a server without a lifespan."""
     client = UserComClient(usercom.config())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import UserCom
-from driver import call, html, lifespan
+from helpers.asgi_client import call, html, lifespan
+from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
@@ -84,7 +84,7 @@ async def test_page_of_an_address_with_a_key_is_for_no_shared_cache(query: bytes
     assert page.header("cache-control") == "private"
 
 
-async def test_ended_key_is_nobodys_and_goes_from_the_cookie(usercom: UserCom) -> None:
+async def test_ended_key_is_nobodys_and_goes_from_the_cookie(usercom: FakeUserCom) -> None:
     keys: list[str | None] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +107,7 @@ async def test_ended_key_is_nobodys_and_goes_from_the_cookie(usercom: UserCom) -
     assert page.set_cookies("__ca__chat")
 
 
-async def test_reset_ends_every_key_of_the_request(usercom: UserCom) -> None:
+async def test_reset_ends_every_key_of_the_request(usercom: FakeUserCom) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await get_visitor(scope).reset_auth()
         await html(PAGE)(scope, receive, send)

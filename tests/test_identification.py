@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import UserCom
-from driver import html, lifespan
+from helpers.asgi_client import html, lifespan
+from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
 from test_reset import Browser
 
@@ -18,7 +18,7 @@ SETTINGS = [(False, False), (False, True), (True, False), (True, True)]
 
 
 @pytest.fixture
-def workspace(usercom: UserCom, request: pytest.FixtureRequest) -> Iterator[UserCom]:
+def workspace(usercom: FakeUserCom, request: pytest.FixtureRequest) -> Iterator[FakeUserCom]:
     sandbox = usercom.sandbox
     sandbox.unified_identification, sandbox.authorize_by_email = request.param
     yield usercom
@@ -44,14 +44,14 @@ class Login:
         await html(PAGE)(scope, receive, send)
 
 
-async def visit(usercom: UserCom, app: Login, browser: Browser) -> None:
+async def visit(usercom: FakeUserCom, app: Login, browser: Browser) -> None:
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, state=dict(state))
     assert usercom.store.rejected == []
 
 
-def alice(usercom: UserCom) -> str:
+def alice(usercom: FakeUserCom) -> str:
     key = usercom.new_user()
     usercom.store.users[key].attributes["email"] = "alice@example.com"
     return key
@@ -59,7 +59,7 @@ def alice(usercom: UserCom) -> str:
 
 @pytest.mark.parametrize("workspace", SETTINGS, indirect=True)
 @pytest.mark.parametrize("has_email", [False, True])
-async def test_a_hit_with_somebody_else_s_address(workspace: UserCom, has_email: bool) -> None:
+async def test_a_hit_with_somebody_else_s_address(workspace: FakeUserCom, has_email: bool) -> None:
     owner, key = alice(workspace), workspace.new_user()
     if has_email:
         workspace.store.users[key].attributes["email"] = "old@example.com"
@@ -83,7 +83,7 @@ async def test_a_hit_with_somebody_else_s_address(workspace: UserCom, has_email:
 
 @pytest.mark.parametrize("workspace", SETTINGS, indirect=True)
 @pytest.mark.parametrize("email", ["alice@example.com", "nobody@example.com", None])
-async def test_a_reset_for_the_next_person(workspace: UserCom, email: str | None) -> None:
+async def test_a_reset_for_the_next_person(workspace: FakeUserCom, email: str | None) -> None:
     owner, key = alice(workspace), workspace.new_user()
     browser = Browser(__ca__chat=key)
     who = {"email": email} if email else {}
@@ -102,7 +102,7 @@ async def test_a_reset_for_the_next_person(workspace: UserCom, email: str | None
 
 
 @pytest.mark.parametrize("workspace", SETTINGS, indirect=True)
-async def test_a_user_id_counts_before_an_address(workspace: UserCom) -> None:
+async def test_a_user_id_counts_before_an_address(workspace: FakeUserCom) -> None:
     alice(workspace)
     by_id, key = workspace.new_user(), workspace.new_user()
     workspace.store.users[by_id].attributes["user_id"] = "7"

@@ -105,8 +105,8 @@ def test_a_marker_recognises_the_old_key_and_does_not_hold_it() -> None:
     marker = ResetMarker.new(key_digest("oldkey123456"))
     again = ResetMarker.parse(str(marker))
     assert again == marker
-    assert marker.ended("oldkey123456")
-    assert not marker.ended("newkey123456")
+    assert marker.matches("oldkey123456")
+    assert not marker.matches("newkey123456")
     assert "oldkey123456" not in str(marker)
     assert abs(marker.at - time.time()) < 5
     assert ResetMarker.new("-").token != ResetMarker.new("-").token

@@ -6,8 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import call, html, lifespan, without_epoch
+from helpers.asgi_client import call, html, lifespan, without_epoch
+from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
 from test_reset import Browser
 
@@ -35,7 +35,7 @@ class App:
         await html(PAGE)(scope, receive, send)
 
 
-async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: UserCom) -> None:
+async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: FakeUserCom) -> None:
     """Alice's profile exists; she logs in at a browser that has an anonymous key."""
     alice = usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "alice"
@@ -51,7 +51,7 @@ async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: Us
     ]
 
 
-async def test_the_same_key_sets_no_cookie(usercom: UserCom) -> None:
+async def test_the_same_key_sets_no_cookie(usercom: FakeUserCom) -> None:
     middleware = UserComMiddleware(App(wait=True), usercom.config())
     async with lifespan(middleware) as state:
         got = await call(
@@ -63,7 +63,7 @@ async def test_the_same_key_sets_no_cookie(usercom: UserCom) -> None:
 
 @pytest.mark.parametrize("has_lifespan", [True, False])
 async def test_a_visitor_can_be_made_before_the_widget_has_run(
-    usercom: UserCom, has_lifespan: bool
+    usercom: FakeUserCom, has_lifespan: bool
 ) -> None:
     browser = Browser()
     app = App()
@@ -81,7 +81,7 @@ async def test_a_visitor_can_be_made_before_the_widget_has_run(
     assert {each.status for each in app.receipts} == {Status.DELIVERED}
 
 
-async def test_nobody_waits_long_for_a_first_key(usercom: UserCom) -> None:
+async def test_nobody_waits_long_for_a_first_key(usercom: FakeUserCom) -> None:
     usercom.faults.hang()
     middleware = UserComMiddleware(
         App(), usercom.config(anonymous="create", reset_timeout=0.1, shutdown_timeout=0.1)

@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import Recorded, answers, body, html, lifespan, start, without_epoch
+from helpers.asgi_client import Recorded, answers, body, html, lifespan, start, without_epoch
+from helpers.fake_usercom import FakeUserCom
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import HTTPConnection
@@ -72,7 +72,7 @@ class Visit(Browser):
         return got
 
 
-def shop(usercom: UserCom, hook: Any = who, **settings: Any) -> UserComMiddleware:
+def shop(usercom: FakeUserCom, hook: Any = who, **settings: Any) -> UserComMiddleware:
     return UserComMiddleware(
         Shop(), usercom.config(secret_keys=KEYS, reset_timeout=5, **settings), identify=hook
     )
@@ -83,7 +83,7 @@ async def who_later(connection: HTTPConnection) -> dict[str, str] | None:
 
 
 @pytest.mark.parametrize("hook", [who, who_later])
-async def test_from_nobody_to_somebody_the_history_is_kept(hook: Any, usercom: UserCom) -> None:
+async def test_from_nobody_to_somebody_the_history_is_kept(hook: Any, usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     app = shop(usercom, hook)
     async with lifespan(app) as state:
@@ -101,7 +101,7 @@ async def test_from_nobody_to_somebody_the_history_is_kept(hook: Any, usercom: U
 
 
 @pytest.mark.parametrize("way", [["/logout", "/"], ["/logout", "/json", "/"]])
-async def test_a_logout_that_nobody_told_us_of_resets(way: list[str], usercom: UserCom) -> None:
+async def test_a_logout_that_nobody_told_us_of_resets(way: list[str], usercom: FakeUserCom) -> None:
     old = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
@@ -117,7 +117,7 @@ async def test_a_logout_that_nobody_told_us_of_resets(way: list[str], usercom: U
     assert usercom.store.users[new].attributes == {}
 
 
-async def test_the_session_ends_by_itself_and_the_next_person_logs_in(usercom: UserCom) -> None:
+async def test_the_session_ends_by_itself_and_the_next_person_logs_in(usercom: FakeUserCom) -> None:
     """No logout at all: the next thing that is said belongs to Bob, and to no key of Alice's."""
     old = usercom.new_user()
     app = shop(usercom)
@@ -135,7 +135,7 @@ async def test_the_session_ends_by_itself_and_the_next_person_logs_in(usercom: U
     assert visit.jar["__ca__chat"] == new
 
 
-async def test_what_the_application_says_itself_is_not_done_twice(usercom: UserCom) -> None:
+async def test_what_the_application_says_itself_is_not_done_twice(usercom: FakeUserCom) -> None:
     class Careful(Shop):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["path"] == "/logout":
@@ -156,7 +156,7 @@ async def test_what_the_application_says_itself_is_not_done_twice(usercom: UserC
     assert [(each.name, each.key) for each in usercom.store.events] == [("bye", old)]
 
 
-async def test_rotate_on_login_ends_a_planted_key(usercom: UserCom) -> None:
+async def test_rotate_on_login_ends_a_planted_key(usercom: FakeUserCom) -> None:
     planted = usercom.new_user()
     app = shop(usercom, rotate_on_login=True)
     async with lifespan(app) as state:
@@ -170,7 +170,7 @@ async def test_rotate_on_login_ends_a_planted_key(usercom: UserCom) -> None:
 
 
 async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     key = usercom.new_user()
     before = IdentityCookie(KEYS[:1], None)
@@ -188,7 +188,9 @@ async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(
 
 
 @pytest.mark.parametrize("cookie", ["", "junk", "a.b.c", "eyJ3aG8iOiJ4In0.aaaa.bbbb", "\xff"])
-async def test_a_cookie_that_we_did_not_write_says_nothing(cookie: str, usercom: UserCom) -> None:
+async def test_a_cookie_that_we_did_not_write_says_nothing(
+    cookie: str, usercom: FakeUserCom
+) -> None:
     key = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
@@ -201,7 +203,7 @@ async def test_a_cookie_that_we_did_not_write_says_nothing(cookie: str, usercom:
 
 @pytest.mark.parametrize("bad", [{"email": "nobody"}, {"apiKey": "x"}, ZeroDivisionError])
 async def test_a_hook_that_fails(
-    bad: Any, usercom: UserCom, caplog: pytest.LogCaptureFixture
+    bad: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If it raises, nobody knows who is there, and nothing changes; if it names somebody broken, the last one is gone."""
 
@@ -226,7 +228,9 @@ async def test_a_hook_that_fails(
     assert "identify hook" in caplog.text
 
 
-async def test_the_hook_is_asked_once_and_only_if_somebody_needs_to_know(usercom: UserCom) -> None:
+async def test_the_hook_is_asked_once_and_only_if_somebody_needs_to_know(
+    usercom: FakeUserCom,
+) -> None:
     asked: list[str] = []
 
     def hook(connection: HTTPConnection) -> None:
@@ -263,7 +267,7 @@ def test_a_fingerprint_tells_two_people_apart_and_names_neither(one: str, two: s
 
 
 async def test_a_hook_may_use_the_visitor_in_tasks_of_its_own_and_others_wait_for_its_answer(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     """Nobody waits for somebody who waits for them."""
     asked = anyio.Event()
@@ -309,7 +313,7 @@ def unsigned(person: str, key: str = KEYS[-1]) -> str:
     return forged.decode().split(";")[0].partition("=")[2]
 
 
-async def test_identity_cookie_with_forged_signature_is_ignored(usercom: UserCom) -> None:
+async def test_identity_cookie_with_forged_signature_is_ignored(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:

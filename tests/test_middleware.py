@@ -6,8 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import CONFIG, UserCom
-from driver import (
+from helpers.asgi_client import (
     Recorded,
     answers,
     body,
@@ -17,8 +16,9 @@ from driver import (
     http_scope,
     lifespan,
     start,
-    until,
 )
+from helpers.fake_usercom import CONFIG, FakeUserCom
+from helpers.waiting import until
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,11 +42,11 @@ PAGE = b"<html><body><p>hello</p></body></html>"
 CIVCHAT = b'window.civchat = {"apiKey":"ABC123"}'
 
 
-def wrap(app: ASGIApp, **settings: Any) -> UserComMiddleware:
+def make_app(app: ASGIApp, **settings: Any) -> UserComMiddleware:
     return UserComMiddleware(app, UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings}))
 
 
-def saying(*words: str, then: ASGIApp | None = None, **found: Any) -> ASGIApp:
+def app_that(*words: str, then: ASGIApp | None = None, **found: Any) -> ASGIApp:
     """An application that says something of its visitor, and answers."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +73,7 @@ def saying(*words: str, then: ASGIApp | None = None, **found: Any) -> ASGIApp:
 )
 @pytest.mark.parametrize("length", [True, False])
 async def test_a_page_gets_the_snippet(chunks: list[bytes], length: bool) -> None:
-    got = await call(wrap(html(*chunks, length=length)))
+    got = await call(make_app(html(*chunks, length=length)))
     got.assert_legal()
     before, snippet, after = got.body.partition(CIVCHAT)
     assert snippet
@@ -94,22 +94,22 @@ async def test_a_page_gets_the_snippet(chunks: list[bytes], length: bool) -> Non
     ],
 )
 async def test_other_answers_pass_byte_for_byte_and_header_for_header(app: ASGIApp) -> None:
-    bare, wrapped = await call(app), await call(wrap(app))
+    bare, wrapped = await call(app), await call(make_app(app))
     assert wrapped.messages == bare.messages
 
 
 async def test_a_fragment_in_chunks_passes() -> None:
-    got = await call(wrap(html(b"<p>", b"a", b"</p>")))
+    got = await call(make_app(html(b"<p>", b"a", b"</p>")))
     got.assert_legal()
     assert got.body == b"<p>a</p>"
 
 
 async def test_head_is_honest() -> None:
-    with_body = await call(wrap(html(PAGE)), method="HEAD")
-    get = await call(wrap(html(PAGE)))
+    with_body = await call(make_app(html(PAGE)), method="HEAD")
+    get = await call(make_app(html(PAGE)))
     assert with_body.header("content-length") == get.header("content-length")
     empty = await call(
-        wrap(answers(start({"content-type": "text/html", "content-length": "500"}), body())),
+        make_app(answers(start({"content-type": "text/html", "content-length": "500"}), body())),
         method="HEAD",
     )
     assert empty.header("content-length") is None
@@ -117,7 +117,7 @@ async def test_head_is_honest() -> None:
 
 @pytest.mark.parametrize("length", ["abc", "-5", "999999", "3"])
 async def test_a_broken_content_length_of_the_application(length: str) -> None:
-    got = await call(wrap(html(PAGE, headers={"content-length": length})))
+    got = await call(make_app(html(PAGE, headers={"content-length": length})))
     assert CIVCHAT in got.body
     assert got.header("content-length") == str(len(got.body))
 
@@ -129,7 +129,7 @@ async def test_headers_shared_between_responses_stay_as_they_are() -> None:
         (b"Set-Cookie", b"a=1"),
         (b"Set-Cookie", b"b=2"),
     ]
-    app = wrap(
+    app = make_app(
         answers({"type": "http.response.start", "status": 200, "headers": shared}, body(PAGE))
     )
     first, second = await call(app), await call(app)
@@ -140,12 +140,12 @@ async def test_headers_shared_between_responses_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 async def test_a_body_may_be_any_buffer(kind: Any) -> None:
-    got = await call(wrap(answers(start(), {"type": "http.response.body", "body": kind(PAGE)})))
+    got = await call(make_app(answers(start(), {"type": "http.response.body", "body": kind(PAGE)})))
     assert CIVCHAT in got.body
 
 
 async def test_a_body_message_may_be_empty() -> None:
-    got = await call(wrap(answers(start(), {"type": "http.response.body"})))
+    got = await call(make_app(answers(start(), {"type": "http.response.body"})))
     assert got.types == ["start", "body"]
     assert got.body == b""
 
@@ -156,12 +156,12 @@ async def test_a_body_message_may_be_empty() -> None:
 async def test_an_unknown_message_releases_what_is_held(kind: str) -> None:
     odd = {"type": f"http.response.{kind}", "x": 1}
     app = answers(start(), odd, body(PAGE))
-    assert (await call(wrap(app))).messages == (await call(app)).messages
+    assert (await call(make_app(app))).messages == (await call(app)).messages
 
 
 async def test_an_anonymous_page_stays_cacheable() -> None:
     got = await call(
-        wrap(html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"}))
+        make_app(html(PAGE, headers={"etag": '"v1"', "cache-control": "public, max-age=60"}))
     )
     assert got.header("etag") == 'W/"v1"'
     assert got.header("cache-control") == "public, max-age=60"
@@ -176,7 +176,7 @@ async def test_a_page_with_a_person_is_kept_out_of_shared_caches() -> None:
             scope, receive, send
         )
 
-    got = await call(wrap(app))
+    got = await call(make_app(app))
     assert (
         r'"user_id":"42","email":"a@example.com","first_name":"\u003C/script\u003E\u003Cb\u003E"'
         in got.text
@@ -192,7 +192,7 @@ async def test_an_attribute_cannot_replace_the_app_key() -> None:
             get_visitor(scope).identify(apiKey="OTHER1")
         await html(PAGE)(scope, receive, send)
 
-    assert CIVCHAT in (await call(wrap(app))).body
+    assert CIVCHAT in (await call(make_app(app))).body
 
 
 async def test_suppress() -> None:
@@ -200,7 +200,7 @@ async def test_suppress() -> None:
         get_visitor(scope).suppress()
         await html(PAGE)(scope, receive, send)
 
-    assert (await call(wrap(app))).body == PAGE
+    assert (await call(make_app(app))).body == PAGE
 
 
 # -- Scopes -----------------------------------------------------------------------------------------------------------
@@ -213,13 +213,13 @@ async def test_an_unknown_scope_type_is_forwarded_untouched() -> None:
         seen.append(scope)
 
     scope = {"type": "webtransport", "x": 1}
-    await wrap(app)(scope, None, None)  # type: ignore[arg-type]
+    await make_app(app)(scope, None, None)  # type: ignore[arg-type]
     assert seen == [{"type": "webtransport", "x": 1}]
     assert seen[0] is scope
 
 
 async def test_applied_twice_it_acts_once() -> None:
-    got = await call(wrap(wrap(html(PAGE))))
+    got = await call(make_app(make_app(html(PAGE))))
     assert got.text.count("widget.js") == 1
 
 
@@ -244,7 +244,7 @@ async def test_a_websocket_gets_the_handle_and_nothing_else() -> None:
         **http_scope(headers={"cookie": "__ca__chat=abc123"}, scheme="ws"),
         "type": "websocket",
     }
-    await wrap(app)(scope, None, send)  # type: ignore[arg-type]
+    await make_app(app)(scope, None, send)  # type: ignore[arg-type]
     assert [each["type"] for each in sent] == [
         "websocket.http.response.start",
         "websocket.http.response.body",
@@ -281,7 +281,7 @@ async def test_the_key(cookie: str, key: str | None) -> None:
         seen.append(get_visitor(scope).key)
         await html(PAGE)(scope, receive, send)
 
-    got = await call(wrap(app), headers={"cookie": cookie} if cookie else {})
+    got = await call(make_app(app), headers={"cookie": cookie} if cookie else {})
     assert seen == [key]
     assert got.all("set-cookie") == []
     assert CIVCHAT in got.body
@@ -323,7 +323,7 @@ async def test_no_secret_in_a_repr() -> None:
     ],
 )
 async def test_what_user_com_could_never_take_is_refused_at_the_call(
-    bad: Any, usercom: UserCom
+    bad: Any, usercom: FakeUserCom
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         with pytest.raises(InvalidCommand):
@@ -338,7 +338,7 @@ async def test_what_user_com_could_never_take_is_refused_at_the_call(
     assert usercom.store.hits == []
 
 
-async def test_what_is_said_arrives_in_order(usercom: UserCom) -> None:
+async def test_what_is_said_arrives_in_order(usercom: FakeUserCom) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         visitor = get_visitor(scope)
         visitor.identify(user_id=7)
@@ -376,7 +376,7 @@ async def test_what_is_said_arrives_in_order(usercom: UserCom) -> None:
 
 
 async def test_a_hit_of_nobody_is_skipped_with_the_reason(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "usercom_asgi")
     receipts: list[Any] = []
@@ -398,7 +398,7 @@ async def test_a_hit_of_nobody_is_skipped_with_the_reason(
     assert (usercom.store.hits, usercom.store.users) == ([], {})
 
 
-async def test_somebody_known_without_a_key_is_found_by_who_they_are(usercom: UserCom) -> None:
+async def test_somebody_known_without_a_key_is_found_by_who_they_are(usercom: FakeUserCom) -> None:
     """The visitor whose browser blocks the widget: no cookie, and the purchase counts all the same."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -417,7 +417,7 @@ async def test_somebody_known_without_a_key_is_found_by_who_they_are(usercom: Us
     assert [each.data["n"] for each in usercom.store.events] == [1, 2, 1, 2]
 
 
-async def test_a_receipt_tells_the_outcome(usercom: UserCom) -> None:
+async def test_a_receipt_tells_the_outcome(usercom: FakeUserCom) -> None:
     outcomes: list[bool] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -439,7 +439,7 @@ async def test_a_receipt_tells_the_outcome(usercom: UserCom) -> None:
 async def test_an_application_that_raises_before_it_answers() -> None:
     record = Recorded({})
     with pytest.raises(ZeroDivisionError):
-        await call(wrap(raising()), record=record)
+        await call(make_app(raising()), record=record)
     assert record.messages == []
 
 
@@ -456,14 +456,14 @@ async def test_an_application_that_raises_while_its_start_is_held() -> None:
     """The server's own 500 takes the place of a broken page."""
     record = Recorded({})
     with pytest.raises(ZeroDivisionError):
-        await call(wrap(raising(start())), record=record)
+        await call(make_app(raising(start())), record=record)
     assert record.messages == []
 
 
 async def test_an_application_that_raises_in_the_middle_of_its_answer() -> None:
     record = Recorded({})
     with pytest.raises(ZeroDivisionError):
-        await call(wrap(raising(start(), body(b"<html>x</bo", more=True))), record=record)
+        await call(make_app(raising(start(), body(b"<html>x</bo", more=True))), record=record)
     assert (record.types, record.body) == (["start", "body", "body"], b"<html>x</bo"), (
         "with us as without"
     )
@@ -471,18 +471,18 @@ async def test_an_application_that_raises_in_the_middle_of_its_answer() -> None:
 
 async def test_an_application_that_returns_without_answering() -> None:
     record = Recorded({})
-    await call(wrap(answers()), record=record)
+    await call(make_app(answers()), record=record)
     assert record.messages == []
-    await call(wrap(answers(start())), record=record)
+    await call(make_app(answers(start())), record=record)
     assert record.types == ["start"]
 
 
 async def test_an_application_that_returns_in_the_middle_of_its_answer() -> None:
-    got = await call(wrap(answers(start(), body(b"<html>x</body", more=True))))
+    got = await call(make_app(answers(start(), body(b"<html>x</body", more=True))))
     assert got.body == b"<html>x</body"
 
 
-async def test_a_client_that_goes_away_in_the_middle(usercom: UserCom) -> None:
+async def test_a_client_that_goes_away_in_the_middle(usercom: FakeUserCom) -> None:
     """The server cancels the request, or its send does nothing any more; what was accepted is delivered all the same."""
     key = usercom.new_user()
 
@@ -518,14 +518,14 @@ async def test_an_error_of_ours_leaves_the_page_as_it_was(
         monkeypatch.setattr(Site, "snippet_for", fail)
     app = html(PAGE[:10], PAGE[10:])
     with caplog.at_level(logging.ERROR, "usercom_asgi"):
-        assert (await call(wrap(app))).messages == (await call(app)).messages
+        assert (await call(make_app(app))).messages == (await call(app)).messages
     assert len(caplog.records) == 1
 
 
 # -- Without a lifespan -----------------------------------------------------------------------------------------------
 
 
-async def test_without_a_lifespan_it_is_delivered_behind_the_response(usercom: UserCom) -> None:
+async def test_without_a_lifespan_it_is_delivered_behind_the_response(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     order: list[str] = []
 
@@ -542,7 +542,7 @@ async def test_without_a_lifespan_it_is_delivered_behind_the_response(usercom: U
 
 
 async def test_without_a_lifespan_there_is_a_deadline(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     usercom.faults.hang()
     receipts: list[Any] = []
@@ -563,7 +563,7 @@ async def test_without_a_lifespan_there_is_a_deadline(
     )
 
 
-async def test_without_a_lifespan_a_receipt_can_be_waited_for(usercom: UserCom) -> None:
+async def test_without_a_lifespan_a_receipt_can_be_waited_for(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     outcomes: list[bool] = []
 
@@ -578,17 +578,19 @@ async def test_without_a_lifespan_a_receipt_can_be_waited_for(usercom: UserCom) 
 
 async def test_the_log_says_why_a_fragment_has_no_widget(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "usercom_asgi"):
-        await call(wrap(html(b"<p>x</p>")))
-        await call(wrap(html(PAGE, headers={"content-type": "application/json"})))
+        await call(make_app(html(b"<p>x</p>")))
+        await call(make_app(html(PAGE, headers={"content-type": "application/json"})))
     assert [each.message for each in caplog.records if "no widget" in each.message] == [
         "Page gets no widget: the body is a fragment, without <html>, <body> or </body>",
         "The response to GET carries no widget: application/json is not text/html",
     ]
 
 
-async def test_a_server_without_lifespan_state_has_workers_all_the_same(usercom: UserCom) -> None:
+async def test_a_server_without_lifespan_state_has_workers_all_the_same(
+    usercom: FakeUserCom,
+) -> None:
     key = usercom.new_user()
-    middleware = UserComMiddleware(saying("page_hit"), usercom.config(inline_deadline=0))
+    middleware = UserComMiddleware(app_that("page_hit"), usercom.config(inline_deadline=0))
     async with lifespan(middleware, no_state=True):
         await call(middleware, headers={"cookie": f"__ca__chat={key}"})
         await until(lambda: usercom.store.hits)
@@ -648,7 +650,7 @@ async def test_suppress_overrules_should_inject() -> None:
 async def test_a_page_and_an_empty_end_keep_their_length() -> None:
     """As Quart sends every page."""
     headers = {"content-type": "text/html", "content-length": str(len(PAGE))}
-    got = await call(wrap(answers(start(headers), body(PAGE, more=True), body())))
+    got = await call(make_app(answers(start(headers), body(PAGE, more=True), body())))
     got.assert_legal()
     assert got.header("content-length") == str(len(got.body))
     assert CIVCHAT in got.body
@@ -676,7 +678,7 @@ async def test_64_mb_go_through_in_less_than_1_mb(paragraphs: int) -> None:
 
     tracemalloc.start()
     try:
-        await wrap(app)(http_scope(), receive, send)
+        await make_app(app)(http_scope(), receive, send)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -710,7 +712,7 @@ async def test_the_first_byte_of_a_page_that_trickles_does_not_wait() -> None:
     async def receive() -> Message:
         raise AssertionError
 
-    await wrap(app)(http_scope(), receive, send)
+    await make_app(app)(http_scope(), receive, send)
     for n in range(4):
         assert before[n] == b"".join(chunks[: n + 1])
     assert before[4] == before[5] == b"".join(chunks[:4]) + b"</p>"
@@ -718,7 +720,7 @@ async def test_the_first_byte_of_a_page_that_trickles_does_not_wait() -> None:
 
 
 async def test_an_outbox_without_a_lifespan_is_said_to_be_of_no_use(
-    usercom: UserCom, tmp_path: Any, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     from usercom_asgi.core.hooks import warn_once
 
@@ -791,7 +793,7 @@ class Dispatcher:
 @pytest.mark.parametrize("no_state", [False, True])
 @pytest.mark.parametrize("copies", [True, False])
 async def test_middleware_beside_one_of_another_workspace_delivers_to_its_own(
-    usercom: UserCom, copies: bool, no_state: bool
+    usercom: FakeUserCom, copies: bool, no_state: bool
 ) -> None:
     other = Sandbox(api_key="XYZ789")
     with serve(other) as server:
@@ -809,14 +811,14 @@ async def test_middleware_beside_one_of_another_workspace_delivers_to_its_own(
 
 
 async def test_middleware_that_has_no_lifespan_leaves_anothers_delivery_alone(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     """Of two applications in one process, one is mounted where no lifespan comes."""
     other = Sandbox(api_key="XYZ789")
     with serve(other) as server:
         living = UserComMiddleware(html(PAGE), usercom.config())
         mounted = UserComMiddleware(
-            saying("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789")
+            app_that("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789")
         )
         async with lifespan(living) as state:
             await call(mounted, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
@@ -826,7 +828,7 @@ async def test_middleware_that_has_no_lifespan_leaves_anothers_delivery_alone(
 
 @pytest.mark.parametrize("no_state", [False, True])
 async def test_middleware_whose_next_lifespan_begins_before_the_last_ends_has_a_delivery(
-    usercom: UserCom, no_state: bool
+    usercom: FakeUserCom, no_state: bool
 ) -> None:
     app = UserComMiddleware(buying("after the reload"), usercom.config())
     lifespans: list[dict[str, Any]] = []
@@ -851,13 +853,13 @@ async def test_middleware_whose_next_lifespan_begins_before_the_last_ends_has_a_
     assert len(usercom.store.events) == 1
 
 
-async def test_middleware_given_one_scope_twice_serves_both_times(usercom: UserCom) -> None:
+async def test_middleware_given_one_scope_twice_serves_both_times(usercom: FakeUserCom) -> None:
     """A dispatcher tries one application after the other, with the same scope."""
     other = Sandbox(api_key="XYZ789")
     with serve(other) as server:
-        first = UserComMiddleware(saying("page_hit"), usercom.config())
+        first = UserComMiddleware(app_that("page_hit"), usercom.config())
         second = UserComMiddleware(
-            saying("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789")
+            app_that("page_hit"), usercom.config(base_url=server.url, api_key="XYZ789")
         )
 
         async def both(scope: Scope, receive: Receive, send: Send) -> None:

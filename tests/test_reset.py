@@ -9,8 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import Recorded, answers, body, call, html, lifespan, start, until, without_epoch
+from helpers.asgi_client import Recorded, answers, body, call, html, lifespan, start, without_epoch
+from helpers.fake_usercom import FakeUserCom
+from helpers.waiting import until
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
@@ -80,7 +81,7 @@ def forgets(page: Recorded) -> str | None:
         answers(start({"content-type": "text/plain"}, 500), body(b"no")),
     ],
 )
-async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: UserCom) -> None:
+async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: FakeUserCom) -> None:
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
     middleware = UserComMiddleware(shop(then, after="after"), usercom.config(reset_timeout=5))
@@ -110,7 +111,9 @@ async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: UserC
     assert hit.created_new_gu
 
 
-async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(usercom: UserCom) -> None:
+async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(
+    usercom: FakeUserCom,
+) -> None:
     browser = Browser(__ca__chat=usercom.new_user())
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
@@ -127,7 +130,7 @@ async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(userco
     assert len(usercom.store.users) == 2
 
 
-async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: UserCom) -> None:
+async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: FakeUserCom) -> None:
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
     paths = {"/json": JSON, "/fragment": html(b"<p>x</p>"), "/redirect": REDIRECT}
@@ -145,7 +148,7 @@ async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: UserCom)
     assert "__ca__reset" not in browser.jar
 
 
-async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: UserCom) -> None:
+async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: FakeUserCom) -> None:
     """A widget in another tab writes its cookie again after every ping."""
     old = usercom.new_user()
     marker = ResetMarker(key_digest(old), "x" * 22, int(time.time()) - 60)
@@ -167,7 +170,7 @@ async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: UserCom)
     assert without_epoch(browser.jar) == {}
 
 
-async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: UserCom) -> None:
+async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: FakeUserCom) -> None:
     marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - 60)
     browser = Browser(__ca__chat="newkey123456", __ca__reset=str(marker))
     middleware = UserComMiddleware(shop(), usercom.config())
@@ -179,7 +182,7 @@ async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: UserCom) ->
 
 @pytest.mark.parametrize("slow_before", [True, False])
 async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
-    usercom: UserCom, slow_before: bool
+    usercom: FakeUserCom, slow_before: bool
 ) -> None:
     """Whether User.com is slow to begin or slow to answer: one call of ours makes one user, and the widget makes none."""
     old = usercom.new_user()
@@ -213,7 +216,7 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
 
 
 async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     browser = Browser(__ca__chat=usercom.new_user())
     usercom.faults.latency(60)
@@ -234,7 +237,7 @@ async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(
 
 
 async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(
-    usercom: UserCom,
+    usercom: FakeUserCom,
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/say":
@@ -252,7 +255,9 @@ async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(
     assert [each.key for each in usercom.store.events if each.name == "later"] == [new]
 
 
-async def test_another_process_leaves_the_widget_out_until_the_deadline(usercom: UserCom) -> None:
+async def test_another_process_leaves_the_widget_out_until_the_deadline(
+    usercom: FakeUserCom,
+) -> None:
     for age, has_widget in ((1, False), (11, True)):
         marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - age)
         browser = Browser(__ca__reset=str(marker))
@@ -264,7 +269,7 @@ async def test_another_process_leaves_the_widget_out_until_the_deadline(usercom:
 
 
 @pytest.mark.parametrize("fault", ["status", "hang", "drop"])
-async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
+async def test_user_com_is_down(usercom: FakeUserCom, fault: str) -> None:
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
     if fault == "status":
@@ -287,7 +292,7 @@ async def test_user_com_is_down(usercom: UserCom, fault: str) -> None:
         assert anyio.current_time() - began < 5
 
 
-async def test_a_reset_without_a_lifespan(usercom: UserCom) -> None:
+async def test_a_reset_without_a_lifespan(usercom: FakeUserCom) -> None:
     old = usercom.new_user()
     browser = Browser(__ca__chat=old)
     middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_timeout=5))
@@ -300,7 +305,7 @@ async def test_a_reset_without_a_lifespan(usercom: UserCom) -> None:
     }
 
 
-async def test_a_reset_that_is_said_twice_is_one(usercom: UserCom) -> None:
+async def test_a_reset_that_is_said_twice_is_one(usercom: FakeUserCom) -> None:
     receipts: list[Receipt] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -316,7 +321,9 @@ async def test_a_reset_that_is_said_twice_is_one(usercom: UserCom) -> None:
     assert len(usercom.store.users) == 2
 
 
-async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(usercom: UserCom) -> None:
+async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(
+    usercom: FakeUserCom,
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         visitor = get_visitor(scope)
         visitor.identify(user_id="alice", email="alice@example.com", plan="gold")
@@ -337,7 +344,7 @@ async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(usercom: 
     assert '"user_id":"bob"' in page.text
 
 
-async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: UserCom) -> None:
+async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: FakeUserCom) -> None:
     browser = Browser()
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
@@ -349,7 +356,7 @@ async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: UserCom) ->
 @pytest.mark.parametrize(
     "host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "evil.com;x=y", "a\x00b.com", ""]
 )
-async def test_no_host_header_gets_into_a_cookie(host: str, usercom: UserCom) -> None:
+async def test_no_host_header_gets_into_a_cookie(host: str, usercom: FakeUserCom) -> None:
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         got = await call(

@@ -13,9 +13,10 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from conftest import CONFIG
-from driver import call, html, lifespan
-from serving import eventually, free_port
+from helpers.asgi_client import call, html, lifespan
+from helpers.fake_usercom import CONFIG
+from helpers.serving import free_port
+from helpers.waiting import until_sync
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -177,7 +178,7 @@ def served(folder: Path, command: list[str]) -> Iterator[str]:
             return False
 
     try:
-        eventually(answers, 90)  # an interpreter is started, maybe beside many others
+        until_sync(answers, 90)  # an interpreter is started, maybe beside many others
         yield url
     finally:
         process.terminate()

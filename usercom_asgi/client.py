@@ -93,7 +93,7 @@ class UserComClient:
         on_dropped: OutcomeHook | None = None,
         on_dead: OutcomeHook | None = None,
     ) -> None:
-        self.config = UserComConfig.checked(config)
+        self.config = UserComConfig.resolve(config)
         self._outbox = checked(outbox)
         self._transport = check_transport(transport)
         self._listeners = Listeners(

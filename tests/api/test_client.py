@@ -20,8 +20,8 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener
-from conftest import CONFIG
-from serving import certificate
+from helpers.fake_usercom import CONFIG
+from helpers.serving import certificate
 
 from usercom_asgi import ConfigurationError, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.api import client as module

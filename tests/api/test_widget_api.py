@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import UserCom
+from helpers.fake_usercom import FakeUserCom
 
 from usercom_asgi import Event, UserComClient, UserComConfig
 from usercom_asgi.api import client as module
@@ -22,7 +22,7 @@ else:
 
 @pytest.mark.parametrize("agent", ["Shop 1.0 日本", "x\r\nX-Evil: 1", "\0", "é"])
 async def test_send_user_agent_that_a_header_cannot_hold_is_cleaned(
-    agent: str, usercom: UserCom
+    agent: str, usercom: FakeUserCom
 ) -> None:
     async with UserComClient(usercom.config()) as client:
         receipt = await client.send(

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from chromium import chromium
+from helpers.chromium import chromium
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page

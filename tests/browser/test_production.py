@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from chromium import chromium
-from serving import certificate, serve_app
+from helpers.chromium import chromium
+from helpers.serving import certificate, serve_app
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve

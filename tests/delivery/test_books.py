@@ -12,9 +12,10 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import CONFIG, UserCom
-from driver import call, lifespan, until
-from posting import Post, running, said
+from helpers.asgi_client import call, lifespan
+from helpers.fake_sender import FakeSender, make_envelope, running
+from helpers.fake_usercom import CONFIG, FakeUserCom
+from helpers.waiting import until
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
@@ -39,7 +40,7 @@ def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
 
 
 async def test_submit_consecutive_updates_sends_each_alone_and_in_order() -> None:
-    post = Post(holding=True)
+    post = FakeSender(holding=True)
     async with running(post) as runtime:
         first = runtime.submit(update(plan="free", city="Oslo"))
         await until(lambda: post.now == 1)
@@ -61,10 +62,10 @@ async def test_submit_consecutive_updates_sends_each_alone_and_in_order() -> Non
 async def test_hooks_are_told_of_every_outcome() -> None:
     told: list[Outcome] = []
     listeners = Listeners(on_delivered=told.append, on_dropped=told.append, on_dead=told.append)
-    post = Post(RejectedError("answered 400", status=400, detail="the body"), delay=0.01)
+    post = FakeSender(RejectedError("answered 400", status=400, detail="the body"), delay=0.01)
     async with running(post, listeners=listeners, max_queue_size=2) as runtime:
         for n in range(3):
-            runtime.submit(said(n))
+            runtime.submit(make_envelope(n))
     assert [(each.status, each.command.data["n"]) for each in told] == [  # type: ignore[union-attr]
         (Status.DROPPED, 2),
         (Status.DEAD, 0),
@@ -80,7 +81,7 @@ async def test_hooks_are_told_of_every_outcome() -> None:
         assert "the body" not in repr(each)
 
 
-async def test_a_detail_is_the_body_s_first_500_characters(usercom: UserCom) -> None:
+async def test_a_detail_is_the_body_s_first_500_characters(usercom: FakeUserCom) -> None:
     letters: list[Outcome] = []
     async with UserComClient(usercom.config(), on_dead=letters.append) as client:
         assert not await (await client.send(Event("said"), key="unknownkey12")).delivered(20)
@@ -97,9 +98,9 @@ async def test_a_hook_that_raises_changes_nothing(
 
     broken.__qualname__ = f"broken_on_{anyio_backend}"
 
-    post = Post()
+    post = FakeSender()
     async with running(post, listeners=Listeners(on_delivered=broken)) as runtime:
-        receipts = [runtime.submit(said(n)) for n in range(3)]
+        receipts = [runtime.submit(make_envelope(n)) for n in range(3)]
     assert {each.status for each in receipts} == {Status.DELIVERED}
     assert (
         caplog.text.count(
@@ -122,7 +123,9 @@ async def test_what_is_no_plain_function_is_refused() -> None:
         UserComMiddleware(PlainTextResponse("x"), client=UserComClient(CONFIG), on_dead=print)
 
 
-async def test_the_middleware_s_hooks_hear_with_and_without_a_lifespan(usercom: UserCom) -> None:
+async def test_the_middleware_s_hooks_hear_with_and_without_a_lifespan(
+    usercom: FakeUserCom,
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await scope["state"]["usercom"].event("said")
@@ -141,7 +144,7 @@ async def test_the_middleware_s_hooks_hear_with_and_without_a_lifespan(usercom: 
 # A health route.
 
 
-async def test_a_health_route_sees_the_delivery(usercom: UserCom) -> None:
+async def test_a_health_route_sees_the_delivery(usercom: FakeUserCom) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             delivery = get_delivery(Request(scope))
@@ -160,7 +163,7 @@ async def test_a_health_route_sees_the_delivery(usercom: UserCom) -> None:
 # Whose delivery it is.
 
 
-async def test_a_reset_ends_the_lane_of_the_old_key(usercom: UserCom) -> None:
+async def test_a_reset_ends_the_lane_of_the_old_key(usercom: FakeUserCom) -> None:
     """What is said with the old key after it is still said of the old visitor, and never of the new one."""
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
@@ -175,13 +178,13 @@ async def test_a_reset_ends_the_lane_of_the_old_key(usercom: UserCom) -> None:
     ]
 
 
-async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: UserCom) -> None:
-    post = Post()
+async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: FakeUserCom) -> None:
+    post = FakeSender()
     async with running(post) as runtime:
         read, write = os.pipe()
         child = os.fork()
         if not child:  # pragma: no cover  in the child
-            receipt = runtime.submit(said(1))
+            receipt = runtime.submit(make_envelope(1))
             os.write(
                 write,
                 f"{receipt.status.value}: {receipt.reason}; {runtime.stats.rejected}".encode(),
@@ -196,11 +199,13 @@ async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: User
     assert post.sent == []
 
 
-def test_a_middleware_that_was_made_before_a_fork_delivers_in_the_child(usercom: UserCom) -> None:
+def test_a_middleware_that_was_made_before_a_fork_delivers_in_the_child(
+    usercom: FakeUserCom,
+) -> None:
     """As `gunicorn --preload` does: imported and made in the master, served in its children."""
     code = (
         "import os, sys, anyio\n"
-        "from driver import call, lifespan\n"
+        "from helpers.asgi_client import call, lifespan\n"
         "from usercom_asgi import UserComConfig, UserComMiddleware\n"
         "async def app(scope, receive, send):\n"
         "    if scope['type'] == 'http':\n"
@@ -226,7 +231,9 @@ def test_a_middleware_that_was_made_before_a_fork_delivers_in_the_child(usercom:
     assert sorted(Counter(each.data["n"] for each in usercom.store.events).values()) == [5, 5]
 
 
-def test_several_event_loops_serve_one_application(usercom: UserCom, anyio_backend: str) -> None:
+def test_several_event_loops_serve_one_application(
+    usercom: FakeUserCom, anyio_backend: str
+) -> None:
     """As a server with free-threaded workers does: one application object, a loop and a lifespan in each thread."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -262,7 +269,7 @@ def test_several_event_loops_serve_one_application(usercom: UserCom, anyio_backe
     ]
 
 
-async def test_a_cancelled_request_has_said_what_it_has_said(usercom: UserCom) -> None:
+async def test_a_cancelled_request_has_said_what_it_has_said(usercom: FakeUserCom) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await scope["state"]["usercom"].event("said")

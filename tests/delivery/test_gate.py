@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import until
-from posting import Post, numbers, running, said
+from helpers.fake_sender import FakeSender, make_envelope, numbers, running
+from helpers.fake_usercom import FakeUserCom
+from helpers.waiting import until
 
 from usercom_asgi import Event, ResetAuth, Status, UserComClient
 from usercom_asgi.core.envelope import Envelope, SendResult
@@ -19,7 +19,7 @@ from usercom_asgi.delivery.circuit_breaker import FAILURE_THRESHOLD
 from usercom_asgi.delivery.retry import RetryPolicy
 
 
-class Down(Post):
+class Down(FakeSender):
     """Fails until it is told to serve; remembers when it was asked."""
 
     def __init__(self, error: Exception, delay: float = 0.0) -> None:
@@ -35,7 +35,7 @@ class Down(Post):
         return await super().send(envelope, key)
 
 
-async def test_one_retry_after_pauses_all(usercom: UserCom) -> None:
+async def test_one_retry_after_pauses_all(usercom: FakeUserCom) -> None:
     keys = [usercom.new_user() for _ in range(6)]
     usercom.faults.status(429, headers={"Retry-After": "3"}, times=1)
     async with UserComClient(usercom.config()) as client:
@@ -57,14 +57,14 @@ async def test_one_retry_after_pauses_all(usercom: UserCom) -> None:
 @pytest.mark.parametrize("after", [SendResult("a"), RejectedError("404", status=404)])
 async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> None:
     """With many workers that is how a limit is met: some are told of it, and others are answered yet."""
-    post = Post(UnavailableError("429", status=429, retry_after=60), after, delay=0.05)
+    post = FakeSender(UnavailableError("429", status=429, retry_after=60), after, delay=0.05)
     async with running(post) as runtime:
         for n in range(2):
-            runtime.submit(said(n, ordering_key=str(n)))
+            runtime.submit(make_envelope(n, ordering_key=str(n)))
         await until(lambda: len(post.sent) == 2)
         await anyio.sleep(0.1)
         for n in range(5):
-            runtime.submit(said(n, ordering_key=f"later {n}"))
+            runtime.submit(make_envelope(n, ordering_key=f"later {n}"))
         await anyio.sleep(0.3)
         assert len(post.sent) == 2
         assert runtime.readiness().state == "paused"
@@ -76,7 +76,7 @@ async def test_after_repeated_failure_one_asks_for_all() -> None:
     async with running(post, retry=RetryPolicy(initial_delay=0.2, max_delay=0.2)) as runtime:
         began = time.monotonic()
         for n in range(200):
-            runtime.submit(said(n, f"lane{n % 50}"))
+            runtime.submit(make_envelope(n, f"lane{n % 50}"))
         await anyio.sleep(1.5)
         tried = len(post.asked)
         # The workers that were under way when it was noticed, and then one every 0.1 to 0.2 seconds.
@@ -97,18 +97,21 @@ async def test_after_repeated_failure_one_asks_for_all() -> None:
 
 
 async def test_pacing() -> None:
-    post = Post()
+    post = FakeSender()
     async with running(post, requests_per_second=50) as runtime:
         began = time.monotonic()
         for n in range(20):
-            runtime.submit(said(n, f"lane{n}"))
+            runtime.submit(make_envelope(n, f"lane{n}"))
         await until(lambda: len(post.sent) == 20)
         assert time.monotonic() - began > 0.36
 
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_key_stops_the_sending_and_loses_nothing(
-    status: int, usercom: UserCom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    status: int,
+    usercom: FakeUserCom,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.4)
     keys = [usercom.new_user() for _ in range(20)]
@@ -143,7 +146,7 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
 async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
     """Whoever sends a strange Host header must not stop everybody's delivery (docs/usercom.md, 3)."""
 
-    class Picky(Post):
+    class Picky(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             if envelope.ordering_key == "evil":
                 before = len(self.sent)
@@ -153,10 +156,10 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
 
     post, others = Picky(delay=0.002), 0
     async with running(post) as runtime:
-        evil = runtime.submit(said(0, "evil"))
+        evil = runtime.submit(make_envelope(0, "evil"))
         with anyio.fail_after(20):
             while not evil.is_final:
-                runtime.submit(said(others, f"lane{others % 4}"))
+                runtime.submit(make_envelope(others, f"lane{others % 4}"))
                 others += 1
                 await anyio.sleep(0.002)
         await until(lambda: len(post.sent) == others)
@@ -185,7 +188,7 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
         post = Down(error)
         began = time.monotonic()
         async with running(post, shutdown_timeout=60) as runtime:
-            runtime.submit(said(1))
+            runtime.submit(make_envelope(1))
             await until(lambda post=post: len(post.asked) > 0)  # type: ignore[misc]
         assert time.monotonic() - began < 20
         assert runtime.stats.dropped == 1
@@ -195,7 +198,7 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
 async def test_a_drain_tries_once_more_what_was_put_off() -> None:
     post = Down(UnavailableError("503"))
     async with running(post, retry=RetryPolicy(initial_delay=600), shutdown_timeout=30) as runtime:
-        receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(10)]
+        receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(10)]
         await until(lambda: len(post.asked) >= FAILURE_THRESHOLD)
         post.error = None
     assert {each.status for each in receipts} == {Status.DELIVERED}
@@ -208,7 +211,7 @@ async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixtur
         post, retry=RetryPolicy(initial_delay=0.05, max_delay=0.1), shutdown_timeout=0.6
     ) as runtime:
         for n in range(30):
-            runtime.submit(said(n, f"lane{n}"))
+            runtime.submit(make_envelope(n, f"lane{n}"))
     assert 0.5 < time.monotonic() - began < 10
     assert runtime.stats.dropped == 30
     [line] = [each.message for each in caplog.records if each.message.startswith("Delivered to")]
@@ -216,12 +219,12 @@ async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixtur
 
 
 async def test_readiness_and_stats() -> None:
-    post = Post(holding=True)
+    post = FakeSender(holding=True)
     async with running(post, max_queue_size=2) as runtime:
         assert runtime.readiness().state == "sending"
         assert runtime.readiness().is_accepting
         for n in range(3):
-            runtime.submit(said(n))
+            runtime.submit(make_envelope(n))
         await anyio.sleep(0.05)
         ready, stats = runtime.readiness(), runtime.stats
         assert not ready.is_accepting

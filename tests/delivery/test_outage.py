@@ -10,9 +10,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import call, until
-from posting import FAST, Post, said
+from helpers.asgi_client import call
+from helpers.fake_sender import FAST, FakeSender, make_envelope
+from helpers.fake_usercom import FakeUserCom
+from helpers.waiting import until
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import (
@@ -34,7 +35,7 @@ GONE = "User.com is unavailable"
 BACK = "User.com is available again after"
 
 
-class Moody(Post):
+class Moody(FakeSender):
     """Raises what is set, as long as it is set."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -51,7 +52,7 @@ class Moody(Post):
 
 @asynccontextmanager
 async def running(
-    post: Post,
+    post: FakeSender,
     retry: RetryPolicy = FAST,
     *,
     shutdown_timeout: float = 10,
@@ -70,7 +71,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_an_outage_leaves_two_lines(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = [usercom.new_user() for _ in range(3)]
     usercom.faults.status(503)
@@ -91,7 +92,7 @@ async def test_a_hiccup_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
     async with running(post) as runtime:
         for n in range(5):
             post.outcomes = [UnavailableError("ConnectError")] * (FAILURE_THRESHOLD - 1)
-            assert await runtime.submit(said(n)).delivered(5)
+            assert await runtime.submit(make_envelope(n)).delivered(5)
     assert lines(caplog) == []
 
 
@@ -101,7 +102,7 @@ async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(
     post = Moody(UnavailableError("ConnectError"))
     async with running(post) as runtime:
         for n in range(50):
-            runtime.submit(said(n, f"lane{n}"))
+            runtime.submit(make_envelope(n, f"lane{n}"))
         await until(lambda: post.failed >= 30)
         post.error = None
         await until(lambda: len(post.sent) == 50)
@@ -120,12 +121,12 @@ async def test_one_that_flaps_is_said_once_a_minute(
     async with running(post) as runtime:
         for n in range(10):
             post.outcomes = [UnavailableError("ConnectError")] * FAILURE_THRESHOLD
-            assert await runtime.submit(said(n)).delivered(5)
+            assert await runtime.submit(make_envelope(n)).delivered(5)
         assert [each[: len(GONE)] for each in lines(caplog)] == [GONE, BACK[: len(GONE)]]
         caplog.clear()
         # One that begins within the minute and stays is said when that is over.
         post.error = UnavailableError("ReadTimeout")
-        receipt = runtime.submit(said(10))
+        receipt = runtime.submit(make_envelope(10))
         await until(lambda: post.failed > 2 * FAILURE_THRESHOLD)
         assert lines(caplog) == []
         monkeypatch.setattr("usercom_asgi.delivery.recorder._INTERVAL", 0.0)
@@ -145,7 +146,7 @@ async def test_a_refused_key_has_lines_of_its_own(
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.01)
     post = Moody(UnavailableError("ConnectError"))
     async with running(post) as runtime:
-        receipt = runtime.submit(said(1))
+        receipt = runtime.submit(make_envelope(1))
         await until(lambda: lines(caplog))
         post.error = RejectedError("answered 401", status=401)
         await until(lambda: runtime.readiness().state == "unauthorized")
@@ -160,7 +161,7 @@ async def test_a_refused_key_has_lines_of_its_own(
 
 
 async def test_behind_a_response_a_request_says_what_it_loses_and_nothing_is_tried_again(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for n in range(FAILURE_THRESHOLD + 1):
@@ -184,7 +185,7 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
         shutdown_timeout=0.1,
         outbox=outbox,
     ) as runtime:
-        await runtime.submit(said(1)).stored()
+        await runtime.submit(make_envelope(1)).stored()
     last = caplog.records[-1]
     assert last.levelno == (logging.INFO if is_kept else logging.WARNING)
     assert f"left in the outbox: {int(is_kept)}, dropped: {int(not is_kept)}" in last.message
@@ -199,9 +200,9 @@ async def test_the_last_line_says_how_many_of_the_dropped_are_resets(
     ) as runtime:
         settled = runtime.submit(Envelope(command=ResetAuth(), ordering_key="r1", may_create=True))
         await until(lambda: settled.is_final)  # the next try would come too late
-        runtime.submit(said(1))
+        runtime.submit(make_envelope(1))
     assert "dropped: 2 (resets: 1), dead letters: 0" in caplog.messages[-1]
     caplog.clear()
-    async with running(Post(delay=60), shutdown_timeout=0.1) as runtime:
+    async with running(FakeSender(delay=60), shutdown_timeout=0.1) as runtime:
         runtime.submit(Envelope(command=ResetAuth(), ordering_key="r1", may_create=True))
     assert "dropped: 1 (resets: 1), dead letters: 0" in caplog.messages[-1]

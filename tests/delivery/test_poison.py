@@ -12,7 +12,7 @@ from itertools import pairwise
 import anyio
 import pytest
 import trio
-from posting import Post, running
+from helpers.fake_sender import FakeSender, running
 from trio.testing import MockClock
 
 from usercom_asgi import Event, ResetAuth
@@ -26,7 +26,7 @@ GONE = "User.com is unavailable"
 BACK = "User.com is available again after"
 
 
-class Picky(Post):
+class Picky(FakeSender):
     """Answers what is poisoned with one status for ever, and the rest within 0.05 s, unless it is down."""
 
     def __init__(self, status: int) -> None:

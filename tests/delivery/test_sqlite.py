@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 import pytest
-from driver import until
-from posting import Post, numbers, running, said, store_of
+from helpers.fake_sender import FakeSender, make_envelope, numbers, running, store_of
+from helpers.waiting import until
 
 from usercom_asgi import (
     ConfigurationError,
@@ -55,8 +55,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "usercom.db"
 
 
-def down() -> Post:
-    return Post(*[UnavailableError("503", status=503)] * 10_000)
+def down() -> FakeSender:
+    return FakeSender(*[UnavailableError("503", status=503)] * 10_000)
 
 
 async def stored(*receipts: Receipt) -> None:
@@ -66,9 +66,9 @@ async def stored(*receipts: Receipt) -> None:
 
 
 async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: Path) -> None:
-    post = Post(delay=0.05)
+    post = FakeSender(delay=0.05)
     async with running(post, path) as runtime:
-        receipts = [runtime.submit(said(n, f"lane{n % 3}")) for n in range(12)]
+        receipts = [runtime.submit(make_envelope(n, f"lane{n % 3}")) for n in range(12)]
         await stored(*receipts)
         assert rows(path) + len(post.sent) >= 12
         assert [await each.delivered(20) for each in receipts] == [True] * 12
@@ -86,13 +86,13 @@ async def test_what_is_left_is_delivered_by_the_next_one_in_order(
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0.1
     ) as runtime:
-        receipts = [runtime.submit(said(n, "abcde"[n % 5])) for n in range(50)]
+        receipts = [runtime.submit(make_envelope(n, "abcde"[n % 5])) for n in range(50)]
         await stored(*receipts)
     assert "left in the outbox: 50" in caplog.text
     assert {each.status for each in receipts} == {Status.ACCEPTED}
     stats = runtime.stats
     assert (stats.accepted, stats.persisted, stats.dropped, stats.waiting) == (50, 50, 0, 0)
-    post = Post()
+    post = FakeSender()
     async with running(post, path) as runtime:
         await until(lambda: len(post.sent) == 50)
     for lane in "abcde":
@@ -103,7 +103,7 @@ async def test_what_is_left_is_delivered_by_the_next_one_in_order(
 
 async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commits = 0
-    post = Post()
+    post = FakeSender()
     async with running(post, path, max_queue_size=2000) as runtime:
         file = store_of(runtime)._file
         transact = file.transact
@@ -119,7 +119,7 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
         longest = 0.0
 
         async def say(n: int) -> None:
-            receipts.append(runtime.submit(said(n, f"lane{n}")))
+            receipts.append(runtime.submit(make_envelope(n, f"lane{n}")))
             await receipts[-1].stored(20)
 
         async def tick() -> None:
@@ -147,7 +147,7 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
     """As several worker processes do: what one of them has accepted may be another's to send."""
     sent: list[tuple[str, int]] = []
 
-    class Shared(Post):
+    class Shared(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             answer = await super().send(envelope, key)
             assert isinstance(envelope.command, Event)
@@ -159,7 +159,7 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
         *(running(Shared(delay=0.002), SqliteOutbox(path)) for _ in range(3))
     ) as runtimes:
         for n in range(150):
-            await runtimes[n % 3].submit(said(n, "abcd"[n % 4])).stored(20)
+            await runtimes[n % 3].submit(make_envelope(n, "abcd"[n % 4])).stored(20)
         await until(lambda: len(sent) >= 150, within=60)
     assert sorted(n for _, n in sent) == list(range(150))
     for lane in "abcd":
@@ -172,7 +172,7 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:
-        await stored(*(runtime.submit(said(n)) for n in range(5)))
+        await stored(*(runtime.submit(make_envelope(n)) for n in range(5)))
         # As `kill -9` leaves it: an owner that will not come back, and a lease that runs.
         with sqlite3.connect(path) as db:
             db.execute("UPDATE owners SET owner = 'gone'")
@@ -182,7 +182,7 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
         db.execute("INSERT OR REPLACE INTO owners VALUES ('gone', ?)", (time.time() + 1.5,))
         db.execute("UPDATE queues SET owner = 'gone'")
     db.close()
-    post = Post()
+    post = FakeSender()
     async with running(post, path):
         await anyio.sleep(0.7)
         assert post.sent == []
@@ -196,10 +196,10 @@ async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
         post, path, retry=RetryPolicy(initial_delay=600), max_queue_size=10, shutdown_timeout=0
     ) as runtime:
         for n in range(60):
-            await runtime.submit(said(n, f"lane{n % 30}")).stored(20)
+            await runtime.submit(make_envelope(n, f"lane{n % 30}")).stored(20)
         assert runtime.waiting <= 11
         assert rows(path) == 60
-    post = Post()
+    post = FakeSender()
     async with running(post, path, max_queue_size=10) as runtime:
         await until(lambda: len(post.sent) == 60, within=60)
         assert runtime.waiting <= 10
@@ -208,11 +208,11 @@ async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
 
 
 async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Path) -> None:
-    post = Post(delay=0.01)
+    post = FakeSender(delay=0.01)
     async with running(post, path, max_queue_size=3) as runtime:
         receipts = []
         for n in range(20):
-            receipts.append(runtime.submit(said(n, f"lane{n}")))
+            receipts.append(runtime.submit(make_envelope(n, f"lane{n}")))
             await receipts[-1].stored(20)
         assert [await each.delivered(20) for each in receipts] == [True] * 20
     stats = runtime.stats
@@ -222,10 +222,10 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
 async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_receipt(
     path: Path,
 ) -> None:
-    post = Post(holding=True)
+    post = FakeSender(holding=True)
     async with running(post, path, max_queue_size=1) as runtime:
         for n in range(5):
-            await runtime.submit(said(n, f"lane{n}")).stored(20)
+            await runtime.submit(make_envelope(n, f"lane{n}")).stored(20)
         assert runtime.stats.persisted == 4
         post.release()
         await until(lambda: runtime.stats.delivered == 5)
@@ -243,7 +243,7 @@ async def test_the_file_has_a_bound(path: Path) -> None:
         retry=RetryPolicy(initial_delay=600),
         shutdown_timeout=0,
     ) as runtime:
-        receipts = [runtime.submit(said(n)) for n in range(8)]
+        receipts = [runtime.submit(make_envelope(n)) for n in range(8)]
     assert [each.status for each in receipts] == [Status.ACCEPTED] * 5 + [Status.DROPPED] * 3
     assert "max_rows" in receipts[-1].reason
     assert rows(path) == 5
@@ -251,9 +251,9 @@ async def test_the_file_has_a_bound(path: Path) -> None:
 
 async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> None:
     async with running(
-        Post(RejectedError("answered 400", status=400, detail="no such event")), path
+        FakeSender(RejectedError("answered 400", status=400, detail="no such event")), path
     ) as runtime:
-        receipts = [runtime.submit(said(n)) for n in range(2)]
+        receipts = [runtime.submit(make_envelope(n)) for n in range(2)]
         assert not await receipts[0].delivered(20)
         assert await receipts[1].delivered(20)
     assert receipts[0].status is Status.DEAD
@@ -269,14 +269,14 @@ async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> Non
 
 async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Path) -> None:
     with_event = PageHit(event=Event("with", {"n": 1}))
-    post = Post(SendResult("named", then=with_event.event), *[UnavailableError("503")] * 1000)
+    post = FakeSender(SendResult("named", then=with_event.event), *[UnavailableError("503")] * 1000)
     async with running(
         post, path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:
         await runtime.submit(Envelope(command=with_event, ordering_key="a", key="key")).stored(20)
-        await stored(runtime.submit(said(2)))
+        await stored(runtime.submit(make_envelope(2)))
         await until(lambda: len(post.sent) == 2)
-    post = Post()
+    post = FakeSender()
     async with running(post, path):
         await until(lambda: len(post.sent) == 2)
     # With the key that User.com has named, too.
@@ -287,9 +287,9 @@ async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Pa
 
 
 async def test_submit_consecutive_updates_stores_and_deletes_a_row_each(path: Path) -> None:
-    post = Post(holding=True)
+    post = FakeSender(holding=True)
     async with running(post, path) as runtime:
-        runtime.submit(said(0))
+        runtime.submit(make_envelope(0))
         await until(lambda: post.now == 1)
         receipts = [
             runtime.submit(
@@ -321,7 +321,7 @@ async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None
                 (body.replace('"created_at":', '"created_at":0.0'), row),
             )
     db.close()
-    post = Post()
+    post = FakeSender()
     async with running(post, path):
         await until(lambda: rows(path) == 0)
     assert post.sent == []
@@ -333,11 +333,11 @@ async def test_a_row_that_is_no_command_goes_to_the_dead_letters(
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:
-        await stored(*(runtime.submit(said(n)) for n in range(3)))
+        await stored(*(runtime.submit(make_envelope(n)) for n in range(3)))
     with sqlite3.connect(path) as db:
         db.execute("UPDATE commands SET body = 'nonsense' WHERE id = 2")
     db.close()
-    post = Post()
+    post = FakeSender()
     async with running(post, path):
         await until(lambda: len(post.sent) == 2)
     assert numbers(post, "a") == [0, 2]
@@ -387,7 +387,7 @@ async def test_an_unusable_file_is_a_clear_error_at_start(make: Any, path: Path)
     make(path)
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(BaseExceptionGroup) as raised:
-        async with running(Post(), path):
+        async with running(FakeSender(), path):
             pass
     error = raised.value.exceptions[0]
     assert isinstance(error, OutboxError)
@@ -402,9 +402,9 @@ async def test_or_a_fall_back_to_memory_with_a_loud_line(
     make: Any, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(path)
-    post = Post()
+    post = FakeSender()
     async with running(post, SqliteOutbox(path, on_error="memory")) as runtime:
-        assert await runtime.submit(said(1)).delivered(20)
+        assert await runtime.submit(make_envelope(1)).delivered(20)
     [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert UNUSABLE[make] in line.message
     assert "in memory only" in line.message
@@ -414,7 +414,7 @@ async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     for path in (tmp_path / "missing" / "x.db", Path("var/usercom.db")):
         with pytest.raises(BaseExceptionGroup) as raised:
-            async with running(Post(), path):
+            async with running(FakeSender(), path):
                 pass
         assert (
             str(raised.value.exceptions[0])
@@ -427,7 +427,7 @@ async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 )
 async def test_a_place_that_nobody_may_write_to() -> None:
     with pytest.raises(BaseExceptionGroup) as raised:
-        async with running(Post(), Path("/sys/usercom.db")):
+        async with running(FakeSender(), Path("/sys/usercom.db")):
             pass
     assert "cannot be written by this process" in str(raised.value.exceptions[0])
 
@@ -436,13 +436,13 @@ async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:
-        await stored(*(runtime.submit(said(n, "x" * 200)) for n in range(300)))
+        await stored(*(runtime.submit(make_envelope(n, "x" * 200)) for n in range(300)))
     data = bytearray(path.read_bytes())
     for page in range(4, len(data) // 4096 - 1):
         data[page * 4096 : page * 4096 + 64] = b"\xff" * 64
     path.write_bytes(data)
     with pytest.raises(BaseExceptionGroup) as raised:
-        async with running(Post(), path):
+        async with running(FakeSender(), path):
             pass
     assert "damaged" in str(raised.value.exceptions[0])
 
@@ -451,7 +451,7 @@ async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A real one: SQLite is allowed no more pages, and says "database or disk is full"."""
-    post = Post()
+    post = FakeSender()
     async with running(post, path) as runtime:
         connection = store_of(runtime)._file._connection
         [pages] = connection.execute("PRAGMA page_count").fetchone()
@@ -487,12 +487,12 @@ def test_malformed_arguments_are_refused_at_the_call(path_given: Any, settings: 
         SqliteOutbox(path_given, **settings)
 
 
-GOOD = to_text(said(1, "bad"))
+GOOD = to_text(make_envelope(1, "bad"))
 DAMAGED = {
     "a huge date": re.sub(r'"created_at":[\d.]+', '"created_at":1' + "0" * 400, GOOD),
     "no date": re.sub(r'"created_at":[\d.]+', '"created_at":NaN', GOOD),
     "a deep one": "[" * 100_000,
-    "another's": to_text(said(1, "somebody else")),
+    "another's": to_text(make_envelope(1, "somebody else")),
     "no text": GOOD.encode().replace(b"said", b"s\xff\xfed"),
     "no UTF-8": b"\xff\xfe",
 }
@@ -500,13 +500,13 @@ DAMAGED = {
 
 @pytest.mark.parametrize("body", DAMAGED.values(), ids=DAMAGED)
 async def test_a_damaged_row_costs_itself_alone(body: str | bytes, path: Path) -> None:
-    async with running(Post(), path):
+    async with running(FakeSender(), path):
         pass
     with sqlite3.connect(path) as db:
         for lane, text in (
             ("bad", body),
-            ("bad", to_text(said(2, "bad"))),
-            ("good", to_text(said(3, "good"))),
+            ("bad", to_text(make_envelope(2, "bad"))),
+            ("good", to_text(make_envelope(3, "good"))),
         ):
             # Bytes become a text that is none, as a disk's error leaves it.
             db.execute(
@@ -515,7 +515,7 @@ async def test_a_damaged_row_costs_itself_alone(body: str | bytes, path: Path) -
             )
             db.execute("INSERT OR IGNORE INTO queues (ordering_key, more) VALUES (?, 1)", (lane,))
     db.close()
-    post = Post()
+    post = FakeSender()
     async with running(post, path):
         await until(lambda: len(post.sent) == 2)
         await until(lambda: rows(path) == 0)

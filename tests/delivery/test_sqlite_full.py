@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver import until
-from posting import Post, numbers, running, said, store_of
+from helpers.fake_sender import FakeSender, make_envelope, numbers, running, store_of
+from helpers.waiting import until
 
 from usercom_asgi.core.exceptions import RejectedError
 from usercom_asgi.delivery.service import DeliveryService
@@ -52,11 +52,11 @@ BROKEN = pytest.mark.parametrize("broken", [full, locked], ids=lambda broken: br
 
 @BROKEN
 async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path) -> None:
-    async with running(Post(), path) as runtime:
-        await runtime.submit(said(0)).delivered(20)
+    async with running(FakeSender(), path) as runtime:
+        await runtime.submit(make_envelope(0)).delivered(20)
         assert runtime.readiness().state == "sending"
         with broken(runtime):
-            await runtime.submit(said(1)).stored(20)
+            await runtime.submit(make_envelope(1)).stored(20)
             now = runtime.readiness()
             assert (now.state, now.is_accepting) == ("failing", True)
             assert now.reason == "the outbox's file cannot be written, commands wait in memory only"
@@ -67,13 +67,13 @@ async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path
 async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(
     broken: Any, path: Path
 ) -> None:
-    post = Post()
+    post = FakeSender()
     async with running(post, path) as runtime:
         with broken(runtime):
-            await runtime.submit(said(0)).stored(20)  # this one finds out
+            await runtime.submit(make_envelope(0)).stored(20)  # this one finds out
             began = time.monotonic()
             for n in range(1, 11):
-                await runtime.submit(said(n)).stored(20)
+                await runtime.submit(make_envelope(n)).stored(20)
             took = time.monotonic() - began
             await until(lambda: len(post.sent) == 11)
     assert numbers(post, "a") == list(range(11))
@@ -82,9 +82,9 @@ async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(
 
 @BROKEN
 async def test_what_is_on_disk_already_goes_out_as_fast_as_ever(broken: Any, path: Path) -> None:
-    post = Post(holding=True)
+    post = FakeSender(holding=True)
     async with running(post, path) as runtime:
-        receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(300)]
+        receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(300)]
         await until(lambda: all(each.storing is None for each in receipts))
         with broken(runtime):
             post.release()
@@ -103,12 +103,14 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 ) -> None:
     """A client invents keys, and User.com answers 404 to each: dead letters, of visitors who do not come back."""
     many = 1000
-    post = Post(*[RejectedError("answered 404", status=404, detail="x" * 500) for _ in range(many)])
+    post = FakeSender(
+        *[RejectedError("answered 404", status=404, detail="x" * 500) for _ in range(many)]
+    )
     async with running(post, path, max_queue_size=100, max_concurrency=50) as runtime:
         store, most = store_of(runtime), 0
         with full(runtime):
             for n in range(many):
-                runtime.submit(said(n, f"lane{n}"))
+                runtime.submit(make_envelope(n, f"lane{n}"))
                 most = max(most, len(store._work.dead_letters) + len(store._work.released))
                 await until(lambda: runtime.waiting < 99)
             await until(lambda: runtime.stats.dead_lettered == many)
@@ -127,18 +129,18 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 
 @BROKEN
 async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> None:
-    post = Post(holding=True)
+    post = FakeSender(holding=True)
     async with running(post, path, max_queue_size=2) as runtime:
         for n in range(4):  # two in memory, and two on disk alone
-            await runtime.submit(said(n)).stored(20)
+            await runtime.submit(make_envelope(n)).stored(20)
         with broken(runtime):
-            await runtime.submit(said(4)).stored(20)
+            await runtime.submit(make_envelope(4)).stored(20)
             post.release()
             await until(lambda: len(post.sent) == 2)
-            await runtime.submit(said(5, "b")).stored(20)
+            await runtime.submit(make_envelope(5, "b")).stored(20)
             await until(lambda: len(post.sent) == 3)  # others are not held up by that
             assert numbers(post, "a") == [0, 1]
-            await runtime.submit(said(6)).stored(20)
+            await runtime.submit(make_envelope(6)).stored(20)
             assert runtime.waiting == 2
         await until(lambda: len(post.sent) == 7)
         await until(lambda: rows(path) == 0)
@@ -150,13 +152,13 @@ async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> 
 async def test_at_the_end_what_is_in_memory_only_is_sent_and_what_is_on_disk_is_left(
     broken: Any, path: Path
 ) -> None:
-    post = Post(holding=True)
+    post = FakeSender(holding=True)
     async with AsyncExitStack() as breaking:
         async with running(post, path, max_queue_size=2) as runtime:
             for n in range(4):
-                await runtime.submit(said(n)).stored(20)
+                await runtime.submit(make_envelope(n)).stored(20)
             breaking.enter_context(broken(runtime))
-            await runtime.submit(said(4)).stored(20)
+            await runtime.submit(make_envelope(4)).stored(20)
             post.release()
             await until(lambda: len(post.sent) == 2)
         assert numbers(post, "a") == [0, 1, 4]

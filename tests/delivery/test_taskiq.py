@@ -19,11 +19,12 @@ from typing import Any
 import anyio
 import pytest
 import redis
-from conftest import UserCom
 from delivery.taskiq_app import QUEUE, TIMEOUT, make
-from driver import body as end
-from driver import call, call_until, http_scope, lifespan, start, until
-from serving import eventually, free_port
+from helpers.asgi_client import body as end
+from helpers.asgi_client import call, call_until, http_scope, lifespan, start
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import free_port
+from helpers.waiting import until, until_sync
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from taskiq import BrokerMessage, InMemoryBroker
 from taskiq_redis import RedisStreamBroker
@@ -71,7 +72,7 @@ class Redis:
              "--appendonly", "yes", "--save", ""],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        eventually(self._answers)
+        until_sync(self._answers)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -117,7 +118,7 @@ def server(tmp_path: Path) -> Iterator[Redis]:
 
 
 @contextlib.contextmanager
-def worker(server: Redis, usercom: UserCom, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(server: Redis, usercom: FakeUserCom, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`taskiq worker`, with one process under it; both in a process group of their own."""
     environ = {
         **os.environ,
@@ -131,7 +132,7 @@ def worker(server: Redis, usercom: UserCom, log: Path) -> Iterator[subprocess.Po
             cwd=HERE, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
-        eventually(
+        until_sync(
             lambda: b"Listening started" in log.read_bytes() or process.poll() is not None,
             within=120,
         )
@@ -148,7 +149,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait(60)
 
 
-def settings(usercom: UserCom, **more: Any) -> UserComConfig:
+def settings(usercom: FakeUserCom, **more: Any) -> UserComConfig:
     return usercom.config(**{"timeout": TIMEOUT, **more})
 
 
@@ -182,12 +183,12 @@ async def serving(app: ASGIApp) -> AsyncIterator[Callable[..., Any]]:
         yield ask
 
 
-def arrived(usercom: UserCom) -> Counter[tuple[int, int]]:
+def arrived(usercom: FakeUserCom) -> Counter[tuple[int, int]]:
     return Counter((each.data["n"], each.data["step"]) for each in list(usercom.store.events))
 
 
 async def test_what_one_request_says_is_one_task_and_keeps_its_order(
-    server: Redis, usercom: UserCom, tmp_path: Path
+    server: Redis, usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     key = usercom.new_user()
     config = settings(usercom)
@@ -207,7 +208,7 @@ async def test_what_one_request_says_is_one_task_and_keeps_its_order(
 
 
 async def test_of_two_workers_one_is_killed_and_nothing_is_lost(
-    server: Redis, usercom: UserCom, tmp_path: Path
+    server: Redis, usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     keys = [usercom.new_user() for _ in range(40)]
     usercom.faults.latency(0.01)
@@ -237,7 +238,7 @@ async def test_of_two_workers_one_is_killed_and_nothing_is_lost(
 
 
 async def test_redis_is_down_for_a_while(
-    server: Redis, usercom: UserCom, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Redis, usercom: FakeUserCom, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = usercom.new_user()
     config = settings(usercom)
@@ -260,7 +261,7 @@ async def test_redis_is_down_for_a_while(
 
 
 async def test_the_application_starts_without_redis(
-    server: Redis, usercom: UserCom, caplog: pytest.LogCaptureFixture
+    server: Redis, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.stop()
     config = settings(usercom)
@@ -283,7 +284,7 @@ async def test_the_application_starts_without_redis(
 
 
 async def test_what_the_broker_never_took_is_counted_as_lost(
-    server: Redis, usercom: UserCom
+    server: Redis, usercom: FakeUserCom
 ) -> None:
     server.stop()
     config = settings(usercom, shutdown_timeout=0.2)
@@ -299,7 +300,7 @@ async def test_what_the_broker_never_took_is_counted_as_lost(
 
 
 async def test_user_com_is_down_for_longer_than_a_task_may_last(
-    server: Redis, usercom: UserCom, tmp_path: Path
+    server: Redis, usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     keys = [usercom.new_user() for _ in range(5)]
     config = settings(usercom)
@@ -319,7 +320,7 @@ async def test_user_com_is_down_for_longer_than_a_task_may_last(
         assert [each.data["step"] for each in events if each.data["n"] == n] == [0, 1, 2]
 
 
-async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: UserCom) -> None:
+async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     config = settings(usercom, reset_timeout=20)
     receipts: list[Any] = []
@@ -353,7 +354,7 @@ async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: UserCo
 
 
 async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(
-    server: Redis, usercom: UserCom
+    server: Redis, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
     config = settings(usercom)
@@ -385,7 +386,7 @@ async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(
 
 
 async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(
-    server: Redis, usercom: UserCom
+    server: Redis, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
     config = settings(usercom)
@@ -408,7 +409,7 @@ async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(
         await until(lambda: server.tasks == 2)
 
 
-async def test_a_websocket_hands_over_at_once(server: Redis, usercom: UserCom) -> None:
+async def test_a_websocket_hands_over_at_once(server: Redis, usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     config = settings(usercom)
     is_said = anyio.Event()
@@ -439,7 +440,7 @@ async def test_a_websocket_hands_over_at_once(server: Redis, usercom: UserCom) -
 
 
 async def test_an_answer_that_goes_on_for_hours(
-    server: Redis, usercom: UserCom, monkeypatch: pytest.MonkeyPatch
+    server: Redis, usercom: FakeUserCom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("usercom_asgi.integrations.taskiq.store.MAX_GATHER_SECONDS", 0.1)
     config = settings(usercom)
@@ -452,7 +453,7 @@ async def test_an_answer_that_goes_on_for_hours(
 
 
 async def test_what_is_too_old_goes_to_the_dead_letters(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In one process, by taskiq's own broker for that."""
     caplog.set_level(logging.WARNING)
@@ -469,7 +470,7 @@ async def test_what_is_too_old_goes_to_the_dead_letters(
     assert "to the dead letters" in caplog.text
 
 
-async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: UserCom) -> None:
+async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: FakeUserCom) -> None:
     """By a time limit of the task's, or an end of the worker's that does not wait."""
 
     class Stuck(InMemoryBroker):
@@ -505,7 +506,9 @@ async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: U
     ]
 
 
-async def test_deliver_updates_handed_back_by_several_tasks_loses_none(usercom: UserCom) -> None:
+async def test_deliver_updates_handed_back_by_several_tasks_loses_none(
+    usercom: FakeUserCom,
+) -> None:
     config = settings(usercom, max_concurrency=1)
     told: list[Outcome] = []
     outbox = TaskiqOutbox(InMemoryBroker(), config, task_deadline=0.3, on_delivered=told.append)
@@ -534,7 +537,7 @@ async def test_deliver_updates_handed_back_by_several_tasks_loses_none(usercom: 
     } == {f"plan_{n}" for n in range(6)}
 
 
-def test_trio_is_refused_in_words(usercom: UserCom) -> None:
+def test_trio_is_refused_in_words(usercom: FakeUserCom) -> None:
     outbox = TaskiqOutbox(InMemoryBroker(), usercom.config())
 
     async def enter() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driver import Recorded, answers, body, call, html, start
+from helpers.asgi_client import Recorded, answers, body, call, html, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette

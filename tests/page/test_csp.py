@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from driver import Recorded, answers, body, call, html, start
+from helpers.asgi_client import Recorded, answers, body, call, html, start
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,7 +166,7 @@ async def test_csp_that_blocks_the_widget_warns_once_with_the_sources_to_add(
         (
             "Content-Security-Policy blocks the widget: "
             "add the directive \"script-src 'nonce-...' https://acme.user.com https://widget.user.com\" "
-            'with the sources of default-src and add "https://acme.user.com wss://acme.user.com" to connect-src (said once)'
+            'with the sources of default-src and add "https://acme.user.com wss://acme.user.com" to connect-src (logged once)'
         )
     ]
 
@@ -177,7 +177,7 @@ async def test_csp_whose_nonce_changes_warns_once(caplog: pytest.LogCaptureFixtu
         for n in range(3):
             await answer(csp(f"script-src 'nonce-{n}' https://acme.user.com"))
     assert caplog.messages == [
-        'Content-Security-Policy blocks the widget: add "https://widget.user.com" to script-src (said once)'
+        'Content-Security-Policy blocks the widget: add "https://widget.user.com" to script-src (logged once)'
     ]
 
 

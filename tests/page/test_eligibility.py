@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from driver import http_scope, start
+from helpers.asgi_client import http_scope, start
 
 from usercom_asgi.page.eligibility import may_be_html, skip_reason
 from usercom_asgi.page.headers import by_name, header_layout

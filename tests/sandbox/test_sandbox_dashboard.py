@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import eventually
+from helpers.waiting import until_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ def test_buttons(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
         dashboard.locator("#health", has_text=badge).wait_for()
         assert dashboard.locator("[aria-pressed=true]").inner_text() == label
     dashboard.get_by_text("Unified Identification").click()
-    eventually(lambda: sandbox.unified_identification)
+    until_sync(lambda: sandbox.unified_identification)
     api.ping()
     dashboard.locator("tbody tr").wait_for()
     dashboard.get_by_role("button", name="Forget everything").click()

@@ -62,6 +62,7 @@ async def plan_reset(
     if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
         await delivery.settle(reset.receipt, config.reset_timeout)
 
+<<<<<<< HEAD
     cookies = _cookie_writer(visitor, config)
     plan = ResetPlan(new_key=visitor.key, domains=cookies.domains)
     assigned_key = visitor.assigned_key if reset is None else None
@@ -71,6 +72,17 @@ async def plan_reset(
             plan.cookies += cookies.expire_reset_marker()
     elif visitor.has_reset or reset is not None or request.stale_key:
         plan.cookies = cookies.set_key(reset.receipt.key if reset else visitor.key)
+=======
+    place = _Place.of(visitor, config)
+    transition = ResetPlan(new_key=visitor.key, homes=place.homes())
+    named = visitor.assigned_key if reset is None else None
+    if named is not None and marker is not None:
+        transition.cookies = place.cookies(named)
+        if marker.matches(named):  # the same person is back
+            transition.cookies += place.without_marker()
+    elif visitor.has_reset or reset is not None or visitor.stale_key:
+        transition.cookies = place.cookies(reset.receipt.key if reset else visitor.key)
+>>>>>>> main
     if visitor.has_reset and reset is not None:
         # If the widget creates the new visitor, the server waits for nothing: its time is over.
         is_delegated = reset.receipt.status is Status.SKIPPED

@@ -99,7 +99,11 @@ class Site:
             self._identify,
             self._identity_cookie,
             scope,
+<<<<<<< HEAD
             request,
+=======
+            rotate=self.config.rotate_on_login,
+>>>>>>> main
             truncate=self.config.truncate_strings,
         )
 

@@ -166,4 +166,4 @@ def _resolve_config(config: UserComConfig | None, client: UserComClient | None) 
             "client",
             "has another config than the one given beside it: give the UserComClient alone",
         )
-    return UserComConfig.checked(config or (client.config if client else None))
+    return UserComConfig.resolve(config or (client.config if client else None))

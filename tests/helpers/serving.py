@@ -7,7 +7,7 @@ import datetime
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -39,14 +39,6 @@ def serve_app(app: ASGIApp) -> Iterator[int]:
         thread.join(60)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
-
-
-def eventually(condition: Callable[..., object], within: float = 30.0) -> None:
-    """Wait for something that another thread or process does."""
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def forget(faults: Faults) -> None:

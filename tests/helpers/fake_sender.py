@@ -1,4 +1,4 @@
-"""What the tests of the delivery send with: a sender of their own, and a delivery around it."""
+"""A sender that records instead of sending, and a delivery service around it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from usercom_asgi.delivery.sqlite.store import SqliteStore
 FAST = RetryPolicy(initial_delay=0.01, max_delay=0.02)
 
 
-class Post:
-    """A sender that remembers, and fails as it is told.
+class FakeSender:
+    """A sender that records each call and has the outcomes that the test gives.
 
-    While it is ``holding`` calls begin and do not end: a test sees what is under way for as long as it wants to, and not for
-    some milliseconds that a slow machine steps over.
+    While it is ``holding``, calls begin and do not end, so that a test sees what is in
+    flight for as long as it needs to.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Post:
             self._released.set()
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Post]:
+    async def open(self) -> AsyncIterator[FakeSender]:
         yield self
         self.closed = True
 
@@ -66,7 +66,7 @@ class Post:
 
 @asynccontextmanager
 async def running(
-    post: Post,
+    post: FakeSender,
     outbox: SqliteOutbox | Path | None = None,
     *,
     retry: RetryPolicy = FAST,
@@ -94,9 +94,9 @@ def store_of(runtime: DeliveryService) -> SqliteStore:
     return store
 
 
-def said(n: int, ordering_key: str = "a", key: str | None = "key") -> Envelope:
+def make_envelope(n: int, ordering_key: str = "a", key: str | None = "key") -> Envelope:
     return Envelope(command=Event("said", {"n": n}), ordering_key=ordering_key, key=key)
 
 
-def numbers(post: Post, lane: str) -> list[int]:
+def numbers(post: FakeSender, lane: str) -> list[int]:
     return [command.data["n"] for each, command, _ in post.sent if each == lane]
