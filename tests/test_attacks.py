@@ -42,7 +42,7 @@ from usercom_asgi import (
 )
 from usercom_asgi.core.user_key import ResetMarker, key_digest
 from usercom_asgi.page.injector import Injector, Skipped, inject
-from usercom_asgi.visitor.cookies import cookie_homes
+from usercom_asgi.visitor.cookies import cookie_domains
 from usercom_asgi.visitor.signed_cookies import IdentityCookie
 
 PAGE = b"<html><body>hello</body></html>"
@@ -93,7 +93,7 @@ async def test_a_client_cannot_choose_how_much_we_answer() -> None:
         sum(len(name) + len(value) for name, value in got.headers) + len(got.body)
         < len(page.body) + 1_500
     )
-    assert len(cookie_homes(".".join("abcdefghijklmnop"), None)) <= 9
+    assert len(cookie_domains(".".join("abcdefghijklmnop"), None)) <= 9
 
 
 async def test_an_odd_user_agent_does_not_poison_the_delivery(usercom: FakeUserCom) -> None:

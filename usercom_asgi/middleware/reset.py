@@ -62,7 +62,6 @@ async def plan_reset(
     if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
         await delivery.settle(reset.receipt, config.reset_timeout)
 
-<<<<<<< HEAD
     cookies = _cookie_writer(visitor, config)
     plan = ResetPlan(new_key=visitor.key, domains=cookies.domains)
     assigned_key = visitor.assigned_key if reset is None else None
@@ -72,17 +71,6 @@ async def plan_reset(
             plan.cookies += cookies.expire_reset_marker()
     elif visitor.has_reset or reset is not None or request.stale_key:
         plan.cookies = cookies.set_key(reset.receipt.key if reset else visitor.key)
-=======
-    place = _Place.of(visitor, config)
-    transition = ResetPlan(new_key=visitor.key, homes=place.homes())
-    named = visitor.assigned_key if reset is None else None
-    if named is not None and marker is not None:
-        transition.cookies = place.cookies(named)
-        if marker.matches(named):  # the same person is back
-            transition.cookies += place.without_marker()
-    elif visitor.has_reset or reset is not None or visitor.stale_key:
-        transition.cookies = place.cookies(reset.receipt.key if reset else visitor.key)
->>>>>>> main
     if visitor.has_reset and reset is not None:
         # If the widget creates the new visitor, the server waits for nothing: its time is over.
         is_delegated = reset.receipt.status is Status.SKIPPED
@@ -135,11 +123,10 @@ def _epoch_after(visitor: VisitorSession, marker: ResetMarker | None) -> Epoch:
 def _is_creating(visitor: VisitorSession) -> bool:
     """Return whether a call of the server may still create the new visitor."""
     reset = visitor.reset
-    if reset is None:
-        # Another process made the reset, and may be waiting for its answer.
-        marker = visitor.request.reset_marker
-    else:
-        marker = None if reset.receipt.is_final else reset.marker
+    if reset is not None and reset.receipt.is_final:
+        return False
+    # Without a receipt, another process made the reset, and may be waiting for its answer.
+    marker = visitor.request.reset_marker if reset is None else reset.marker
     return (
         visitor.key is None and marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
     )

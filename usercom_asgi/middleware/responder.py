@@ -72,7 +72,9 @@ class ResponsePlan:
     @property
     def is_personal(self) -> bool:
         """True if the snippet is for one visitor, so that no shared cache may keep the page."""
-        return self.reset is not None or (self.commands is not None and bool(self.commands.identity))
+        return self.reset is not None or (
+            self.commands is not None and bool(self.commands.identity)
+        )
 
     @property
     def page_cookies(self) -> list[bytes]:

@@ -99,11 +99,7 @@ class Site:
             self._identify,
             self._identity_cookie,
             scope,
-<<<<<<< HEAD
             request,
-=======
-            rotate=self.config.rotate_on_login,
->>>>>>> main
             truncate=self.config.truncate_strings,
         )
 

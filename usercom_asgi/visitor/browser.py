@@ -47,13 +47,8 @@ class BrowserCommands:
         self._truncate = truncate
 
     def event(self, name: str, /, **data: Any) -> None:
-<<<<<<< HEAD
         """Record an event: ``userengage('event.NAME', {...})``."""
         self._queue.enqueue(Event(name, data, truncate=self._truncate))
-=======
-        """``userengage('event.NAME', {...})``."""
-        self.enqueue(Event(name, data, truncate=self._config.truncate_strings))
->>>>>>> main
 
     def product_event(
         self,
@@ -74,30 +69,17 @@ class BrowserCommands:
                 description,
                 attributes,
                 custom_data or {},
-<<<<<<< HEAD
                 truncate=self._truncate,
-=======
-                truncate=self._config.truncate_strings,
->>>>>>> main
             )
         )
 
     def page_hit(self, /, event: Event | None = None, **attributes: Any) -> None:
-<<<<<<< HEAD
         """Record a view of the URL that the browser shows: ``UE.pageHit({...})``."""
         self._queue.enqueue(PageHit(None, event, attributes, truncate=self._truncate))
 
     def update(self, /, **attributes: Any) -> None:
         """Change attributes: ``userengage('client.update', {...})``."""
         self._queue.enqueue(Update(attributes, truncate=self._truncate))
-=======
-        """``UE.pageHit({...})``, of the address that the browser shows."""
-        self.enqueue(PageHit(None, event, attributes, truncate=self._config.truncate_strings))
-
-    def update(self, /, **attributes: Any) -> None:
-        """``userengage('client.update', {...})``."""
-        self.enqueue(Update(attributes, truncate=self._config.truncate_strings))
->>>>>>> main
 
     def open(self) -> None:
         """Open the chat: ``userengage('widget.open')``."""

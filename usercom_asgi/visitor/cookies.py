@@ -161,7 +161,7 @@ class CookieWriter:
 
     def set_key(self, key: str | None) -> list[bytes]:
         """Put the user key where the widget keeps it, and nowhere else; None expires it."""
-        stale = [each for each in cookie_domains(self.host, self.home)]
+        stale = list(cookie_domains(self.host, self.home))
         if key is not None:
             stale.remove(self.home)
         expired = [self._expire(COOKIE, domain) for domain in stale]

@@ -60,16 +60,11 @@ class LoginTracker:
         scope: Scope,
         request: RequestInfo,
         *,
-<<<<<<< HEAD
-=======
-        rotate: bool,
->>>>>>> main
         truncate: bool = False,
     ) -> None:
         self._hook = hook
         self._identity_cookie = identity_cookie
         self._scope: Scope | None = scope
-<<<<<<< HEAD
         self._request = request
         self._truncate = truncate
         # The fingerprints in the cookies, once they were read: verifying one costs more than
@@ -80,17 +75,6 @@ class LoginTracker:
         self._is_checking = False
         # Made only if a second task waits: most requests have one, and an event is not cheap.
         self._checked: anyio.Event | None = None
-=======
-        self._rotate = rotate
-        self._truncate = truncate
-        # Who the browser was last identified as, once the cookie was read: to check its signature costs more than most pages.
-        self._remembered: list[str | None] | None = None
-        self._now: str | None = None
-        self._is_settled = False
-        self._is_looking = False
-        # Somebody waits for the answer: most requests have one task, and an event costs more than many a hook.
-        self._answered: anyio.Event | None = None
->>>>>>> main
 
     def had_user(self) -> bool:
         """Return whether this browser was identified before."""
@@ -199,11 +183,7 @@ class LoginTracker:
         An invalid one is left out. A wrong phone number must not keep the last user's visitor.
         """
         with suppress(InvalidCommand):
-<<<<<<< HEAD
             return clean_attributes(user, truncate=self._truncate)
-=======
-            return clean_attributes(person, truncate=self._truncate)
->>>>>>> main
         cleaned: dict[str, Json] = {}
         for name, value in user.items():
             try:
@@ -213,21 +193,3 @@ class LoginTracker:
                     "Ignoring invalid attribute from the identify hook: %s", error
                 )
         return cleaned
-<<<<<<< HEAD
-=======
-
-    async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
-        try:
-            person: object = await call_hook(self._hook, scope) or {}
-            if isinstance(person, Mapping):
-                return self._clean(cast("Mapping[str, Any]", person))
-        except Exception:
-            logger.exception("the identify hook failed: the visitor stays who they were")
-            return None
-        logger.error(
-            "the identify hook must return a mapping, such as {'user_id': '42'}, or None (got %s):"
-            " the visitor stays who they were",
-            type(person).__name__,
-        )
-        return None
->>>>>>> main

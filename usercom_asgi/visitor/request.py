@@ -340,6 +340,16 @@ class RequestInfo:
 
     def _has_foreign_cookie(self) -> bool:
         lines = [value for name, value in self._raw_headers if name == b"cookie"]
-        names = {each.partition(b"=")[0].strip().decode("latin-1") for each in b";".join(lines).split(b";")}
-        ours = {COOKIE, RESET_COOKIE, EPOCH_COOKIE, IDENTITY_COOKIE, FLASH_COOKIE, FLASH_HOST_COOKIE}
+        names = {
+            each.partition(b"=")[0].strip().decode("latin-1")
+            for each in b";".join(lines).split(b";")
+        }
+        ours = {
+            COOKIE,
+            RESET_COOKIE,
+            EPOCH_COOKIE,
+            IDENTITY_COOKIE,
+            FLASH_COOKIE,
+            FLASH_HOST_COOKIE,
+        }
         return not names <= {"", *ours}

@@ -15,7 +15,6 @@ from ..core.receipts import Receipt, Status
 from ..core.user_key import ResetMarker, key_digest, new_ordering_key
 from .browser import BrowserQueue, size
 from .login import LoginChange
-from .request import RequestInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from ..core.validation import Json
     from .browser import BrowserCall
     from .login import LoginCheck, LoginTracker
+    from .request import RequestInfo
     from .signed_cookies import FlashCookie
 
 logger = logging.getLogger("usercom_asgi")
@@ -243,7 +243,11 @@ class VisitorSession:
         if self.has_reset and self._reset is not None:
             # A logout creates one new visitor, even if the application resets twice. The later
             # details still reach User.com.
-            return await self.enqueue(PageHit(attributes=new_user)) if new_user else self._reset.receipt
+            return (
+                await self.enqueue(PageHit(attributes=new_user))
+                if new_user
+                else self._reset.receipt
+            )
         if self.response_started:
             logger.warning(
                 "The visitor cannot be reset: the response has started, so the browser keeps its "
