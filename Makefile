@@ -34,7 +34,7 @@ demo: $(VENV)/examples.installed
 # The second run is without httpx2, of all that makes calls in the tests' own process.
 test: lint
 	$(RUN) -m pytest
-	TEST_HTTPX=httpx $(RUN) -m pytest tests/api tests/delivery/test_runtime.py tests/test_client.py tests/test_identification.py
+	TEST_HTTPX=httpx $(RUN) -m pytest tests/api tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
 
 test-versions: $(VENV)/dev.installed
 	$(RUN) .ci/versions.py

@@ -12,8 +12,8 @@ import pytest
 from helpers.asgi_client import answers, body, call, html, lifespan, start
 from helpers.fake_sender import FakeSender, make_envelope, running
 from helpers.fake_usercom import FakeUserCom
+from helpers.login_shop import KEYS, PEOPLE, Visit, who
 from starlette.types import Receive, Scope, Send
-from test_login import KEYS, PEOPLE, Visit, who
 
 from usercom_asgi import (
     Event,
