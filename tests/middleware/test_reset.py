@@ -189,6 +189,7 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
     }
 
 
+@pytest.mark.slow
 async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(
     usercom: FakeUserCom,
 ) -> None:

@@ -641,6 +641,7 @@ async def test_a_page_and_an_empty_end_keep_their_length() -> None:
     assert CIVCHAT in got.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paragraphs", [20, 2000, 40_000])
 async def test_64_mb_go_through_in_less_than_1_mb(paragraphs: int) -> None:
     chunk = b"<p>some text in a paragraph</p>" * paragraphs
