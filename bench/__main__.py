@@ -1,7 +1,7 @@
 """`make bench`: what a request costs, bare and inside different middleware, in one run.
 
-Instructions are counted with callgrind, where valgrind is there. Microseconds are the machine's of the moment: read them as
-ratios within the run.
+Instructions are counted with callgrind, where valgrind is there. Microseconds are the
+machine's of the moment: read them as ratios within the run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """`make bench`, its third part: what a call costs a handler, and what 5,000 events cost the process that delivers them.
 
-Ours beside its peers, each in a process of its own; they send to bench/sink.py, in another one. The peers are in the
-dependency group `bench`; those that are not there are left out. PostHog, Segment and Snowplow send many events in a request,
-which User.com has no call for: what it costs to deliver is compared with those who, like us, make one request an event.
+Ours beside its peers, each in a process of its own; they send to bench/sink.py, in
+another one. The peers are in the dependency group `bench`; those that are not there are
+left out. PostHog, Segment and Snowplow send many events in a request, which User.com
+has no call for: what it costs to deliver is compared with those who, like us, make one
+request an event.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Measures one sender, in this process: `python -m bench.delivery_drive enqueue|drain SENDER URL COUNT`; prints JSON.
 
-*Enqueue* is what a handler is held for a call, while the delivery goes on behind it. *Drain* says everything at once, waits for
-a line on its standard input, and tells what it took until then.
+*Enqueue* is what a handler is held for a call, while the delivery goes on behind it.
+*Drain* says everything at once, waits for a line on its standard input, and tells what
+it took until then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A small application for a server in a process of its own: `GET /17` says event number 17, and answers 200 if it is accepted.
 
-Configured from the environment, as in a deployment; `FAULT_SQLITE` and `FAULT_TASKIQ` name an outbox. At the end of the
-lifespan it prints a line of JSON: the statistics, and the longest loop lag.
+Configured from the environment, as in a deployment; `FAULT_SQLITE` and `FAULT_TASKIQ`
+name an outbox. At the end of the lifespan it prints a line of JSON: the statistics, and
+the longest loop lag.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 def outbox() -> Any:
-    # Imported where they are used: the one needs an extra, and neither is to cost what is measured without it.
+    # Imported where they are used: the one needs an extra, and neither is to cost what
+    # is measured without it.
     if path := os.environ.get("FAULT_SQLITE"):
         from usercom_asgi import SqliteOutbox
 

@@ -1,8 +1,9 @@
 """Says events by one sender from inside a running event loop: `python -m bench.fault_drive SENDER URL COUNT [fork]`.
 
-It prints lines of JSON, and goes on when it is told to by a line on its standard input: *ready*, (say), *said*, (flush),
-*flushing*, *done*. With `fork` the sender is made in this process, and used in its fork. Some events with numbers below zero
-are said before *ready*: what happens once in the life of a process is told apart.
+It prints lines of JSON, and goes on when it is told to by a line on its standard input:
+*ready*, (say), *said*, (flush), *flushing*, *done*. With `fork` the sender is made in
+this process, and used in its fork. Some events with numbers below zero are said before
+*ready*: what happens once in the life of a process is told apart.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from bench.senders import Sender
 
-#: So many requests in a row, and then a moment of idleness, as a server under load has it.
+#: So many requests in a row, and then a moment of idleness, as a server under load has
+#: it.
 BURST, TICK = 10, 0.01
 WARMING_UP = 0.5
 
@@ -63,7 +65,8 @@ async def say_all(sender: Sender, numbers: range) -> Worst:
 async def warm_up() -> None:
     """Let the first events be delivered, and have the garbage collector leave alone what was imported and made until then.
 
-    A look through all of that takes it tens of milliseconds, with whoever happens to be measured.
+    A look through all of that takes it tens of milliseconds, with whoever happens to be
+    measured.
     """
     await asyncio.sleep(WARMING_UP)
     gc.collect()

@@ -32,7 +32,8 @@ async def main(url: str) -> None:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            # Nothing here waits, so the loop that this process shares with its parent is not touched.
+            # Nothing here waits, so the loop that this process shares with its parent
+            # is not touched.
             os.write(writing, json.dumps(await say(client, EACH)).encode())
             os._exit(0)
         os.close(writing)

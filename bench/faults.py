@@ -1,13 +1,14 @@
 """`make faults`: what becomes of 250 events when the other side misbehaves. Ours beside its peers, over real sockets.
 
-Every sender runs in a process of its own, and so does what it sends to (bench/sink.py), which counts. The sender's requests are
-made in a burst (10 every 10 ms); then the process lives on until everything has arrived, or for as long as the fault's row
-says; then it is shut down, and what has not come 30 s later is lost. The peers are in the dependency group `bench`; those that
-are not there are left out.
+Every sender runs in a process of its own, and so does what it sends to (bench/sink.py),
+which counts. The sender's requests are made in a burst (10 every 10 ms); then the
+process lives on until everything has arrived, or for as long as the fault's row says;
+then it is shut down, and what has not come 30 s later is lost. The peers are in the
+dependency group `bench`; those that are not there are left out.
 
-    python -m bench.faults --quick            ours alone
-    python -m bench.faults --only 503         the rows whose name holds this
-    python -m bench.faults --jobs 4           so many at a time: quicker, and the lags mean less
+    python -m bench.faults --quick            ours alone python -m bench.faults --only
+    503         the rows whose name holds this python -m bench.faults --jobs 4
+    so many at a time: quicker, and the lags mean less
 """
 
 from __future__ import annotations

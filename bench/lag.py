@@ -9,8 +9,8 @@ import time
 class Worst:
     """The longest of some spans, in seconds.
 
-    ``cpu`` is what this process has worked in one of them, with all its threads; the clock also counts what other processes
-    took meanwhile.
+    ``cpu`` is what this process has worked in one of them, with all its threads; the
+    clock also counts what other processes took meanwhile.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Measures one variant, in this process and without a server.
 
-`python -m bench.page_drive VARIANT` prints JSON; `python -m bench.page_drive VARIANT CASE N` asks for one page N times, to have
-the instructions counted.
+`python -m bench.page_drive VARIANT` prints JSON; `python -m bench.page_drive VARIANT
+CASE N` asks for one page N times, to have the instructions counted.
 """
 
 from __future__ import annotations

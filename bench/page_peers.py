@@ -1,6 +1,7 @@
 """What injects into pages, and what it is compared with: each around one raw ASGI application.
 
-The peers are in the dependency group `bench`; to the type checkers they are all `Any`, installed or not.
+The peers are in the dependency group `bench`; to the type checkers they are all `Any`,
+installed or not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`make bench`, its second half: what it costs to put a snippet into a page, beside others who do, in one run.
 
-Every variant runs in a process of its own, in turn, so that a slow moment of the machine hits all; of several rounds the best
-counts. The peers are in the dependency group `bench`; those that are not there are left out.
+Every variant runs in a process of its own, in turn, so that a slow moment of the
+machine hits all; of several rounds the best counts. The peers are in the dependency
+group `bench`; those that are not there are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from bench.counting import can_count, instructions
 from bench.page_peers import VARIANTS
 
 ROUNDS = 3
-#: Those whose instructions are counted, and at which counts of requests: the peers take minutes to import, counted.
+#: Those whose instructions are counted, and at which counts of requests: the peers take
+#: minutes to import, counted.
 COUNTED = (
     "bare",
     "usercom_asgi, the injector",

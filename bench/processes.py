@@ -59,7 +59,8 @@ async def talking(
     try:
         yield Talker(process)
     finally:
-        # Its forks and workers with it: they hold its pipes, which are read to their end.
+        # Its forks and workers with it: they hold its pipes, which are read to their
+        # end.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()

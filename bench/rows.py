@@ -15,9 +15,11 @@ class Row:
     #: Events that were read more than once by somebody who did not refuse them.
     twice: int = 0
     requests: int = 0
-    #: Seconds until all had arrived; None if they had not when the process was shut down.
+    #: Seconds until all had arrived; None if they had not when the process was shut
+    #: down.
     arrived: float | None = None
-    #: The longest request, and the longest lag of the event loop: in seconds on the clock, and in those of CPU time.
+    #: The longest request, and the longest lag of the event loop: in seconds on the
+    #: clock, and in those of CPU time.
     request: list[float] | None = None
     lag: list[float] | None = None
     flush: str = ""

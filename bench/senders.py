@@ -1,7 +1,8 @@
 """What delivers events in the background: ours and its peers, each as an ASGI application that says one event a request.
 
-`GET /17` says the event number 17. Everybody is configured as its own documentation has it, but for the address, and the bounds
-that would be in the way of what is measured. The peers are in the dependency group `bench`.
+`GET /17` says the event number 17. Everybody is configured as its own documentation has
+it, but for the address, and the bounds that would be in the way of what is measured.
+The peers are in the dependency group `bench`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Sender:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # In a thread, so that nobody is charged with a loop that stands still while the process ends.
+        # In a thread, so that nobody is charged with a loop that stands still while the
+        # process ends.
         await asyncio.to_thread(self.flush)
 
     def say(self, n: int) -> None:

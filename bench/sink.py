@@ -1,10 +1,12 @@
 """What everybody sends to: a server that counts the events in what it is sent, and misbehaves as it is told.
 
-`python -m bench.sink` prints its port as a line of JSON, and then answers each line of JSON on its standard input with one:
-`{"plan": {...}}` makes it misbehave so from now on, `{"tell": "totals"}` and `{"tell": "all"}` ask what has come.
+`python -m bench.sink` prints its port as a line of JSON, and then answers each line of
+JSON on its standard input with one: `{"plan": {...}}` makes it misbehave so from now
+on, `{"tell": "totals"}` and `{"tell": "all"}` ask what has come.
 
-An event says its number as `"n": 17`, somewhere in JSON, or in JSON inside of JSON: in a body as it is, or gzipped; in
-Segment's, PostHog's and Snowplow's batches, in the lines of Sentry's envelopes, and in what our widget API sends.
+An event says its number as `"n": 17`, somewhere in JSON, or in JSON inside of JSON: in
+a body as it is, or gzipped; in Segment's, PostHog's and Snowplow's batches, in the
+lines of Sentry's envelopes, and in what our widget API sends.
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ class Sink:
         self._new_users = itertools.count()
         self.requests: list[float] = []
         self.refused = 0
-        #: How often an event was read in a request that was not refused: whatever came of it, it may have been carried out.
+        #: How often an event was read in a request that was not refused: whatever came
+        #: of it, it may have been carried out.
         self.read: Counter[int] = Counter()
         #: How often an event was carried out.
         self.done: Counter[int] = Counter()

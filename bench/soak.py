@@ -1,11 +1,13 @@
 """`make soak`: an hour of traffic in two minutes, and whether memory stays flat.
 
-A Starlette shop inside the middleware is visited by many browsers, which keep their cookies: they look at pages, put things
-into carts, buy, log in and log out, leave for good, and new ones come. User.com (bench/sink.py, in a process of its own) is
-there, slow, gone, too busy, failing, and there again. After each tenth memory is measured: how many blocks Python's objects
-take, and the process's. (Not by tracemalloc, whose tables would be most of what the process gains.) It ends with 1 if memory
-grows in the second half by more than 5 % and 2 MB (20,000 blocks), between two moments at which nothing waits; or if what was
-accepted is not what was delivered, dropped, buried, or waits.
+A Starlette shop inside the middleware is visited by many browsers, which keep their
+cookies: they look at pages, put things into carts, buy, log in and log out, leave for
+good, and new ones come. User.com (bench/sink.py, in a process of its own) is there,
+slow, gone, too busy, failing, and there again. After each tenth memory is measured: how
+many blocks Python's objects take, and the process's. (Not by tracemalloc, whose tables
+would be most of what the process gains.) It ends with 1 if memory grows in the second
+half by more than 5 % and 2 MB (20,000 blocks), between two moments at which nothing
+waits; or if what was accepted is not what was delivered, dropped, buried, or waits.
 
     python -m bench.soak --seconds 30 --a-second 300
 """

@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    # Neither server has a log of its own then: only what went wrong is said, once, by this one.
+    # Neither server has a log of its own then: only what went wrong is said, once, by
+    # this one.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with contextlib.ExitStack() as stack:
         sandbox = _start_sandbox(stack, options.sandbox_port)
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = uvicorn.Config(
             create_app(config), log_config=None, access_log=False, timeout_graceful_shutdown=3
         )
-        # Until the end; then the shop drains, into a sandbox that is still there: it stops with the stack.
+        # Until the end; then the shop drains, into a sandbox that is still there: it
+        # stops with the stack.
         _AnnouncedServer(settings, sandbox.url).run([listener])
     return 0
 
@@ -78,8 +80,9 @@ def _listen(port: int) -> socket.socket:
 
 
 def _stop(*_: object) -> None:
-    # uvicorn takes the signals over while it serves, and raises them again when it has drained. Their own ways would be a
-    # traceback (Ctrl-C), or an end before the sandbox has stopped (SIGTERM).
+    # uvicorn takes the signals over while it serves, and raises them again when it has
+    # drained. Their own ways would be a traceback (Ctrl-C), or an end before the
+    # sandbox has stopped (SIGTERM).
     sys.exit(0)
 
 

@@ -78,7 +78,8 @@ async def buy(
 async def _charge(app: FastAPI, visitor: Visitor) -> None:
     await asyncio.sleep(0.2)  # the bank
     app.state.seats -= 1
-    # A visitor stays good after the response, as long as the request's own background tasks run.
+    # A visitor stays good after the response, as long as the request's own background
+    # tasks run.
     await visitor.page_hit(
         event=Event("ticket_bought", {"show": _SHOW["name"], "revenue": _SHOW["price"]})
     )
@@ -90,7 +91,8 @@ async def _charge(app: FastAPI, visitor: Visitor) -> None:
 async def login(request: Request, visitor: CurrentVisitor) -> RedirectResponse:
     """Log in as the one member there is."""
     request.session["member"] = True  # before the visitor is used, which asks the hook
-    # In a hit: the event goes to whoever User.com takes the visitor for, now that it knows the name.
+    # In a hit: the event goes to whoever User.com takes the visitor for, now that it
+    # knows the name.
     await visitor.page_hit(event=Event("login"))
     return RedirectResponse("/", 303)
 

@@ -4,8 +4,9 @@
 
     uvicorn examples.starlette_shop:app
 
-The widget is on every page because of one line of middleware, see :func:`create_app`. All else here is optional: saying who
-is logged in, and telling User.com what a browser does not see.
+The widget is on every page because of one line of middleware, see :func:`create_app`.
+All else here is optional: saying who is logged in, and telling User.com what a browser
+does not see.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def create_app(config: UserComConfig) -> Starlette:
         ],
         middleware=[
             Middleware(SessionMiddleware, secret_key=session_secret()),
-            # This line tracks visitors, puts the widget on the pages, and delivers what is said below.
+            # This line tracks visitors, puts the widget on the pages, and delivers what
+            # is said below.
             Middleware(UserComMiddleware, config=config),
         ],
         exception_handlers={404: not_found},
@@ -65,7 +67,8 @@ async def product(request: Request) -> Response:
     """One product. The widget reports the page view; which product was looked at is for us to say."""
     found = _product(request)
     response = _page(request, found.name, pages.product(found))
-    # Helpers are awaited and do not wait: User.com may be slow or down, this page is not.
+    # Helpers are awaited and do not wait: User.com may be slow or down, this page is
+    # not.
     await get_visitor(request).product_event(
         found.sku,
         EventType.DETAIL,
@@ -81,11 +84,13 @@ async def buy(request: Request) -> Response:
     found = _product(request)
     visitor = get_visitor(request)
     _introduce(visitor, _person(request))
-    # One hit says who it is and what they did: the event goes to whoever User.com then takes them for.
+    # One hit says who it is and what they did: the event goes to whoever User.com then
+    # takes them for.
     await visitor.page_hit(
         event=Event("purchase", {"sku": found.sku, "revenue": found.price, "currency": "EUR"})
     )
-    # Attributes such as the price describe the product from now on; `custom_data` stays with this one purchase.
+    # Attributes such as the price describe the product from now on; `custom_data` stays
+    # with this one purchase.
     await visitor.product_event(
         found.sku,
         "purchase",
@@ -112,7 +117,8 @@ async def login(request: Request) -> Response:
         raise HTTPException(404)
     visitor, person = get_visitor(request), PEOPLE[name]
     if request.session.get("person") not in (None, name):
-        # Somebody else was logged in at this browser: their chat is none of this person's business.
+        # Somebody else was logged in at this browser: their chat is none of this
+        # person's business.
         await visitor.reset_auth(**_about(person))
     request.session.clear()
     request.session["person"] = name

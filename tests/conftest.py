@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,8 @@ from usercom_asgi.sandbox import Sandbox, serve
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+HERE = Path(__file__).parent
+
 # Hypothesis bounds an example to 0.2 s, and a machine that runs tests may stand still for longer.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -36,6 +39,33 @@ def pytest_pycollect_makeitem(obj: object) -> None:
     given = getattr(obj, "hypothesis", None)  # a function under @given is wrapped in a plain one
     if inspect.iscoroutinefunction(given.inner_test if given else obj):
         pytest.mark.anyio(obj)
+
+
+#: Where tests need more than their own process; each path is of a folder or a file in tests/.
+MARKERS = {
+    "browser": ["browser/", "sandbox/test_sandbox_widget.py", "sandbox/test_sandbox_dashboard.py"],
+    "servers": ["servers/", "examples/"],
+    "broker": ["integrations/taskiq/"],
+}
+#: What `make check` leaves out, and what workers of pytest-xdist begin with.
+LATE = ("browser", "servers", "broker", "slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by their folder, and put the long ones first.
+
+    Workers of pytest-xdist take single tests, but a file of the browser as a whole,
+    because each file starts its Chromium once.
+    """
+    for item in items:
+        path = item.path.relative_to(HERE).as_posix()
+        for marker, places in MARKERS.items():
+            if path.startswith(tuple(places)):
+                item.add_marker(marker)
+                if marker == "browser" and config.pluginmanager.hasplugin("xdist"):
+                    item.add_marker(pytest.mark.xdist_group(path))
+    items.sort(key=lambda item: not any(item.get_closest_marker(each) for each in LATE))
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -12,8 +12,8 @@ import pytest
 from helpers.asgi_client import answers, body, call, html, lifespan, start
 from helpers.fake_sender import FakeSender, make_envelope, running
 from helpers.fake_usercom import FakeUserCom
+from helpers.login_shop import KEYS, PEOPLE, Visit, who
 from starlette.types import Receive, Scope, Send
-from test_login import KEYS, PEOPLE, Visit, who
 
 from usercom_asgi import (
     Event,
@@ -238,6 +238,7 @@ async def test_a_cookie_is_signed_anew_after_a_rotation(usercom: FakeUserCom) ->
 # -- Tasks ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_client_in_a_time_limit_delivers_within_the_grace(usercom: FakeUserCom) -> None:
     keys = [usercom.new_user() for _ in range(5)]
     usercom.faults.latency(0.2)

@@ -116,7 +116,8 @@ def _account(person: Person | None) -> str:
 
 
 def _button(action: str, label: str) -> str:
-    # A form, not a link: what changes something is a POST, or a prefetching browser would log people out.
+    # A form, not a link: what changes something is a POST, or a prefetching browser
+    # would log people out.
     return f'<form method="post" action="{escape(action)}"><button>{escape(label)}</button></form>'
 
 

@@ -331,6 +331,7 @@ async def test_post_json_next_call_reuses_the_connection() -> None:
     assert server.connections == 1
 
 
+@pytest.mark.slow
 async def test_post_json_after_cancelled_calls_still_connects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

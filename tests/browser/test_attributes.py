@@ -19,8 +19,6 @@ from playwright.sync_api import Page
 from usercom_asgi.core.validation import RESERVED_NAMES, clean_attributes
 from usercom_asgi.page.snippet import render
 
-pytestmark = pytest.mark.browser
-
 
 class Plan(Enum):
     GOLD = "gold"

@@ -21,8 +21,6 @@ from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
 
 from .libraries import HTMX
 
-pytestmark = pytest.mark.browser
-
 KEPT: dict[str, str] = {}
 # What the page is told, in the order in which it is; the widget does it as well.
 SPY = """<script>

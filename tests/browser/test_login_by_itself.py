@@ -20,8 +20,6 @@ from usercom_asgi import UserComConfig, UserComMiddleware
 
 from .shop import PEOPLE
 
-pytestmark = pytest.mark.browser
-
 
 def who(connection: HTTPConnection) -> dict[str, Any] | None:
     return PEOPLE.get(connection.session.get("user", ""))

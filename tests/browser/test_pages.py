@@ -22,8 +22,6 @@ from usercom_asgi import UserComMiddleware
 
 from .libraries import HTMX, TURBO
 
-pytestmark = pytest.mark.browser
-
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:

@@ -11,8 +11,6 @@ from usercom_asgi.sandbox import Sandbox, serve
 
 from .shop import shop
 
-pytestmark = pytest.mark.browser
-
 
 def test_the_snippet_as_in_production(tmp_path_factory: pytest.TempPathFactory) -> None:
     """`app="acme"`: the widget comes from https://acme.user.com, finds its host by its own address, and pings it."""

@@ -26,8 +26,6 @@ from usercom_asgi.visitor.cookies import key_mark
 
 from .walks import COUNTS, GREETING, shop
 
-pytestmark = pytest.mark.browser
-
 ROOT = Path(__file__).parent.parent.parent
 READY = "window.UE && UE.isReady"
 OUT = "fetch('/logout/json', {method: 'POST'}).then(answer => answer.text())"

@@ -17,8 +17,6 @@ from usercom_asgi import UserComConfig
 
 from .shop import END, shop
 
-pytestmark = pytest.mark.browser
-
 HOSTS = ["127.0.0.1", "localhost", "shop.example.com"]
 
 

@@ -14,8 +14,6 @@ from starlette.routing import Route
 
 from usercom_asgi import InvalidCommand, UserComMiddleware, WidgetState, get_visitor
 
-pytestmark = pytest.mark.browser
-
 # Defined after the snippet has run, as a deferred script of the page would.
 FUNCTIONS = """<script>window.said = [];
 addEventListener("DOMContentLoaded", function () {

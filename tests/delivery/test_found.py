@@ -164,7 +164,7 @@ async def test_a_lease_that_only_looks_expired_is_left_alone(
         monkeypatch.setattr(
             "usercom_asgi.delivery.sqlite.database.time.time", lambda: real() + 3600
         )
-        await anyio.sleep(3.5)
+        await anyio.sleep(1.2)  # twice the grace time
         monkeypatch.undo()
         assert (first.stats.restored, second.stats.restored) == (0, 0)
         assert (first.stats.persisted, second.stats.persisted) == (0, 0)
@@ -198,7 +198,7 @@ async def test_a_learned_key_goes_with_what_is_kept(tmp_path: Path) -> None:
         runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
         died = runtime.submit(make_envelope(1, "token", None))
         assert not await died.delivered(20)
-    assert await anyio.to_thread.run_sync(main, ["outbox", str(path), "retry", "--all"]) == 0
+    assert await anyio.to_thread.run_sync(main, ["outbox", "retry", str(path), "--all"]) == 0
     again = FakeSender()
     async with running(again, path):
         await until(lambda: len(again.sent) == 1)

@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def certificate(folder: Path, host: str) -> tuple[str, str]:
-    """Make a certificate that nobody else trusts; returns the paths of certificate and key."""
+    """Make a self-signed certificate; return the paths of certificate and key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

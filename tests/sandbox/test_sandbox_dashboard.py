@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from usercom_asgi.sandbox import RunningSandbox, Sandbox
 
-pytestmark = pytest.mark.browser
-
 HOSTILE = "</script><img src=x onerror=window.broken=1>"
 
 

@@ -77,6 +77,7 @@ def test_only_one_sender(api: Api, sandbox: Sandbox) -> None:
     assert api.http.post("/api/event/", json=event).status_code == 502
 
 
+@pytest.mark.slow
 def test_latency_before_and_after(api: Api, sandbox: Sandbox) -> None:
     for before, processed in ((True, 0), (False, 1)):
         sandbox.store.clear()

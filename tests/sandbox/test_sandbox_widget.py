@@ -14,8 +14,6 @@ from usercom_asgi.sandbox import Sandbox, serve
 if TYPE_CHECKING:
     from sandbox.conftest import Api, Visit
 
-pytestmark = pytest.mark.browser
-
 
 def seen(visit: Visit, selector: str) -> bool:
     return visit.page.locator(selector).is_visible()

@@ -208,7 +208,7 @@ class SqliteStore(WriteBuffer):
             await anyio.lowlevel.checkpoint()
 
     def dead(self) -> list[Outcome]:
-        """Return nothing, because ``usercom-asgi outbox PATH`` shows them."""
+        """Return nothing, because ``usercom-asgi outbox list`` shows them."""
         return []
 
     async def keep_writing(self) -> None:

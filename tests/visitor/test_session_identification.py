@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from helpers.asgi_client import html, lifespan
+from helpers.browser import FakeBrowser
 from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
-from test_reset import Browser
 
 from usercom_asgi import Event, UserComMiddleware, get_visitor
 
@@ -44,7 +44,7 @@ class Login:
         await html(PAGE)(scope, receive, send)
 
 
-async def visit(usercom: FakeUserCom, app: Login, browser: Browser) -> None:
+async def visit(usercom: FakeUserCom, app: Login, browser: FakeBrowser) -> None:
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, state=dict(state))
@@ -63,7 +63,7 @@ async def test_a_hit_with_somebody_else_s_address(workspace: FakeUserCom, has_em
     owner, key = alice(workspace), workspace.new_user()
     if has_email:
         workspace.store.users[key].attributes["email"] = "old@example.com"
-    browser = Browser(__ca__chat=key)
+    browser = FakeBrowser(__ca__chat=key)
     await visit(workspace, Login("page_hit", email="alice@example.com"), browser)
     sandbox = workspace.sandbox
     if not sandbox.unified_identification:
@@ -85,7 +85,7 @@ async def test_a_hit_with_somebody_else_s_address(workspace: FakeUserCom, has_em
 @pytest.mark.parametrize("email", ["alice@example.com", "nobody@example.com", None])
 async def test_a_reset_for_the_next_person(workspace: FakeUserCom, email: str | None) -> None:
     owner, key = alice(workspace), workspace.new_user()
-    browser = Browser(__ca__chat=key)
+    browser = FakeBrowser(__ca__chat=key)
     who = {"email": email} if email else {}
     await visit(workspace, Login("reset_auth", **who), browser)
     sandbox = workspace.sandbox
@@ -106,6 +106,6 @@ async def test_a_user_id_counts_before_an_address(workspace: FakeUserCom) -> Non
     alice(workspace)
     by_id, key = workspace.new_user(), workspace.new_user()
     workspace.store.users[by_id].attributes["user_id"] = "7"
-    browser = Browser(__ca__chat=key)
+    browser = FakeBrowser(__ca__chat=key)
     await visit(workspace, Login("page_hit", user_id=7, email="alice@example.com"), browser)
     assert browser.jar["__ca__chat"] == by_id

@@ -185,6 +185,7 @@ def served(folder: Path, command: list[str]) -> Iterator[str]:
         process.wait(30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -208,6 +209,7 @@ def test_own_state_of_requests_on_one_connection_is_each_ones_own(
     assert answers == [["alice0", "alice"], ["bob000", "bob"], [None, None]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker", ["asyncio", "trio"])
 async def test_own_state_of_two_requests_at_once_on_one_connection_is_each_ones_own(
     worker: str, tmp_path: Path

@@ -166,6 +166,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(st.lists(PIECES, max_size=24).map(b"".join))
 @example(b"<html><script><!--<script></script></body>--></script></body>")
@@ -194,6 +195,7 @@ def test_of_any_markup(page: bytes) -> None:
     assert layout(tree) == layout(before)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.one_of(
@@ -244,6 +246,7 @@ def test_a_comment_without_an_end_is_seen_4_kib_away() -> None:
     assert streamed([page[n : n + 1000] for n in range(0, len(page), 1000)]) is None
 
 
+@pytest.mark.slow
 def test_no_tag_at_all() -> None:
     injector = Injector(ADDED)
     chunk = b"x" * 1_000_000
@@ -294,6 +297,7 @@ def test_a_comment_without_an_end_is_seen_16_kib_away_and_a_script_4() -> None:
         assert streamed([page[n : n + 1000] for n in range(0, len(page), 1000)]) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.lists(
@@ -322,6 +326,7 @@ def test_what_is_open_long_before_the_end(pieces: bytes, fill: bytes) -> None:
         assert_only_added(page, changed, "body")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(

@@ -7,9 +7,9 @@ from typing import Any
 import anyio
 import pytest
 from helpers.asgi_client import call, html, lifespan, without_epoch
+from helpers.browser import FakeBrowser
 from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
-from test_reset import Browser
 
 from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
 
@@ -39,7 +39,7 @@ async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: Fa
     """Alice's profile exists; she logs in at a browser that has an anonymous key."""
     alice = usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "alice"
-    browser = Browser(__ca__chat=usercom.new_user())
+    browser = FakeBrowser(__ca__chat=usercom.new_user())
     middleware = UserComMiddleware(App(wait=True, user_id="alice"), usercom.config())
     async with lifespan(middleware) as state:
         got = await browser.get(middleware, state=dict(state))
@@ -65,7 +65,7 @@ async def test_the_same_key_sets_no_cookie(usercom: FakeUserCom) -> None:
 async def test_a_visitor_can_be_made_before_the_widget_has_run(
     usercom: FakeUserCom, has_lifespan: bool
 ) -> None:
-    browser = Browser()
+    browser = FakeBrowser()
     app = App()
     middleware = UserComMiddleware(app, usercom.config(anonymous="create", reset_timeout=5))
     if has_lifespan:

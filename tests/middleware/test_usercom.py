@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from helpers.apps import app_that, make_app
 from helpers.asgi_client import (
     Recorded,
     answers,
@@ -40,22 +41,6 @@ from usercom_asgi.sandbox import Sandbox, serve
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 CIVCHAT = b'window.civchat = {"apiKey":"ABC123"}'
-
-
-def make_app(app: ASGIApp, **settings: Any) -> UserComMiddleware:
-    return UserComMiddleware(app, UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings}))
-
-
-def app_that(*words: str, then: ASGIApp | None = None, **found: Any) -> ASGIApp:
-    """An application that says something of its visitor, and answers."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        visitor = get_visitor(scope)
-        for word in words:
-            found[word] = await getattr(visitor, word)()
-        await (then or html(PAGE))(scope, receive, send)
-
-    return app
 
 
 # -- The page ---------------------------------------------------------------------------------------------------------
@@ -656,6 +641,7 @@ async def test_a_page_and_an_empty_end_keep_their_length() -> None:
     assert CIVCHAT in got.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paragraphs", [20, 2000, 40_000])
 async def test_64_mb_go_through_in_less_than_1_mb(paragraphs: int) -> None:
     chunk = b"<p>some text in a paragraph</p>" * paragraphs

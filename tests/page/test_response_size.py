@@ -45,6 +45,7 @@ def test_a_long_page_in_pieces(size: int, *, more: bool, in_head: bool) -> None:
     assert page.is_done
 
 
+@pytest.mark.slow
 def test_a_page_of_64_mb_is_not_copied_as_a_whole() -> None:
     body = page_of(64 << 20)
     page = opened(body)

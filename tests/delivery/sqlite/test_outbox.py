@@ -101,6 +101,7 @@ async def test_what_is_left_is_delivered_by_the_next_one_in_order(
     assert rows(path) == 0
 
 
+@pytest.mark.slow
 async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commits = 0
     post = FakeSender()
@@ -179,12 +180,12 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
             db.execute("UPDATE queues SET owner = 'gone'")
         db.close()
     with sqlite3.connect(path) as db:
-        db.execute("INSERT OR REPLACE INTO owners VALUES ('gone', ?)", (time.time() + 1.5,))
+        db.execute("INSERT OR REPLACE INTO owners VALUES ('gone', ?)", (time.time() + 1,))
         db.execute("UPDATE queues SET owner = 'gone'")
     db.close()
     post = FakeSender()
     async with running(post, path):
-        await anyio.sleep(0.7)
+        await anyio.sleep(0.5)
         assert post.sent == []
         await until(lambda: len(post.sent) == 5, within=30)
     assert numbers(post, "a") == [0, 1, 2, 3, 4]

@@ -35,6 +35,7 @@ class Down(FakeSender):
         return await super().send(envelope, key)
 
 
+@pytest.mark.slow
 async def test_one_retry_after_pauses_all(usercom: FakeUserCom) -> None:
     keys = [usercom.new_user() for _ in range(6)]
     usercom.faults.status(429, headers={"Retry-After": "3"}, times=1)
@@ -106,6 +107,7 @@ async def test_pacing() -> None:
         assert time.monotonic() - began > 0.36
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_key_stops_the_sending_and_loses_nothing(
     status: int,

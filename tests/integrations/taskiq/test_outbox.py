@@ -19,12 +19,12 @@ from typing import Any
 import anyio
 import pytest
 import redis
-from delivery.taskiq_app import QUEUE, TIMEOUT, make
 from helpers.asgi_client import body as end
 from helpers.asgi_client import call, call_until, http_scope, lifespan, start
 from helpers.fake_usercom import FakeUserCom
 from helpers.serving import free_port
 from helpers.waiting import until, until_sync
+from integrations.taskiq.taskiq_app import QUEUE, TIMEOUT, make
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from taskiq import BrokerMessage, InMemoryBroker
 from taskiq_redis import RedisStreamBroker

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from http.cookies import SimpleCookie
 from typing import Any
 
 import anyio
 import pytest
 from helpers.asgi_client import Recorded, answers, body, call, html, lifespan, start, without_epoch
+from helpers.browser import FakeBrowser
 from helpers.fake_usercom import FakeUserCom
 from helpers.waiting import until
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,32 +20,6 @@ from usercom_asgi.core.user_key import ResetMarker, key_digest
 PAGE = b"<html><body><p>hello</p></body></html>"
 REDIRECT = answers(start({"location": "/"}, 303), body())
 JSON = answers(start({"content-type": "application/json"}), body(b"{}"))
-
-
-class Browser:
-    """A browser's cookie jar for one host, as far as this needs one."""
-
-    def __init__(self, **cookies: str) -> None:
-        self.jar = dict(cookies)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"cookie": "; ".join(f"{k}={v}" for k, v in self.jar.items())} if self.jar else {}
-
-    def keep(self, got: Recorded) -> None:
-        for line in got.all("set-cookie"):
-            for name, morsel in SimpleCookie(line).items():
-                if morsel["max-age"] == "0":
-                    # Of one name in several places only the one that the widget uses is modelled here.
-                    if "Domain=example.com" in line or name == "__ca__reset":
-                        self.jar.pop(name, None)
-                else:
-                    self.jar[name] = morsel.value
-
-    async def get(self, app: ASGIApp, path: str = "/", **scope: Any) -> Recorded:
-        got = await call(app, path, headers=self.headers, **scope)
-        self.keep(got)
-        return got
 
 
 def shop(then: ASGIApp = REDIRECT, *, after: str | None = None, **new_user: Any) -> ASGIApp:
@@ -83,7 +57,7 @@ def forgets(page: Recorded) -> str | None:
 )
 async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: FakeUserCom) -> None:
     old = usercom.new_user()
-    browser = Browser(__ca__chat=old)
+    browser = FakeBrowser(__ca__chat=old)
     middleware = UserComMiddleware(shop(then, after="after"), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         got = await browser.get(middleware, "/logout", state=dict(state))
@@ -114,7 +88,7 @@ async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: FakeU
 async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(
     usercom: FakeUserCom,
 ) -> None:
-    browser = Browser(__ca__chat=usercom.new_user())
+    browser = FakeBrowser(__ca__chat=usercom.new_user())
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))
@@ -132,7 +106,7 @@ async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(
 
 async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: FakeUserCom) -> None:
     old = usercom.new_user()
-    browser = Browser(__ca__chat=old)
+    browser = FakeBrowser(__ca__chat=old)
     paths = {"/json": JSON, "/fragment": html(b"<p>x</p>"), "/redirect": REDIRECT}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,7 +126,7 @@ async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: FakeUser
     """A widget in another tab writes its cookie again after every ping."""
     old = usercom.new_user()
     marker = ResetMarker(key_digest(old), "x" * 22, int(time.time()) - 60)
-    browser = Browser(__ca__chat=old, __ca__reset=str(marker))
+    browser = FakeBrowser(__ca__chat=old, __ca__reset=str(marker))
     keys: list[str | None] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -172,7 +146,7 @@ async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: FakeUser
 
 async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: FakeUserCom) -> None:
     marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - 60)
-    browser = Browser(__ca__chat="newkey123456", __ca__reset=str(marker))
+    browser = FakeBrowser(__ca__chat="newkey123456", __ca__reset=str(marker))
     middleware = UserComMiddleware(shop(), usercom.config())
     async with lifespan(middleware) as state:
         page = await browser.get(middleware, state=dict(state))
@@ -186,7 +160,7 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
 ) -> None:
     """Whether User.com is slow to begin or slow to answer: one call of ours makes one user, and the widget makes none."""
     old = usercom.new_user()
-    browser = Browser(__ca__chat=old)
+    browser = FakeBrowser(__ca__chat=old)
     usercom.faults.latency(60, before=slow_before)
     middleware = UserComMiddleware(
         shop(after="after"), usercom.config(reset_timeout=0.05, timeout=60)
@@ -215,10 +189,11 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
     }
 
 
+@pytest.mark.slow
 async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(
     usercom: FakeUserCom,
 ) -> None:
-    browser = Browser(__ca__chat=usercom.new_user())
+    browser = FakeBrowser(__ca__chat=usercom.new_user())
     usercom.faults.latency(60)
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=2, timeout=60))
 
@@ -244,7 +219,7 @@ async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(
             await get_visitor(scope).page_hit(event=Event("later"))
         await shop()(scope, receive, send)
 
-    browser = Browser(__ca__chat=usercom.new_user())
+    browser = FakeBrowser(__ca__chat=usercom.new_user())
     usercom.faults.latency(60)
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=0, timeout=60))
     async with lifespan(middleware) as state:
@@ -260,7 +235,7 @@ async def test_another_process_leaves_the_widget_out_until_the_deadline(
 ) -> None:
     for age, has_widget in ((1, False), (11, True)):
         marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - age)
-        browser = Browser(__ca__reset=str(marker))
+        browser = FakeBrowser(__ca__reset=str(marker))
         middleware = UserComMiddleware(shop(), usercom.config())
         async with lifespan(middleware) as state:
             page = await browser.get(middleware, state=dict(state))
@@ -271,7 +246,7 @@ async def test_another_process_leaves_the_widget_out_until_the_deadline(
 @pytest.mark.parametrize("fault", ["status", "hang", "drop"])
 async def test_user_com_is_down(usercom: FakeUserCom, fault: str) -> None:
     old = usercom.new_user()
-    browser = Browser(__ca__chat=old)
+    browser = FakeBrowser(__ca__chat=old)
     if fault == "status":
         usercom.faults.status(500)
     else:
@@ -286,7 +261,7 @@ async def test_user_com_is_down(usercom: FakeUserCom, fault: str) -> None:
         assert anyio.current_time() - began < 5  # a reset that has failed is not waited for
         assert "__ca__chat" not in browser.jar
         # Known to be down by now: nobody waits for it any more.
-        browser = Browser(__ca__chat=old)
+        browser = FakeBrowser(__ca__chat=old)
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))
         assert anyio.current_time() - began < 5
@@ -294,7 +269,7 @@ async def test_user_com_is_down(usercom: FakeUserCom, fault: str) -> None:
 
 async def test_a_reset_without_a_lifespan(usercom: FakeUserCom) -> None:
     old = usercom.new_user()
-    browser = Browser(__ca__chat=old)
+    browser = FakeBrowser(__ca__chat=old)
     middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_timeout=5))
     await browser.get(middleware, "/logout")
     _, new = usercom.store.users
@@ -315,7 +290,9 @@ async def test_a_reset_that_is_said_twice_is_one(usercom: FakeUserCom) -> None:
 
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
-        await Browser(__ca__chat=usercom.new_user()).get(middleware, "/logout", state=dict(state))
+        await FakeBrowser(__ca__chat=usercom.new_user()).get(
+            middleware, "/logout", state=dict(state)
+        )
     assert receipts[0] is receipts[1]
     assert receipts[0].status is Status.DELIVERED
     assert len(usercom.store.users) == 2
@@ -333,7 +310,7 @@ async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(
 
     middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
-        page = await Browser(__ca__chat=usercom.new_user()).get(
+        page = await FakeBrowser(__ca__chat=usercom.new_user()).get(
             middleware, "/logout", state=dict(state)
         )
     [hit] = usercom.store.hits
@@ -345,7 +322,7 @@ async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(
 
 
 async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: FakeUserCom) -> None:
-    browser = Browser()
+    browser = FakeBrowser()
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         await browser.get(middleware, "/logout", state=dict(state))

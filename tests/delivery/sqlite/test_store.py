@@ -51,6 +51,7 @@ BROKEN = pytest.mark.parametrize("broken", [full, locked], ids=lambda broken: br
 
 
 @BROKEN
+@pytest.mark.usefixtures("quick_lock")
 async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path) -> None:
     async with running(FakeSender(), path) as runtime:
         await runtime.submit(make_envelope(0)).delivered(20)
@@ -63,6 +64,7 @@ async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path
         await until(lambda: runtime.readiness().state == "sending")
 
 
+@pytest.mark.slow
 @BROKEN
 async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(
     broken: Any, path: Path
@@ -81,6 +83,7 @@ async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(
 
 
 @BROKEN
+@pytest.mark.usefixtures("quick_lock")
 async def test_what_is_on_disk_already_goes_out_as_fast_as_ever(broken: Any, path: Path) -> None:
     post = FakeSender(holding=True)
     async with running(post, path) as runtime:
@@ -128,6 +131,7 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 
 
 @BROKEN
+@pytest.mark.usefixtures("quick_lock")
 async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> None:
     post = FakeSender(holding=True)
     async with running(post, path, max_queue_size=2) as runtime:
@@ -149,6 +153,7 @@ async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> 
 
 
 @BROKEN
+@pytest.mark.usefixtures("quick_lock")
 async def test_at_the_end_what_is_in_memory_only_is_sent_and_what_is_on_disk_is_left(
     broken: Any, path: Path
 ) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from helpers.asgi_client import Recorded, answers, body, call, html, lifespan, start
+from helpers.browser import FakeBrowser
 from helpers.fake_usercom import CONFIG, FakeUserCom
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from test_reset import Browser
 
 from usercom_asgi import (
     ConfigurationError,
@@ -83,7 +83,7 @@ def site(
     return UserComMiddleware(app, settings.pop("config", None) or config(**settings))
 
 
-class Visit(Browser):
+class Visit(FakeBrowser):
     def __init__(self, app: ASGIApp, **cookies: str) -> None:
         super().__init__(**{"__ca__chat": KEY, **cookies})
         self.app = app
