@@ -94,7 +94,7 @@ async def test_an_identify_hook_that_returns_no_mapping(
     assert b"widget.js" in got.body
     (said,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert (
-        f"the identify hook must return a mapping, such as {{'user_id': '42'}}, or None (got {type(answer).__name__})"
+        f"The identify hook must return a mapping such as {{'user_id': '42'}}, or None, got {type(answer).__name__}"
         in (said.getMessage())
     )
     assert said.exc_info is None  # where it is: the hook's own, not ours

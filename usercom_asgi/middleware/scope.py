@@ -15,7 +15,7 @@ STATE_KEY = "usercom"
 SCOPE_KEY = "usercom_asgi"
 #: In a scope while a middleware is around the application: the workspace of that middleware.
 INSIDE = "usercom_asgi.inside"
-#: In the state of a lifespan: the ``id()`` of that dict, by which a copy is told apart.
+#: In the state of a lifespan: the ``id()`` of that dict, which a copy of the dict does not match.
 _LIFESPAN_STATE = "usercom_asgi.lifespan_state"
 
 

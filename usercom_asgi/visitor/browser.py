@@ -162,18 +162,18 @@ class BrowserQueue:
         True if the commands so far are for the new visitor. A double click makes two responses
         with one ``reset_id``, so that the page runs one reset.
         """
+        # Commands for the earlier visitor run before the reset, those for the new one after it.
         later = self.calls if keep_calls else []
-        self.restart(keep_calls=False)
-        reset: BrowserCall = []
-        fits = False
-        for details in (new_user, identifiers, cast("Mapping[str, Json]", {})):
+        self.restart(keep_calls=not keep_calls)
+        is_complete = True
+        no_details: Mapping[str, Json] = {}
+        for details in (new_user, identifiers, no_details):
             reset = [reset_id, *self._function_and_arguments(ResetAuth(details))]
-            fits = self._try_add(reset)
-            if fits:
+            if self._try_add(reset):
                 break
+            is_complete = False
         else:
             self.calls = [reset]
-        is_complete = fits and reset[2:] == self._function_and_arguments(ResetAuth(new_user))[1:]
         return all([is_complete, *map(self._try_add, later)])
 
     def call(self, *call: Json) -> None:

@@ -1,4 +1,4 @@
-"""Cookies that tell browsers apart: user key, reset marker and epoch, and where they live.
+"""Cookies by which browsers are recognised: user key, reset marker and epoch, and where they live.
 
 Every value from a cookie is untrusted: it matches a pattern, or counts as absent.
 """

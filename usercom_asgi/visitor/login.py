@@ -44,7 +44,7 @@ class LoginChange(Enum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LoginCheck:
-    """The result of a check; ``user`` is empty if nobody is logged in."""
+    """The result of a check; ``user`` is empty without a logged-in user."""
 
     change: LoginChange
     user: Mapping[str, Json]

@@ -264,7 +264,7 @@ class RequestInfo:
 
     @property
     def has_cookie(self) -> bool:
-        """True if the browser sent a cookie that tells visitors apart."""
+        """True if the browser sent a cookie of a visitor."""
         return any(self.read_cookie(name) for name in (COOKIE, RESET_COOKIE, IDENTITY_COOKIE))
 
     def has_reset_cookie(self) -> bool:
@@ -328,7 +328,7 @@ class RequestInfo:
     def browser_fingerprint(self) -> str | None:
         """Return a digest that recognises this browser for seconds; None without a session.
 
-        A session cookie or an ``Authorization`` header tells browsers apart. Our own cookies
+        A session cookie or an ``Authorization`` header identifies a browser. Our own cookies
         do not: one person's key may be in two browsers, which must not share a visitor.
         """
         if b"authorization" not in self.headers and not self._has_foreign_cookie():
