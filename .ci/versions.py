@@ -41,7 +41,6 @@ OLDEST_TOOLS = ("trio==0.26.1", "hypercorn==0.17.3")
 #: What each environment runs.
 CORE = (
     "tests/test_imports.py",
-    "tests/test_mistakes.py",
     "tests/middleware/test_scope.py",
     "tests/test_client.py",
     "tests/test_cli.py",
@@ -51,7 +50,10 @@ CORE = (
 #: What runs besides where all extras are.
 WIDE = (
     "tests/middleware/test_usercom.py",
+    "tests/middleware/test_responder.py",
     "tests/visitor/test_login.py",
+    "tests/visitor/test_session.py",
+    "tests/visitor/test_visitor.py",
     "tests/middleware/test_reset.py",
     "tests/visitor/test_consent.py",
     "tests/visitor/test_cookies.py",
@@ -60,6 +62,7 @@ WIDE = (
     "tests/delivery/test_circuit_breaker.py",
     "tests/delivery/test_service.py",
     "tests/page/test_content_encoding.py",
+    "tests/page/test_response.py",
 )
 #: What runs besides where an extra is.
 OF_EXTRA = {

@@ -94,3 +94,11 @@ def test_what_is_no_command_of_ours_is_refused(bad: Any) -> None:
 def test_no_json(text: str) -> None:
     with pytest.raises(OutboxError):
         from_text(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["purchase", "event.purchase", "event.event.purchase", "event.event."]
+)
+def test_to_text_keeps_any_prefix_of_an_event_name(name: str) -> None:
+    envelope = Envelope(command=PageHit(event=Event(name)), ordering_key="a", key="k")
+    assert from_text(to_text(envelope)).command == envelope.command

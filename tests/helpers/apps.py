@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,8 +13,22 @@ from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
 PAGE = b"<html><body><p>hello</p></body></html>"
 
 
-def make_app(app: ASGIApp, **settings: Any) -> UserComMiddleware:
-    return UserComMiddleware(app, UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings}))
+def make_app(
+    app: ASGIApp, hooks: dict[str, Any] | None = None, **settings: Any
+) -> UserComMiddleware:
+    """Return the middleware around an application, for tests that send nothing."""
+    config = UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})
+    return UserComMiddleware(app, config, **(hooks or {}))
+
+
+def app_with(handler: Callable[[Any], Awaitable[object]], then: ASGIApp | None = None) -> ASGIApp:
+    """Return an application that passes its visitor to a handler, then responds."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await handler(get_visitor(scope))
+        await (then or html(PAGE))(scope, receive, send)
+
+    return app
 
 
 def app_that(*words: str, then: ASGIApp | None = None, **found: Any) -> ASGIApp:

@@ -8,9 +8,11 @@ from typing import Any
 
 import anyio
 import pytest
+from helpers.apps import app_with
 from helpers.asgi_client import Recorded, answers, body, call, html, lifespan, start, without_epoch
 from helpers.browser import FakeBrowser
 from helpers.fake_usercom import FakeUserCom
+from helpers.login_shop import Visit
 from helpers.waiting import until
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -346,3 +348,153 @@ async def test_no_host_header_gets_into_a_cookie(host: str, usercom: FakeUserCom
     for line in got.all("set-cookie"):
         assert re.fullmatch(r"[A-Za-z0-9_=.;, :/-]+", line)
         assert "Domain" not in line
+
+
+HELLO = b"<html><body>hello</body></html>"
+
+
+async def test_reset_that_times_out_makes_one_user(usercom: FakeUserCom) -> None:
+    usercom.faults.latency(0.6, before=False)
+    middleware = UserComMiddleware(
+        app_with(lambda visitor: visitor.reset_auth()),
+        usercom.config(timeout=0.3, reset_timeout=0.1, shutdown_timeout=0.3),
+    )
+    async with lifespan(middleware) as state:
+        await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
+        await until(lambda: usercom.store.users)
+        await anyio.sleep(1.5)
+    assert len(usercom.store.users) == 1
+
+
+async def test_reset_clicked_twice_makes_one_user(usercom: FakeUserCom) -> None:
+    middleware = UserComMiddleware(
+        app_with(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5)
+    )
+    old = usercom.new_user()
+    async with lifespan(middleware) as state:
+        got = []
+
+        async def click() -> None:
+            headers = {"cookie": f"session=s1; __ca__chat={old}", "user-agent": "B/1"}
+            got.append(await call(middleware, headers=headers, state=dict(state)))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(click)
+        assert len(usercom.store.users) == 2
+        assert len({str(each.set_cookies("__ca__chat")) for each in got}) == 1
+        # The same key in another browser is another visitor's from now on.
+        headers = {"cookie": f"session=s2; __ca__chat={old}", "user-agent": "B/1"}
+        await call(middleware, headers=headers, state=dict(state))
+    assert len(usercom.store.users) == 3
+
+
+async def test_reset_of_two_browsers_that_share_a_key_makes_two_visitors(
+    usercom: FakeUserCom,
+) -> None:
+    """Their cookies, browser and address are the same, and neither has a session: that is no double click."""
+    middleware = UserComMiddleware(
+        app_with(lambda visitor: visitor.reset_auth()), usercom.config(reset_timeout=5)
+    )
+    shared = usercom.new_user()
+    headers = {"cookie": f"__ca__chat={shared}", "user-agent": "B/1"}
+    async with lifespan(middleware) as state:
+        got = [await call(middleware, headers=headers, state=dict(state)) for _ in range(2)]
+    assert len(usercom.store.users) == 3
+    assert len({str(each.set_cookies("__ca__chat")) for each in got}) == 2
+
+
+@pytest.mark.parametrize(
+    ("scope", "consumed"),
+    [
+        ({}, True),
+        ({"headers": {"sec-fetch-dest": "document"}}, True),
+        ({"method": "HEAD"}, False),
+        ({"headers": {"sec-fetch-dest": "empty"}}, False),
+        ({"headers": {"sec-purpose": "prefetch;prerender"}}, False),
+    ],
+)
+async def test_reset_marker_ends_only_with_a_page_that_runs_its_scripts(
+    scope: dict[str, Any], consumed: bool, usercom: FakeUserCom
+) -> None:
+    marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
+    headers = {"cookie": f"__ca__reset={marker}", **scope.get("headers", {})}
+    got = await call(
+        UserComMiddleware(html(HELLO), usercom.config()), **{**scope, "headers": headers}
+    )
+    assert bool(got.set_cookies("__ca__reset")) is consumed
+
+
+async def test_reset_rejected_at_once_keeps_the_widget(
+    usercom: FakeUserCom,
+) -> None:
+    usercom.faults.status(403)
+    logout = app_with(lambda visitor: visitor.reset_auth(), answers(start({}, 303), body()))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (logout if scope["path"] == "/logout" else html(HELLO))(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=2))
+    async with lifespan(middleware) as state:
+        got = await call(
+            middleware, "/logout", headers={"cookie": "__ca__chat=abc123"}, state=dict(state)
+        )
+        [marker] = got.set_cookies("__ca__reset")
+        got = await call(middleware, headers={"cookie": marker.split(";")[0]}, state=dict(state))
+    assert b"widget.js" in got.body
+
+
+async def test_reset_of_two_people_without_cookies_makes_two_users(
+    usercom: FakeUserCom,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            visitor = get_visitor(scope)
+            await visitor.reset_auth(user_id=scope["path"][1:])
+            await visitor.event(f"secret of {scope['path'][1:]}")
+        await html(HELLO)(scope, receive, send)
+
+    for cookies in ({}, {"cookie": "__ca__chat=abc123"}):
+        usercom.store.clear()
+        middleware = UserComMiddleware(app, usercom.config(reset_timeout=5))
+        async with lifespan(middleware) as state:
+            for who in ("/alice", "/bob"):
+                await call(
+                    middleware, who, headers={"user-agent": "B/1", **cookies}, state=dict(state)
+                )
+        owners = {key: user.attributes["user_id"] for key, user in usercom.store.users.items()}
+        assert sorted(owners.values()) == ["alice", "bob"]
+        assert {each.name: owners[each.key] for each in usercom.store.events} == {
+            "secret of alice": "alice",
+            "secret of bob": "bob",
+        }
+
+
+@pytest.mark.parametrize("was", ["somebody else", "alice"])
+async def test_reset_marker_keeps_no_later_key_from_the_browser(
+    was: str, usercom: FakeUserCom
+) -> None:
+    other, alice = usercom.new_user(), usercom.new_user()
+    usercom.store.users[alice].attributes["user_id"] = "alice"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        visitor = get_visitor(scope)
+        if scope["path"] == "/logout":
+            await visitor.reset_auth()
+        elif scope["path"] == "/login":
+            visitor.identify(user_id="alice")
+            receipt = await visitor.page_hit()
+            assert await receipt.delivered(30)
+            assert receipt.key == alice
+        await answers(start({"content-type": "application/json"}), body(b"{}"))(
+            scope, receive, send
+        )
+
+    middleware = UserComMiddleware(app, usercom.config(reset_timeout=30))
+    async with lifespan(middleware) as state:
+        visit = Visit(middleware, state, __ca__chat=alice if was == "alice" else other)
+        for path in ("/logout", "/login", "/"):
+            await visit.go(path)
+    assert visit.jar["__ca__chat"] == alice

@@ -24,17 +24,20 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import (
+    ConfigurationError,
     Event,
     InvalidCommand,
     PageHit,
     SqliteOutbox,
     Status,
+    UserComClient,
     UserComConfig,
     UserComMiddleware,
     Visitor,
     get_delivery,
     get_visitor,
 )
+from usercom_asgi.core.hooks import warn_once
 from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.middleware.site import Site
 from usercom_asgi.sandbox import Sandbox, serve
@@ -858,3 +861,63 @@ async def test_middleware_given_one_scope_twice_serves_both_times(usercom: FakeU
         got = await call(both, headers={"cookie": "__ca__chat=abc123"})
     assert got.body.count(b"widget.js") == 1
     assert len(usercom.store.hits) == len(other.store.hits) == 1
+
+
+WITH_KEYS = UserComConfig(
+    app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",)
+)
+
+
+@pytest.mark.parametrize("name", ["identify", "consent", "nonce", "should_inject"])
+@pytest.mark.parametrize("wrong", ["yes", True, {"user_id": "1"}])
+def test_middleware_hook_that_is_no_function_raises_configuration_error(
+    name: str, wrong: object
+) -> None:
+    given: Any = {name: wrong}
+    with pytest.raises(
+        ConfigurationError, match=rf"^{name}: must be a function .*, got {type(wrong).__name__}$"
+    ):
+        UserComMiddleware(html(PAGE), WITH_KEYS, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"outbox": "var/outbox.db"}, "^outbox: must be an outbox"),
+        ({"on_dead": "yes"}, "^on_dead: must be a plain function"),
+        ({"config": {"app": "acme"}}, "^config: must be a UserComConfig"),
+        (
+            {"config": CONFIG, "client": UserComClient(CONFIG), "outbox": SqliteOutbox("x.db")},
+            "^client: has an outbox",
+        ),
+    ],
+)
+def test_middleware_argument_of_a_wrong_type_raises_configuration_error(
+    given: Any, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        UserComMiddleware(html(PAGE), **{"config": CONFIG, **given})
+
+
+@pytest.mark.parametrize(
+    ("inner", "warning"),
+    [
+        (CONFIG, "UserComMiddleware is installed twice around this application"),
+        (
+            UserComConfig(app="other", api_key="XYZ789"),
+            "UserComMiddleware for the workspace XYZ789 is inside of one for ABC123: the inner one does nothing",
+        ),
+    ],
+)
+async def test_middleware_inside_another_does_nothing_and_warns_once(
+    inner: UserComConfig, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+    app = UserComMiddleware(UserComMiddleware(html(PAGE), inner), CONFIG)
+    for _ in range(2):
+        got = await call(app)
+        assert got.body.count(b"widget.js") == 1
+        assert b"acme.user.com" in got.body
+    warnings = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert warning in warnings[0]

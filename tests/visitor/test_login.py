@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from helpers.asgi_client import html, lifespan, without_epoch
+from helpers.apps import app_with
+from helpers.asgi_client import call, html, http_scope, lifespan, without_epoch
 from helpers.fake_usercom import FakeUserCom
 from helpers.login_shop import KEYS, PEOPLE, Shop, Visit, shop, who
 from hypothesis import given
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
-from usercom_asgi import ConfigurationError, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi import ConfigurationError, Status, UserComConfig, UserComMiddleware, get_visitor
 from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE, IdentityCookie
 
 PAGE = b"<html><body>hello</body></html>"
@@ -272,3 +273,213 @@ async def test_identity_cookie_with_forged_signature_is_ignored(usercom: FakeUse
     assert b"id-bob" in other.body
     assert other.set_cookies(IDENTITY_COOKIE)
     assert list(usercom.store.users) == [key]
+
+
+SECRET = ("sixteen characters or more",)
+
+
+def remembering(key: str, who: str) -> dict[str, str]:
+    identity_cookie = IdentityCookie(SECRET, None)
+    cookie = (
+        identity_cookie.set_cookie(identity_cookie.fingerprint({"user_id": who}), secure=False)
+        .decode()
+        .split(";")[0]
+    )
+    return {"cookie": f"__ca__chat={key}; {cookie}"}
+
+
+@pytest.mark.parametrize("now", ["bob", None])
+async def test_login_websocket_of_the_next_person_uses_another_key(
+    now: str | None, usercom: FakeUserCom
+) -> None:
+    receipts: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipts.append(await get_visitor(scope).event("secret"))
+        await receipts[-1].delivered(5)
+
+    alice = usercom.new_user()
+    scope = {**http_scope(headers=remembering(alice, "alice"), scheme="ws"), "type": "websocket"}
+    del scope["method"]
+    who = {"user_id": now} if now else None
+    await UserComMiddleware(
+        app, usercom.config(secret_keys=SECRET), identify=lambda connection: who
+    )(scope, None, None)  # type: ignore[arg-type]
+    assert [
+        usercom.store.users[each.key].attributes["user_id"] for each in usercom.store.events
+    ] == ([now] if now else [])
+    assert receipts[0].status is (Status.DELIVERED if now else Status.SKIPPED)
+
+
+async def test_login_concurrent_helpers_all_wait_for_the_hook(usercom: FakeUserCom) -> None:
+    async def slow(connection: Any) -> dict[str, str]:
+        await get_visitor(connection).event("from the hook itself")  # is not for it to wait
+        await anyio.sleep(0.05)
+        return {"user_id": "bob"}
+
+    async def said(visitor: Any) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(visitor.event, "one")
+            tasks.start_soon(visitor.event, "two")
+
+    alice = usercom.new_user()
+    middleware = UserComMiddleware(
+        app_with(said), usercom.config(secret_keys=SECRET, reset_timeout=5), identify=slow
+    )
+    await call(middleware, headers=remembering(alice, "alice"))
+    assert {each.name for each in usercom.store.events if each.key == alice} == {
+        "from the hook itself"
+    }
+    assert {each.name for each in usercom.store.events if each.key != alice} == {"one", "two"}
+
+
+async def test_login_person_with_invalid_attributes_is_another_person(
+    usercom: FakeUserCom,
+) -> None:
+    """The hook's person was refused as a whole, and the last one stayed."""
+    person: dict[str, Any] = {"user_id": "bob"}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await get_visitor(scope).event("said")
+            await html(b"<html><body>x</body></html>")(scope, receive, send)
+
+    middleware = UserComMiddleware(
+        app,
+        usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5),
+        identify=lambda _: person,
+    )
+    bob = usercom.new_user()
+    async with lifespan(middleware) as state:
+        first = await call(middleware, headers={"cookie": f"__ca__chat={bob}"}, state=dict(state))
+        identity_cookie = first.set_cookies("__ca__identity")[0].partition(";")[0]
+        person = {"user_id": "carl", "phone_number": "123", "first_name": "x" * 99, "plan": "gold"}
+        page = await call(
+            middleware,
+            headers={"cookie": f"__ca__chat={bob}; {identity_cookie}"},
+            state=dict(state),
+        )
+    assert b'"user_id":"carl"' in page.body
+    assert b'"plan":"gold"' in page.body
+    assert b"phone_number" not in page.body
+    assert sorted(each.key == bob for each in usercom.store.events) == [False, True]
+
+
+EMPTY = html(b"<html><body></body></html>")
+
+
+def bob_after_a_while(asked: list[Any]) -> Any:
+    """A hook that takes its time to find out who is logged in."""
+
+    async def who_is_it(connection: Any) -> dict[str, str]:
+        asked.append(connection)
+        await anyio.sleep(0.3)
+        return PEOPLE["bob"]
+
+    return who_is_it
+
+
+def alice_s(key: str) -> str:
+    """The cookies of a browser that Alice was last identified in."""
+    identity_cookie = IdentityCookie(KEYS, None)
+    remembers = identity_cookie.set_cookie(
+        identity_cookie.fingerprint(PEOPLE["alice"]), secure=False
+    ).decode()
+    return f"__ca__chat={key}; {remembers.partition(';')[0]}"
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_login_hook_of_a_cancelled_helper_is_called_by_the_next_one(
+    usercom: FakeUserCom, *, together: bool
+) -> None:
+    alice = usercom.new_user()
+    usercom.store.users[alice].attributes["user_id"] = "id-alice"
+    asked: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        visitor = get_visitor(scope)
+        async with anyio.create_task_group() as tasks:
+            if together:  # it waits for what the one that is cut off would have found out
+                tasks.start_soon(visitor.event, "bob's as well")
+                await anyio.sleep(0.02)
+            with anyio.move_on_after(0.05):
+                await visitor.event("first")
+        await visitor.event("secret of bob's")
+        await EMPTY(scope, receive, send)
+
+    middleware = UserComMiddleware(
+        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked)
+    )
+    async with lifespan(middleware) as state:
+        got = await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
+    assert len(asked) <= 2
+    assert not [each.name for each in usercom.store.events if each.key == alice]
+    assert "secret of bob's" in [each.name for each in usercom.store.events]
+    assert b"id-bob" in got.body
+
+
+async def test_login_helpers_that_wait_for_a_cancelled_one_call_the_hook(
+    usercom: FakeUserCom,
+) -> None:
+    alice, asked = usercom.new_user(), list[Any]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        visitor = get_visitor(scope)
+
+        async def cut_off() -> None:
+            with anyio.move_on_after(0.1):
+                await visitor.event("cut off")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cut_off)
+            await anyio.sleep(0.02)
+            tasks.start_soon(visitor.event, "one")
+            tasks.start_soon(visitor.event, "two")
+        await EMPTY(scope, receive, send)
+
+    middleware = UserComMiddleware(
+        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked)
+    )
+    async with lifespan(middleware) as state:
+        await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
+    assert len(asked) == 2
+    assert sorted(each.name for each in usercom.store.events) == ["one", "two"]
+    assert not [each for each in usercom.store.events if each.key == alice]
+
+
+HELLO = b"<html><body><p>hello</p></body></html>"
+
+
+WITH_KEYS = UserComConfig(
+    app="acme", api_key="ABC123", secret_keys=("a key of sixteen characters",)
+)
+
+
+def always(answer: Any) -> Any:
+    return lambda _: answer
+
+
+@pytest.mark.parametrize("answer", ["u-1", 17, ["u-1"], object()])
+async def test_login_hook_that_returns_no_mapping_warns(
+    answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    got = await call(UserComMiddleware(html(HELLO), WITH_KEYS, identify=always(answer)))
+    assert b"widget.js" in got.body
+    (said,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert (
+        f"The identify hook must return a mapping such as {{'user_id': '42'}}, or None, got {type(answer).__name__}"
+        in (said.getMessage())
+    )
+    assert said.exc_info is None  # where it is: the hook's own, not ours
+
+
+@pytest.mark.parametrize("nobody", [None, {}, False, ""])
+async def test_login_hook_with_an_empty_answer_is_an_anonymous_visitor(
+    nobody: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    await call(UserComMiddleware(html(HELLO), WITH_KEYS, identify=always(nobody)))
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]

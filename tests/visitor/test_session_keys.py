@@ -6,7 +6,8 @@ from typing import Any
 
 import anyio
 import pytest
-from helpers.asgi_client import call, html, lifespan, without_epoch
+from helpers.apps import app_with
+from helpers.asgi_client import answers, body, call, html, lifespan, start, without_epoch
 from helpers.browser import FakeBrowser
 from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
@@ -92,3 +93,49 @@ async def test_nobody_waits_long_for_a_first_key(usercom: FakeUserCom) -> None:
     # Whole, and without the widget: its ping would make the visitor a second time.
     assert got.body == PAGE
     assert all("Max-Age=0" in line for line in got.set_cookies("__ca__chat"))
+
+
+async def test_session_first_key_that_comes_late_makes_one_user(usercom: FakeUserCom) -> None:
+    usercom.faults.latency(60)
+    receipts: list[Any] = []
+
+    async def said(visitor: Any) -> None:
+        receipts.append(await visitor.page_hit())
+
+    page = html(PAGE, headers={"cache-control": "public, max-age=600"})
+    middleware = UserComMiddleware(
+        app_with(said, page), usercom.config(anonymous="create", reset_timeout=0, timeout=60)
+    )
+    async with lifespan(middleware) as state:
+        first = await call(middleware, state=dict(state))
+        assert (first.body, first.header("cache-control"), first.header("vary")) == (
+            PAGE,
+            "private, max-age=600",
+            "Cookie",
+        )
+        [marker] = first.set_cookies("__ca__reset")
+        usercom.faults.clear()
+        assert await receipts[0].delivered(20)
+        second = await call(middleware, headers={"cookie": marker.split(";")[0]}, state=dict(state))
+    [key] = usercom.store.users
+    assert [line for line in second.set_cookies("__ca__chat") if f"={key};" in line]
+    assert b"widget.js" in second.body
+
+
+async def test_session_key_found_by_an_event_reaches_the_browser(
+    usercom: FakeUserCom,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            visitor = get_visitor(scope)
+            visitor.identify(user_id="u-1")
+            await (await visitor.event("said")).delivered(5)
+            await answers(start({"content-type": "application/json"}), body(b"{}"))(
+                scope, receive, send
+            )
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        got = await call(middleware, state=dict(state))
+    (key,) = usercom.store.users
+    assert any(each.startswith(f"__ca__chat={key};") for each in got.set_cookies("__ca__chat"))
