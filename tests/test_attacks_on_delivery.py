@@ -26,7 +26,7 @@ from usercom_asgi import (
 )
 from usercom_asgi.api.client import Response
 from usercom_asgi.core.envelope import Envelope
-from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.receipts import OutcomeCallbacks
 from usercom_asgi.core.serialization import from_text, to_text
 from usercom_asgi.delivery.sqlite.admin import Row
 from usercom_asgi.delivery.sqlite.database import (
@@ -276,7 +276,7 @@ async def test_what_a_hook_raises_changes_nothing(raised: type[BaseException]) -
 
     post = Post()
     async with running(
-        post, listeners=Listeners(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
+        post, callbacks=OutcomeCallbacks(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
     ) as runtime:
         for n in range(6):
             runtime.submit(said(n, ordering_key=f"v{n}"))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Settles(Protocol):
     """What is needed of the delivery here."""
 
-    async def settle(self, receipt: Receipt, within: float) -> None:
+    async def wait_for(self, receipt: Receipt, within: float) -> None:
         """Give a reset a moment to be answered."""
         ...
 
@@ -67,7 +67,7 @@ async def plan_reset(
     if reset is None and marker is None:
         return None
     if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
-        await delivery.settle(reset.receipt, config.reset_timeout)
+        await delivery.wait_for(reset.receipt, config.reset_timeout)
 
     place = _Place.of(visitor, config)
     transition = ResetPlan(new_key=visitor.key, homes=place.homes())

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..core.hooks import ask
-from ..core.receipts import skipped
+from ..core.receipts import skip_receipt
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -45,7 +45,7 @@ class NoDelivery:
 
     def skip(self, command: Command, reason: str) -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
-        return skipped(command, reason)
+        return skip_receipt(command, reason)
 
     def remember(self, name: str, reset: PendingReset) -> None:
         """Forget it."""
