@@ -20,7 +20,7 @@ from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
-from .recorder import HookCaller, LogThrottle
+from .recorder import LogThrottle
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ..core.commands import Command
     from ..core.config import UserComConfig
     from ..core.envelope import Envelope, OpenSender, PendingReset, Sender
-    from ..core.receipts import Outcome, OutcomeCallbacks, Receipt
+    from ..core.receipts import Outcome, Receipt
+    from .recorder import OutcomeHooks
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -61,15 +62,26 @@ class InlineDelivery:
         self,
         open_sender: OpenSender,
         config: UserComConfig,
-        callbacks: OutcomeCallbacks,
+        hooks: OutcomeHooks,
         *,
         at_once: bool = False,
     ) -> None:
         self._open_sender = open_sender
         self._config = config
-        self._callbacks = callbacks
+        self._hooks = hooks
         self._at_once = at_once
-        self._batch: _Batch | None = None
+        self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
+        self._has_commands = self._has_started = self._is_over = False
+        self._failure = "there was no time left"
+
+    def _prepare(self) -> None:
+        """Make what only a request with commands needs."""
+        self._has_commands = True
+        self._keys: dict[str, KeyRing] = {}
+        self._throttle = LogThrottle()
+        self._changed, self._ended = Signal(), anyio.Event()
+        # A cancelled request delivers as well.
+        self._scope = anyio.CancelScope(shield=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,16 +92,32 @@ class InlineDelivery:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._batch is not None:
-            await self._batch.finish()
+        self._is_over = True
+        if self._has_commands:
+            self._scope.deadline = anyio.current_time() + self._config.inline_deadline
+            self._changed.notify_all()
+            with anyio.CancelScope(shield=True):
+                if not self._has_started:
+                    await self._run()
+                await self._ended.wait()
 
     def submit(self, envelope: Envelope) -> PendingReceipt:
         """Accept an envelope, or drop it; see :meth:`DeliveryService.submit`."""
-        if self._batch is None:
-            self._batch = _Batch(self._open_sender, self._config, self._callbacks)
-        receipt = self._batch.add(envelope)
+        if not self._has_commands:
+            self._prepare()
+        receipt = PendingReceipt(self._start)
+        if self._is_over:
+            self._record(envelope, receipt, Status.DROPPED, "the request is over")
+        elif len(self._waiting) >= self._config.max_queue_size:
+            reason = f"{len(self._waiting)} commands wait already (max_queue_size)"
+            self._record(envelope, receipt, Status.DROPPED, reason)
+        elif envelope.creates_user:  # the response waits for it
+            self._waiting.appendleft((envelope, receipt))
+        else:
+            self._waiting.append((envelope, receipt))
+        self._changed.notify_all()
         if self._at_once:
-            self._batch.start()
+            self._start()
         return receipt
 
     def skip(self, command: Command, reason: str) -> Receipt:
@@ -108,97 +136,43 @@ class InlineDelivery:
 
     async def wait_for(self, receipt: Receipt, within: float) -> None:
         """Start sending, and wait at most ``within`` seconds for an outcome."""
-        if self._batch is not None:
-            self._batch.start()
         if isinstance(receipt, PendingReceipt):
+            self._start()
             await receipt.tried(within)
 
-
-class _Batch:
-    """Commands of one request, and the loop that sends them."""
-
-    def __init__(
-        self, open_sender: OpenSender, config: UserComConfig, callbacks: OutcomeCallbacks
-    ) -> None:
-        self._open_sender = open_sender
-        self._config = config
-        self._hooks = HookCaller(callbacks)
-        self._throttle = LogThrottle()
-        self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
-        self._keys: dict[str, KeyRing] = {}
-        self._scope = anyio.CancelScope(shield=True)
-        self._has_started = self._is_over = False
-        self._changed = Signal()
-        self._ended = anyio.Event()
-        self._failure = "there was no time left"
-
-    def add(self, envelope: Envelope) -> PendingReceipt:
-        """Accept an envelope, or drop it."""
-        receipt = PendingReceipt(self.start)
-        if self._is_over:
-            self._lose(envelope, receipt, "the request is over")
-        elif len(self._waiting) >= self._config.max_queue_size:
-            self._lose(envelope, receipt, f"{len(self._waiting)} commands wait already")
-        elif envelope.creates_user:  # the response waits for it
-            self._waiting.appendleft((envelope, receipt))
-        else:
-            self._waiting.append((envelope, receipt))
-        self._changed.notify_all()
-        return receipt
-
-    def start(self) -> None:
+    def _start(self) -> None:
         """Send in a task of its own, while the request goes on."""
-        if not self._has_started:
+        if self._has_commands and not self._has_started and not self._is_over:
             self._has_started = True
             _start_task(self._run)
-
-    async def finish(self) -> None:
-        """Send what is left, within the deadline, even if the request was cancelled."""
-        self._is_over = True
-        self._scope.deadline = anyio.current_time() + self._config.inline_deadline
-        self._changed.notify_all()
-        with anyio.CancelScope(shield=True):
-            if not self._has_started:
-                self._has_started = True
-                await self._run()
-            await self._ended.wait()
 
     async def _run(self) -> None:
         try:
             with self._scope:
                 async with self._open_sender() as sender:
-                    await self._send_all(sender)
-        except Exception:
-            # An error in the delivery must not become the application's.
+                    while self._waiting or not self._is_over:
+                        if self._waiting:
+                            await self._send(sender, *self._waiting[0])
+                        else:
+                            await self._changed.wait()
+        except Exception:  # it must not become the application's
             logger.exception("Delivery to User.com cannot run, dropping the request's commands")
         finally:
             self._is_over = True
-            self._drop_rest()
-            self._ended.set()
-
-    def _drop_rest(self) -> None:
-        if self._waiting:
-            logger.warning(
-                "Not delivered to User.com before the deadline behind the response: %d commands (%s)",
-                len(self._waiting),
-                self._failure,
-            )
-        while self._waiting:
-            envelope, receipt = self._waiting.popleft()
-            reason = "not delivered before the deadline behind the response"
-            receipt.finish(Status.DROPPED, reason)
-            self._hooks.call(envelope, Status.DROPPED, reason)
-
-    async def _send_all(self, sender: Sender) -> None:
-        while self._waiting or not self._is_over:
             if self._waiting:
-                await self._send(sender, *self._waiting[0])
-            else:
-                await self._changed.wait()
+                until = "before the deadline behind the response"
+                message = f"Not delivered to User.com {until}: %d commands (%s)"
+                logger.warning(message, len(self._waiting), self._failure)
+                for envelope, receipt in self._waiting:
+                    self._record(
+                        envelope, receipt, Status.DROPPED, f"not delivered {until}", logs=False
+                    )
+                self._waiting.clear()
+            self._ended.set()
 
     async def _send(self, sender: Sender, envelope: Envelope, receipt: PendingReceipt) -> None:
         keys = self._keys.setdefault(envelope.ordering_key, KeyRing())
-        accepted, error, reason = (envelope, receipt), None, ""
+        accepted, status, reason, error = envelope, Status.DELIVERED, "", None
         try:
             while True:
                 result = await sender.send(envelope, keys.key_for(envelope))
@@ -207,35 +181,28 @@ class _Batch:
                     break
                 envelope = replace(envelope, command=result.then, may_create=False)
         except DeliveryError as raised:
-            error, reason = raised, self._failure = raised, str(raised)
-        self._waiting.remove(accepted)
-        key = keys.key_for(envelope)
-        if error is None:
-            receipt.finish(Status.DELIVERED, key=key)
-            self._hooks.call(envelope, Status.DELIVERED, key=key)
-        else:
-            self._lose(envelope, receipt, reason, key, error)
+            error, reason = raised, str(raised)
+            is_refused = isinstance(error, RejectedError) and error.status not in KEY_STATUSES
+            status = Status.DEAD if is_refused else Status.DROPPED
+            self._failure = reason
+        self._waiting.remove((accepted, receipt))
+        self._record(envelope, receipt, status, reason, key=keys.key_for(envelope), error=error)
 
-    def _lose(
+    def _record(
         self,
         envelope: Envelope,
         receipt: PendingReceipt,
+        status: Status,
         reason: str,
+        *,
         key: str | None = None,
         error: DeliveryError | None = None,
+        logs: bool = True,
     ) -> None:
-        """Record and log a command that is not delivered."""
-        status = Status.DROPPED
-        if isinstance(error, RejectedError) and error.status not in KEY_STATUSES:
-            status = Status.DEAD
-        receipt.finish(status, reason)
-        self._throttle.log(
-            logging.WARNING,
-            status.value,
-            "Command was not delivered to User.com: %r: %s",
-            envelope.command,
-            reason,
-        )
+        receipt.finish(status, reason, key if status is Status.DELIVERED else None)
+        if logs and status is not Status.DELIVERED:
+            message = "Command was not delivered to User.com: %r: %s"
+            self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
         self._hooks.call(envelope, status, reason, key=key, error=error)
 
 

@@ -33,7 +33,7 @@ class OutcomeRecorder:
         #: Notified when a drain may be over: a command has its outcome, or waits elsewhere.
         self.changed = Signal()
         self.store = store
-        self._hooks = HookCaller(callbacks)
+        self._hooks = OutcomeHooks(callbacks)
         self._forwarded = 0
         self._dropped_resets = 0
         self._throttle = LogThrottle()
@@ -160,7 +160,7 @@ class OutcomeRecorder:
             self._dropped_resets += 1
 
 
-class HookCaller:
+class OutcomeHooks:
     """Calls the application's outcome hooks."""
 
     def __init__(self, callbacks: OutcomeCallbacks) -> None:

@@ -15,6 +15,7 @@ from ..core.receipts import OutcomeCallbacks
 from ..delivery.inline import INLINE_STATUS, InlineDelivery
 from ..delivery.lifespan import run_lifespan
 from ..delivery.outbox import validate_outbox
+from ..delivery.recorder import OutcomeHooks
 from ..delivery.service import DeliveryService
 from .scope import mark_lifespan_state
 
@@ -58,6 +59,7 @@ class DeliveryProvider:
         self._outbox = validate_outbox(outbox)
         self._transport = check_transport(transport)
         self._callbacks = callbacks
+        self._inline_hooks = OutcomeHooks(callbacks)
         has_own = outbox is not None or transport is not None or callbacks != OutcomeCallbacks()
         if client is not None and has_own:
             raise ConfigurationError(
@@ -90,7 +92,7 @@ class DeliveryProvider:
         return InlineDelivery(
             self._open_sender,
             self._config,
-            self._callbacks,
+            self._inline_hooks,
             at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
         )
 
