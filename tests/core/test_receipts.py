@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.fake_sender import FakeSender, make_envelope, running
 
-from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.receipts import OutcomeCallbacks
 
 
 @pytest.mark.parametrize("raised", [asyncio.CancelledError, ValueError, GeneratorExit])
@@ -18,7 +18,7 @@ async def test_listeners_hook_that_raises_loses_no_command(raised: type[BaseExce
 
     post = FakeSender()
     async with running(
-        post, listeners=Listeners(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
+        post, callbacks=OutcomeCallbacks(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
     ) as runtime:
         for n in range(6):
             runtime.submit(make_envelope(n, ordering_key=f"v{n}"))

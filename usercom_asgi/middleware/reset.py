@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Settles(Protocol):
     """The part of the delivery that a reset needs."""
 
-    async def settle(self, receipt: Receipt, within: float) -> None:
+    async def wait_for(self, receipt: Receipt, within: float) -> None:
         """Wait at most ``within`` seconds for the outcome of a reset."""
         ...
 
@@ -60,7 +60,7 @@ async def plan_reset(
     if reset is None and marker is None:
         return None
     if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
-        await delivery.settle(reset.receipt, config.reset_timeout)
+        await delivery.wait_for(reset.receipt, config.reset_timeout)
 
     cookies = _cookie_writer(visitor, config)
     plan = ResetPlan(new_key=visitor.key, domains=cookies.domains)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..core.config import UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
-from ..core.receipts import Listeners
+from ..core.receipts import OutcomeCallbacks
 from ..visitor.consent import NoDelivery
 from ..visitor.request import RequestInfo
 from ..visitor.session import VisitorSession
@@ -95,7 +95,9 @@ class UserComMiddleware:
             client=client,
             outbox=outbox,
             transport=transport,
-            listeners=Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
+            callbacks=OutcomeCallbacks(
+                on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
+            ),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

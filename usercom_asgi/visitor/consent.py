@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..core.hooks import call_hook
-from ..core.receipts import skipped
+from ..core.receipts import skip_receipt
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -44,8 +44,8 @@ class NoDelivery:
         return self.skip(envelope.command, "the visitor has not consented")
 
     def skip(self, command: Command, reason: str) -> Receipt:
-        """See :meth:`~usercom_asgi.core.envelope.Delivery.skip`."""
-        return skipped(command, reason)
+        """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        return skip_receipt(command, reason)
 
     def remember(self, name: str, reset: PendingReset) -> None:
         """Do nothing."""
