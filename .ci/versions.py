@@ -40,19 +40,34 @@ SHOWN = (
 OLDEST_TOOLS = ("trio==0.26.1", "hypercorn==0.17.3")
 #: What each environment runs.
 CORE = (
-    "tests/test_imports.py", "tests/test_mistakes.py", "tests/test_state.py", "tests/test_client.py", "tests/test_cli.py",
-    "tests/delivery/test_lifespan.py", "tests/api/test_client.py",
-)  # fmt: skip
+    "tests/test_imports.py",
+    "tests/middleware/test_scope.py",
+    "tests/test_client.py",
+    "tests/test_cli.py",
+    "tests/delivery/test_lifespan.py",
+    "tests/api/test_client.py",
+)
 #: What runs besides where all extras are.
 WIDE = (
-    "tests/test_middleware.py", "tests/test_login.py", "tests/test_reset.py", "tests/test_consent.py", "tests/test_identity.py",
-    "tests/test_browser_channel.py", "tests/api/test_widget_api.py", "tests/delivery/test_gate.py",
-    "tests/delivery/test_runtime.py", "tests/page/test_content_encoding.py",
-)  # fmt: skip
+    "tests/middleware/test_usercom.py",
+    "tests/middleware/test_responder.py",
+    "tests/visitor/test_login.py",
+    "tests/visitor/test_session.py",
+    "tests/visitor/test_visitor.py",
+    "tests/middleware/test_reset.py",
+    "tests/visitor/test_consent.py",
+    "tests/visitor/test_cookies.py",
+    "tests/visitor/test_browser.py",
+    "tests/api/test_widget_api.py",
+    "tests/delivery/test_circuit_breaker.py",
+    "tests/delivery/test_service.py",
+    "tests/page/test_content_encoding.py",
+    "tests/page/test_response.py",
+)
 #: What runs besides where an extra is.
 OF_EXTRA = {
     "sandbox": ("tests/sandbox/test_sandbox_api.py",),
-    "taskiq": ("tests/delivery/test_taskiq.py",),
+    "taskiq": ("tests/integrations/taskiq/test_outbox.py",),
 }
 # Memory, killed workers and long outages are for the whole suite.
 LEFT_OUT = "not 64_mb and not two_workers and not down_for"

@@ -64,6 +64,8 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
     """
     from usercom_asgi import Event, UserComClient, UserComConfig, Visitor
     from usercom_asgi.core.envelope import Envelope
+    from usercom_asgi.visitor.request import RequestInfo
+    from usercom_asgi.visitor.session import VisitorSession
 
     found = {}
     async with UserComClient(UserComConfig(base_url=url, api_key="ABC123")) as client:
@@ -104,15 +106,18 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
                 "headers": headers[n],
                 "scheme": "https",
             }
-            await Visitor(scope, delivery, client.config).event("said", n=n)
+            visitor = Visitor(VisitorSession(RequestInfo(scope), delivery, client.config))
+            await visitor.event("said", n=n)
 
         found["await visitor.event(...), first of a request"] = await timed_helper(helper, count)
         await idle(client)
         visitors = [
             Visitor(
-                {"type": "http", "method": "GET", "path": "/", "headers": each},
-                delivery,
-                client.config,
+                VisitorSession(
+                    RequestInfo({"type": "http", "method": "GET", "path": "/", "headers": each}),
+                    delivery,
+                    client.config,
+                )
             )
             for each in headers[:VISITORS]
         ]

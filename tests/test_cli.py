@@ -9,8 +9,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from driver import until
-from posting import FAST, Post, said
+from helpers.fake_sender import FAST, FakeSender, make_envelope
+from helpers.waiting import until
 
 from usercom_asgi import Event, SqliteOutbox, UserComConfig
 from usercom_asgi.cli import main
@@ -23,7 +23,7 @@ CONFIG = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0)
 
 
 async def deliver(
-    path: Path, post: Post, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0
+    path: Path, post: FakeSender, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0
 ) -> None:
     runtime = DeliveryService(post.open, CONFIG, retry, outbox=SqliteOutbox(path, lease=1))
     async with anyio.create_task_group() as tasks:
@@ -38,7 +38,9 @@ async def deliver(
 def path(tmp_path: Path) -> Path:
     """Two commands wait, and one has died."""
     path = tmp_path / "usercom.db"
-    died = Post(RejectedError("POST /api/event/ answered 400", status=400, detail="bad name: Ann"))
+    died = FakeSender(
+        RejectedError("POST /api/event/ answered 400", status=400, detail="bad name: Ann")
+    )
     anyio.run(
         deliver,
         path,
@@ -52,12 +54,12 @@ def path(tmp_path: Path) -> Path:
 
 
 async def _leave_two(path: Path) -> None:
-    down = Post(*[UnavailableError("503")] * 10)
+    down = FakeSender(*[UnavailableError("503")] * 10)
     await deliver(
         path,
         down,
-        said(1, "secretkey2"),
-        said(2, "secretkey2"),
+        make_envelope(1, "secretkey2"),
+        make_envelope(2, "secretkey2"),
         retry=RetryPolicy(initial_delay=60),
     )
 
@@ -97,7 +99,7 @@ def test_json_is_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_dead_letter_is_sent_again(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["outbox", "retry", str(path), "--all"]) == 0
     assert "queued again: 1" in capsys.readouterr().out
-    post = Post()
+    post = FakeSender()
 
     async def run() -> None:
         await deliver(path, post, sent=3)
@@ -109,7 +111,7 @@ def test_a_dead_letter_is_sent_again(path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_retry_while_a_server_is_at_work(path: Path) -> None:
-    post = Post()
+    post = FakeSender()
 
     async def run() -> None:
         runtime = DeliveryService(post.open, CONFIG, FAST, outbox=SqliteOutbox(path, lease=1))

@@ -38,6 +38,7 @@ def test_the_public_names_are_there_and_no_others() -> None:
     assert sorted(usercom_asgi.__all__) == usercom_asgi.__all__
 
 
+@pytest.mark.slow
 def test_integrations_are_imported_only_by_name() -> None:
     pytest.importorskip("taskiq", reason="needs the extra taskiq")
     code = (

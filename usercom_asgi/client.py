@@ -11,10 +11,10 @@ from .core.commands import ResetAuth
 from .core.config import UserComConfig
 from .core.envelope import Envelope, PageContext
 from .core.exceptions import ConfigurationError, InvalidCommand
-from .core.receipts import Listeners
+from .core.receipts import OutcomeCallbacks
 from .core.user_key import is_user_key, new_ordering_key
 from .core.validation import clean_attributes
-from .delivery.outbox import checked
+from .delivery.outbox import validate_outbox
 from .delivery.service import DeliveryService
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ class UserComClient:
         on_dead: OutcomeHook | None = None,
     ) -> None:
         self.config = UserComConfig.resolve(config)
-        self._outbox = checked(outbox)
+        self._outbox = validate_outbox(outbox)
         self._transport = check_transport(transport)
-        self._listeners = Listeners(
+        self._callbacks = OutcomeCallbacks(
             on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
         )
         self._service: DeliveryService | None = None
@@ -113,7 +113,7 @@ class UserComClient:
             lambda: open_sender(self.config, self._transport),
             self.config,
             outbox=self._outbox,
-            listeners=self._listeners,
+            callbacks=self._callbacks,
         )
         async with AsyncExitStack() as stack:  # also leaves if entering is cancelled
             tasks = await stack.enter_async_context(anyio.create_task_group())

@@ -7,22 +7,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
-from conftest import CONFIG
-from driver import until
-from posting import Post, running, said, store_of
+from helpers.fake_sender import FakeSender, make_envelope, running, store_of
+from helpers.fake_usercom import CONFIG
+from helpers.waiting import until
 
 from usercom_asgi import Event, Outcome, PageHit, ResetAuth, SqliteOutbox, Status, Update
 from usercom_asgi.cli import main
 from usercom_asgi.core.envelope import Envelope, PageContext, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
-from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.receipts import OutcomeCallbacks
 from usercom_asgi.core.serialization import to_text
 from usercom_asgi.delivery.circuit_breaker import CircuitBreaker
 from usercom_asgi.delivery.retry import RetryPolicy
@@ -39,7 +39,7 @@ def balanced(runtime: DeliveryService) -> bool:
     )
 
 
-def sent(post: Post) -> Counter[int]:
+def sent(post: FakeSender) -> Counter[int]:
     return Counter(
         int(str(command.data["n"])) for _, command, _ in post.sent if isinstance(command, Event)
     )
@@ -51,14 +51,14 @@ def sent(post: Post) -> Counter[int]:
 async def test_a_visitor_who_speaks_as_the_last_word_is_noted_is_not_sent_twice(
     tmp_path: Path,
 ) -> None:
-    post = Post()
+    post = FakeSender()
     async with running(post, SqliteOutbox(tmp_path / "x.db")) as runtime:
         for n in range(60):
-            receipt = runtime.submit(said(n))
+            receipt = runtime.submit(make_envelope(n))
             await receipt.stored(20)
             assert await receipt.delivered(20)  # and the next one before the file knows
         for n in range(60, 160):
-            runtime.submit(said(n, f"lane{n % 6}"))
+            runtime.submit(make_envelope(n, f"lane{n % 6}"))
             await anyio.lowlevel.checkpoint()
     assert sent(post) == dict.fromkeys(range(160), 1)
     assert runtime.stats.restored == 0
@@ -67,14 +67,14 @@ async def test_a_visitor_who_speaks_as_the_last_word_is_noted_is_not_sent_twice(
 async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -> None:
     """After a reset a visitor may be known by the reset's token and by the new key at the same moment."""
     path = tmp_path / "x.db"
-    post = Post(SendResult("K1"), delay=0.02)
+    post = FakeSender(SendResult("K1"), delay=0.02)
     async with running(post, path) as runtime:
         reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="token"))
         assert await reset.delivered(20)
-        runtime.submit(said(1, "token", "K1"))
+        runtime.submit(make_envelope(1, "token", "K1"))
         runtime.submit(Envelope(command=Update({"a": 1}), ordering_key="token", key="K1"))
         runtime.submit(Envelope(command=Update({"b": 2}), ordering_key="K1", key="K1"))
-        last = runtime.submit(said(2, "K1", "K1"))
+        last = runtime.submit(make_envelope(2, "K1", "K1"))
         assert await last.delivered(20)
         await until(lambda: runtime.waiting == 0)
         await until(lambda: store_of(runtime)._in_memory == {})
@@ -88,7 +88,7 @@ async def test_memory_is_bounded_while_the_file_cannot_be_written(
     monkeypatch.setattr(
         "usercom_asgi.delivery.sqlite.store.POLL_INTERVAL", 0.1
     )  # it pauses that long after each failure
-    post = Post(*[UnavailableError("503")] * 1000)
+    post = FakeSender(*[UnavailableError("503")] * 1000)
     async with running(
         post,
         SqliteOutbox(tmp_path / "x.db"),
@@ -117,12 +117,12 @@ async def test_who_stood_still_for_longer_than_their_lease_lets_go_of_what_other
 ) -> None:
     """A laptop that slept, a machine that was moved: what is in flight may go twice, and no more."""
     path = tmp_path / "x.db"
-    sleeper, robber = Post(*[UnavailableError("503")] * 10_000), Post()
+    sleeper, robber = FakeSender(*[UnavailableError("503")] * 10_000), FakeSender()
     is_awake = threading.Event()
     async with running(
         sleeper, path, retry=RetryPolicy(initial_delay=600), max_concurrency=2, shutdown_timeout=0.2
     ) as first:
-        receipts = [first.submit(said(n, f"lane{n % 20}")) for n in range(100)]
+        receipts = [first.submit(make_envelope(n, f"lane{n % 20}")) for n in range(100)]
         for each in receipts:
             await each.stored(20)
         # It stands still: its next write comes late.
@@ -149,7 +149,7 @@ async def test_a_lease_that_only_looks_expired_is_left_alone(
 ) -> None:
     """All processes slept, or the clock has jumped: for a moment every lease has run out."""
     path = tmp_path / "x.db"
-    posts = [Post(*[UnavailableError("503")] * 10_000) for _ in range(2)]
+    posts = [FakeSender(*[UnavailableError("503")] * 10_000) for _ in range(2)]
     async with (
         running(
             posts[0], SqliteOutbox(path), retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
@@ -159,12 +159,12 @@ async def test_a_lease_that_only_looks_expired_is_left_alone(
         ) as second,
     ):
         for n in range(20):
-            await (first, second)[n % 2].submit(said(n, f"lane{n}")).stored(20)
+            await (first, second)[n % 2].submit(make_envelope(n, f"lane{n}")).stored(20)
         real = time.time
         monkeypatch.setattr(
             "usercom_asgi.delivery.sqlite.database.time.time", lambda: real() + 3600
         )
-        await anyio.sleep(3.5)
+        await anyio.sleep(1.2)  # twice the grace time
         monkeypatch.undo()
         assert (first.stats.restored, second.stats.restored) == (0, 0)
         assert (first.stats.persisted, second.stats.persisted) == (0, 0)
@@ -177,12 +177,12 @@ async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked
     other = await anyio.to_thread.run_sync(
         lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     )
-    post = Post()
+    post = FakeSender()
     began = 0.0
     async with running(post, SqliteOutbox(path), shutdown_timeout=1) as runtime:
-        await runtime.submit(said(1)).delivered(20)
+        await runtime.submit(make_envelope(1)).delivered(20)
         other.execute("BEGIN IMMEDIATE")
-        runtime.submit(said(2))
+        runtime.submit(make_envelope(2))
         began = time.monotonic()
     took = time.monotonic() - began
     other.execute("ROLLBACK")
@@ -193,13 +193,13 @@ async def test_a_shutdown_does_not_wait_for_a_file_that_somebody_else_has_locked
 
 async def test_a_learned_key_goes_with_what_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    post = Post(SendResult("NEW"), RejectedError("answered 400", status=400))
+    post = FakeSender(SendResult("NEW"), RejectedError("answered 400", status=400))
     async with running(post, path) as runtime:
         runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
-        died = runtime.submit(said(1, "token", None))
+        died = runtime.submit(make_envelope(1, "token", None))
         assert not await died.delivered(20)
     assert await anyio.to_thread.run_sync(main, ["outbox", "retry", str(path), "--all"]) == 0
-    again = Post()
+    again = FakeSender()
     async with running(again, path):
         await until(lambda: len(again.sent) == 1)
     assert again.sent[0][2] == "NEW"
@@ -207,12 +207,12 @@ async def test_a_learned_key_goes_with_what_is_kept(tmp_path: Path) -> None:
 
 async def test_and_with_what_had_no_room_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    post = Post(SendResult("NEW"), holding=True)
+    post = FakeSender(SendResult("NEW"), holding=True)
     async with running(post, path, max_queue_size=1) as runtime:
         await runtime.submit(
             Envelope(command=ResetAuth(), ordering_key="token", may_create=True)
         ).stored(20)
-        purchase = runtime.submit(said(1, "token", None))
+        purchase = runtime.submit(make_envelope(1, "token", None))
         await purchase.stored(20)
         assert runtime.waiting == 1  # the purchase is on disk alone
         post.release()
@@ -221,13 +221,13 @@ async def test_and_with_what_had_no_room_in_memory(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_written_as_json_costs_itself_alone(tmp_path: Path) -> None:
-    post = Post()
+    post = FakeSender()
     async with running(post, SqliteOutbox(tmp_path / "x.db")) as runtime:
         odd = PageContext(user_agent=b"x")  # type: ignore[arg-type]
         bad = Envelope(command=Event("e", {"n": 1}), ordering_key="a", key="k", page=odd)
-        receipts = [runtime.submit(bad), runtime.submit(said(2))]
+        receipts = [runtime.submit(bad), runtime.submit(make_envelope(2))]
         assert await receipts[1].delivered(20)
-        assert await runtime.submit(said(3)).delivered(20)
+        assert await runtime.submit(make_envelope(3)).delivered(20)
     assert balanced(runtime)
 
 
@@ -235,8 +235,8 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.db"
-    body = to_text(said(1, "LANE"))
-    async with running(Post(), SqliteOutbox(path)):
+    body = to_text(make_envelope(1, "LANE"))
+    async with running(FakeSender(), SqliteOutbox(path)):
         pass
     with sqlite3.connect(path) as db:
         rows = [
@@ -251,7 +251,7 @@ async def test_a_large_backlog_does_not_hold_up_the_loop(
         )
     db.close()
     loads: list[int] = []
-    post = Post(*[UnavailableError("503")] * 10_000)
+    post = FakeSender(*[UnavailableError("503")] * 10_000)
     async with running(
         post,
         SqliteOutbox(path),
@@ -277,10 +277,10 @@ async def test_the_last_line_tells_the_truth(
 ) -> None:
     caplog.set_level("INFO")
     path = tmp_path / "x.db"
-    post = Post(UnavailableError("503"), *[SendResult(None)] * 100)
+    post = FakeSender(UnavailableError("503"), *[SendResult(None)] * 100)
     async with running(post, SqliteOutbox(path)) as runtime:
         for n in range(50):
-            runtime.submit(said(n, f"lane{n}"))
+            runtime.submit(make_envelope(n, f"lane{n}"))
         await until(lambda: runtime.waiting == 0)
     [line] = [each.message for each in caplog.records if each.message.startswith("Delivered to")]
     assert "Delivered to User.com: 50, left in the outbox: 0" in line
@@ -290,12 +290,12 @@ async def test_a_file_that_was_deleted_is_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "x.db"
-    post = Post()
+    post = FakeSender()
     async with running(post, SqliteOutbox(path)) as runtime:
         for each in tmp_path.iterdir():
             each.unlink()
         await until(lambda: "moved or deleted" in caplog.text)
-        assert await runtime.submit(said(1)).delivered(20)
+        assert await runtime.submit(make_envelope(1)).delivered(20)
 
 
 # The gate and the lanes.
@@ -303,29 +303,37 @@ async def test_a_file_that_was_deleted_is_noticed(
 
 async def test_a_burst_of_429_is_one_pause() -> None:
     breaker = CircuitBreaker(RetryPolicy())
-    tickets = [await breaker.acquire() for _ in range(8)]
-    for ticket in tickets:
-        breaker.on_unavailable(UnavailableError("429", status=429, retry_after=1), is_probe=ticket)
+    async with AsyncExitStack() as stack:
+        calls = [await stack.enter_async_context(breaker.call()) for _ in range(8)]
+        for n, each in enumerate(calls):
+            each.fail(UnavailableError("429", status=429, retry_after=1), f"visitor {n}")
     assert breaker.resumes_at - anyio.current_time() <= 1.01
 
 
-async def test_what_was_never_sent_does_not_open_a_lock() -> None:
-    breaker = CircuitBreaker(RetryPolicy())
-    breaker.on_rejected(RejectedError("401", status=401), is_probe=await breaker.acquire())
-    assert breaker.is_unauthorized
-    breaker.on_rejected(
-        RejectedError("there is neither a user key nor a known user"), is_probe=False
-    )
-    assert breaker.is_unauthorized
-    assert breaker.successes == 0
+async def test_what_was_never_sent_does_not_open_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.05)
+
+    class Locked(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "nameless":
+                raise RejectedError("there is neither a user key nor a known user")
+            raise RejectedError("401", status=401)
+
+    async with running(Locked(), shutdown_timeout=0.1) as runtime:
+        runtime.submit(make_envelope(0))
+        await until(lambda: runtime.readiness().state == "unauthorized")
+        nameless = runtime.submit(make_envelope(1, "nameless"))
+        assert not await nameless.delivered(5)
+        assert nameless.status is Status.DEAD
+        assert runtime.readiness().state == "unauthorized"
 
 
 async def test_a_reset_goes_before_a_backlog() -> None:
     """A response waits for its answer; and ten seconds later it would not be ours any more."""
-    post = Post(delay=0.01)
+    post = FakeSender(delay=0.01)
     async with running(post, max_concurrency=1) as runtime:
         for n in range(100):
-            runtime.submit(said(n, f"lane{n}"))
+            runtime.submit(make_envelope(n, f"lane{n}"))
         await until(lambda: len(post.sent) > 2)
         before = len(post.sent)
         reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
@@ -335,7 +343,7 @@ async def test_a_reset_goes_before_a_backlog() -> None:
 
 
 async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> None:
-    class Mixed(Post):
+    class Mixed(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             if envelope.ordering_key == "limited":
                 raise UnavailableError("429", status=429, retry_after=60)
@@ -349,9 +357,9 @@ async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> 
         post.release()
 
     async with anyio.create_task_group() as tasks, running(post) as runtime:
-        receipts = [runtime.submit(said(n, f"lane{n}")) for n in range(7)]
+        receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(7)]
         await until(lambda: post.now == 7)
-        runtime.submit(said(9, "limited"))
+        runtime.submit(make_envelope(9, "limited"))
         await until(lambda: runtime.readiness().state == "paused")
         tasks.start_soon(release, runtime)
     assert {each.status for each in receipts} == {Status.DELIVERED}
@@ -359,7 +367,7 @@ async def test_a_drain_waits_for_what_is_under_way_though_there_is_a_pause() -> 
 
 
 async def test_one_bad_value_costs_its_own_update() -> None:
-    class Picky(Post):
+    class Picky(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             answer = await super().send(envelope, key)
             if isinstance(envelope.command, Update) and "bad" in envelope.command.attributes:
@@ -368,7 +376,7 @@ async def test_one_bad_value_costs_its_own_update() -> None:
 
     post = Picky(holding=True)
     async with running(post) as runtime:
-        runtime.submit(said(0))
+        runtime.submit(make_envelope(0))
         await until(lambda: post.now == 1)
         receipts = [
             runtime.submit(Envelope(command=Update(each), ordering_key="a", key="key"))
@@ -381,7 +389,7 @@ async def test_one_bad_value_costs_its_own_update() -> None:
 
 
 async def test_an_error_in_the_accounts_costs_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    post = Post(RejectedError("answered 400", status=400))
+    post = FakeSender(RejectedError("answered 400", status=400))
     async with running(post) as runtime:
         recorder = runtime._recorder
         log_loss = recorder._log_loss
@@ -391,7 +399,7 @@ async def test_an_error_in_the_accounts_costs_nobody_else(monkeypatch: pytest.Mo
             raise ZeroDivisionError
 
         monkeypatch.setattr(recorder, "_log_loss", broken)
-        receipts = [runtime.submit(said(n)) for n in range(3)]
+        receipts = [runtime.submit(make_envelope(n)) for n in range(3)]
         assert [await each.delivered(20) for each in receipts] == [False, True, True]
     assert balanced(runtime)
 
@@ -401,14 +409,16 @@ async def test_a_hook_that_speaks_when_too_much_is_said_is_not_told_of_itself() 
 
     def again(outcome: Outcome) -> None:
         told.append(outcome)
-        runtimes[0].submit(said(99))
+        runtimes[0].submit(make_envelope(99))
 
-    post = Post()
+    post = FakeSender()
     runtimes: list[DeliveryService] = []
-    async with running(post, listeners=Listeners(on_dropped=again), max_queue_size=1) as runtime:
+    async with running(
+        post, callbacks=OutcomeCallbacks(on_dropped=again), max_queue_size=1
+    ) as runtime:
         runtimes.append(runtime)
-        runtime.submit(said(0))
-        runtime.submit(said(1))
+        runtime.submit(make_envelope(0))
+        runtime.submit(make_envelope(1))
         assert len(told) == 1
         assert runtime.stats.rejected == 2
 

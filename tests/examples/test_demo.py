@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from serving import eventually
+from helpers.waiting import until_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class SandboxState:
         return self._client.get(f"{self._url}/sandbox/state").json()
 
     def wait(self, condition: Callable[[Any], bool]) -> Any:
-        eventually(lambda: condition(self.look()), within=_PATIENCE)
+        until_sync(lambda: condition(self.look()), within=_PATIENCE)
         return self.look()
 
     def new_visitor(self) -> str:
