@@ -93,6 +93,13 @@ def test_links_lead_to_files_and_titles(page: Path) -> None:
             assert anchor in map(slug, titles), target
 
 
+@pytest.mark.parametrize("name", ["README.md", "browser-sdk.md"])
+def test_named_tests_and_examples_exist(name: str) -> None:
+    [text] = [text for path, text in PAGES.items() if path.name == name]
+    for path in re.findall(r"`((?:tests|examples)/[\w/]+\.py)`", text):
+        assert (ROOT / path).exists(), path
+
+
 @pytest.mark.parametrize("name", HELD)
 def test_page_holds_no_counted_word(name: str) -> None:
     [text] = [text for path, text in PAGES.items() if path.name == name]
