@@ -41,6 +41,7 @@ OLDEST_TOOLS = ("trio==0.26.1", "hypercorn==0.17.3")
 #: What each environment runs.
 CORE = (
     "tests/test_imports.py",
+    "tests/test_dependencies.py",
     "tests/middleware/test_scope.py",
     "tests/test_client.py",
     "tests/test_cli.py",
@@ -51,6 +52,8 @@ CORE = (
 WIDE = (
     "tests/middleware/test_usercom.py",
     "tests/middleware/test_responder.py",
+    "tests/middleware/test_delivery_provider.py",
+    "tests/delivery/test_inline.py",
     "tests/visitor/test_login.py",
     "tests/visitor/test_session.py",
     "tests/visitor/test_visitor.py",

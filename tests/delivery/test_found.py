@@ -77,7 +77,7 @@ async def test_two_names_of_one_visitor_do_not_mix_in_the_file(tmp_path: Path) -
         last = runtime.submit(make_envelope(2, "K1", "K1"))
         assert await last.delivered(20)
         await until(lambda: runtime.waiting == 0)
-        await until(lambda: store_of(runtime)._in_memory == {})
+        await until(lambda: store_of(runtime)._buffer.in_memory == {})
     assert sent(post) == {1: 1, 2: 1}
     assert balanced(runtime)
 

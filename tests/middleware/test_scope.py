@@ -119,13 +119,6 @@ async def test_own_state_when_it_is_the_requests_already_is_the_same_dict(
     assert visitor is same
 
 
-async def test_get_visitor_outside_of_the_middleware_ignores_another_requests_visitor() -> None:
-    state: dict[str, Any] = {}
-    await call(UserComMiddleware(html(PAGE), CONFIG), state=state)
-    with pytest.raises(RuntimeError, match="add UserComMiddleware"):
-        get_visitor({"type": "http", "state": state})
-
-
 # -- Real servers --
 
 APP = """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import pytest
 from helpers.apps import app_with
 from helpers.asgi_client import call, html, http_scope, lifespan
 from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import Status, UserComMiddleware, get_visitor
+from usercom_asgi.delivery.service import DeliveryService
 
 PAGE = b"<html><body>hello</body></html>"
 
@@ -59,3 +62,48 @@ async def test_session_user_id_and_equal_email_are_two_people(usercom: FakeUserC
 
             await call(UserComMiddleware(app_with(said), usercom.config()), state=dict(state))
     assert len({each.key for each in usercom.store.events}) == 2
+
+
+HELLO = b"<html><body><p>hello</p></body></html>"
+
+
+async def test_session_hit_of_an_anonymous_visitor_is_skipped_with_a_reason(
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "usercom_asgi")
+    receipts: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        receipts.append(await get_visitor(scope).page_hit())
+        receipts.append(await get_visitor(scope).event("x"))
+        await html(HELLO)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        await call(middleware, state=dict(state))
+        [runtime] = [each for each in state.values() if isinstance(each, DeliveryService)]
+        assert (runtime.stats.skipped, runtime.stats.accepted) == (2, 0)
+    assert "skipped: Event('x', data={}): the visitor has no user key yet" in caplog.text
+    assert [each.status for each in receipts] == [Status.SKIPPED] * 2
+    assert "no user key" in receipts[0].reason
+    assert not await receipts[0].delivered()
+    assert (usercom.store.hits, usercom.store.users) == ([], {})
+
+
+async def test_session_person_without_a_key_is_found_by_name(usercom: FakeUserCom) -> None:
+    """The visitor whose browser blocks the widget: no cookie, and the purchase counts all the same."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        visitor.identify(user_id="u-1")
+        await visitor.event("purchase", n=1)
+        await visitor.event("purchase", n=2)
+        await html(HELLO)(scope, receive, send)
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with lifespan(middleware) as state:
+        await call(middleware, state=dict(state))
+        await call(middleware, state=dict(state))
+    [user] = usercom.store.users.values()
+    assert user.attributes["user_id"] == "u-1"
+    assert [each.data["n"] for each in usercom.store.events] == [1, 2, 1, 2]
