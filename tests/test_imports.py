@@ -22,7 +22,6 @@ GUARDED_ELSEWHERE = {
     "core/hooks.py": "visitor/test_login.py",
     "core/user_key.py": "visitor/test_cookies.py",
     # Parts of the delivery service, which is tested as a whole.
-    "delivery/message.py": "delivery/test_service.py",
     "delivery/outbox.py": "delivery/test_service.py",
     "delivery/queue.py": "delivery/test_service.py",
     "delivery/retry.py": "delivery/test_service.py",
@@ -31,6 +30,7 @@ GUARDED_ELSEWHERE = {
     # Seen through the command line.
     "delivery/sqlite/admin.py": "test_cli.py",
     # Parts of an outbox, which is tested as a whole.
+    "delivery/sqlite/buffer.py": "delivery/sqlite/test_store.py",
     "delivery/sqlite/schema.py": "delivery/sqlite/test_outbox.py",
     "integrations/taskiq/publisher.py": "integrations/taskiq/test_outbox.py",
     "integrations/taskiq/store.py": "integrations/taskiq/test_outbox.py",
