@@ -1,10 +1,12 @@
 """Run the tests at the lowest declared versions, on other Pythons, with each extra alone and with none.
 
-A new ``.venv`` has the newest versions of everything, and ``make test`` runs the whole suite in it. Here, uv builds
-each further environment in ``.venv/versions``, two at a time, and the part of the suite runs that stands on the
-dependencies: middleware, delivery, HTTP client, sandbox, and servers that share their state. Chromium, kills, long
-outages and random documents run once, in ``make test``. A test that is
-skipped is a failure here, unless it needs an extra that the environment leaves out on purpose; the table counts those.
+A new ``.venv`` has the newest versions of everything, and ``make test`` runs the whole
+suite in it. Here, uv builds each further environment in ``.venv/versions``, two at a
+time, and the part of the suite runs that stands on the dependencies: middleware,
+delivery, HTTP client, sandbox, and servers that share their state. Chromium, kills,
+long outages and random documents run once, in ``make test``. A test that is skipped is
+a failure here, unless it needs an extra that the environment leaves out on purpose; the
+table counts those.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ SHOWN = (
     "taskiq",
     "hypercorn",
 )
-# Servers and loops that are no dependencies of ours, and of which the oldest matter: see `dependency-groups` in pyproject.toml.
+# Servers and loops that are no dependencies of ours, and of which the oldest matter:
+# see `dependency-groups` in pyproject.toml.
 OLDEST_TOOLS = ("trio==0.26.1", "hypercorn==0.17.3")
 #: What each environment runs.
 CORE = (
@@ -138,7 +141,8 @@ class Environment:
         subprocess.run([UV, "venv", "--clear", "--python", self.python, self.folder], **run)  # type: ignore[call-overload]
         bounds: list[str | Path] = []
         if self.is_lowest:
-            # Ours at the lowest, and what those ask for, and the tools of the tests at the newest that agrees with it.
+            # Ours at the lowest, and what those ask for, and the tools of the tests at
+            # the newest that agrees with it.
             lowest = self.folder / "lowest.txt"
             compile_ = [
                 UV,

@@ -82,9 +82,11 @@ def test_a_state_that_does_not_exist_is_refused() -> None:
     from helpers.asgi_client import http_scope
 
     from usercom_asgi.visitor.consent import NoDelivery
+    from usercom_asgi.visitor.request import RequestInfo
+    from usercom_asgi.visitor.session import VisitorSession
     from usercom_asgi.visitor.visitor import Visitor
 
-    visitor = Visitor(http_scope(), NoDelivery(), CONFIG)
+    visitor = Visitor(VisitorSession(RequestInfo(http_scope()), NoDelivery(), CONFIG))
     visitor.widget_state = WidgetState.HIDDEN
     assert visitor.widget_state == "hidden"
     with pytest.raises(InvalidCommand, match="expanded"):

@@ -12,7 +12,7 @@ from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import Status, UserComMiddleware, get_visitor
-from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.receipts import OutcomeCallbacks
 
 
 @pytest.mark.parametrize("raised", [asyncio.CancelledError, ValueError, GeneratorExit])
@@ -22,7 +22,7 @@ async def test_listeners_hook_that_raises_loses_no_command(raised: type[BaseExce
 
     post = FakeSender()
     async with running(
-        post, listeners=Listeners(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
+        post, callbacks=OutcomeCallbacks(on_delivered=hook), max_concurrency=2, shutdown_timeout=30
     ) as runtime:
         for n in range(6):
             runtime.submit(make_envelope(n, ordering_key=f"v{n}"))

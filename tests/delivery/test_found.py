@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from usercom_asgi import Event, Outcome, PageHit, ResetAuth, SqliteOutbox, Statu
 from usercom_asgi.cli import main
 from usercom_asgi.core.envelope import Envelope, PageContext, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
-from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.receipts import OutcomeCallbacks
 from usercom_asgi.core.serialization import to_text
 from usercom_asgi.delivery.circuit_breaker import CircuitBreaker
 from usercom_asgi.delivery.retry import RetryPolicy
@@ -198,7 +198,7 @@ async def test_a_learned_key_goes_with_what_is_kept(tmp_path: Path) -> None:
         runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
         died = runtime.submit(make_envelope(1, "token", None))
         assert not await died.delivered(20)
-    assert await anyio.to_thread.run_sync(main, ["outbox", str(path), "retry", "--all"]) == 0
+    assert await anyio.to_thread.run_sync(main, ["outbox", "retry", str(path), "--all"]) == 0
     again = FakeSender()
     async with running(again, path):
         await until(lambda: len(again.sent) == 1)
@@ -303,21 +303,29 @@ async def test_a_file_that_was_deleted_is_noticed(
 
 async def test_a_burst_of_429_is_one_pause() -> None:
     breaker = CircuitBreaker(RetryPolicy())
-    tickets = [await breaker.acquire() for _ in range(8)]
-    for ticket in tickets:
-        breaker.on_unavailable(UnavailableError("429", status=429, retry_after=1), is_probe=ticket)
+    async with AsyncExitStack() as stack:
+        calls = [await stack.enter_async_context(breaker.call()) for _ in range(8)]
+        for n, each in enumerate(calls):
+            each.fail(UnavailableError("429", status=429, retry_after=1), f"visitor {n}")
     assert breaker.resumes_at - anyio.current_time() <= 1.01
 
 
-async def test_what_was_never_sent_does_not_open_a_lock() -> None:
-    breaker = CircuitBreaker(RetryPolicy())
-    breaker.on_rejected(RejectedError("401", status=401), is_probe=await breaker.acquire())
-    assert breaker.is_unauthorized
-    breaker.on_rejected(
-        RejectedError("there is neither a user key nor a known user"), is_probe=False
-    )
-    assert breaker.is_unauthorized
-    assert breaker.successes == 0
+async def test_what_was_never_sent_does_not_open_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.05)
+
+    class Locked(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "nameless":
+                raise RejectedError("there is neither a user key nor a known user")
+            raise RejectedError("401", status=401)
+
+    async with running(Locked(), shutdown_timeout=0.1) as runtime:
+        runtime.submit(make_envelope(0))
+        await until(lambda: runtime.readiness().state == "unauthorized")
+        nameless = runtime.submit(make_envelope(1, "nameless"))
+        assert not await nameless.delivered(5)
+        assert nameless.status is Status.DEAD
+        assert runtime.readiness().state == "unauthorized"
 
 
 async def test_a_reset_goes_before_a_backlog() -> None:
@@ -405,7 +413,9 @@ async def test_a_hook_that_speaks_when_too_much_is_said_is_not_told_of_itself() 
 
     post = FakeSender()
     runtimes: list[DeliveryService] = []
-    async with running(post, listeners=Listeners(on_dropped=again), max_queue_size=1) as runtime:
+    async with running(
+        post, callbacks=OutcomeCallbacks(on_dropped=again), max_queue_size=1
+    ) as runtime:
         runtimes.append(runtime)
         runtime.submit(make_envelope(0))
         runtime.submit(make_envelope(1))

@@ -32,7 +32,7 @@ from usercom_asgi import (
 )
 from usercom_asgi.core.envelope import Envelope
 from usercom_asgi.core.exceptions import RejectedError
-from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.receipts import OutcomeCallbacks
 
 
 def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
@@ -61,9 +61,11 @@ async def test_submit_consecutive_updates_sends_each_alone_and_in_order() -> Non
 
 async def test_hooks_are_told_of_every_outcome() -> None:
     told: list[Outcome] = []
-    listeners = Listeners(on_delivered=told.append, on_dropped=told.append, on_dead=told.append)
+    callbacks = OutcomeCallbacks(
+        on_delivered=told.append, on_dropped=told.append, on_dead=told.append
+    )
     post = FakeSender(RejectedError("answered 400", status=400, detail="the body"), delay=0.01)
-    async with running(post, listeners=listeners, max_queue_size=2) as runtime:
+    async with running(post, callbacks=callbacks, max_queue_size=2) as runtime:
         for n in range(3):
             runtime.submit(make_envelope(n))
     assert [(each.status, each.command.data["n"]) for each in told] == [  # type: ignore[union-attr]
@@ -99,15 +101,10 @@ async def test_a_hook_that_raises_changes_nothing(
     broken.__qualname__ = f"broken_on_{anyio_backend}"
 
     post = FakeSender()
-    async with running(post, listeners=Listeners(on_delivered=broken)) as runtime:
+    async with running(post, callbacks=OutcomeCallbacks(on_delivered=broken)) as runtime:
         receipts = [runtime.submit(make_envelope(n)) for n in range(3)]
     assert {each.status for each in receipts} == {Status.DELIVERED}
-    assert (
-        caplog.text.count(
-            f"broken_on_{anyio_backend}, which is told of outcomes, raises ZeroDivisionError"
-        )
-        == 1
-    )
+    assert caplog.text.count(f"broken_on_{anyio_backend} raises ZeroDivisionError") == 1
     assert "somebody" not in caplog.text
 
 

@@ -38,9 +38,7 @@ def test_without_settings_it_means_the_sandbox(
     assert page.text.count('window.civchat = {"apiKey":"ABC123"};') == 1
     assert page.text.count('src="http://127.0.0.1:8900/widget.js"></script></body>') == 1
     assert (
-        program.output.count(
-            "No USERCOM_* settings: talking to the sandbox at http://127.0.0.1:8900"
-        )
+        program.output.count("No USERCOM_* settings, using the sandbox at http://127.0.0.1:8900")
         == 1
     )
     assert program.stop(signal.SIGTERM) in (0, -signal.SIGTERM)

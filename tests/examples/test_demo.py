@@ -102,7 +102,7 @@ def test_taken_ports_are_replaced_and_said(
         shop, sandbox = addresses(demo)
         assert not {shop.rpartition(":")[2], sandbox.rpartition(":")[2]} & set(taken)
         for each in taken:
-            assert f"Port {each} cannot be had" in demo.output
+            assert f"Port {each} is not available" in demo.output
         assert "Tern" in client.get(shop).text
         assert demo.stop(number) == 0, demo.output
         assert "Traceback" not in demo.output

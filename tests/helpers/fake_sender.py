@@ -11,7 +11,7 @@ import anyio
 
 from usercom_asgi import Event, SqliteOutbox, UserComConfig
 from usercom_asgi.core.envelope import Envelope, SendResult
-from usercom_asgi.core.receipts import Listeners
+from usercom_asgi.core.receipts import OutcomeCallbacks
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.delivery.sqlite.store import SqliteStore
@@ -70,7 +70,7 @@ async def running(
     outbox: SqliteOutbox | Path | None = None,
     *,
     retry: RetryPolicy = FAST,
-    listeners: Listeners | None = None,
+    callbacks: OutcomeCallbacks | None = None,
     **settings: Any,
 ) -> AsyncIterator[DeliveryService]:
     """Run a delivery around the block, drained at its end. A path is a file whose lease is as short as can be."""
@@ -79,7 +79,7 @@ async def running(
         **{"app": "acme", "api_key": "ABC123", "shutdown_timeout": 30, **settings}
     )
     outbox = SqliteOutbox(outbox, lease=1) if isinstance(outbox, Path) else outbox
-    runtime = DeliveryService(post.open, config, retry, outbox=outbox, listeners=listeners)
+    runtime = DeliveryService(post.open, config, retry, outbox=outbox, callbacks=callbacks)
     async with anyio.create_task_group() as tasks:
         await tasks.start(runtime.run)
         yield runtime

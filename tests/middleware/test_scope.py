@@ -138,7 +138,7 @@ async def home(request):
             while len(inside) < 2:
                 await anyio.sleep(0.01)
     visitor = request.state.usercom
-    await visitor.resolve_identity()
+    await visitor._session.resolve_identity()
     return JSONResponse([visitor.key, visitor.user_id])
 
 app = Starlette(

@@ -28,8 +28,10 @@ from usercom_asgi import (
     get_visitor,
 )
 from usercom_asgi.core.user_key import key_digest
-from usercom_asgi.visitor.browser import LIMIT
+from usercom_asgi.visitor.browser import MAX_BYTES
 from usercom_asgi.visitor.consent import NoDelivery
+from usercom_asgi.visitor.request import RequestInfo
+from usercom_asgi.visitor.session import VisitorSession
 from usercom_asgi.visitor.signed_cookies import (
     FLASH_COOKIE,
     FLASH_HOST_COOKIE,
@@ -329,9 +331,8 @@ async def test_the_bridge_hears_in_a_header() -> None:
 
 
 async def test_without_a_secret_key_the_first_use_says_so() -> None:
-    visitor = Visitor(
-        {"type": "http", "method": "GET", "path": "/", "headers": []}, NoDelivery(), CONFIG
-    )
+    request = RequestInfo({"type": "http", "method": "GET", "path": "/", "headers": []})
+    visitor = Visitor(VisitorSession(request, NoDelivery(), CONFIG))
     with pytest.raises(
         ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with"
     ) as raised:
@@ -344,7 +345,7 @@ async def test_too_much_is_refused_at_the_call_and_loses_nothing() -> None:
         visitor.browser.event("first")
         for _ in range(5):
             visitor.browser.event("many", text="x" * 200)
-        with pytest.raises(InvalidCommand, match=f"more than {LIMIT} bytes"):
+        with pytest.raises(InvalidCommand, match=f"more than {MAX_BYTES} bytes"):
             visitor.browser.event("many", text="x" * 200)
         visitor.browser.event("last")
 
@@ -372,7 +373,10 @@ async def test_what_waits_counts_as_well() -> None:
 @given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
 async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    visitor = Visitor(scope, NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com"))
+    session = VisitorSession(
+        RequestInfo(scope), NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com")
+    )
+    visitor = Visitor(session)
     try:
         for _ in range(50):
             visitor.browser.event(
@@ -381,13 +385,13 @@ async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> 
             visitor.browser.update(**data)
     except InvalidCommand:
         pass
-    cookie = FlashCookie(KEYS, None).set_cookie(visitor.said, KEY, secure=True)
+    cookie = FlashCookie(KEYS, None).set_cookie(session.browser_calls(), KEY, secure=True)
     assert len(cookie) < 2_400
     assert (
         FlashCookie(KEYS, None).load(
             cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True
         )
-        == visitor.said
+        == session.browser_calls()
     )
 
 
@@ -396,7 +400,7 @@ async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
         visitor = get_visitor(scope)
         visitor.browser.open()
         await html(PAGE)(scope, receive, send)
-        with pytest.raises(InvalidCommand, match="the response has begun"):
+        with pytest.raises(InvalidCommand, match="before the response starts"):
             visitor.browser.close()
 
     got = await call(UserComMiddleware(app, config()))
@@ -425,7 +429,8 @@ async def test_without_consent_nothing_is_said_and_nothing_fails() -> None:
 
 
 async def test_on_a_websocket_there_is_no_page() -> None:
-    visitor = Visitor({"type": "websocket", "path": "/", "headers": []}, NoDelivery(), config())
+    request = RequestInfo({"type": "websocket", "path": "/", "headers": []})
+    visitor = Visitor(VisitorSession(request, NoDelivery(), config()))
     with pytest.raises(InvalidCommand, match="websocket"):
         _ = visitor.browser
 
@@ -645,7 +650,7 @@ async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
     async with lifespan(app) as state:
         got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", HTMX, state=dict(state))
     assert in_trigger(got) == [["UE.resetAuth", {"apiKey": "ABC123", "user_id": "u-2"}]]
-    assert any("do not all fit" in message for message in caplog.messages)
+    assert any("do not fit" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize(("who", "said"), [("bob", ["event.welcome"]), ("", [])])
@@ -810,7 +815,7 @@ async def test_a_reset_always_has_room(user_id: str, usercom: FakeUserCom) -> No
         )
 
     async def says(visitor: Visitor) -> None:
-        if visitor.is_htmx:
+        if visitor._session.request.is_htmx:
             visitor.browser.event("before", text="x" * 50)
             await visitor.reset_auth(user_id=user_id, email="b@example.com", note="n" * 200)
         else:
@@ -860,7 +865,7 @@ async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: FakeU
         await visit.go(state=dict(state))
         visit.jar["user"] = "bob"
         got = await visit.go("/say", HTMX, state=dict(state))
-    assert len(got.header("hx-trigger") or "") < LIMIT + 100
+    assert len(got.header("hx-trigger") or "") < MAX_BYTES + 100
     assert in_trigger(got)[0][0] == "UE.resetAuth"
     assert in_trigger(got)[0][1]["user_id"] == "bob"
 
@@ -872,7 +877,7 @@ async def test_the_first_word_to_the_page_after_the_response_has_begun(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answers(*then)(scope, receive, send)
         visitor = get_visitor(scope)
-        with pytest.raises(InvalidCommand, match="the response has begun"):
+        with pytest.raises(InvalidCommand, match="before the response starts"):
             visitor.browser.close()
         # Nor can the page be told of a reset; so it is User.com that is.
         assert (await visitor.reset_auth()).reason != "the widget that runs in the page does it"
@@ -954,8 +959,8 @@ async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
     async with lifespan(middleware) as state:
         await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
     assert receipts[0].status is Status.SKIPPED
-    assert "the response has begun" in receipts[0].reason
-    assert "a reset comes too late" in caplog.text
+    assert "the response has started" in receipts[0].reason
+    assert "The visitor cannot be reset" in caplog.text
     [event] = usercom.store.events
     assert event.key != key
     assert len(usercom.store.users) == 2, "nobody was made but the one with the id"

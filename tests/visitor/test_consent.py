@@ -67,7 +67,7 @@ async def test_without_consent_nothing_is_tracked(
     )
     assert {each.status for each in app.receipts} == {Status.SKIPPED}
     assert (usercom.store.users, usercom.store.rejected) == ({}, [])
-    assert ("the consent hook failed" in caplog.text) is (hook is broken)
+    assert ("The consent hook failed" in caplog.text) is (hook is broken)
 
 
 @pytest.mark.parametrize("hook", [lambda connection: True, asynchronously_no, None])

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from usercom_asgi import UserComConfig, UserComMiddleware
 from usercom_asgi.core.user_key import COOKIE, ResetMarker, is_user_key, key_digest
 from usercom_asgi.visitor.cookies import (
-    cookie_homes,
-    expire_key,
+    CookieWriter,
+    cookie_domains,
     read_cookies,
-    set_key,
-    set_marker,
     widget_domain,
 )
 
@@ -44,14 +42,14 @@ def test_the_domain_of_the_widget_s_cookie(host: str, domain: str | None) -> Non
 
 
 def test_every_home_of_a_cookie() -> None:
-    assert cookie_homes("a.shop.example.com", None) == [
+    assert cookie_domains("a.shop.example.com", None) == [
         None,
         "a.shop.example.com",
         "shop.example.com",
         "example.com",
     ]
-    assert cookie_homes("localhost", None) == [None]
-    assert cookie_homes("10.0.0.1", None) == [None]
+    assert cookie_domains("localhost", None) == [None]
+    assert cookie_domains("10.0.0.1", None) == [None]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +115,7 @@ def test_a_marker_recognises_the_old_key_and_does_not_hold_it() -> None:
 def test_a_key_is_set_in_one_place_and_expired_in_all_others() -> None:
     cookies = [
         each.decode()
-        for each in set_key("newkey123456", host="shop.example.com", secure=True, domain=None)
+        for each in CookieWriter(host="shop.example.com", secure=True).set_key("newkey123456")
     ]
     assert cookies == [
         "__ca__chat=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Lax; Secure",
@@ -127,16 +125,18 @@ def test_a_key_is_set_in_one_place_and_expired_in_all_others() -> None:
 
 
 def test_on_plain_http_and_a_single_host() -> None:
-    assert [*set_key("newkey123456", host="localhost", secure=False, domain=None)] == [
+    assert CookieWriter(host="localhost", secure=False).set_key("newkey123456") == [
         b"__ca__chat=newkey123456; Path=/; Max-Age=31536000; SameSite=Lax"
     ]
-    assert len([*expire_key(host="localhost", secure=False, domain=None)]) == 1
+    assert len(CookieWriter(host="localhost", secure=False).set_key(None)) == 1
 
 
 def test_a_configured_domain_wins() -> None:
     cookies = [
         each.decode()
-        for each in set_key("k", host="a.shop.example.com", secure=False, domain="shop.example.com")
+        for each in CookieWriter(
+            host="a.shop.example.com", secure=False, domain="shop.example.com"
+        ).set_key("k")
     ]
     assert [each for each in cookies if each.startswith("__ca__chat=k;")] == [
         "__ca__chat=k; Path=/; Max-Age=31536000; Domain=shop.example.com; SameSite=Lax"
@@ -146,17 +146,19 @@ def test_a_configured_domain_wins() -> None:
 
 def test_the_widget_can_read_its_cookie_and_nobody_can_read_the_marker() -> None:
     for cookie in (
-        *set_key("k", host="example.com", secure=True, domain=None),
-        *expire_key(host="a.b", secure=True, domain=None),
+        *CookieWriter(host="example.com", secure=True).set_key("k"),
+        *CookieWriter(host="a.b", secure=True).set_key(None),
     ):
         assert b"httponly" not in cookie.lower()
-    assert b"HttpOnly" in set_marker(ResetMarker.new("-"), secure=True)
+    assert b"HttpOnly" in CookieWriter(host="a.b", secure=True).set_reset_marker(
+        ResetMarker.new("-")
+    )
 
 
 PAGE = b"<html><body>hello</body></html>"
 
 
-async def test_cookie_homes_of_a_long_host_keep_the_response_small() -> None:
+async def test_cookie_domains_of_a_long_host_keep_the_response_small() -> None:
     host = ".".join("a" * 7000)
     marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
     middleware = UserComMiddleware(
@@ -170,4 +172,4 @@ async def test_cookie_homes_of_a_long_host_keep_the_response_small() -> None:
         sum(len(name) + len(value) for name, value in got.headers) + len(got.body)
         < len(page.body) + 1_500
     )
-    assert len(cookie_homes(".".join("abcdefghijklmnop"), None)) <= 9
+    assert len(cookie_domains(".".join("abcdefghijklmnop"), None)) <= 9

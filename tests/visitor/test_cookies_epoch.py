@@ -8,7 +8,7 @@ from helpers.fake_usercom import FakeUserCom
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.visitor.cookies import Epoch, mark
+from usercom_asgi.visitor.cookies import Epoch, key_mark
 from usercom_asgi.visitor.request import holds_key, keys_in, without_key
 
 PAGE = b"<html><body>hello</body></html>"
@@ -39,13 +39,13 @@ def test_without_key_at_any_depth_takes_it_out(url: str, expected: str) -> None:
 
 
 def test_epoch_reads_what_it_writes() -> None:
-    epoch = Epoch("abc").ending([f"key{n}" for n in range(9)])
+    epoch = Epoch("abc").with_ended([f"key{n}" for n in range(9)])
     assert Epoch.parse(str(epoch)) == epoch
     assert len(epoch.ended) == 6
     assert epoch.has_ended("key8")
     assert not epoch.has_ended("key0")
-    assert not epoch.reviving("key8").has_ended("key8")
-    assert mark("abc123") in str(Epoch().ending(["abc123"]))
+    assert not epoch.with_revived("key8").has_ended("key8")
+    assert key_mark("abc123") in str(Epoch().with_ended(["abc123"]))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_epoch_that_we_did_not_write_is_none(value: str | None) -> None:
 async def test_anonymous_page_is_the_same_whatever_has_ended() -> None:
     middleware = UserComMiddleware(html(PAGE), CONFIG)
     plain = await call(middleware)
-    ended = Epoch("abc").ending(["other1"])
+    ended = Epoch("abc").with_ended(["other1"])
     later = await call(middleware, headers={"cookie": f"__ca__chat=abc123; __ca__epoch={ended}"})
     assert later.body == plain.body
     assert later.headers == plain.headers
@@ -91,7 +91,7 @@ async def test_ended_key_is_nobodys_and_goes_from_the_cookie(usercom: FakeUserCo
         keys.append(get_visitor(scope).key)
         await html(PAGE)(scope, receive, send)
 
-    ended = Epoch("abc").ending(["abc123"])
+    ended = Epoch("abc").with_ended(["abc123"])
     middleware = UserComMiddleware(app, usercom.config())
     async with lifespan(middleware) as state:
         page = await call(

@@ -1,4 +1,4 @@
-"""What a handler gets for what it said: :class:`Receipt`."""
+"""Outcomes of commands: :class:`Receipt` for the caller, hooks for the application."""
 
 from __future__ import annotations
 
@@ -12,45 +12,39 @@ import anyio
 
 from .exceptions import ConfigurationError
 from .hooks import warn_once
+from .signals import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .commands import Command
 
+logger = logging.getLogger("usercom_asgi")
 
-# How long somebody waits for an outbox to write down what was accepted, in seconds: a disk that hangs is not waited for.
-_LONGEST_COMMIT = 5.0
+# Seconds for which a caller waits for the commit of a command; a disk may hang.
+_MAX_COMMIT_SECONDS = 5.0
 
 
 class Status(StrEnum):
-    """How far what was said has come."""
+    """Progress of a command."""
 
-    ACCEPTED = "accepted"  #: waits for its delivery, or is on its way
-    DELIVERED = "delivered"  #: User.com has answered that it has it
-    SKIPPED = "skipped"  #: there was nothing to send; ``reason`` says why
-    DROPPED = "dropped"  #: it will not be delivered; ``reason`` says why
-    DEAD = "dead"  #: User.com has refused it, or it has become too old: it is kept with the dead letters
+    ACCEPTED = "accepted"  #: waits for its delivery, or is in flight
+    DELIVERED = "delivered"  #: User.com has confirmed it
+    SKIPPED = "skipped"  #: there was nothing to send; ``reason`` has the cause
+    DROPPED = "dropped"  #: it will not be delivered; ``reason`` has the cause
+    DEAD = "dead"  #: in the dead letters: User.com rejected it, or it became too old
 
 
 class Receipt:
-    """Tells what became of a command.
+    """The outcome of a command, or its progress so far.
 
-    ``status`` is known at once and may change until :attr:`is_final`; ``reason`` is a sentence where it was skipped or
-    dropped; ``key`` is the user key that User.com answered with, a secret of the visitor's. Where a broker carries what was
-    said it stays ``accepted``, with the ``reason`` that it was handed over: another process delivers it.
+    ``status`` may change until :attr:`is_final`. ``reason`` is a sentence if the command was
+    not delivered. ``key`` is the user key that User.com answered with; it is a secret of the
+    visitor. With an outbox on a broker the status stays ``accepted``, because another process
+    delivers the command.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_changed",
-        "is_handed_over",
-        "key",
-        "on_wait",
-        "reason",
-        "status",
-        "storing",
-    )
+    __slots__ = ("key", "reason", "status")
 
     def __init__(
         self, status: Status = Status.ACCEPTED, reason: str = "", key: str | None = None
@@ -58,16 +52,9 @@ class Receipt:
         self.status = status
         self.reason = reason
         self.key = key
-        #: Called when somebody waits for the outcome: where delivery begins only then.
-        self.on_wait: Callable[[], None] | None = None
-        #: Set once it is on disk, where it is to be: the awaited helper waits for this.
-        self.storing: anyio.Event | None = None
-        #: Another process delivers it: the outcome will not be known here.
-        self.is_handed_over = False
-        self._changed: anyio.Event | None = None
 
     def __repr__(self) -> str:
-        # Without the key: whoever holds it can open the visitor's chat.
+        # Without the key, which opens the visitor's chat.
         return f"<Receipt {self.status.value}{': ' + self.reason if self.reason else ''}>"
 
     @property
@@ -75,70 +62,108 @@ class Receipt:
         """True once the outcome is known."""
         return self.status is not Status.ACCEPTED
 
-    async def delivered(self, timeout: float = 2.0) -> bool:  # noqa: ASYNC109  the design names it so
-        """Wait at most ``timeout`` seconds for the outcome; true if User.com has what was said.
+    async def delivered(self, timeout: float = 2.0) -> bool:  # noqa: ARG002, ASYNC109  for subclasses
+        """Wait at most ``timeout`` seconds for the outcome; return True if it was delivered.
 
-        False may also mean "not yet": ``status`` tells. Never raises.
+        False may also mean "not yet": see ``status``. Never raises.
         """
-        if self.on_wait is not None and not self.is_final:
-            self.on_wait()
+        return self.status is Status.DELIVERED
+
+    async def stored(self, within: float = _MAX_COMMIT_SECONDS) -> None:
+        """Wait until the command is on disk, if the outbox keeps a file; the helpers do."""
+
+
+class PendingReceipt(Receipt):
+    """A receipt that a delivery updates, for a command that it accepted.
+
+    ``start`` is called when a caller waits for the outcome, for a delivery that begins then.
+    """
+
+    __slots__ = ("__weakref__", "_changed", "_start", "_storing", "is_forwarded")
+
+    def __init__(self, start: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self._start = start
+        self._storing: anyio.Event | None = None
+        self._changed: Signal | None = None
+        #: Another process has the command, so the outcome will not be known here.
+        self.is_forwarded = False
+
+    async def delivered(self, timeout: float = 2.0) -> bool:  # noqa: ASYNC109  public API
+        """See :meth:`Receipt.delivered`."""
+        if self._start is not None and not self.is_final:
+            self._start()
         with anyio.move_on_after(timeout):
             await self.over()
         return self.status is Status.DELIVERED
 
+    async def stored(self, within: float = _MAX_COMMIT_SECONDS) -> None:
+        """Wait at most ``within`` seconds until the command is on disk."""
+        if self._storing is not None:
+            with anyio.move_on_after(within):
+                await self._storing.wait()
+
     async def over(self) -> None:
-        """Wait until nothing more will be known here: the outcome is there, or another process will see to it."""
-        while not (self.is_final or self.is_handed_over):
-            await self._next()
+        """Wait until the outcome is known, or another process has the command."""
+        while not (self.is_final or self.is_forwarded):
+            await self._wait()
 
     async def tried(self, within: float) -> None:
-        """Wait at most ``within`` seconds for the outcome, or for a try that failed."""
+        """Wait at most ``within`` seconds for the outcome, or for a failed try."""
         if not self.is_final and within > 0:
             with anyio.move_on_after(within):
-                await self._next()
+                await self._wait()
 
-    async def stored(self, within: float = _LONGEST_COMMIT) -> None:
-        """Wait at most ``within`` seconds until it is on disk, where that is what accepted means."""
-        if self.storing is not None:
-            with anyio.move_on_after(within):
-                await self.storing.wait()
-
-    async def _next(self) -> None:
-        if self._changed is None:
-            self._changed = anyio.Event()
+    async def _wait(self) -> None:
+        if self._changed is None:  # few callers wait
+            self._changed = Signal()
         await self._changed.wait()
 
     def wake(self) -> None:
-        """Tell those who wait that something has happened; called by the delivery."""
+        """Wake the tasks that wait for an outcome or a try."""
         if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+            self._changed.notify_all()
 
-    def hand_over(self, reason: str) -> None:
-        """Write down that another process delivers it; called by the delivery."""
+    def start_with(self, start: Callable[[], None]) -> None:
+        """Set what is called when a caller waits for the outcome."""
+        self._start = start
+
+    @property
+    def is_storing(self) -> bool:
+        """True while the command is on its way to the disk."""
+        return self._storing is not None
+
+    def begin_storing(self) -> None:
+        """Let :meth:`stored` wait for :meth:`end_storing`."""
+        self._storing = anyio.Event()
+
+    def end_storing(self) -> None:
+        """Record that the command is on disk, or that the disk failed."""
+        if self._storing is not None:
+            self._storing.set()
+            self._storing = None
+
+    def forward(self, reason: str) -> None:
+        """Record that another process delivers the command."""
         if not self.is_final:
-            self.is_handed_over, self.reason = True, reason
+            self.is_forwarded, self.reason = True, reason
             self.wake()
 
-    def settle(self, status: Status, reason: str = "", key: str | None = None) -> None:
-        """Write down the outcome, once; called by the delivery."""
-        if self.is_final:
-            return
-        self.status, self.reason, self.key = status, reason, key
-        self.wake()
-
-
-logger = logging.getLogger("usercom_asgi")
+    def finish(self, status: Status, reason: str = "", key: str | None = None) -> None:
+        """Record the outcome, once."""
+        if not self.is_final:
+            self.status, self.reason, self.key = status, reason, key
+            self.wake()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Outcome:
-    """What became of one command.
+    """The outcome of one command.
 
-    ``status`` is ``delivered``, ``dropped`` or ``dead``; ``reason`` is a sentence, but for what was delivered. Of a command
-    that User.com has refused ``http_status`` is its answer's status, and ``detail`` the first 500 characters of the answer's
-    body, which may quote what was sent. ``key`` is the visitor's user key, a secret. ``created_at`` is in seconds since the
-    epoch.
+    ``status`` is ``delivered``, ``dropped`` or ``dead``; ``reason`` is a sentence if it was
+    not delivered. If User.com rejected the command, ``http_status`` is the status of its
+    answer, and ``detail`` the first 500 characters of the body, which may quote the command.
+    ``key`` is the visitor's user key, a secret. ``created_at`` is in seconds since the epoch.
     """
 
     command: Command
@@ -150,17 +175,18 @@ class Outcome:
     key: str | None = None
 
     def __repr__(self) -> str:
-        # Without the key, the detail and the command's values: a repr ends in a log.
-        return f"<Outcome {self.status.value}: {self.command!r}{', ' + self.reason if self.reason else ''}>"
+        # Without the key, the detail and the command's values, because a repr ends in a log.
+        reason = f", {self.reason}" if self.reason else ""
+        return f"<Outcome {self.status.value}: {self.command!r}{reason}>"
 
 
-#: A plain function (it is called where a handler may be running, and nothing waits for it).
+#: A plain function: it is called while a handler may be running, and is not awaited.
 OutcomeHook: TypeAlias = "Callable[[Outcome], object]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listeners:
-    """Who is told what became of a command. What they raise is logged, and changes nothing.
+class OutcomeCallbacks:
+    """Functions that receive the outcomes. Their errors are logged, and change nothing.
 
     Raises:
         ConfigurationError: One is no plain function.
@@ -179,22 +205,26 @@ class Listeners:
                     name, "must be a plain function that takes an Outcome; it is not awaited"
                 )
 
+    def call(self, outcome: Outcome) -> None:
+        """Call the function for this outcome; an error in it is logged, once."""
+        hook = {
+            Status.DELIVERED: self.on_delivered,
+            Status.DROPPED: self.on_dropped,
+            Status.DEAD: self.on_dead,
+        }[outcome.status]
+        if hook is None:
+            return
+        try:
+            hook(outcome)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  foreign code: not even a CancelledError
+            # Without its text, which may quote the outcome.
+            name = getattr(hook, "__qualname__", type(hook).__name__)
+            warn_once(f"The outcome hook {name} raises {type(error).__name__}")
 
-def skipped(command: Command, reason: str) -> Receipt:
-    """Return the receipt of a command of which there is nothing to send; a debug line says why."""
-    logger.debug("skipped: %r: %s", command, reason)
+
+def skip_receipt(command: Command, reason: str) -> Receipt:
+    """Return the receipt of a command with nothing to send, and log it at level DEBUG."""
+    logger.debug("Skipping %r: %s", command, reason)
     return Receipt(Status.SKIPPED, reason)
-
-
-def tell(hook: OutcomeHook | None, outcome: Outcome) -> None:
-    """Call a hook; an error in it is logged, once."""
-    if hook is None:
-        return
-    try:
-        hook(outcome)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # noqa: BLE001  somebody else's code, in the middle of the delivery: no CancelledError either
-        # Without its text, which may quote what the hook was told.
-        name = getattr(hook, "__qualname__", type(hook).__name__)
-        warn_once(f"the hook {name}, which is told of outcomes, raises {type(error).__name__}")

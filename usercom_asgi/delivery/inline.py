@@ -1,35 +1,42 @@
 """Delivery without a lifespan: after the response, in the request's own task.
 
-Mounted applications, ``--lifespan off``, serverless adapters and in-process test clients have
-no lifespan, so no workers can outlive a request. Each request then delivers its own commands.
+Mounted applications, ``--lifespan off``, serverless adapters and in-process test clients
+have no lifespan, so no workers can outlive a request. Each request then delivers its own
+commands: in order, one try each.
 """
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Self
+import asyncio
+import logging
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
-from ..core.receipts import skipped
-from .retry import RetryPolicy
-from .service import DeliveryService
+from ..core.exceptions import DeliveryError, RejectedError
+from ..core.receipts import PendingReceipt, Status, skip_receipt
+from ..core.signals import Signal
+from .circuit_breaker import KEY_STATUSES
+from .key_ring import KeyRing
+from .recorder import LogThrottle
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
     from ..core.commands import Command
     from ..core.config import UserComConfig
-    from ..core.envelope import Envelope, OpenSender, PendingReset
-    from ..core.receipts import Listeners, Outcome, Receipt
+    from ..core.envelope import Envelope, OpenSender, PendingReset, Sender
+    from ..core.receipts import Outcome, Receipt
+    from .recorder import OutcomeHooks
 
-# One try a command: a retry would keep the request open.
-_ONCE = RetryPolicy(give_up_after=0.0)
+logger = logging.getLogger("usercom_asgi")
 
 
-class InlineStatus:
+class _InlineStatus:
     """The status of the delivery where each request delivers its own commands."""
 
     stats = Stats()
@@ -40,32 +47,43 @@ class InlineStatus:
         return Readiness(state="inline", is_accepting=True)
 
 
-class InlineDelivery:
-    """A :class:`DeliveryService` for one request, which runs after the response.
+#: What ``get_delivery`` returns where there is no lifespan.
+INLINE_STATUS = _InlineStatus()
 
-    It runs earlier if ``at_once`` is set, for a reset, or if a handler waits for a receipt.
-    ``config.shutdown_timeout`` is the time limit. A request without commands opens no connection
-    and starts no task.
+
+class InlineDelivery:
+    """Delivery of one request, which sends after the response, for ``inline_deadline`` at most.
+
+    It sends earlier if ``at_once`` is set, for a reset, or if a handler waits for a receipt.
+    A request without commands costs nothing.
     """
 
     def __init__(
         self,
         open_sender: OpenSender,
         config: UserComConfig,
+        hooks: OutcomeHooks,
         *,
         at_once: bool = False,
-        listeners: Listeners | None = None,
     ) -> None:
         self._open_sender = open_sender
-        self._listeners = listeners
         self._config = config
+        self._hooks = hooks
         self._at_once = at_once
-        self._service: DeliveryService | None = None
-        self._is_running = False
-        self._tasks = anyio.create_task_group()
+        self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
+        self._has_commands = self._has_started = self._is_over = False
+        self._failure = "there was no time left"
+
+    def _prepare(self) -> None:
+        """Make what only a request with commands needs."""
+        self._has_commands = True
+        self._keys: dict[str, KeyRing] = {}
+        self._throttle = LogThrottle()
+        self._changed, self._ended = Signal(), anyio.Event()
+        # A cancelled request delivers as well.
+        self._scope = anyio.CancelScope(shield=True)
 
     async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
         return self
 
     async def __aexit__(
@@ -74,37 +92,37 @@ class InlineDelivery:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Don't pass the application's error to the group, which would wrap it.
-        async with AsyncExitStack() as stack:
-            stack.push_async_exit(self._tasks)
-            if self._service is not None:
-                # A cancelled request delivers as well: both sides of the drain are shielded.
-                self._tasks.cancel_scope.shield = True
-                with anyio.CancelScope(shield=True):
-                    self._run()
-                    await self._service.has_started.wait()
-                    await self._service.drain()
-            self._tasks.cancel_scope.cancel()
+        self._is_over = True
+        if self._has_commands:
+            self._scope.deadline = anyio.current_time() + self._config.inline_deadline
+            self._changed.notify_all()
+            with anyio.CancelScope(shield=True):
+                if not self._has_started:
+                    await self._run()
+                await self._ended.wait()
 
-    def submit(self, envelope: Envelope) -> Receipt:
+    def submit(self, envelope: Envelope) -> PendingReceipt:
         """Accept an envelope, or drop it; see :meth:`DeliveryService.submit`."""
-        if self._service is None:
-            self._service = DeliveryService(
-                self._open_sender,
-                self._config,
-                _ONCE,
-                listeners=self._listeners,
-                until="the deadline behind the response",
-            )
-        receipt = self._service.submit(envelope)
-        receipt.on_wait = self._run
+        if not self._has_commands:
+            self._prepare()
+        receipt = PendingReceipt(self._start)
+        if self._is_over:
+            self._record(envelope, receipt, Status.DROPPED, "the request is over")
+        elif len(self._waiting) >= self._config.max_queue_size:
+            reason = f"{len(self._waiting)} commands wait already (max_queue_size)"
+            self._record(envelope, receipt, Status.DROPPED, reason)
+        elif envelope.creates_user:  # the response waits for it
+            self._waiting.appendleft((envelope, receipt))
+        else:
+            self._waiting.append((envelope, receipt))
+        self._changed.notify_all()
         if self._at_once:
-            self._run()
+            self._start()
         return receipt
 
     def skip(self, command: Command, reason: str) -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
-        return skipped(command, reason)
+        return skip_receipt(command, reason)
 
     def request_ended(self, number: int) -> None:
         """Do nothing: the delivery ends with the request."""
@@ -113,15 +131,98 @@ class InlineDelivery:
         """Do nothing: a reset ends with the request."""
 
     def recall(self, name: str) -> PendingReset | None:  # noqa: ARG002  the protocol's signature
-        """Do nothing: a reset ends with the request."""
+        """Return None: a reset ends with the request."""
         return None
 
-    async def settle(self, receipt: Receipt, within: float) -> None:
+    async def wait_for(self, receipt: Receipt, within: float) -> None:
         """Start sending, and wait at most ``within`` seconds for an outcome."""
-        self._run()
-        await receipt.tried(within)
+        if isinstance(receipt, PendingReceipt):
+            self._start()
+            await receipt.tried(within)
 
-    def _run(self) -> None:
-        if self._service is not None and not self._is_running:
-            self._is_running = True
-            self._tasks.start_soon(self._service.run)
+    def _start(self) -> None:
+        """Send in a task of its own, while the request goes on."""
+        if self._has_commands and not self._has_started and not self._is_over:
+            self._has_started = True
+            _start_task(self._run)
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                async with self._open_sender() as sender:
+                    while self._waiting or not self._is_over:
+                        if self._waiting:
+                            await self._send(sender, *self._waiting[0])
+                        else:
+                            await self._changed.wait()
+        except Exception:  # it must not become the application's
+            logger.exception("Delivery to User.com cannot run, dropping the request's commands")
+        finally:
+            self._is_over = True
+            if self._waiting:
+                until = "before the deadline behind the response"
+                message = f"Not delivered to User.com {until}: %d commands (%s)"
+                logger.warning(message, len(self._waiting), self._failure)
+                for envelope, receipt in self._waiting:
+                    self._record(
+                        envelope, receipt, Status.DROPPED, f"not delivered {until}", logs=False
+                    )
+                self._waiting.clear()
+            self._ended.set()
+
+    async def _send(self, sender: Sender, envelope: Envelope, receipt: PendingReceipt) -> None:
+        keys = self._keys.setdefault(envelope.ordering_key, KeyRing())
+        accepted, status, reason, error = envelope, Status.DELIVERED, "", None
+        try:
+            while True:
+                result = await sender.send(envelope, keys.key_for(envelope))
+                keys.learn(envelope, result.key)
+                if result.then is None:
+                    break
+                envelope = replace(envelope, command=result.then, may_create=False)
+        except DeliveryError as raised:
+            error, reason = raised, str(raised)
+            is_refused = isinstance(error, RejectedError) and error.status not in KEY_STATUSES
+            status = Status.DEAD if is_refused else Status.DROPPED
+            self._failure = reason
+        self._waiting.remove((accepted, receipt))
+        self._record(envelope, receipt, status, reason, key=keys.key_for(envelope), error=error)
+
+    def _record(
+        self,
+        envelope: Envelope,
+        receipt: PendingReceipt,
+        status: Status,
+        reason: str,
+        *,
+        key: str | None = None,
+        error: DeliveryError | None = None,
+        logs: bool = True,
+    ) -> None:
+        receipt.finish(status, reason, key if status is Status.DELIVERED else None)
+        if logs and status is not Status.DELIVERED:
+            message = "Command was not delivered to User.com: %r: %s"
+            self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
+        self._hooks.call(envelope, status, reason, key=key, error=error)
+
+
+# The event loop itself keeps only weak references to its tasks.
+_tasks = set["asyncio.Task[None]"]()
+
+
+def _start_task(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start a task outside of any task group; it handles its own errors.
+
+    A group would have to be entered before each request, also before those that submit
+    nothing.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        trio.lowlevel.spawn_system_task(run)
+    else:
+        task = loop.create_task(run())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)

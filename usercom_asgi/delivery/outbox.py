@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ..core.receipts import Outcome
-    from .message import QueuedCommand
+    from .queue import QueuedCommand
 
 #: The number of dead letters kept in memory: the newest.
 _MAX_DEAD_LETTERS = 1000
@@ -129,7 +129,7 @@ class Outbox(Protocol):
         ...
 
 
-def checked(outbox: object) -> Outbox | None:
+def validate_outbox(outbox: object) -> Outbox | None:
     """Return the outbox, if it is one.
 
     Raises:

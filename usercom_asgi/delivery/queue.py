@@ -4,93 +4,41 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
+from ..core.signals import Signal
 from .key_ring import KeyRing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-    from ..core.receipts import Receipt
-    from .message import QueuedCommand
+    from ..core.envelope import Envelope
+    from ..core.receipts import PendingReceipt
 
 
-class ReadyQueue:
-    """Queues ready to send.
+class QueuedCommand:
+    """An accepted envelope, with its receipt and the tries so far."""
 
-    Urgent queues first, since a response waits for a reset. Then failed and healthy queues
-    alternate, so that neither starves. A probe takes the queue most likely to succeed.
-    """
+    # Thousands of these may wait, and each object in them costs time in every full garbage
+    # collection.
+    __slots__ = ("envelope", "receipt", "row", "tries")
 
-    def __init__(self) -> None:
-        self._urgent: deque[VisitorQueue] = deque()
-        self._healthy: deque[VisitorQueue] = deque()
-        # A heap: the queue least likely to be at fault first, then by failures, then by age.
-        self._failed: list[tuple[int, int, int, VisitorQueue]] = []
-        self._failed_count = 0
-        self._failed_turn = False
-
-    def __len__(self) -> int:
-        return len(self._urgent) + len(self._healthy) + len(self._failed)
-
-    def add(self, queue: VisitorQueue, *, is_urgent: bool = False) -> None:
-        """Add a queue behind those of its kind; an urgent one goes to the front."""
-        if queue.failures:
-            self._failed_count += 1
-            heapq.heappush(
-                self._failed, (queue.solo_failures, queue.failures, self._failed_count, queue)
-            )
-        elif is_urgent:
-            self._urgent.appendleft(queue)
-        else:
-            self._healthy.append(queue)
-
-    def first(self) -> VisitorQueue:
-        """Return what :meth:`pop` would."""
-        if self._urgent:
-            return self._urgent[0]
-        return self._failed[0][-1] if self._is_failed_next else self._healthy[0]
-
-    def pop(self) -> VisitorQueue:
-        """Remove and return the next queue."""
-        if self._urgent:
-            return self._urgent.popleft()
-        is_failed_next = self._is_failed_next
-        self._failed_turn = not is_failed_next
-        return self._pop_failed() if is_failed_next else self._healthy.popleft()
-
-    def pop_for_probe(self) -> VisitorQueue:
-        """Remove and return the queue most likely to succeed if User.com is available."""
-        if self._healthy:
-            # The newest, since a run of commands that always fail may have come before it.
-            return self._healthy.pop()
-        # An urgent command may not be retried, so probe with it only if all others are suspect.
-        if self._failed and not (self._urgent and self._failed[0][-1].solo_failures):
-            return self._pop_failed()
-        return self._urgent.popleft()
-
-    def clear(self) -> None:
-        """Remove all queues."""
-        self._urgent.clear()
-        self._healthy.clear()
-        self._failed.clear()
+    def __init__(self, envelope: Envelope, receipt: PendingReceipt) -> None:
+        self.envelope = envelope
+        self.receipt = receipt
+        #: Its row in the outbox; None while it is in memory only.
+        self.row: int | None = None
+        self.tries = 0
 
     @property
-    def _is_failed_next(self) -> bool:
-        return bool(self._failed) and (self._failed_turn or not self._healthy)
-
-    def _pop_failed(self) -> VisitorQueue:
-        return heapq.heappop(self._failed)[-1]
-
-
-# Seconds between two checks whether a command in flight has an outcome.
-_POLL_INTERVAL = 0.01
-# Failures while others succeed after which a queue says nothing about User.com.
-_MAX_SOLO_FAILURES = 2
+    def age(self) -> float:
+        """Seconds since the command was created."""
+        return time.time() - self.envelope.created_at
 
 
 class VisitorQueue:
@@ -101,7 +49,6 @@ class VisitorQueue:
         "commands",
         "failures",
         "in_flight",
-        "is_taken",
         "keys",
         "ordering_key",
         "solo_failures",
@@ -111,33 +58,23 @@ class VisitorQueue:
         self.ordering_key = ordering_key
         self.commands: deque[QueuedCommand] = deque()
         self.keys = KeyRing()
-        #: True while a worker holds it.
-        self.is_taken = False
         #: The command that is being sent: the first one, or None.
         self.in_flight: QueuedCommand | None = None
+        self.reset_failures()
+
+    def reset_failures(self) -> None:
+        """Forget the failures, after a success or with the command that failed."""
         #: Failures in a row.
         self.failures = 0
-        #: Those of them between which other queues succeeded: the fault may be its own.
+        #: Those of them between which other queues succeeded: the fault is its own.
         self.solo_failures = 0
-        self._successes_at_last_failure = -1
+        self._successes_at_last_failure = math.inf
 
-    def on_success(self) -> None:
-        """Reset the failures."""
-        self.failures = self.solo_failures = 0
-        self._successes_at_last_failure = -1
-
-    def on_failure(self, successes: int) -> bool:
-        """Count a failure; return True if other queues succeeded since the one before."""
-        is_solo = 0 <= self._successes_at_last_failure < successes
+    def count_failure(self, successes: int) -> None:
+        """Count a failure; ``successes`` is that of all queues so far."""
         self.failures += 1
-        self.solo_failures += is_solo
+        self.solo_failures += self._successes_at_last_failure < successes
         self._successes_at_last_failure = successes
-        return is_solo
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether it keeps failing while others succeed."""
-        return self.solo_failures >= _MAX_SOLO_FAILURES
 
 
 class QueueManager:
@@ -146,15 +83,16 @@ class QueueManager:
     Each is in exactly one place: ready, held by a worker, or delayed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Signal) -> None:
         self._queues: dict[str, VisitorQueue] = {}
+        self._ready: deque[VisitorQueue] = deque()
         self._delayed: list[tuple[float, int, VisitorQueue]] = []
         self._delays = 0
-        # Bounded by the number of queues, each of which is in here at most once.
-        self._ready = ReadyQueue()
         self._reserved = 0
-        self._waiters: list[anyio.Event] = []
-        self._delays_changed = anyio.Event()
+        self._became_ready = Signal()
+        self._delays_changed = Signal()
+        # Notified when a worker has handled a command.
+        self._changed = changed
 
     def add(self, queued: QueuedCommand, keys: str | None = None) -> None:
         """Append a command to its queue. ``keys`` restores its key ring (:class:`KeyRing`)."""
@@ -169,46 +107,51 @@ class QueueManager:
         queue.commands.append(queued)
 
     def _make_ready(self, queue: VisitorQueue, *, is_urgent: bool = False) -> None:
-        self._ready.add(queue, is_urgent=is_urgent)
-        if self._waiters:
-            self._waiters.pop().set()
+        if is_urgent:
+            self._ready.appendleft(queue)
+        else:
+            self._ready.append(queue)
+        self._became_ready.notify()
 
-    async def reserve(self) -> None:
-        """Wait for a queue that no other worker has reserved; then call :meth:`acquire`.
+    async def reserve(self) -> VisitorQueue:
+        """Wait for a ready queue that no other worker has reserved; then call :meth:`take`.
 
-        The queue is chosen then, since a better one may come while the worker waits for its call.
+        Return the queue that ``take`` would return now. A better one may come before it.
         """
         while len(self._ready) <= self._reserved:
-            awake = anyio.Event()
-            self._waiters.append(awake)
-            await awake.wait()
+            await self._became_ready.wait()
         self._reserved += 1
+        return self._ready[0]
 
-    def first(self) -> VisitorQueue:
-        """Return the queue that :meth:`acquire` would return now."""
-        return self._ready.first()
-
-    def acquire(self, *, is_probe: bool) -> VisitorQueue:
-        """Remove and return the next queue, or the best one for a probe."""
+    def take(self, *, is_probe: bool = False) -> VisitorQueue:
+        """Remove and return the first ready queue, or the one that is best for a probe."""
         self._reserved -= 1
-        queue = self._ready.pop_for_probe() if is_probe else self._ready.pop()
-        queue.is_taken = True
-        return queue
+        if not is_probe:
+            return self._ready.popleft()
+        # The newest of those least likely to fail, because a run of commands that always fail
+        # may have come before it. A reset may not be repeated, so it is no good probe.
+        best = min(
+            reversed(self._ready),
+            key=lambda queue: (
+                queue.solo_failures,
+                bool(queue.commands) and queue.commands[0].envelope.creates_user,
+                queue.failures,
+            ),
+        )
+        self._ready.remove(best)
+        return best
 
-    def release(self, queue: VisitorQueue) -> None:
-        """Give a queue back: behind the others, or nowhere if it is empty."""
-        queue.is_taken = False
-        if queue.commands:
+    def give_back(self, queue: VisitorQueue, delay: float = 0.0) -> None:
+        """Take a queue back: behind the others, after ``delay`` seconds, or nowhere if empty."""
+        if delay:
+            self._delays += 1
+            heapq.heappush(self._delayed, (anyio.current_time() + delay, self._delays, queue))
+            self._delays_changed.notify_all()
+        elif queue.commands:
             self._make_ready(queue)
         else:
             del self._queues[queue.ordering_key]
-
-    def delay(self, queue: VisitorQueue, delay: float) -> None:
-        """Give a queue back, to be ready again after ``delay`` seconds."""
-        queue.is_taken = False
-        self._delays += 1
-        heapq.heappush(self._delayed, (anyio.current_time() + delay, self._delays, queue))
-        self._delays_changed.set()
+        self._changed.notify_all()
 
     def resume(self, *, are_all: bool = False) -> None:
         """Make delayed queues ready, except those that failed on their own; or all."""
@@ -222,30 +165,26 @@ class QueueManager:
     async def resume_delayed(self) -> None:
         """Make delayed queues ready when they are due; runs until cancelled."""
         while True:
-            self._delays_changed = anyio.Event()
-            due = self._delayed[0][0] if self._delayed else math.inf
-            with anyio.CancelScope(deadline=due):
+            with anyio.CancelScope(deadline=self._delayed[0][0] if self._delayed else math.inf):
                 await self._delays_changed.wait()
             while self._delayed and self._delayed[0][0] <= anyio.current_time():
                 self._make_ready(heapq.heappop(self._delayed)[2])
 
-    async def remove(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
+    async def remove(self, receipts: Sequence[PendingReceipt]) -> list[QueuedCommand]:
         """Remove the commands of these receipts, in their order, with the learned keys.
 
         Wait for a command that is in flight.
         """
         order = {receipt: n for n, receipt in enumerate(receipts)}
-
-        def is_wanted(queued: QueuedCommand) -> bool:
-            return queued.receipt in order
-
-        taken, is_in_flight = self._remove(is_wanted)
+        taken: list[tuple[VisitorQueue, QueuedCommand]] = []
         try:
-            # Only the worker learns the outcome, so poll for it.
-            while is_in_flight:
-                await anyio.sleep(_POLL_INTERVAL)
-                more, is_in_flight = self._remove(is_wanted)
+            while True:
+                more, in_flight = self._remove(lambda queued: queued.receipt in order)
                 taken += more
+                if not in_flight:
+                    break
+                while any(queue.in_flight is queued for queue, queued in in_flight):
+                    await self._changed.wait()
         except BaseException:
             for queue, queued in taken:
                 self.add(queued, queue.keys.dumps())
@@ -256,10 +195,10 @@ class QueueManager:
 
     def _remove(
         self, is_wanted: Callable[[QueuedCommand], bool]
-    ) -> tuple[list[tuple[VisitorQueue, QueuedCommand]], bool]:
-        """Remove commands that are not in flight; return also whether any is."""
+    ) -> tuple[list[tuple[VisitorQueue, QueuedCommand]], list[tuple[VisitorQueue, QueuedCommand]]]:
+        """Remove commands that are not in flight; return them, and those that are."""
         taken: list[tuple[VisitorQueue, QueuedCommand]] = []
-        is_in_flight = False
+        in_flight: list[tuple[VisitorQueue, QueuedCommand]] = []
         for queue in self._queues.values():
             kept: deque[QueuedCommand] = deque()
             for queued in queue.commands:
@@ -267,12 +206,12 @@ class QueueManager:
                     kept.append(queued)
                 elif queued is queue.in_flight:
                     kept.append(queued)
-                    is_in_flight = True
+                    in_flight.append((queue, queued))
                 else:
                     taken.append((queue, queued))
-            # An empty queue stays where it is: the worker that acquires it next drops it.
+            # An empty queue stays where it is: the worker that takes it next drops it.
             queue.commands = kept
-        return taken, is_in_flight
+        return taken, in_flight
 
     def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
         """Remove persisted commands of queues that another process has claimed."""

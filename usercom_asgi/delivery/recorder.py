@@ -8,16 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.commands import ResetAuth
-from ..core.receipts import Outcome, Receipt, Status, tell
+from ..core.exceptions import RejectedError
+from ..core.receipts import Outcome, OutcomeCallbacks, PendingReceipt, Status
+from ..core.signals import Signal
 from .queue import VisitorQueue
 from .stats import Stats
 
 if TYPE_CHECKING:
     from ..core.envelope import Envelope
-    from ..core.exceptions import RejectedError
-    from ..core.receipts import Listeners
-    from .message import QueuedCommand
+    from ..core.exceptions import DeliveryError
     from .outbox import Store
+    from .queue import QueuedCommand
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -25,17 +26,14 @@ logger = logging.getLogger("usercom_asgi")
 class OutcomeRecorder:
     """Records the outcomes of one delivery."""
 
-    def __init__(self, listeners: Listeners, store: Store) -> None:
+    def __init__(self, callbacks: OutcomeCallbacks, store: Store) -> None:
         self.stats = Stats()
         #: Commands in memory without an outcome.
         self.waiting = 0
+        #: Notified when a drain may be over: a command has its outcome, or waits elsewhere.
+        self.changed = Signal()
         self.store = store
-        self._hooks = {
-            Status.DELIVERED: listeners.on_delivered,
-            Status.DROPPED: listeners.on_dropped,
-            Status.DEAD: listeners.on_dead,
-        }
-        self._is_in_hook = False
+        self._hooks = OutcomeHooks(callbacks)
         self._forwarded = 0
         self._dropped_resets = 0
         self._throttle = LogThrottle()
@@ -52,13 +50,14 @@ class OutcomeRecorder:
         queued = queue.commands.popleft()
         key = queue.keys.key_for(queued.envelope)
         self.waiting -= 1
+        self.changed.notify_all()
         if status is Status.DELIVERED:
             self.stats.delivered += 1
         elif status is Status.DEAD:
             self.stats.dead_lettered += 1
         else:
             self._count_dropped(queued.envelope)
-        queued.receipt.settle(status, reason, key if status is Status.DELIVERED else None)
+        queued.receipt.finish(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DEAD:
             # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
             queued.envelope = replace(queued.envelope, key=key)
@@ -69,7 +68,7 @@ class OutcomeRecorder:
         # Logging and hooks come last, so that an error in them loses nothing.
         if status is not Status.DELIVERED:
             self._log_loss(queued, status, reason)
-        self._call_hook(queued.envelope, status, reason, key=key, error=error)
+        self._hooks.call(queued.envelope, status, reason, key=key, error=error)
 
     def progressed(self, queue: VisitorQueue) -> None:
         """Store that a part of the first command was delivered, or a key was learned."""
@@ -81,7 +80,7 @@ class OutcomeRecorder:
         self.stats.retried += 1
         queued.receipt.wake()
 
-    def reject(self, envelope: Envelope, reason: str) -> Receipt:
+    def reject(self, envelope: Envelope, reason: str) -> PendingReceipt:
         """Drop a command that is not accepted."""
         self.stats.rejected += 1
         self._count_dropped(envelope)
@@ -92,13 +91,16 @@ class OutcomeRecorder:
             reason,
             self.stats.dropped,
         )
-        self._call_hook(envelope, Status.DROPPED, reason)
-        return Receipt(Status.DROPPED, reason)
+        self._hooks.call(envelope, Status.DROPPED, reason)
+        receipt = PendingReceipt()
+        receipt.finish(Status.DROPPED, reason)
+        return receipt
 
     def release(self) -> None:
         """Count a command that is left in the outbox."""
         self.stats.persisted += 1
         self.waiting -= 1
+        self.changed.notify_all()
 
     def restore(self, *, is_own: bool) -> None:
         """Count a command that came from the outbox."""
@@ -118,21 +120,18 @@ class OutcomeRecorder:
         """Record that another process has the command."""
         self.release()
         self._forwarded += 1
-        queued.receipt.hand_over(reason)
+        queued.receipt.forward(reason)
 
-    def close(self, left: list[QueuedCommand], reason: str) -> int:
-        """Record the commands that are left at the end; return how many are lost."""
-        lost = 0
+    def close(self, left: list[QueuedCommand], reason: str) -> None:
+        """Record the commands that are left at the end."""
         for queued in left:
             if self.store.is_persisted(queued):
                 self.release()
                 continue
-            lost += 1
             self.waiting -= 1
             self._count_dropped(queued.envelope)
-            queued.receipt.settle(Status.DROPPED, reason)
-            self._call_hook(queued.envelope, Status.DROPPED, reason)
-        return lost
+            queued.receipt.finish(Status.DROPPED, reason)
+            self._hooks.call(queued.envelope, Status.DROPPED, reason)
 
     def log_summary(self, failure: str) -> None:
         """Log the outcomes in one line."""
@@ -160,24 +159,33 @@ class OutcomeRecorder:
         if isinstance(envelope.command, ResetAuth):
             self._dropped_resets += 1
 
-    def _call_hook(
+
+class OutcomeHooks:
+    """Calls the application's outcome hooks."""
+
+    def __init__(self, callbacks: OutcomeCallbacks) -> None:
+        self._callbacks = callbacks
+        self._is_needed = callbacks != OutcomeCallbacks()
+        self._is_calling = False
+
+    def call(
         self,
         envelope: Envelope,
         status: Status,
-        reason: str,
+        reason: str = "",
         *,
         key: str | None = None,
-        error: RejectedError | None = None,
+        error: DeliveryError | None = None,
     ) -> None:
-        hook = self._hooks[status]
+        """Call the hook for an outcome."""
         # A hook may submit a command that is rejected: count it, but don't call the hook again.
-        if hook is None or self._is_in_hook:
+        if not self._is_needed or self._is_calling:
             return
-        self._is_in_hook = True
+        self._is_calling = True
         try:
-            tell(hook, outcome_of(envelope, status, reason, key=key, error=error))
+            self._callbacks.call(outcome_of(envelope, status, reason, key=key, error=error))
         finally:
-            self._is_in_hook = False
+            self._is_calling = False
 
 
 def outcome_of(
@@ -186,7 +194,7 @@ def outcome_of(
     reason: str,
     *,
     key: str | None = None,
-    error: RejectedError | None = None,
+    error: DeliveryError | None = None,
 ) -> Outcome:
     """Return the outcome for hooks and dead letters; ``key`` is the learned key."""
     return Outcome(
@@ -194,8 +202,8 @@ def outcome_of(
         status=status,
         created_at=envelope.created_at,
         reason=reason,
-        http_status=error.status if error else None,
-        detail=error.detail if error else "",
+        http_status=error.status if isinstance(error, RejectedError) else None,
+        detail=error.detail if isinstance(error, RejectedError) else "",
         key=key or envelope.key,
     )
 

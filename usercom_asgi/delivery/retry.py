@@ -10,7 +10,7 @@ from ..core.envelope import RESET_DEADLINE
 
 if TYPE_CHECKING:
     from ..core.exceptions import UnavailableError
-    from .message import QueuedCommand
+    from .queue import QueuedCommand
 
 
 @dataclass(frozen=True, slots=True)

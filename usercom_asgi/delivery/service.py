@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..core.exceptions import OutboxError
-from ..core.receipts import Listeners, Receipt, skipped
-from .circuit_breaker import CircuitBreaker, OutageLog
-from .message import QueuedCommand
+from ..core.receipts import OutcomeCallbacks, PendingReceipt, Receipt, skip_receipt
+from .circuit_breaker import CircuitBreaker
 from .outbox import MemoryOutbox, MemoryStore
-from .queue import QueueManager
+from .queue import QueuedCommand, QueueManager
 from .recorder import OutcomeRecorder
 from .retry import RetryPolicy
 from .stats import Readiness, Stats
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 _MAX_REMEMBERED = 10_000
-# Seconds between two checks, while draining, whether anything can still be sent.
-_POLL_INTERVAL = 0.01
 
 
 class DeliveryService:
@@ -54,24 +51,22 @@ class DeliveryService:
         retry: RetryPolicy | None = None,
         *,
         outbox: Outbox | None = None,
-        listeners: Listeners | None = None,
-        until: str = "",
+        callbacks: OutcomeCallbacks | None = None,
     ) -> None:
-        self._queues = QueueManager()
         # Memory stands in until the outbox is open, before the first request.
         self._recorder = OutcomeRecorder(
-            listeners or Listeners(), MemoryStore(self, config.max_queue_size)
+            callbacks or OutcomeCallbacks(), MemoryStore(self, config.max_queue_size)
         )
+        self._queues = QueueManager(self._recorder.changed)
         self._open_sender = open_sender
         self._config = config
         self._retry = retry or RetryPolicy(give_up_after=config.give_up_after)
         self._outbox = outbox or MemoryOutbox()
-        self._until = until
-        # Inline delivery never retries, so it logs its losses per request.
-        outage = OutageLog(
-            None if until else lambda: max(self.waiting, self._recorder.store.persisted)
+        self._breaker = CircuitBreaker(
+            self._retry,
+            config.requests_per_second,
+            lambda: max(self.waiting, self._recorder.store.persisted),
         )
-        self._breaker = CircuitBreaker(self._retry, config.requests_per_second, outage)
         self._remembered: dict[str, PendingReset] = {}
         self._pid = os.getpid()
         self._closed = False
@@ -134,7 +129,7 @@ class DeliveryService:
             resumes_in=resumes_in,
             waiting=stats.waiting,
             oldest_age=stats.oldest_age,
-            kept=self._recorder.store.persisted,
+            persisted=self._recorder.store.persisted,
         )
 
     @property
@@ -150,11 +145,13 @@ class DeliveryService:
     def enqueue(self, queued: QueuedCommand) -> None:
         """Queue a command that the store has made safe."""
         self._queues.add(queued)
+        self._recorder.changed.notify_all()
 
     def restore(self, queued: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
         """Queue a command from the outbox."""
         self._recorder.restore(is_own=is_own)
         self._queues.add(queued, keys)
+        self._recorder.changed.notify_all()
 
     def release(self, queued: QueuedCommand) -> None:  # noqa: ARG002  the protocol's signature
         """Count a command that is left in the outbox."""
@@ -164,7 +161,7 @@ class DeliveryService:
         """Remove and return what another process has claimed."""
         return self._queues.evict(ordering_keys)
 
-    async def remove(self, receipts: Sequence[Receipt]) -> list[QueuedCommand]:
+    async def remove(self, receipts: Sequence[PendingReceipt]) -> list[QueuedCommand]:
         """Remove what is not delivered yet; see :meth:`QueueManager.remove`."""
         return await self._queues.remove(receipts)
 
@@ -179,15 +176,15 @@ class DeliveryService:
     def skip(self, command: Command, reason: str) -> Receipt:
         """Count a command with nothing to send."""
         self._recorder.stats.skipped += 1
-        return skipped(command, reason)
+        return skip_receipt(command, reason)
 
-    def submit(self, envelope: Envelope) -> Receipt:
+    def submit(self, envelope: Envelope) -> PendingReceipt:
         """Accept an envelope, or drop it if the queue is full. Never waits or raises."""
         recorder = self._recorder
         reason = self._rejection_reason() or recorder.store.rejection_reason(recorder.waiting)
         if reason is not None:
             return recorder.reject(envelope, reason)
-        receipt = Receipt()
+        receipt = PendingReceipt()
         recorder.stats.accepted += 1
         recorder.waiting += 1
         recorder.store.put(QueuedCommand(envelope, receipt))
@@ -204,9 +201,9 @@ class DeliveryService:
         """Note that a request submits no more commands; see :attr:`Envelope.request`."""
         self._recorder.store.request_ended(number)
 
-    async def settle(self, receipt: Receipt, within: float) -> None:
+    async def wait_for(self, receipt: Receipt, within: float) -> None:
         """Wait at most ``within`` seconds for an outcome; not at all during an outage."""
-        if self.reachable:
+        if self.reachable and isinstance(receipt, PendingReceipt):
             await receipt.tried(within)
 
     def remember(self, name: str, reset: PendingReset) -> None:
@@ -252,6 +249,7 @@ class DeliveryService:
         finally:
             self._close()
             self._stopped.set()
+            self._recorder.changed.notify_all()
         if not announced:
             task_status.started()
 
@@ -268,19 +266,17 @@ class DeliveryService:
                 with anyio.move_on_after(self._config.shutdown_timeout) as scope:
                     self._breaker.retry_now()
                     self._queues.resume(are_all=True)
-                    # The passing of time can end it as well, so poll.
-                    while (  # noqa: ASYNC110
+                    while (
                         self.waiting
                         and not self._stopped.is_set()
                         and self._can_progress(scope.deadline)
                     ):
-                        await anyio.sleep(_POLL_INTERVAL)
+                        await self._recorder.changed.wait()
                 self._stop.set()
                 await self._stopped.wait()
             else:
                 self._close()
-        if not self._until:
-            self._recorder.log_summary("" if self._breaker.is_healthy else self._breaker.reason)
+        self._recorder.log_summary("" if self._breaker.is_healthy else self._breaker.reason)
 
     def _can_progress(self, deadline: float) -> bool:
         if self._recorder.store.oldest() is not None:
@@ -291,10 +287,4 @@ class DeliveryService:
 
     def _close(self) -> None:
         self._closed = True
-        until = self._until or "the shutdown"
-        lost = self._recorder.close(self._queues.close(), f"not delivered before {until}")
-        if lost and self._until:
-            why = self._breaker.reason or "there was no time left"
-            logger.warning(
-                "Not delivered to User.com before %s: %d commands (%s)", until, lost, why
-            )
+        self._recorder.close(self._queues.close(), "not delivered before the shutdown")

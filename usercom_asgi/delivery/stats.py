@@ -49,4 +49,4 @@ class Readiness:
     resumes_in: float = 0.0
     waiting: int = 0
     oldest_age: float = 0.0
-    kept: int = 0  #: in the outbox, if that is not memory; of all processes, roughly
+    persisted: int = 0  #: in the outbox, if that is not memory; of all processes, roughly

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 from ..core.exceptions import RejectedError, UnavailableError
 from ..core.receipts import Status
+from .circuit_breaker import KEY_STATUSES
 
 if TYPE_CHECKING:
     from ..core.envelope import Sender, SendResult
     from ..core.exceptions import DeliveryError
-    from .circuit_breaker import CircuitBreaker
-    from .message import QueuedCommand
-    from .queue import QueueManager, VisitorQueue
+    from .circuit_breaker import Call, CircuitBreaker
+    from .queue import QueuedCommand, QueueManager, VisitorQueue
     from .recorder import OutcomeRecorder
     from .retry import RetryPolicy
 
 logger = logging.getLogger("usercom_asgi")
 
 # Rejections like that of an API key, while others succeed, after which the command is at fault.
-_MAX_KEY_REJECTIONS = 2
+MAX_SOLO_REJECTIONS = 2
 
 
 class Worker:
@@ -44,55 +44,64 @@ class Worker:
     async def run(self) -> None:
         """Send queued commands, one at a time; runs until cancelled."""
         while True:
-            await self._queues.reserve()
-            # An empty queue or an expired command needs no call, so don't wait for one.
-            is_probe = (
-                await self._breaker.acquire() if self._needs_call(self._queues.first()) else False
-            )
-            queue = self._queues.acquire(is_probe=is_probe)
-            queued, delay = (queue.commands[0] if queue.commands else None), 0.0
-            try:
-                if queued is not None:
-                    delay = await self._send(queue, queued, is_probe=is_probe)
-            except Exception:
-                # An unforeseen error must cost one command only, never the worker.
-                logger.exception("Unexpected error in the delivery worker, dropping one command")
-                if queue.commands and queue.commands[0] is queued:
-                    self._recorder.record(queue, Status.DROPPED, "an error in the delivery")
-            finally:
-                self._breaker.release(is_probe=is_probe)
-            await self._recorder.store.flush()
-            if delay:
-                self._queues.delay(queue, delay)
+            if self._needs_call(await self._queues.reserve()):
+                async with self._breaker.call() as call:
+                    # Chosen now, because a better one may have come while this waited.
+                    queue = self._queues.take(is_probe=call.is_probe)
+                    delay = await self._handle(queue, call)
             else:
-                self._queues.release(queue)
+                queue = self._queues.take()
+                delay = await self._handle(queue, None)
+            await self._recorder.store.flush()
+            self._queues.give_back(queue, delay)
 
     def _needs_call(self, queue: VisitorQueue) -> bool:
+        """Return False for an empty queue and an expired command: neither waits for a call."""
         return bool(queue.commands) and not self._is_over(queue.commands[0])
 
-    async def _send(self, queue: VisitorQueue, queued: QueuedCommand, *, is_probe: bool) -> float:
-        """Send the queue's first command; return the seconds until the next try, or 0."""
-        if self._is_over(queued):
-            return self._abandon(queue, queued, _expiry_reason(queued, "its time is over"))
-        self._breaker.on_start()
+    async def _handle(self, queue: VisitorQueue, call: Call | None) -> float:
+        """Handle the queue's first command; return the seconds until its next try, or 0."""
+        queued = queue.commands[0] if queue.commands else None
+        try:
+            if queued is None:
+                return 0.0
+            if call is None or self._is_over(queued):
+                return self._abandon(queue, queued, _expiry_reason(queued, "its time is over"))
+            return await self._send(queue, queued, call)
+        except Exception:
+            # An unforeseen error must cost one command only, never the worker.
+            logger.exception("Unexpected error in the delivery worker, dropping one command")
+            if queue.commands and queue.commands[0] is queued:
+                self._recorder.record(queue, Status.DROPPED, "an error in the delivery")
+            return 0.0
+
+    async def _send(self, queue: VisitorQueue, queued: QueuedCommand, call: Call) -> float:
         queued.tries += 1
         queue.in_flight = queued
         try:
             result = await self._sender.send(queued.envelope, queue.keys.key_for(queued.envelope))
         except UnavailableError as error:
-            return self._unavailable(queue, queued, error, is_probe=is_probe)
+            self._count_failure(queue, call, error)
+            return self._unavailable(queue, queued, error)
         except RejectedError as error:
-            return self._refused(queue, queued, error, is_probe=is_probe)
+            return self._rejected(queue, queued, call, error)
         finally:
             queue.in_flight = None
-        queue.on_success()
-        if self._breaker.on_success(is_probe=is_probe):
-            self._queues.resume()  # User.com is available again, for every queue
+        self._count_success(queue, call)
         self._delivered(queue, queued, result)
         return 0.0
 
     def _is_over(self, queued: QueuedCommand) -> bool:
         return (queued.tries > 0 and self._retry.expired(queued)) or self._retry.is_too_late(queued)
+
+    def _count_success(self, queue: VisitorQueue, call: Call) -> None:
+        queue.reset_failures()
+        if call.succeed():
+            self._queues.resume()  # User.com is available again, for every queue
+
+    def _count_failure(self, queue: VisitorQueue, call: Call, error: DeliveryError) -> None:
+        queue.count_failure(self._breaker.successes)
+        call.fail(error, queue.ordering_key, is_own=queue.solo_failures > 0)
 
     def _delivered(self, queue: VisitorQueue, queued: QueuedCommand, result: SendResult) -> None:
         is_news = queue.keys.learn(queued.envelope, result.key)
@@ -105,38 +114,27 @@ class Worker:
         queued.tries = 0
         self._recorder.progressed(queue)
 
-    def _refused(
-        self, queue: VisitorQueue, queued: QueuedCommand, error: RejectedError, *, is_probe: bool
+    def _rejected(
+        self, queue: VisitorQueue, queued: QueuedCommand, call: Call, error: RejectedError
     ) -> float:
-        is_solo = queue.on_failure(self._breaker.successes)
-        is_key_rejected = self._breaker.on_rejected(
-            error, is_probe=is_probe, is_own=is_solo or queue.is_suspect
-        )
-        if not is_key_rejected:
-            queue.on_success()
-        # Other visitors' commands succeed, so the API key is not the cause.
-        queued.key_rejections += is_key_rejected and is_solo
+        status = Status.DEAD
+        if error.status in KEY_STATUSES:
+            self._count_failure(queue, call, error)
+            if queued.envelope.creates_user:
+                status = Status.DROPPED  # the widget creates the user instead
+            elif queue.solo_failures < MAX_SOLO_REJECTIONS:
+                return self._try_again(queue, queued, self._retry.delay(queued.tries, None), error)
+            queue.reset_failures()
+        elif error.status is not None:
+            self._count_success(queue, call)
         # Without a status there was no call: the sender found nothing that could be sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
-        if is_key_rejected and queued.envelope.creates_user:
-            # The widget creates the user instead.
-            self._recorder.record(queue, Status.DROPPED, reason, error=error)
-            return 0.0
-        if not is_key_rejected or queued.key_rejections >= _MAX_KEY_REJECTIONS:
-            self._recorder.record(queue, Status.DEAD, reason, error=error)
-            return 0.0
-        return self._try_again(queue, queued, self._retry.delay(queued.tries, None), error)
+        self._recorder.record(queue, status, reason, error=error)
+        return 0.0
 
     def _unavailable(
-        self,
-        queue: VisitorQueue,
-        queued: QueuedCommand,
-        error: UnavailableError,
-        *,
-        is_probe: bool,
+        self, queue: VisitorQueue, queued: QueuedCommand, error: UnavailableError
     ) -> float:
-        is_solo = queue.on_failure(self._breaker.successes)
-        self._breaker.on_unavailable(error, is_probe=is_probe, is_own=is_solo or queue.is_suspect)
         if not self._retry.is_safe_to_retry(queued, error):
             return self._abandon(
                 queue, queued, f"not repeated, since it may have been carried out: {error}"
@@ -154,10 +152,8 @@ class Worker:
         return delay
 
     def _abandon(self, queue: VisitorQueue, queued: QueuedCommand, reason: str) -> float:
-        # A command that creates a user must not be repeated later, and inline delivery keeps no
-        # dead letters.
-        is_kept = self._retry.give_up_after > 0 and not queued.envelope.creates_user
-        status = Status.DEAD if is_kept else Status.DROPPED
+        # A command that creates a user must not be repeated later.
+        status = Status.DROPPED if queued.envelope.creates_user else Status.DEAD
         self._recorder.record(queue, status, reason)
         return 0.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,11 @@ from anyio.lowlevel import RunVar
 from ..client import check_transport, open_sender
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
-from ..core.receipts import Listeners
-from ..delivery.inline import InlineDelivery, InlineStatus
+from ..core.receipts import OutcomeCallbacks
+from ..delivery.inline import INLINE_STATUS, InlineDelivery
 from ..delivery.lifespan import run_lifespan
-from ..delivery.outbox import checked
+from ..delivery.outbox import validate_outbox
+from ..delivery.recorder import OutcomeHooks
 from ..delivery.service import DeliveryService
 from .scope import mark_lifespan_state
 
@@ -52,23 +52,20 @@ class DeliveryProvider:
         client: UserComClient | None = None,
         outbox: Outbox | None = None,
         transport: Transport | None = None,
-        listeners: Listeners,
+        callbacks: OutcomeCallbacks,
     ) -> None:
         self._config = config
         self._client = client
-        self._outbox = checked(outbox)
+        self._outbox = validate_outbox(outbox)
         self._transport = check_transport(transport)
-        self._listeners = listeners
-        has_own = outbox is not None or transport is not None or listeners != Listeners()
+        self._callbacks = callbacks
+        self._inline_hooks = OutcomeHooks(callbacks)
+        has_own = outbox is not None or transport is not None or callbacks != OutcomeCallbacks()
         if client is not None and has_own:
             raise ConfigurationError(
                 "client",
                 "has an outbox, a transport and hooks of its own: give them to the UserComClient",
             )
-        self._inline_config = replace(
-            config, shutdown_timeout=config.inline_deadline, max_concurrency=2
-        )
-        self._inline_status = InlineStatus()
         # One process may serve two workspaces, and a dispatcher may give both the same lifespan
         # state: the key holds a number, so that neither finds the other's delivery.
         self._state_key = f"usercom_asgi.delivery.{next(_numbers)}"
@@ -94,14 +91,14 @@ class DeliveryProvider:
             )
         return InlineDelivery(
             self._open_sender,
-            self._inline_config,
+            self._config,
+            self._inline_hooks,
             at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
-            listeners=self._listeners,
         )
 
-    def status_for(self, scope: Scope) -> DeliveryService | InlineStatus:
+    def status_for(self, scope: Scope) -> object:
         """Return what ``get_delivery`` shows to this request."""
-        return self._running(scope) or self._inline_status
+        return self._running(scope) or INLINE_STATUS
 
     async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a lifespan, with a delivery that runs as long as it lasts."""
@@ -111,7 +108,7 @@ class DeliveryProvider:
             await app(scope, receive, send)
             return
         service = DeliveryService(
-            self._open_sender, self._config, outbox=self._outbox, listeners=self._listeners
+            self._open_sender, self._config, outbox=self._outbox, callbacks=self._callbacks
         )
         state[self._state_key] = service
         self._loop_delivery.set(service)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from ..core.config import UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
-from ..core.receipts import Listeners
+from ..core.receipts import OutcomeCallbacks
 from ..visitor.consent import NoDelivery
+from ..visitor.request import RequestInfo
+from ..visitor.session import VisitorSession
 from ..visitor.visitor import Visitor
 from .delivery_provider import DeliveryProvider
 from .responder import Responder, expire_key_on_send
@@ -93,7 +95,9 @@ class UserComMiddleware:
             client=client,
             outbox=outbox,
             transport=transport,
-            listeners=Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
+            callbacks=OutcomeCallbacks(
+                on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
+            ),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,26 +126,26 @@ class UserComMiddleware:
             async with self._delivery.for_request(scope) as delivery:
                 await self._handle_visitor(scope, receive, send, delivery)
         else:
-            visitor = Visitor(scope, NoDelivery(), self.config, has_consent=False)
-            scope["state"][STATE_KEY] = visitor
+            session = VisitorSession(
+                RequestInfo(scope), NoDelivery(), self.config, has_consent=False
+            )
+            scope["state"][STATE_KEY] = Visitor(session)
             # At a logout, the key that was set before the refusal is expired.
-            await self.app(scope, receive, expire_key_on_send(send, visitor, self.config))
+            await self.app(scope, receive, expire_key_on_send(send, session, self.config))
 
     async def _handle_visitor(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
     ) -> None:
-        site = self._site
-        login = site.login_for(scope)
-        visitor = Visitor(scope, delivery, self.config, login=login, flash=site.flash)
-        scope["state"][STATE_KEY] = visitor
+        session = self._site.open_session(scope, delivery)
+        scope["state"][STATE_KEY] = Visitor(session)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
         try:
-            await Responder(self.app, visitor, delivery, login, site)(scope, receive, send)
+            await Responder(self.app, session, delivery, self._site)(scope, receive, send)
         finally:
-            if visitor.request_number is not None:
-                delivery.request_ended(visitor.request_number)
+            if session.request_number is not None:
+                delivery.request_ended(session.request_number)
 
     def _warn_if_nested(self, outer: tuple[str, str]) -> None:
         if outer == self._site.workspace:

@@ -31,6 +31,7 @@ from usercom_asgi import (
 )
 from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
+from usercom_asgi.core.receipts import PendingReceipt
 from usercom_asgi.core.serialization import to_text
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
@@ -59,10 +60,10 @@ def down() -> FakeSender:
     return FakeSender(*[UnavailableError("503", status=503)] * 10_000)
 
 
-async def stored(*receipts: Receipt) -> None:
+async def stored(*receipts: PendingReceipt) -> None:
     for receipt in receipts:
         await receipt.stored(20)
-        assert receipt.storing is None
+        assert not receipt.is_storing
 
 
 async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: Path) -> None:

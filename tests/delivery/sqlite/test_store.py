@@ -88,7 +88,7 @@ async def test_what_is_on_disk_already_goes_out_as_fast_as_ever(broken: Any, pat
     post = FakeSender(holding=True)
     async with running(post, path) as runtime:
         receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(300)]
-        await until(lambda: all(each.storing is None for each in receipts))
+        await until(lambda: all(not each.is_storing for each in receipts))
         with broken(runtime):
             post.release()
             await until(lambda: len(post.sent) == 300, within=15)  # it took 33 s, and 100 s

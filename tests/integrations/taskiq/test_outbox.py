@@ -42,6 +42,7 @@ from usercom_asgi import (
     get_delivery,
     get_visitor,
 )
+from usercom_asgi.core.receipts import PendingReceipt
 from usercom_asgi.integrations.taskiq import TaskiqOutbox
 
 HERE = Path(__file__).parent
@@ -396,7 +397,8 @@ async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(
             return
         receipt = await get_visitor(scope).event("said")
         assert not await receipt.delivered(20)
-        assert receipt.is_handed_over
+        assert isinstance(receipt, PendingReceipt)
+        assert receipt.is_forwarded
         assert server.tasks == 1
         await send(start(status=204))
         await send(end())

@@ -14,10 +14,10 @@ import anyio.to_thread
 
 from ...core.envelope import Envelope
 from ...core.exceptions import OutboxError
-from ...core.receipts import Receipt
+from ...core.receipts import PendingReceipt
 from ...core.serialization import from_text, to_text
-from ..message import QueuedCommand
 from ..outbox import UnbufferedStore
+from ..queue import QueuedCommand
 from ..recorder import LogThrottle
 from .database import (
     SHORT_BUSY_TIMEOUT,
@@ -79,7 +79,7 @@ class WriteBuffer(UnbufferedStore):
     def put(self, queued: QueuedCommand) -> None:
         """See :meth:`Store.put`."""
         if not self._is_broken:
-            queued.receipt.storing = anyio.Event()
+            queued.receipt.begin_storing()
         self._puts.append(queued)
         self._rows += 1
         self._hold(queued.envelope.ordering_key, 1)
@@ -189,7 +189,7 @@ class SqliteStore(WriteBuffer):
         self._name = name
         self._limiter = limiter
         self._is_draining = False
-        self._receipts: WeakValueDictionary[int, Receipt] = WeakValueDictionary()
+        self._receipts: WeakValueDictionary[int, PendingReceipt] = WeakValueDictionary()
         # Rows of the file that this process accepted and left there; their receipts may be gone.
         self._left: set[int] = set()
         self._next_poll = 0.0
@@ -208,7 +208,7 @@ class SqliteStore(WriteBuffer):
             await anyio.lowlevel.checkpoint()
 
     def dead(self) -> list[Outcome]:
-        """Return nothing, because ``usercom-asgi outbox PATH`` shows them."""
+        """Return nothing, because ``usercom-asgi outbox list`` shows them."""
         return []
 
     async def keep_writing(self) -> None:
@@ -307,7 +307,7 @@ class SqliteStore(WriteBuffer):
     ) -> None:
         for queued, (row, is_loaded) in zip(puts, done.puts, strict=True):
             queued.row = row
-            self._mark_stored(queued)
+            queued.receipt.end_storing()
             if is_loaded:
                 self._host.enqueue(queued)
             else:
@@ -346,7 +346,7 @@ class SqliteStore(WriteBuffer):
             return
         self._hold(loaded.ordering_key, 1)
         receipt = self._receipts.pop(loaded.row, None)
-        queued = QueuedCommand(envelope, receipt or Receipt())
+        queued = QueuedCommand(envelope, receipt or PendingReceipt())
         queued.row = loaded.row
         is_own = loaded.row in self._left
         self._left.discard(loaded.row)
@@ -357,7 +357,7 @@ class SqliteStore(WriteBuffer):
         self._is_broken = True
         self._puts = [*puts, *self._puts]
         for queued in self._puts:
-            self._mark_stored(queued)
+            queued.receipt.end_storing()
         self._log_failure(error, len(self._puts))
         self._written.set()
         self._written = anyio.Event()
@@ -395,12 +395,6 @@ class SqliteStore(WriteBuffer):
                 self._file.queues_with_more, ordering_keys, limiter=self._limiter
             )
         return found
-
-    def _mark_stored(self, queued: QueuedCommand) -> None:
-        receipt = queued.receipt
-        if receipt.storing is not None:
-            receipt.storing.set()
-            receipt.storing = None
 
     def _log_failure(self, error: Exception, puts: int) -> None:
         self._throttle.log(

@@ -16,7 +16,7 @@ import anyio
 from ...client import open_sender
 from ...core.config import UserComConfig
 from ...core.exceptions import ConfigurationError, OutboxError
-from ...core.receipts import Listeners
+from ...core.receipts import OutcomeCallbacks
 from .publisher import PUBLISH_TIMEOUT, TaskPublisher
 from .store import BrokerStore
 from .worker import BrokerWorker
@@ -98,7 +98,7 @@ class TaskiqOutbox:
         worker = BrokerWorker(
             settings,
             lambda: open_sender(settings),
-            Listeners(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
+            OutcomeCallbacks(on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead),
             TaskPublisher(self._publish),
             task_deadline=task_deadline,
             keepalive_interval=idle / 3 if idle else None,

@@ -17,11 +17,9 @@ from ...core.commands import ResetAuth
 from ...delivery.outbox import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ...core.receipts import Receipt
-    from ...delivery.message import QueuedCommand
+    from ...core.receipts import PendingReceipt
     from ...delivery.outbox import QueueHost
+    from ...delivery.queue import QueuedCommand
     from .publisher import TaskPublisher
 
 logger = logging.getLogger("usercom_asgi")
@@ -48,7 +46,7 @@ class BrokerStore(MemoryStore):
         self._ready: deque[list[QueuedCommand]] = deque()
         self._in_hand: list[list[QueuedCommand]] = []
         #: For each queue that began with a reset, the last command sent from this process.
-        self._resets: dict[str, Receipt] = {}
+        self._resets: dict[str, PendingReceipt] = {}
         self._woken = anyio.Event()
         self._gathers = anyio.Event()
 
@@ -73,7 +71,7 @@ class BrokerStore(MemoryStore):
         if number is None:
             self._make_ready([queued])
             return
-        queued.receipt.on_wait = self._end_on_wait(number)
+        queued.receipt.start_with(lambda: self.request_ended(number))
         group = self._gathered.setdefault(number, [])
         group.append(queued)
         self._gathers.set()
@@ -100,9 +98,6 @@ class BrokerStore(MemoryStore):
         if before is not None:
             del self._resets[envelope.ordering_key]
         return False
-
-    def _end_on_wait(self, number: int) -> Callable[[], None]:
-        return lambda: self.request_ended(number)
 
     def request_ended(self, number: int) -> None:
         """See :meth:`Store.request_ended`."""

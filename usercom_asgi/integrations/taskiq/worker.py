@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from ...core.config import UserComConfig
     from ...core.envelope import Envelope, OpenSender
-    from ...core.receipts import Listeners, Receipt
-    from ...delivery.message import QueuedCommand
+    from ...core.receipts import OutcomeCallbacks, PendingReceipt
     from ...delivery.outbox import QueueHost
+    from ...delivery.queue import QueuedCommand
     from .publisher import TaskPublisher
 
 logger = logging.getLogger("usercom_asgi")
@@ -46,7 +46,7 @@ class BrokerWorker:
         self,
         config: UserComConfig,
         open_sender: OpenSender,
-        listeners: Listeners,
+        callbacks: OutcomeCallbacks,
         publisher: TaskPublisher,
         *,
         task_deadline: float,
@@ -58,7 +58,7 @@ class BrokerWorker:
             shutdown_timeout=min(config.shutdown_timeout, MAX_SHUTDOWN_TIMEOUT),
         )
         self._open_sender = open_sender
-        self._listeners = listeners
+        self._callbacks = callbacks
         self._publisher = publisher
         self._task_deadline = task_deadline
         self._keepalive_interval = keepalive_interval
@@ -80,7 +80,7 @@ class BrokerWorker:
                 self._open_sender,
                 self._config,
                 outbox=_BrokerBackedOutbox(),
-                listeners=self._listeners,
+                callbacks=self._callbacks,
             )
             # A task group cannot span the broker's two calls, startup and shutdown.
             self._runtime, self._host = (
@@ -140,7 +140,7 @@ class BrokerWorker:
             raise AssertionError("unreachable")
         return runtime
 
-    async def _hand_back(self, runtime: DeliveryService, receipts: list[Receipt]) -> None:
+    async def _hand_back(self, runtime: DeliveryService, receipts: list[PendingReceipt]) -> None:
         """Publish undelivered commands as a new task; dead-letter those that are too old."""
         rest: list[QueuedCommand] = []
         for queued in await runtime.remove(receipts):
