@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from helpers.waiting import until
 from usercom_asgi import Event, ResetAuth, Status, UserComClient
 from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
-from usercom_asgi.delivery.circuit_breaker import FAILURE_THRESHOLD
+from usercom_asgi.delivery.circuit_breaker import FAILURE_THRESHOLD, CircuitBreaker
 from usercom_asgi.delivery.retry import RetryPolicy
 
 
@@ -240,3 +241,32 @@ async def test_readiness_and_stats() -> None:
         stats.accepted + stats.rejected
         == stats.delivered + stats.dropped + stats.dead_lettered + stats.persisted + stats.waiting
     )
+
+
+async def test_breaker_burst_of_429_is_one_pause() -> None:
+    breaker = CircuitBreaker(RetryPolicy())
+    async with AsyncExitStack() as stack:
+        calls = [await stack.enter_async_context(breaker.call()) for _ in range(8)]
+        for n, each in enumerate(calls):
+            each.fail(UnavailableError("429", status=429, retry_after=1), f"visitor {n}")
+    assert breaker.resumes_at - anyio.current_time() <= 1.01
+
+
+async def test_breaker_command_that_was_never_sent_proves_no_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.05)
+
+    class Locked(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "nameless":
+                raise RejectedError("there is neither a user key nor a known user")
+            raise RejectedError("401", status=401)
+
+    async with running(Locked(), shutdown_timeout=0.1) as runtime:
+        runtime.submit(make_envelope(0))
+        await until(lambda: runtime.readiness().state == "unauthorized")
+        nameless = runtime.submit(make_envelope(1, "nameless"))
+        assert not await nameless.delivered(5)
+        assert nameless.status is Status.DEAD
+        assert runtime.readiness().state == "unauthorized"

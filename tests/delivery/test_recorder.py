@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from helpers.asgi_client import call, lifespan
-from helpers.fake_sender import FakeSender, make_envelope, running
+from helpers.fake_sender import FakeSender, balanced, make_envelope, running
 from helpers.fake_usercom import CONFIG, FakeUserCom
 from helpers.waiting import until
 from starlette.requests import Request
@@ -33,6 +33,7 @@ from usercom_asgi import (
 from usercom_asgi.core.envelope import Envelope
 from usercom_asgi.core.exceptions import RejectedError
 from usercom_asgi.core.receipts import OutcomeCallbacks
+from usercom_asgi.delivery.service import DeliveryService
 
 
 def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
@@ -299,3 +300,40 @@ async def test_a_cancelled_request_has_said_what_it_has_said(usercom: FakeUserCo
     assert len(usercom.store.events) == 1
     await cancelled({})  # without a lifespan too: behind what would have been the response
     assert len(usercom.store.events) == 2
+
+
+async def test_recorder_internal_error_costs_no_other_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    post = FakeSender(RejectedError("answered 400", status=400))
+    async with running(post) as runtime:
+        recorder = runtime._recorder
+        log_loss = recorder._log_loss
+
+        def broken(*args: object) -> None:
+            monkeypatch.setattr(recorder, "_log_loss", log_loss)
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(recorder, "_log_loss", broken)
+        receipts = [runtime.submit(make_envelope(n)) for n in range(3)]
+        assert [await each.delivered(20) for each in receipts] == [False, True, True]
+    assert balanced(runtime)
+
+
+async def test_recorder_hook_that_submits_is_not_called_for_its_own_command() -> None:
+    told: list[Outcome] = []
+
+    def again(outcome: Outcome) -> None:
+        told.append(outcome)
+        runtimes[0].submit(make_envelope(99))
+
+    post = FakeSender()
+    runtimes: list[DeliveryService] = []
+    async with running(
+        post, callbacks=OutcomeCallbacks(on_dropped=again), max_queue_size=1
+    ) as runtime:
+        runtimes.append(runtime)
+        runtime.submit(make_envelope(0))
+        runtime.submit(make_envelope(1))
+        assert len(told) == 1
+        assert runtime.stats.rejected == 2

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
-from helpers.fake_sender import FakeSender, make_envelope, numbers, running
+from helpers.fake_sender import FakeSender, balanced, make_envelope, numbers, running
 from helpers.fake_usercom import CONFIG
 from helpers.waiting import until
 
-from usercom_asgi import Event, PageHit, ResetAuth, Status, UserComConfig
+from usercom_asgi import Event, PageHit, ResetAuth, Status, Update, UserComConfig
 from usercom_asgi.core.envelope import Envelope, PendingReset, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.user_key import ResetMarker
@@ -322,3 +325,79 @@ async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> 
         assert await runtime.remove(receipts) == []
         again = runtime.submit(make_envelope(0, "lane0"))
         assert len(await runtime.remove([again])) == 1
+
+
+async def test_service_reset_goes_before_a_backlog() -> None:
+    """A response waits for its answer; and ten seconds later it would not be ours any more."""
+    post = FakeSender(delay=0.01)
+    async with running(post, max_concurrency=1) as runtime:
+        for n in range(100):
+            runtime.submit(make_envelope(n, f"lane{n}"))
+        await until(lambda: len(post.sent) > 2)
+        before = len(post.sent)
+        reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
+        assert await reset.delivered(20)
+    assert before < 90
+    assert [lane for lane, _, _ in post.sent].index("token") <= before + 1  # one was on its way
+
+
+async def test_service_drain_in_a_pause_waits_for_calls_in_flight() -> None:
+    class Mixed(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "limited":
+                raise UnavailableError("429", status=429, retry_after=60)
+            return await super().send(envelope, key)
+
+    post = Mixed(holding=True)
+
+    async def release(runtime: DeliveryService) -> None:
+        await until(lambda: runtime.readiness().state == "closed")
+        await anyio.sleep(0.4)  # while it looks whether there is any hope left
+        post.release()
+
+    async with anyio.create_task_group() as tasks, running(post) as runtime:
+        receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(7)]
+        await until(lambda: post.now == 7)
+        runtime.submit(make_envelope(9, "limited"))
+        await until(lambda: runtime.readiness().state == "paused")
+        tasks.start_soon(release, runtime)
+    assert {each.status for each in receipts} == {Status.DELIVERED}
+    assert runtime.stats.dropped == 1
+
+
+async def test_service_rejected_update_costs_no_other() -> None:
+    class Picky(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            answer = await super().send(envelope, key)
+            if isinstance(envelope.command, Update) and "bad" in envelope.command.attributes:
+                raise RejectedError("answered 400", status=400)
+            return answer
+
+    post = Picky(holding=True)
+    async with running(post) as runtime:
+        runtime.submit(make_envelope(0))
+        await until(lambda: post.now == 1)
+        receipts = [
+            runtime.submit(Envelope(command=Update(each), ordering_key="a", key="key"))
+            for each in ({"a": 1}, {"bad": 1}, {"b": 2})
+        ]
+        post.release()
+        assert [await each.delivered(20) for each in receipts] == [True, False, True]
+    assert runtime.stats.dead_lettered == 1
+    assert balanced(runtime)
+
+
+async def test_service_that_cannot_run_drops_with_a_reason() -> None:
+    @asynccontextmanager
+    async def broken() -> AsyncIterator[Any]:
+        raise OSError("no certificates")
+        yield
+
+    runtime = DeliveryService(broken, CONFIG)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(runtime.run)
+        assert (
+            "cannot run"
+            in runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="k")).reason
+        )
+        await runtime.drain()

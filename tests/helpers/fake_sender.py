@@ -100,3 +100,13 @@ def make_envelope(n: int, ordering_key: str = "a", key: str | None = "key") -> E
 
 def numbers(post: FakeSender, lane: str) -> list[int]:
     return [command.data["n"] for each, command, _ in post.sent if each == lane]
+
+
+def balanced(runtime: DeliveryService) -> bool:
+    """Whether each command of a delivery is counted once."""
+    stats = runtime.stats
+    taken = stats.accepted + stats.restored + stats.rejected
+    return (
+        taken
+        == stats.delivered + stats.dropped + stats.dead_lettered + stats.persisted + stats.waiting
+    )

@@ -3,9 +3,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from helpers.asgi_client import call, html
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usercom_asgi import UserComConfig, UserComMiddleware
 from usercom_asgi.core.user_key import COOKIE, ResetMarker, is_user_key, key_digest
 from usercom_asgi.visitor.cookies import (
     CookieWriter,
@@ -151,3 +153,23 @@ def test_the_widget_can_read_its_cookie_and_nobody_can_read_the_marker() -> None
     assert b"HttpOnly" in CookieWriter(host="a.b", secure=True).set_reset_marker(
         ResetMarker.new("-")
     )
+
+
+PAGE = b"<html><body>hello</body></html>"
+
+
+async def test_cookie_domains_of_a_long_host_keep_the_response_small() -> None:
+    host = ".".join("a" * 7000)
+    marker = ResetMarker(key_digest("abc123"), "a" * 22, 1)
+    middleware = UserComMiddleware(
+        html(PAGE), UserComConfig(app="acme", api_key="ABC123", inline_deadline=0)
+    )
+    page = await call(middleware)
+    got = await call(
+        middleware, host=host, headers={"cookie": f"__ca__chat=abc123; __ca__reset={marker}"}
+    )
+    assert (
+        sum(len(name) + len(value) for name, value in got.headers) + len(got.body)
+        < len(page.body) + 1_500
+    )
+    assert len(cookie_domains(".".join("abcdefghijklmnop"), None)) <= 9
