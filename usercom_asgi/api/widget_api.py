@@ -57,7 +57,7 @@ class WidgetApi:
             found = await self._ping(
                 {**envelope.identity, **command.attributes}, key, page, url=command.url
             )
-            return SendResult(found, then=command.event)
+            return SendResult(found, next_command=command.event)
         if isinstance(command, ResetAuth):
             # Only the new details: the widget does not send the old visitor's attributes again.
             return SendResult(await self._ping(command.attributes, None, page, create_new_gu=True))
@@ -79,7 +79,7 @@ class WidgetApi:
         if not envelope.identity:
             raise RejectedError("there is neither a user key nor a known user to send it for")
         found = await self._ping(envelope.identity, None, envelope.page)
-        return SendResult(found, then=envelope.command)
+        return SendResult(found, next_command=envelope.command)
 
     async def _ping(
         self,

@@ -8,7 +8,7 @@ import anyio
 
 
 class Signal:
-    """A condition to wait for, without a lock: waiters check their state again when woken."""
+    """A condition without a lock: waiters check their state again when woken."""
 
     __slots__ = ("_waiters",)
 

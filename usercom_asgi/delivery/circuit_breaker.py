@@ -29,8 +29,8 @@ logger = logging.getLogger("usercom_asgi")
 FAILURE_THRESHOLD = 3
 #: The longest pause between two probes, in seconds.
 MAX_PAUSE = 30.0
-#: Seconds between two probes with a rejected API key: the first pause after a 401, and the
-#: longest.
+#: Seconds between two probes with a rejected API key: the first pause after a 401, and
+#: the longest.
 AUTH_RETRY_INITIAL, AUTH_RETRY_MAX = 10.0, 300.0
 #: HTTP statuses of a rejected API key.
 KEY_STATUSES = frozenset({401, 403})
@@ -40,7 +40,8 @@ KEY_STATUSES = frozenset({401, 403})
 class Call:
     """Permission for one call, to be followed by one outcome at most.
 
-    Only a probe can extend or end a pause, because other calls may have started before it.
+    Only a probe can extend or end a pause, because other calls may have started before
+    it.
     """
 
     breaker: CircuitBreaker
@@ -53,8 +54,8 @@ class Call:
     def fail(self, error: DeliveryError, visitor: str, *, is_own: bool = False) -> None:
         """Record a failure.
 
-        ``is_own`` marks a visitor whose calls fail while those of others succeed. It says
-        nothing about User.com, so it is not counted.
+        ``is_own`` marks a visitor whose calls fail while those of others succeed. It
+        says nothing about User.com, so it is not counted.
         """
         self.breaker.on_failure(error, visitor, is_probe=self.is_probe, is_own=is_own)
 
@@ -62,11 +63,11 @@ class Call:
 class CircuitBreaker:
     """Permits calls, at most ``requests_per_second`` of them.
 
-    The circuit is *closed* while calls succeed. It *opens* for a while when the calls of
-    ``FAILURE_THRESHOLD`` different visitors fail in a row, when User.com asks for a pause
-    (429, ``Retry-After``), or when it rejects the API key (401, or 403 in a row as above).
-    Then it is *half-open*: one probe at a time. A success closes it, and a failure opens it
-    for longer.
+    The circuit is *closed* while calls succeed. It *opens* for a while when the calls
+    of ``FAILURE_THRESHOLD`` different visitors fail in a row, when User.com asks for a
+    pause (429, ``Retry-After``), or when it rejects the API key (401, or 403 in a row
+    as above). Then it is *half-open*: one probe at a time. A success closes it, and a
+    failure opens it for longer.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class CircuitBreaker:
             self._resume_at(max(self.resumes_at, self._asked_until, pause))
 
     def retry_now(self) -> None:
-        """Allow a probe now, unless User.com set a time itself or rejects the API key."""
+        """Allow a probe now, unless User.com set a time or rejects the API key."""
         if not self.is_unauthorized:
             self._resume_at(min(self.resumes_at, self._asked_until))
 
@@ -200,7 +201,7 @@ class CircuitBreaker:
 
 
 class _OutageLog:
-    """Logs one line when an outage begins and one when it ends, at most one a minute."""
+    """Logs the begin of an outage and its end, at most once a minute."""
 
     def __init__(self, count_waiting: Callable[[], int]) -> None:
         self._count_waiting = count_waiting

@@ -1,8 +1,8 @@
 """Delivery without a lifespan: after the response, in the request's own task.
 
-Mounted applications, ``--lifespan off``, serverless adapters and in-process test clients
-have no lifespan, so no workers can outlive a request. Each request then delivers its own
-commands: in order, one try each.
+Mounted applications, ``--lifespan off``, serverless adapters and in-process test
+clients have no lifespan, so no workers can outlive a request. Each request then
+delivers its own commands: in order, one try each.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ INLINE_STATUS = _InlineStatus()
 
 
 class InlineDelivery:
-    """Delivery of one request, which sends after the response, for ``inline_deadline`` at most.
+    """Delivery of one request, after the response.
 
-    It sends earlier if ``at_once`` is set, for a reset, or if a handler waits for a receipt.
-    A request without commands costs nothing.
+    It takes ``inline_deadline`` at most. It sends earlier if ``at_once`` is set, for a
+    reset, or if a handler waits for a receipt. A request without commands costs
+    nothing.
     """
 
     def __init__(
@@ -177,9 +178,9 @@ class InlineDelivery:
             while True:
                 result = await sender.send(envelope, keys.key_for(envelope))
                 keys.learn(envelope, result.key)
-                if result.then is None:
+                if result.next_command is None:
                     break
-                envelope = replace(envelope, command=result.then, may_create=False)
+                envelope = replace(envelope, command=result.next_command, may_create=False)
         except DeliveryError as raised:
             error, reason = raised, str(raised)
             is_refused = isinstance(error, RejectedError) and error.status not in KEY_STATUSES

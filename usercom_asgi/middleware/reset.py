@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..core.envelope import RESET_DEADLINE
 from ..core.receipts import Status
@@ -28,17 +28,9 @@ from ..visitor.cookies import (
 
 if TYPE_CHECKING:
     from ..core.config import UserComConfig
-    from ..core.receipts import Receipt
+    from ..core.envelope import Delivery
     from ..core.user_key import ResetMarker
     from ..visitor.visitor import Visitor
-
-
-class Settles(Protocol):
-    """What is needed of the delivery here."""
-
-    async def wait_for(self, receipt: Receipt, within: float) -> None:
-        """Give a reset a moment to be answered."""
-        ...
 
 
 @dataclass(slots=True, repr=False)
@@ -59,7 +51,7 @@ class ResetPlan:
 
 
 async def plan_reset(
-    visitor: Visitor, delivery: Settles, config: UserComConfig, *, is_page: bool
+    visitor: Visitor, delivery: Delivery, config: UserComConfig, *, is_page: bool
 ) -> ResetPlan | None:
     """Return what the response must do, or None where no reset is concerned."""
     marker = visitor.marker

@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 
 class WriteBuffer:
-    """Changes that wait for the next transaction, and the commands in memory of each queue."""
+    """Changes for the next transaction, and counts of the commands in memory."""
 
     def __init__(self, max_dead_letters: int) -> None:
         self._max_dead_letters = max_dead_letters
         #: New commands.
         self.puts: list[QueuedCommand] = []
-        #: New commands behind older ones of the same visitor that are on disk only, while
-        #: the file cannot be written.
+        #: New commands behind older ones of the same visitor that are on disk only,
+        #: while the file cannot be written.
         self.held_back: list[QueuedCommand] = []
         self.changes = WriteBatch()
-        #: How many commands of each queue are in memory and on disk (or on their way to it).
+        #: How many commands of each queue are in memory and on disk (or on their way to
+        #: it).
         self.in_memory: dict[str, int] = {}
         #: The sum of them.
         self.held = 0

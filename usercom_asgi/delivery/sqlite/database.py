@@ -208,7 +208,7 @@ class SqliteFile:
             self._connection.close()
 
     def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
-        """Renew the lease. If it had expired, return the queues that this owner still has."""
+        """Renew the lease. If it had expired, return the queues that are still ours."""
         found = db.execute("SELECT lease FROM owners WHERE owner = ?", (self.owner,)).fetchone()
         renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
         db.execute(renew, (self.owner, now + self._lease))
@@ -247,7 +247,7 @@ class SqliteFile:
     def _load(
         self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]
     ) -> int:
-        """Load a queue's commands and return how many; delete the queue if it is empty."""
+        """Load a queue's commands and return how many; delete an empty queue."""
         limit = max(0, min(room, MAX_LOADED_PER_QUEUE))
         keys = db.execute(
             "SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)
