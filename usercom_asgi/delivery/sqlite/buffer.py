@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ...core.serialization import to_text
-from .database import DeadLetterRow, WriteBatch
+from .database import WriteBatch
 
 if TYPE_CHECKING:
     from ...core.receipts import Outcome
@@ -55,9 +55,7 @@ class WriteBuffer:
         """Add a dead letter."""
         body, key = to_text(queued.envelope), queued.envelope.ordering_key
         self.changes.dead_letters.append(
-            DeadLetterRow(
-                key, letter.created_at, body, letter.http_status, letter.reason, letter.detail
-            )
+            (key, letter.created_at, body, letter.http_status, letter.reason, letter.detail)
         )
         self.has_changes.set()
 

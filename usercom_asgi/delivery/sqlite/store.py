@@ -22,9 +22,7 @@ from ..recorder import LogThrottle
 from .buffer import WriteBuffer
 from .database import (
     SHORT_BUSY_TIMEOUT,
-    DeadLetterRow,
     LoadedRow,
-    NewRow,
     SqliteFile,
     WriteBatch,
     WriteResult,
@@ -220,14 +218,8 @@ class SqliteStore:
         self._file.set_busy_timeout(SHORT_BUSY_TIMEOUT if is_urgent else BUSY_TIMEOUT)
         if work.claim_orphans and not self._file.is_in_place():
             raise OSError("the file was moved or deleted while in use")
-        may_load = work.room >= 0
         work.puts = [
-            NewRow(
-                each.envelope.ordering_key,
-                each.envelope.created_at,
-                to_text(each.envelope),
-                may_load,
-            )
+            (each.envelope.ordering_key, each.envelope.created_at, to_text(each.envelope))
             for each in puts
         ]
         rows = self._rows
@@ -277,9 +269,7 @@ class SqliteStore:
         if isinstance(envelope, OutboxError):
             logger.error("%s: %s, moving the row to the dead letters", self._name, envelope)
             self._buffer.changes.dead_letters.append(
-                DeadLetterRow(
-                    loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""
-                )
+                (loaded.ordering_key, time.time(), loaded.body, None, str(envelope), "")
             )
             self._buffer.changes.done.append(loaded.row)
             self._buffer.hold(loaded.ordering_key, 0)
