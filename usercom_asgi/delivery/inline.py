@@ -164,11 +164,10 @@ class InlineDelivery:
                 until = "before the deadline behind the response"
                 message = f"Not delivered to User.com {until}: %d commands (%s)"
                 logger.warning(message, len(self._waiting), self._failure)
-                for envelope, receipt in self._waiting:
-                    self._record(
-                        envelope, receipt, Status.DROPPED, f"not delivered {until}", logs=False
-                    )
-                self._waiting.clear()
+                while self._waiting:
+                    envelope, receipt = self._waiting.popleft()
+                    receipt.finish(Status.DROPPED, f"not delivered {until}")
+                    self._hooks.call(envelope, Status.DROPPED, receipt.reason)
             self._ended.set()
 
     async def _send(self, sender: Sender, envelope: Envelope, receipt: PendingReceipt) -> None:
@@ -198,10 +197,9 @@ class InlineDelivery:
         *,
         key: str | None = None,
         error: DeliveryError | None = None,
-        logs: bool = True,
     ) -> None:
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
-        if logs and status is not Status.DELIVERED:
+        if status is not Status.DELIVERED:
             message = "Command was not delivered to User.com: %r: %s"
             self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
         self._hooks.call(envelope, status, reason, key=key, error=error)
