@@ -30,7 +30,8 @@ class OutcomeRecorder:
         self.stats = Stats()
         #: Commands in memory without an outcome.
         self.waiting = 0
-        #: Notified when a drain may be over: a command has its outcome, or waits elsewhere.
+        #: Notified when a drain may be over: a command has its outcome, or waits
+        #: elsewhere.
         self.changed = Signal()
         self.store = store
         self._hooks = OutcomeHooks(callbacks)
@@ -59,7 +60,8 @@ class OutcomeRecorder:
             self._count_dropped(queued.envelope)
         queued.receipt.finish(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DEAD:
-            # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
+            # With the key that it would have been sent with: a retry from the dead
+            # letters does not know the queue.
             queued.envelope = replace(queued.envelope, key=key)
             self.store.dead_letter(
                 queued, outcome_of(queued.envelope, status, reason, key=key, error=error)
@@ -71,7 +73,7 @@ class OutcomeRecorder:
         self._hooks.call(queued.envelope, status, reason, key=key, error=error)
 
     def progressed(self, queue: VisitorQueue) -> None:
-        """Store that a part of the first command was delivered, or a key was learned."""
+        """Store that a part of the command was delivered, or a key learned."""
         if queue.commands[0].row is not None:
             self.store.progressed(queue.commands[0], queue.keys.dumps())
 
@@ -175,7 +177,8 @@ class OutcomeHooks:
         error: DeliveryError | None = None,
     ) -> None:
         """Call the hook for an outcome."""
-        # A hook may submit a command that is rejected: count it, but don't call the hook again.
+        # A hook may submit a command that is rejected: count it, but don't call the
+        # hook again.
         if not self._is_needed or self._is_calling:
             return
         self._is_calling = True
