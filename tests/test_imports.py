@@ -31,6 +31,7 @@ GUARDED_ELSEWHERE = {
     # Seen through the command line.
     "delivery/sqlite/admin.py": "test_cli.py",
     # Parts of an outbox, which is tested as a whole.
+    "delivery/sqlite/buffer.py": "delivery/sqlite/test_store.py",
     "delivery/sqlite/schema.py": "delivery/sqlite/test_outbox.py",
     "integrations/taskiq/publisher.py": "integrations/taskiq/test_outbox.py",
     "integrations/taskiq/store.py": "integrations/taskiq/test_outbox.py",

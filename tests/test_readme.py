@@ -26,6 +26,7 @@ BLOCKS: list[str] = [
 HELD = [
     "README.md",
     "CHANGELOG.md",
+    "architecture.md",
     "browser-sdk.md",
     "delivery.md",
     "measurements.md",
@@ -90,6 +91,13 @@ def test_links_lead_to_files_and_titles(page: Path) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             assert anchor in map(slug, titles), target
+
+
+@pytest.mark.parametrize("name", ["README.md", "browser-sdk.md"])
+def test_named_tests_and_examples_exist(name: str) -> None:
+    [text] = [text for path, text in PAGES.items() if path.name == name]
+    for path in re.findall(r"`((?:tests|examples)/[\w/]+\.py)`", text):
+        assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("name", HELD)

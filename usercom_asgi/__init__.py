@@ -13,7 +13,7 @@ from .core.exceptions import (
 )
 from .core.receipts import Outcome, Receipt, Status
 from .core.validation import WidgetState
-from .delivery.outbox import MemoryOutbox
+from .delivery.queue import MemoryOutbox
 from .delivery.sqlite.outbox import SqliteOutbox
 from .dependencies import get_delivery, get_visitor
 from .middleware.usercom import UserComMiddleware

@@ -96,7 +96,8 @@ def _list(options: argparse.Namespace) -> int:
     found = admin.summary(options.path)
     age = f", oldest: {_format_age(time.time() - found.oldest)}" if found.oldest else ""
     print(
-        f"waiting: {found.waiting} (visitors: {found.visitors}{age}); dead letters: {found.dead}; senders: {found.owners}"
+        f"waiting: {found.waiting} (visitors: {found.visitors}{age});"
+        f" dead letters: {found.dead}; senders: {found.owners}"
     )
     for title, rows, total in (
         ("waiting", waiting, found.waiting),
@@ -130,7 +131,8 @@ def _all_found(many: int, options: argparse.Namespace) -> int:
 
 
 def _format_row(row: admin.Row, *, values: bool) -> str:
-    line = f"{row.id:>8}  {_format_age(time.time() - row.created_at):>6}  {row.visitor}  {row.body if values else row.what}"
+    age = _format_age(time.time() - row.created_at)
+    line = f"{row.id:>8}  {age:>6}  {row.visitor}  {row.body if values else row.what}"
     if row.died_at is None:
         return line
     answer = f"\n{'':>18}{row.detail!r}" if values and row.detail else ""

@@ -125,7 +125,10 @@ class ProductEvent:
         return {name: value for name, value in values.items() if value is not None}
 
     def __repr__(self) -> str:
-        return f"ProductEvent({self.product_id!r}, {str(self.event_type)!r}, attributes={_names(self.attributes)})"
+        return (
+            f"ProductEvent({self.product_id!r}, {str(self.event_type)!r},"
+            f" attributes={_names(self.attributes)})"
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

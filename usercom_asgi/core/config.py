@@ -281,7 +281,7 @@ class UserComConfig:
         if not isinstance(self.api_key, str) or not _API_KEY.fullmatch(self.api_key):
             raise ConfigurationError(
                 "api_key",
-                "must be the workspace's public app key: letters and digits, such as api_key='ABC123'",
+                "must be the workspace's public app key, letters and digits such as 'ABC123'",
             )
         token = self.rest_token
         if token is not None and (not isinstance(token, str) or not _REST_TOKEN.fullmatch(token)):
@@ -327,7 +327,7 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
     if isinstance(keys, str):
         raise ConfigurationError(
             "secret_keys",
-            "must be a sequence of keys, oldest first, such as secret_keys=('<16 characters or more>',)",
+            "must be a sequence of keys, oldest first, such as ('<16 characters or more>',)",
         )
     keys = tuple(keys)
     if not all(isinstance(key, str) and len(key) >= 16 for key in keys):

@@ -73,7 +73,7 @@ def check_callbacks(given: Mapping[str, str]) -> Mapping[str, str]:
             raise ValueError(f"must have only these names: {', '.join(CALLBACKS)}")
         if not isinstance(path, str) or not _PATH.fullmatch(path):
             raise ValueError(
-                f"{name} must be the dotted path of a function on the page, such as 'shop.chat.opened'"
+                f"{name} must be the dotted path of a function, such as 'shop.chat.opened'"
             )
         if (_CODE | _ROOTS).intersection(path.split(".")):
             raise ValueError(
@@ -246,7 +246,8 @@ def _value(field: str, value: object, *, truncate: bool, depth: int) -> Json:
     raise _invalid(
         field,
         value,
-        "must be text, a number, a bool, a date, an aware datetime, a UUID, an Enum or a list of them",
+        "must be text, a number, a bool, a date, an aware datetime, a UUID, an Enum, "
+        "or a list of them",
     )
 
 

@@ -1,25 +1,18 @@
-"""Outbox and store protocols, and the outbox in memory."""
+"""Protocols of outboxes: :class:`Outbox`, :class:`Store` and :class:`QueueHost`."""
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import asynccontextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Protocol, cast
-
-import anyio.lowlevel
 
 from ..core.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Container, Sequence
+    from collections.abc import Container, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from ..core.receipts import Outcome
     from .queue import QueuedCommand
-
-#: The number of dead letters kept in memory: the newest.
-_MAX_DEAD_LETTERS = 1000
 
 
 class QueueHost(Protocol):
@@ -34,11 +27,8 @@ class QueueHost(Protocol):
         """Queue a command that the store has made safe."""
         ...
 
-    def restore(self, queued: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
-        """Queue a command from the outbox; ``keys`` is the text of :meth:`Store.progressed`.
-
-        ``is_own``: this service accepted it, and left it there.
-        """
+    def restore(self, queued: QueuedCommand, keys: str | None) -> None:
+        """Queue a command from the outbox; ``keys`` is the text of :meth:`Store.progressed`."""
         ...
 
     def release(self, queued: QueuedCommand) -> None:
@@ -144,76 +134,3 @@ def validate_outbox(outbox: object) -> Outbox | None:
             "outbox", f"must be an outbox, such as SqliteOutbox('var/outbox.db') (got {what})"
         )
     return cast("Outbox | None", outbox)
-
-
-class MemoryOutbox:
-    """Keeps at most ``max_queue_size`` commands in memory. The default."""
-
-    @asynccontextmanager
-    async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
-        """See :meth:`Outbox.open`."""
-        yield MemoryStore(host, max_queue_size)
-
-
-class UnbufferedStore:
-    """Defaults for stores without a write buffer."""
-
-    @property
-    def error(self) -> str:
-        """See :attr:`Store.error`."""
-        return ""
-
-    def request_ended(self, number: int) -> None:
-        """See :meth:`Store.request_ended`."""
-
-    def start_drain(self) -> None:
-        """See :meth:`Store.start_drain`."""
-
-    def oldest(self) -> float | None:
-        """See :meth:`Store.oldest`."""
-        return None
-
-
-class MemoryStore(UnbufferedStore):
-    """See :class:`Store`."""
-
-    persisted = 0
-
-    def __init__(self, host: QueueHost, max_queue_size: int) -> None:
-        self._max_queue_size = max_queue_size
-        self._dead: deque[Outcome] = deque(maxlen=_MAX_DEAD_LETTERS)
-        self._host = host
-
-    def rejection_reason(self, pending: int) -> str | None:
-        """See :meth:`Store.rejection_reason`."""
-        return (
-            f"{pending} commands wait already (max_queue_size)"
-            if pending >= self._max_queue_size
-            else None
-        )
-
-    def put(self, queued: QueuedCommand) -> None:
-        """Enqueue it at once: memory is all there is."""
-        self._host.enqueue(queued)
-
-    def settled(self, queued: QueuedCommand) -> None:
-        """Nothing to delete: it was in memory only."""
-
-    def progressed(self, queued: QueuedCommand, keys: str) -> None:
-        """Nothing to store: it is in memory only."""
-
-    def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
-        """Keep the letter; the oldest ones are dropped."""
-        self._dead.append(letter)
-
-    async def flush(self) -> None:
-        """Yield to the event loop: many commands may expire at once."""
-        await anyio.lowlevel.checkpoint()
-
-    def dead(self) -> list[Outcome]:
-        """See :meth:`Store.dead`."""
-        return list(self._dead)
-
-    def is_persisted(self, queued: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
-        """Return False: memory ends with the process."""
-        return False

@@ -1,4 +1,4 @@
-"""Queues of commands: ordered for each visitor, parallel across visitors."""
+"""Queues of commands in memory: ordered for each visitor, parallel across visitors."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import heapq
 import math
 import time
 from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from ..core.signals import Signal
 from .key_ring import KeyRing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import AsyncGenerator, Callable, Container, Sequence
 
     from ..core.envelope import Envelope
-    from ..core.receipts import PendingReceipt
+    from ..core.receipts import Outcome, PendingReceipt
+    from .outbox import QueueHost
+
+#: The number of dead letters kept in memory: the newest.
+_MAX_DEAD_LETTERS = 1000
 
 
 class QueuedCommand:
@@ -249,3 +255,69 @@ class QueueManager:
         self._delayed.clear()
         self._ready.clear()
         return left
+
+
+class MemoryOutbox:
+    """Keeps at most ``max_queue_size`` commands in memory. The default."""
+
+    @asynccontextmanager
+    async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
+        """See :meth:`Outbox.open`."""
+        yield MemoryStore(host, max_queue_size)
+
+
+class MemoryStore:
+    """The store of a :class:`MemoryOutbox`: commands are only in their queues."""
+
+    persisted = 0
+
+    def __init__(self, host: QueueHost, max_queue_size: int) -> None:
+        self._max_queue_size = max_queue_size
+        self._dead: deque[Outcome] = deque(maxlen=_MAX_DEAD_LETTERS)
+        self._host = host
+
+    @property
+    def error(self) -> str:
+        """See :attr:`Store.error`."""
+        return ""
+
+    def rejection_reason(self, pending: int) -> str | None:
+        """See :meth:`Store.rejection_reason`."""
+        is_full = pending >= self._max_queue_size
+        return f"{pending} commands wait already (max_queue_size)" if is_full else None
+
+    def put(self, queued: QueuedCommand) -> None:
+        """Enqueue it at once: memory is all there is."""
+        self._host.enqueue(queued)
+
+    def request_ended(self, number: int) -> None:
+        """See :meth:`Store.request_ended`."""
+
+    def start_drain(self) -> None:
+        """See :meth:`Store.start_drain`."""
+
+    def oldest(self) -> float | None:
+        """See :meth:`Store.oldest`."""
+        return None
+
+    def settled(self, queued: QueuedCommand) -> None:
+        """Do nothing: it was in memory only."""
+
+    def progressed(self, queued: QueuedCommand, keys: str) -> None:
+        """Do nothing: it is in memory only."""
+
+    def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
+        """Keep the letter; the oldest ones are dropped."""
+        self._dead.append(letter)
+
+    async def flush(self) -> None:
+        """Yield to the event loop: many commands may expire at once."""
+        await anyio.lowlevel.checkpoint()
+
+    def dead(self) -> list[Outcome]:
+        """See :meth:`Store.dead`."""
+        return list(self._dead)
+
+    def is_persisted(self, queued: QueuedCommand) -> bool:  # noqa: ARG002  the protocol's signature
+        """Return False: memory ends with the process."""
+        return False

@@ -102,13 +102,10 @@ class OutcomeRecorder:
         self.waiting -= 1
         self.changed.notify_all()
 
-    def restore(self, *, is_own: bool) -> None:
+    def restore(self) -> None:
         """Count a command that came from the outbox."""
         self.waiting += 1
-        if is_own:
-            self.stats.persisted -= 1
-        else:
-            self.stats.restored += 1
+        self.stats.restored += 1
 
     def dead_letter(self, queued: QueuedCommand, reason: str) -> None:
         """Move a command that is in no queue to the dead letters."""

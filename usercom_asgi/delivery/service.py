@@ -13,8 +13,7 @@ import anyio
 from ..core.exceptions import OutboxError
 from ..core.receipts import OutcomeCallbacks, PendingReceipt, Receipt, skip_receipt
 from .circuit_breaker import CircuitBreaker
-from .outbox import MemoryOutbox, MemoryStore
-from .queue import QueuedCommand, QueueManager
+from .queue import MemoryOutbox, MemoryStore, QueuedCommand, QueueManager
 from .recorder import OutcomeRecorder
 from .retry import RetryPolicy
 from .stats import Readiness, Stats
@@ -147,9 +146,9 @@ class DeliveryService:
         self._queues.add(queued)
         self._recorder.changed.notify_all()
 
-    def restore(self, queued: QueuedCommand, keys: str | None, *, is_own: bool) -> None:
+    def restore(self, queued: QueuedCommand, keys: str | None) -> None:
         """Queue a command from the outbox."""
-        self._recorder.restore(is_own=is_own)
+        self._recorder.restore()
         self._queues.add(queued, keys)
         self._recorder.changed.notify_all()
 

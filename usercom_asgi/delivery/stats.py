@@ -13,7 +13,7 @@ class Stats:
     """
 
     accepted: int = 0  #: accepted from this process
-    restored: int = 0  #: loaded from an outbox that another process or an earlier run has filled
+    restored: int = 0  #: loaded from the outbox
     rejected: int = (
         0  #: dropped at the call: the queue was full, or the application was shutting down
     )
@@ -22,7 +22,7 @@ class Stats:
     retried: int = 0  #: failed tries that are retried
     dropped: int = 0  #: lost: rejected at the call, or not delivered before the end
     dead_lettered: int = 0  #: rejected by User.com, or too old
-    persisted: int = 0  #: left in the outbox, for a later run or another process
+    persisted: int = 0  #: left in the outbox, for lack of room, a later run or another process
     waiting: int = 0  #: in memory now, in flight included
     oldest_age: float = 0.0  #: seconds since the oldest waiting command was created
 

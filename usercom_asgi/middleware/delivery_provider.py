@@ -69,8 +69,8 @@ class DeliveryProvider:
         # One process may serve two workspaces, and a dispatcher may give both the same lifespan
         # state: the key holds a number, so that neither finds the other's delivery.
         self._state_key = f"usercom_asgi.delivery.{next(_numbers)}"
-        # Before anyio 4.15 two RunVars of one name are one variable.
-        self._loop_delivery: RunVar[DeliveryService | None] = RunVar(self._state_key, None)
+        # Made by the first lifespan, because a look-up costs as much as half of a request.
+        self._loop_delivery: RunVar[DeliveryService | None] | None = None
 
     def for_request(
         self, scope: Scope
@@ -111,6 +111,9 @@ class DeliveryProvider:
             self._open_sender, self._config, outbox=self._outbox, callbacks=self._callbacks
         )
         state[self._state_key] = service
+        if self._loop_delivery is None:
+            # Before anyio 4.15 two RunVars of one name are one variable.
+            self._loop_delivery = RunVar(self._state_key, None)
         self._loop_delivery.set(service)
         try:
             await run_lifespan(app, scope, receive, send, service)
@@ -124,7 +127,9 @@ class DeliveryProvider:
         if self._client is not None:
             return self._client.delivery
         service: DeliveryService | None = scope["state"].get(self._state_key)
-        return service or self._loop_delivery.get()
+        if service is None and self._loop_delivery is not None:
+            return self._loop_delivery.get()
+        return service
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self._config, self._transport)

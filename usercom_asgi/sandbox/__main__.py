@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with listener:
         url = url_of(listener)
         sys.stdout.write(
-            f"User.com sandbox, app key {options.api_key}\n  dashboard  {url}/\n  widget     {url}/widget.js\n"
+            f"User.com sandbox, app key {options.api_key}\n"
+            f"  dashboard  {url}/\n  widget     {url}/widget.js\n"
         )
         sys.stdout.flush()
         run(sandbox, listener)

@@ -1,8 +1,8 @@
-"""``Sandbox``: its settings and its ASGI application."""
+"""``Sandbox``: the ASGI application of a workspace."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,9 +13,12 @@ from starlette.routing import Route
 from usercom_asgi.sandbox import dashboard, responses, vendor
 from usercom_asgi.sandbox.cors import CorsMiddleware
 from usercom_asgi.sandbox.endpoints import HANDLERS
-from usercom_asgi.sandbox.faults import Fault, Faults, Sender
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
-from usercom_asgi.sandbox.store import Faulted, Rejected, Store
+from usercom_asgi.sandbox.store import Faulted, Rejected
+from usercom_asgi.sandbox.workspace import Workspace
+
+if TYPE_CHECKING:
+    from usercom_asgi.sandbox.faults import Fault, Sender
 
 ABORT = "usercom.sandbox.abort"
 """Extension of the scope: the sandbox's server puts a function there that closes the
@@ -24,8 +27,8 @@ connection at once."""
 _NO_SLASH = "no trailing slash: a client that follows this redirect sends a GET instead of a POST"
 
 
-class Sandbox:
-    """Local User.com. Its settings may be changed while it runs."""
+class Sandbox(Workspace):
+    """Local User.com: a workspace with its ASGI application."""
 
     def __init__(
         self,
@@ -34,11 +37,11 @@ class Sandbox:
         unified_identification: bool = False,
         authorize_by_email: bool = False,
     ) -> None:
-        self.api_key = api_key
-        self.unified_identification = unified_identification
-        self.authorize_by_email = authorize_by_email
-        self.store = Store()
-        self.faults = Faults()
+        super().__init__(
+            api_key=api_key,
+            unified_identification=unified_identification,
+            authorize_by_email=authorize_by_email,
+        )
         self.app = Starlette(
             routes=[*self._api_routes(), *dashboard.routes(self)],
             middleware=[Middleware(CorsMiddleware)],

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from usercom_asgi.sandbox.app import Sandbox
     from usercom_asgi.sandbox.store import User
+    from usercom_asgi.sandbox.workspace import Workspace
 
     Endpoint = Callable[[Request], Awaitable[Response]]
-    Action = Callable[[Sandbox, dict[str, Any]], None]
+    Action = Callable[[Workspace, dict[str, Any]], None]
 
 _MAX_RECORDS = 100  # of each kind, in one response
 _SWITCHES = ("unified_identification", "authorize_by_email")
@@ -36,11 +36,11 @@ _POLICY = (
 )
 
 
-def routes(sandbox: Sandbox) -> list[Route]:
+def routes(workspace: Workspace) -> list[Route]:
     """Return all routes that are not part of User.com's API."""
 
     async def state(_request: Request) -> Response:
-        return responses.json_response(describe(sandbox))
+        return responses.json_response(describe(workspace))
 
     return [
         Route("/", _file("dashboard.html", "text/html", {"Content-Security-Policy": _POLICY})),
@@ -48,15 +48,15 @@ def routes(sandbox: Sandbox) -> list[Route]:
         Route("/sandbox/dashboard.js", _file("dashboard.js", "text/javascript")),
         Route("/widget.js", _sender(_widget(), "text/javascript")),
         Route("/sandbox/state", state),
-        Route("/sandbox/clear", _action(sandbox, _clear), methods=["POST"]),
-        Route("/sandbox/faults", _action(sandbox, _set_fault), methods=["POST"]),
-        Route("/sandbox/settings", _action(sandbox, _set_switches), methods=["POST"]),
+        Route("/sandbox/clear", _action(workspace, _clear), methods=["POST"]),
+        Route("/sandbox/faults", _action(workspace, _set_fault), methods=["POST"]),
+        Route("/sandbox/settings", _action(workspace, _set_switches), methods=["POST"]),
     ]
 
 
-def describe(sandbox: Sandbox) -> dict[str, Any]:
+def describe(workspace: Workspace) -> dict[str, Any]:
     """Return every user and the newest records of each kind."""
-    store = sandbox.store
+    store = workspace.store
     with store.lock:
         records: dict[str, list[Any]] = {
             "hits": list(store.hits),
@@ -74,9 +74,9 @@ def describe(sandbox: Sandbox) -> dict[str, Any]:
         ]
     return {
         "now": time.time(),
-        "api_key": sandbox.api_key,
-        "settings": {name: getattr(sandbox, name) for name in _SWITCHES},
-        "faults": sandbox.faults.describe(),
+        "api_key": workspace.api_key,
+        "settings": {name: getattr(workspace, name) for name in _SWITCHES},
+        "faults": workspace.faults.describe(),
         "users": users,
         "totals": {kind: len(found) for kind, found in records.items()},
         **{
@@ -121,7 +121,7 @@ def _static(name: str) -> str:
     return files("usercom_asgi.sandbox").joinpath("static", name).read_text("utf-8")
 
 
-def _action(sandbox: Sandbox, action: Action) -> Endpoint:
+def _action(workspace: Workspace, action: Action) -> Endpoint:
     async def run(request: Request) -> Response:
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
@@ -130,19 +130,19 @@ def _action(sandbox: Sandbox, action: Action) -> Endpoint:
                 {"detail": "Only the dashboard's page may call this."}, 403
             )
         try:
-            action(sandbox, read_object(await request.body() or b"{}"))
+            action(workspace, read_object(await request.body() or b"{}"))
         except (RefusedError, TypeError, ValueError) as error:
             return responses.json_response({"errors": {"detail": str(error)}}, 400)
-        return responses.json_response(describe(sandbox))
+        return responses.json_response(describe(workspace))
 
     return run
 
 
-def _clear(sandbox: Sandbox, _body: dict[str, Any]) -> None:
-    sandbox.store.clear()
+def _clear(workspace: Workspace, _body: dict[str, Any]) -> None:
+    workspace.store.clear()
 
 
-def _set_fault(sandbox: Sandbox, body: dict[str, Any]) -> None:
+def _set_fault(workspace: Workspace, body: dict[str, Any]) -> None:
     """Replace the faults in force.
 
     The body is `{"kind": "status" | "latency" | "hang" | "drop" | "clear", ...}`.
@@ -150,16 +150,16 @@ def _set_fault(sandbox: Sandbox, body: dict[str, Any]) -> None:
     kind = body.pop("kind", None)
     if kind not in ("status", "latency", "hang", "drop", "clear"):
         raise RefusedError(400, "kind must be status, latency, hang, drop or clear")
-    sandbox.faults.clear()
+    workspace.faults.clear()
     if kind != "clear":
-        getattr(sandbox.faults, kind)(**body)
+        getattr(workspace.faults, kind)(**body)
 
 
-def _set_switches(sandbox: Sandbox, body: dict[str, Any]) -> None:
+def _set_switches(workspace: Workspace, body: dict[str, Any]) -> None:
     """Change the named switches, such as `{"authorize_by_email": true}`."""
     for name, value in body.items():
         if name not in _SWITCHES or not isinstance(value, bool):
             raise RefusedError(
                 400, f"the body must hold only {' and '.join(_SWITCHES)}, each true or false"
             )
-        setattr(sandbox, name, value)
+        setattr(workspace, name, value)

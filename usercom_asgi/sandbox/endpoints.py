@@ -20,68 +20,70 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import Headers
 
-    from usercom_asgi.sandbox.app import Sandbox
+    from usercom_asgi.sandbox.workspace import Workspace
 
-    Handler = Callable[[Sandbox, dict[str, Any], Headers], dict[str, Any]]
+    Handler = Callable[[Workspace, dict[str, Any], Headers], dict[str, Any]]
 
-AGENT = "Sandy (sandbox)"
+AGENT = "Sandy (workspace)"
 _REPLY = "Thanks! This is the sandbox. In User.com, an agent would answer here."
 
 
-def ping(sandbox: Sandbox, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+def ping(workspace: Workspace, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
     """Process a page hit or a reset."""
-    parsing.require_key(body, "apiKey", sandbox.api_key)
+    parsing.require_key(body, "apiKey", workspace.api_key)
     parsing.check_ping(body)
     event = parsing.event_of_ping(body)
     user = resolve(
-        sandbox.store, Switches(sandbox.unified_identification, sandbox.authorize_by_email), body
+        workspace.store,
+        Switches(workspace.unified_identification, workspace.authorize_by_email),
+        body,
     )
-    sandbox.store.update(user, body)
-    sandbox.store.hits.append(_hit(user, body, headers))
+    workspace.store.update(user, body)
+    workspace.store.hits.append(_hit(user, body, headers))
     if event is not None:
-        _record_event(sandbox, user, event, body, headers)
+        _record_event(workspace, user, event, body, headers)
     return _answer(user)
 
 
-def event(sandbox: Sandbox, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+def event(workspace: Workspace, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
     """Process an event."""
-    parsing.require_key(body, "api_key", sandbox.api_key)
+    parsing.require_key(body, "api_key", workspace.api_key)
     named = parsing.text(body, "event"), parsing.encoded_object(body, "data")
-    _record_event(sandbox, _user(sandbox, body, "user_key"), named, body, headers)
+    _record_event(workspace, _user(workspace, body, "user_key"), named, body, headers)
     return {}
 
 
-def product_event(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
+def product_event(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
     """Process a product event."""
-    parsing.require_key(body, "api_key", sandbox.api_key)
+    parsing.require_key(body, "api_key", workspace.api_key)
     product_id, event_type, data = parsing.product_event(body)
-    user = _user(sandbox, body, "user_key")
-    sandbox.store.product_events.append(
+    user = _user(workspace, body, "user_key")
+    workspace.store.product_events.append(
         RecordedProductEvent(key=user.key, product_id=product_id, event_type=event_type, data=data)
     )
     return {}
 
 
-def update(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
+def update(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
     """Process attributes without a page view."""
-    parsing.require_key(body, "apiKey", sandbox.api_key)
+    parsing.require_key(body, "apiKey", workspace.api_key)
     data = parsing.updates(body)
-    user = _user(sandbox, body, "userKey")
-    sandbox.store.update(
+    user = _user(workspace, body, "userKey")
+    workspace.store.update(
         user, {name: value for name, value in data.items() if name not in vendor.NOT_UPDATABLE}
     )
-    sandbox.store.updates.append(RecordedUpdate(key=user.key, data=data))
+    workspace.store.updates.append(RecordedUpdate(key=user.key, data=data))
     return {}
 
 
-def conversation(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
+def conversation(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
     """Process a chat message and reply at once.
 
     Only the sandbox's own widget calls this endpoint, so its format is ours.
     """
-    parsing.require_key(body, "api_key", sandbox.api_key)
+    parsing.require_key(body, "api_key", workspace.api_key)
     content = parsing.text(body, "content")
-    user = _user(sandbox, body, "user_key")
+    user = _user(workspace, body, "user_key")
     now = time.time()
     reply = {"content": _REPLY, "isAdmin": True, "at": now}
     user.conversation += [{"content": content, "isAdmin": False, "at": now}, reply]
@@ -98,8 +100,8 @@ HANDLERS: dict[str, Handler] = {
 """Handlers of the API by path."""
 
 
-def _user(sandbox: Sandbox, body: dict[str, Any], name: str) -> User:
-    user = sandbox.store.find(parsing.text(body, name))
+def _user(workspace: Workspace, body: dict[str, Any], name: str) -> User:
+    user = workspace.store.find(parsing.text(body, name))
     if user is None:
         raise parsing.RefusedError(404, f"no user has this {name}")
     return user
@@ -119,7 +121,7 @@ def _hit(user: User, body: dict[str, Any], headers: Headers) -> Hit:
 
 
 def _record_event(
-    sandbox: Sandbox,
+    workspace: Workspace,
     user: User,
     event: tuple[str, dict[str, Any]],
     body: dict[str, Any],
@@ -129,7 +131,7 @@ def _record_event(
     domain, user_agent = parsing.optional_text(body, "domain"), headers.get("user-agent", "")
     record = RecordedEvent(key=user.key, name=name, data=data, domain=domain, user_agent=user_agent)
     user.last_seen = record.at
-    sandbox.store.events.append(record)
+    workspace.store.events.append(record)
 
 
 def _answer(user: User) -> dict[str, Any]:

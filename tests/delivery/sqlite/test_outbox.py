@@ -218,10 +218,11 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
             await receipts[-1].stored(20)
         assert [await each.delivered(20) for each in receipts] == [True] * 20
     stats = runtime.stats
-    assert (stats.accepted, stats.restored, stats.delivered, stats.persisted) == (20, 0, 20, 0)
+    assert (stats.accepted, stats.delivered) == (20, 20)
+    assert stats.restored == stats.persisted > 0
 
 
-async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_receipt(
+async def test_counters_add_up_for_commands_that_were_left_on_disk_and_loaded(
     path: Path,
 ) -> None:
     post = FakeSender(holding=True)
@@ -233,8 +234,8 @@ async def test_what_had_no_room_is_this_process_s_own_also_if_nobody_keeps_the_r
         await until(lambda: runtime.stats.delivered == 5)
         assert (runtime.stats.accepted, runtime.stats.persisted, runtime.stats.restored) == (
             5,
-            0,
-            0,
+            4,
+            4,
         )
 
 

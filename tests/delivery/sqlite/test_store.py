@@ -123,12 +123,18 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
         with full(runtime):
             for n in range(many):
                 runtime.submit(make_envelope(n, f"lane{n}"))
-                most = max(most, len(store._work.dead_letters) + len(store._work.released))
+                most = max(
+                    most,
+                    len(store._buffer.changes.dead_letters) + len(store._buffer.changes.released),
+                )
                 await until(lambda: runtime.waiting < 99)
             await until(lambda: runtime.stats.dead_lettered == many)
             # While it is tried, what gathered before is not seen here.
             await until(
-                lambda: 0 < len(store._work.dead_letters) <= 100 and not store._work.released
+                lambda: (
+                    0 < len(store._buffer.changes.dead_letters) <= 100
+                    and not store._buffer.changes.released
+                )
             )
         assert most <= 200
         await until(lambda: rows(path, "dead") == 100)
@@ -214,7 +220,7 @@ async def test_store_two_names_of_one_visitor_do_not_mix(tmp_path: Path) -> None
         last = runtime.submit(make_envelope(2, "K1", "K1"))
         assert await last.delivered(20)
         await until(lambda: runtime.waiting == 0)
-        await until(lambda: store_of(runtime)._in_memory == {})
+        await until(lambda: store_of(runtime)._buffer.in_memory == {})
     assert sent(post) == {1: 1, 2: 1}
     assert balanced(runtime)
 

@@ -93,8 +93,6 @@ class WriteResult:
     loaded: list[LoadedRow] = field(default_factory=list[LoadedRow])
     #: The queues that this owner still has after its lease expired; None if it did not.
     still_ours: set[str] | None = None
-    #: The file has no rows below this one. Set if orphans were claimed.
-    oldest: int = 0
 
 
 class SqliteFile:
@@ -137,7 +135,6 @@ class SqliteFile:
                     room -= self._load(db, ordering_key, room, done.loaded)
             if work.claim_orphans:
                 self._claim_orphans(db, room, now, done.loaded)
-                done.oldest = self._oldest_row(db)
         return done
 
     def count(self, at_least: int) -> int:
@@ -330,10 +327,3 @@ class SqliteFile:
             db.execute(
                 "DELETE FROM dead WHERE id <= (SELECT max(id) FROM dead) - ?", (MAX_DEAD_LETTERS,)
             )
-
-    def _oldest_row(self, db: sqlite3.Connection) -> int:
-        """Return the number below which the file has no rows, and will get none."""
-        newest = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'commands'"
-        query = f"SELECT coalesce((SELECT min(id) FROM commands), ({newest}), 0)"  # noqa: S608  constants
-        [row] = db.execute(query).fetchone()
-        return int(row)

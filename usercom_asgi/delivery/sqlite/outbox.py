@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from ...core.exceptions import ConfigurationError, OutboxError
-from ..outbox import MemoryOutbox
+from ..queue import MemoryOutbox
 from .database import SqliteFile
 from .store import SqliteStore
 

@@ -16,9 +16,10 @@ from ...core.envelope import Envelope
 from ...core.exceptions import OutboxError
 from ...core.receipts import PendingReceipt
 from ...core.serialization import from_text, to_text
-from ..outbox import UnbufferedStore
+from ...core.signals import Signal
 from ..queue import QueuedCommand
 from ..recorder import LogThrottle
+from .buffer import WriteBuffer
 from .database import (
     SHORT_BUSY_TIMEOUT,
     DeadLetterRow,
@@ -35,130 +36,6 @@ if TYPE_CHECKING:
     from ..outbox import QueueHost
 
 
-class WriteBuffer(UnbufferedStore):
-    """Changes that wait for the next transaction, and counts of commands in memory."""
-
-    def __init__(self, max_queue_size: int, max_rows: int) -> None:
-        self._max_queue_size = max_queue_size
-        self._max_rows = max_rows
-        self._puts: list[QueuedCommand] = []
-        #: Held back while the file cannot be written, because older commands of the same
-        #: visitors are in the file.
-        self._held_back: list[QueuedCommand] = []
-        self._work = WriteBatch()
-        self._in_memory: dict[str, int] = {}  # commands of each queue
-        self._held = 0  # of all queues
-        self._rows = 0  # on disk, roughly
-        self._woken = anyio.Event()
-        #: The last transaction failed. Callers do not wait for the file then.
-        self._is_broken = False
-        self._throttle = LogThrottle()
-
-    @property
-    def error(self) -> str:
-        """See :attr:`Store.error`."""
-        return (
-            "the outbox's file cannot be written, commands wait in memory only"
-            if self._is_broken
-            else ""
-        )
-
-    def rejection_reason(self, pending: int) -> str | None:
-        """See :meth:`Store.rejection_reason`.
-
-        Commands that are also on disk do not count, because they could be left there.
-        """
-        if pending - self._held + len(self._puts) + len(self._held_back) >= self._max_queue_size:
-            return f"{self._max_queue_size} commands already wait in memory only or for the disk (max_queue_size)"
-        return (
-            f"{self._rows} commands already wait on disk (max_rows)"
-            if self._rows >= self._max_rows
-            else None
-        )
-
-    def put(self, queued: QueuedCommand) -> None:
-        """See :meth:`Store.put`."""
-        if not self._is_broken:
-            queued.receipt.begin_storing()
-        self._puts.append(queued)
-        self._rows += 1
-        self._hold(queued.envelope.ordering_key, 1)
-        self._woken.set()
-
-    def settled(self, queued: QueuedCommand) -> None:
-        """See :meth:`Store.settled`."""
-        if queued.row is None:
-            return
-        self._work.done.append(queued.row)
-        self._rows -= 1
-        self._hold(queued.envelope.ordering_key, -1)
-        self._woken.set()
-
-    def progressed(self, queued: QueuedCommand, keys: str) -> None:
-        """See :meth:`Store.progressed`."""
-        if queued.row is None:
-            return
-        self._work.changed.append((to_text(queued.envelope), queued.row))
-        self._work.keys.append((keys, queued.envelope.ordering_key))
-        self._woken.set()
-
-    def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:
-        """See :meth:`Store.dead_letter`."""
-        envelope = queued.envelope
-        self._work.dead_letters.append(
-            DeadLetterRow(
-                envelope.ordering_key,
-                letter.created_at,
-                to_text(envelope),
-                letter.http_status,
-                letter.reason,
-                letter.detail,
-            )
-        )
-        if self._is_broken:
-            self._drop_oldest_dead_letters()
-        self._woken.set()
-
-    @property
-    def persisted(self) -> int:
-        """See :attr:`Store.persisted`."""
-        return max(0, self._rows)
-
-    def is_persisted(self, queued: QueuedCommand) -> bool:
-        """Return whether the command is in the file."""
-        return queued.row is not None
-
-    def _drop_oldest_dead_letters(self) -> None:
-        """Bound the dead letters that wait while the file cannot be written."""
-        too_many = len(self._work.dead_letters) - self._max_queue_size
-        if too_many > 0:
-            del self._work.dead_letters[:too_many]
-            self._throttle.log(
-                logging.ERROR,
-                "letters",
-                "%d dead letters wait for the disk (max_queue_size), dropping the oldest",
-                self._max_queue_size,
-            )
-
-    def _hold(self, ordering_key: str, change: int) -> None:
-        """Count a queue's commands in memory, and release a queue that has none.
-
-        The next transaction loads the commands of released queues from disk.
-        """
-        if not self._count(ordering_key, change):
-            self._work.released.append(ordering_key)
-            self._woken.set()
-
-    def _count(self, ordering_key: str, change: int) -> int:
-        self._held += change
-        count = self._in_memory.get(ordering_key, 0) + change
-        if count > 0:
-            self._in_memory[ordering_key] = count
-        else:
-            self._in_memory.pop(ordering_key, None)
-        return count
-
-
 logger = logging.getLogger("usercom_asgi")
 
 # Seconds between searches for queues without an owner: another process has ended, or had
@@ -166,7 +43,7 @@ logger = logging.getLogger("usercom_asgi")
 POLL_INTERVAL = 1.0
 
 
-class SqliteStore(WriteBuffer):
+class SqliteStore:
     """The store of an open :class:`~usercom_asgi.SqliteOutbox`.
 
     Changes are buffered during a transaction and written with the next one, so a burst
@@ -183,40 +60,104 @@ class SqliteStore(WriteBuffer):
         max_rows: int,
         name: str,
     ) -> None:
-        super().__init__(max_queue_size, max_rows)
         self._file = file
         self._host = host
         self._name = name
         self._limiter = limiter
+        self._max_queue_size = max_queue_size
+        self._max_rows = max_rows
+        self._buffer = WriteBuffer(max_queue_size)
+        self._throttle = LogThrottle()
+        self._rows = 0  # on disk, roughly
+        #: The last transaction failed. Callers do not wait for the file then.
+        self._is_broken = False
         self._is_draining = False
+        #: The receipts of commands that were left on disk, by their rows.
         self._receipts: WeakValueDictionary[int, PendingReceipt] = WeakValueDictionary()
-        # Rows of the file that this process accepted and left there; their receipts may be gone.
-        self._left: set[int] = set()
         self._next_poll = 0.0
-        self._written = anyio.Event()  # set when the buffered changes are written
+        self._written = Signal()  # notified when the buffered changes are written
 
-    def start_drain(self) -> None:
-        """See :meth:`Store.start_drain`."""
-        self._is_draining = True
-        self._woken.set()
+    @property
+    def error(self) -> str:
+        """See :attr:`Store.error`."""
+        reason = "the outbox's file cannot be written, commands wait in memory only"
+        return reason if self._is_broken else ""
 
-    async def flush(self) -> None:
-        """See :meth:`Store.flush`."""
-        if self._woken.is_set() and not self._is_broken:
-            await self._written.wait()
-        else:
-            await anyio.lowlevel.checkpoint()
+    def oldest(self) -> float | None:
+        """Return None, because all commands are in queues or on disk."""
+        return None
+
+    @property
+    def persisted(self) -> int:
+        """See :attr:`Store.persisted`."""
+        return max(0, self._rows)
+
+    def is_persisted(self, queued: QueuedCommand) -> bool:
+        """Return whether the command is in the file."""
+        return queued.row is not None
 
     def dead(self) -> list[Outcome]:
         """Return nothing, because ``usercom-asgi outbox list`` shows them."""
         return []
 
+    def rejection_reason(self, pending: int) -> str | None:
+        """See :meth:`Store.rejection_reason`.
+
+        Commands that are also on disk do not count, because they could be left there.
+        """
+        buffer = self._buffer
+        unwritten = pending - buffer.held + len(buffer.puts) + len(buffer.held_back)
+        if unwritten >= self._max_queue_size:
+            return f"{self._max_queue_size} commands already wait in memory only or for the disk (max_queue_size)"
+        if self._rows >= self._max_rows:
+            return f"{self._rows} commands already wait on disk (max_rows)"
+        return None
+
+    def put(self, queued: QueuedCommand) -> None:
+        """See :meth:`Store.put`."""
+        if not self._is_broken:
+            queued.receipt.begin_storing()
+        self._rows += 1
+        self._buffer.put(queued)
+
+    def request_ended(self, number: int) -> None:
+        """Do nothing: each command is written on its own."""
+
+    def settled(self, queued: QueuedCommand) -> None:
+        """See :meth:`Store.settled`."""
+        if queued.row is not None:
+            self._rows -= 1
+            self._buffer.delete(queued, queued.row)
+
+    def progressed(self, queued: QueuedCommand, keys: str) -> None:
+        """See :meth:`Store.progressed`."""
+        if queued.row is not None:
+            self._buffer.update(queued, queued.row, keys)
+
+    def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:
+        """See :meth:`Store.dead_letter`."""
+        self._buffer.add_dead_letter(queued, letter)
+        if self._is_broken:
+            self._bound_dead_letters()
+
+    def start_drain(self) -> None:
+        """See :meth:`Store.start_drain`."""
+        self._is_draining = True
+        self._buffer.has_changes.set()
+
+    async def flush(self) -> None:
+        """See :meth:`Store.flush`."""
+        if self._buffer.has_changes.is_set() and not self._is_broken:
+            await self._written.wait()
+        else:
+            await anyio.lowlevel.checkpoint()
+
     async def keep_writing(self) -> None:
         """Write changes, renew the lease and claim orphans, for ever."""
         while True:
             with anyio.move_on_after(max(0.0, self._next_poll - anyio.current_time())):
-                await self._woken.wait()
-            self._woken = anyio.Event()
+                await self._buffer.has_changes.wait()
+            self._buffer.has_changes = anyio.Event()
             is_time = not self._is_broken or anyio.current_time() >= self._next_poll
             if not is_time or not await self._write():
                 await self._keep_in_memory()
@@ -236,14 +177,11 @@ class SqliteStore(WriteBuffer):
 
     async def _write(self, *, is_last: bool = False) -> bool:
         """Write the buffered changes in one transaction; return whether it succeeded."""
-        puts, self._puts, self._held_back = self._held_back + self._puts, [], []
-        work, self._work = self._work, WriteBatch()
+        puts, work = self._buffer.take()
         # A queue that has got a command since then is in use again.
-        released = list(dict.fromkeys(work.released))
-        work.released = [
-            ordering_key for ordering_key in released if ordering_key not in self._in_memory
-        ]
-        written, self._written = self._written, anyio.Event()
+        released, in_memory = work.released, self._buffer.in_memory
+        work.released = [key for key in released if key not in in_memory]
+        done_waiting, self._written = self._written, Signal()
         now, before = anyio.current_time(), self._rows
         work.room = 0 if is_last else self._host.free_capacity
         work.claim_orphans = now >= self._next_poll and not is_last
@@ -260,7 +198,7 @@ class SqliteStore(WriteBuffer):
             self._fail(puts, work, error)
             return False
         finally:
-            written.set()
+            done_waiting.notify_all()
         self._is_broken = False
         if work.claim_orphans:
             # Search again at once while there is more than one search can load.
@@ -270,9 +208,6 @@ class SqliteStore(WriteBuffer):
         self._rows += rows - before
         if done.still_ours is not None:
             self._drop_lost_queues(done.still_ours)
-        if len(self._left) > self._rows:
-            # Other processes sent some of them. Otherwise the set would grow for ever.
-            self._left = {row for row in self._left if row >= done.oldest}
         self._apply(puts, done, envelopes)
         return True
 
@@ -317,18 +252,21 @@ class SqliteStore(WriteBuffer):
 
     def _drop_lost_queues(self, still_ours: set[str]) -> None:
         """Evict the queues that other processes claimed when our lease expired."""
-        lost = {ordering_key for ordering_key in self._in_memory if ordering_key not in still_ours}
+        lost = {
+            ordering_key
+            for ordering_key in self._buffer.in_memory
+            if ordering_key not in still_ours
+        }
         for queued in self._host.evict(lost):
             self._leave_on_disk(queued)
 
     def _leave_on_disk(self, queued: QueuedCommand) -> None:
         """Release a command that is on disk and cannot be sent from memory."""
         ordering_key = queued.envelope.ordering_key
-        self._hold(ordering_key, -1)
+        self._buffer.hold(ordering_key, -1)
         # Loads the command in its turn, even if the queue's other commands are in memory only.
-        self._work.released.append(ordering_key)
+        self._buffer.release(ordering_key)
         if queued.row is not None:
-            self._left.add(queued.row)
             self._receipts[queued.row] = queued.receipt
         self._host.release(queued)
 
@@ -336,51 +274,54 @@ class SqliteStore(WriteBuffer):
         """Enqueue a command that was loaded from disk."""
         if isinstance(envelope, OutboxError):
             logger.error("%s: %s, moving the row to the dead letters", self._name, envelope)
-            self._work.dead_letters.append(
+            self._buffer.changes.dead_letters.append(
                 DeadLetterRow(
                     loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""
                 )
             )
-            self._work.done.append(loaded.row)
-            self._hold(loaded.ordering_key, 0)
+            self._buffer.changes.done.append(loaded.row)
+            self._buffer.hold(loaded.ordering_key, 0)
             return
-        self._hold(loaded.ordering_key, 1)
+        self._buffer.hold(loaded.ordering_key, 1)
         receipt = self._receipts.pop(loaded.row, None)
         queued = QueuedCommand(envelope, receipt or PendingReceipt())
         queued.row = loaded.row
-        is_own = loaded.row in self._left
-        self._left.discard(loaded.row)
-        self._host.restore(queued, loaded.keys, is_own=is_own)
+        self._host.restore(queued, loaded.keys)
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
         """Keep the changes of a failed transaction for the next one, and wake all waiters."""
         self._is_broken = True
-        self._puts = [*puts, *self._puts]
-        for queued in self._puts:
+        self._buffer.put_back(puts, work)
+        for queued in self._buffer.puts:
             queued.receipt.end_storing()
-        self._log_failure(error, len(self._puts))
-        self._written.set()
-        self._written = anyio.Event()
-        later, self._work = self._work, work
-        for name in ("done", "dead_letters", "changed", "keys", "released"):
-            getattr(work, name).extend(getattr(later, name))
-        self._drop_oldest_dead_letters()
+        self._log_failure(error, len(self._buffer.puts))
+        self._written.notify_all()
+        self._bound_dead_letters()
+
+    def _bound_dead_letters(self) -> None:
+        """Bound the dead letters that wait while the file cannot be written."""
+        if self._buffer.drop_oldest_dead_letters():
+            self._throttle.log(
+                logging.ERROR,
+                "letters",
+                "%d dead letters wait for the disk (max_queue_size), dropping the oldest",
+                self._max_queue_size,
+            )
 
     async def _keep_in_memory(self) -> None:
         """Enqueue commands that could not be written.
 
         Commands that would overtake others on disk are held back.
         """
-        if self._is_draining:  # commands on disk can wait for the next process
-            self._puts, self._held_back = self._held_back + self._puts, []
-        puts, self._puts = self._puts, []
+        # During a drain, commands on disk can wait for the next process.
+        puts = self._buffer.take_puts(are_all=self._is_draining)
         older = await self._queues_with_more({queued.envelope.ordering_key for queued in puts})
         for queued in puts:
             if queued.envelope.ordering_key in older:
-                self._held_back.append(queued)
+                self._buffer.held_back.append(queued)
                 continue
             # Without a release, because the file has got nothing to load.
-            self._count(queued.envelope.ordering_key, -1)
+            self._buffer.count(queued.envelope.ordering_key, -1)
             self._rows -= 1
             self._host.enqueue(queued)
 
@@ -388,7 +329,7 @@ class SqliteStore(WriteBuffer):
         """Return which of these queues have commands that are not in memory."""
         if not ordering_keys or self._is_draining:
             return set()
-        found = {queued.envelope.ordering_key for queued in self._held_back}
+        found = {queued.envelope.ordering_key for queued in self._buffer.held_back}
         # If the file cannot be read either, there is nothing to wait for.
         with anyio.CancelScope(shield=True), suppress(Exception):
             found |= await anyio.to_thread.run_sync(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ...core.commands import ResetAuth
-from ...delivery.outbox import MemoryStore
+from ...delivery.queue import MemoryStore
 
 if TYPE_CHECKING:
     from ...core.receipts import PendingReceipt

@@ -12,7 +12,7 @@ import anyio
 
 from ...core.exceptions import OutboxError
 from ...core.serialization import unpack
-from ...delivery.outbox import MemoryStore
+from ...delivery.queue import MemoryStore
 from ...delivery.service import DeliveryService
 
 if TYPE_CHECKING:
