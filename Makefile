@@ -78,7 +78,7 @@ soak: $(VENV)/dev.installed
 	$(RUN) -m bench.soak
 
 clean:
-	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both install again when pyproject.toml has changed, and neither takes away what the other brought.
