@@ -17,8 +17,8 @@ from ...core.exceptions import OutboxError
 from ...core.receipts import PendingReceipt
 from ...core.serialization import from_text, to_text
 from ...core.signals import Signal
+from ..log_throttle import LogThrottle
 from ..queue import QueuedCommand
-from ..recorder import LogThrottle
 from .buffer import WriteBuffer
 from .database import (
     SHORT_BUSY_TIMEOUT,
