@@ -25,7 +25,7 @@ def injector(app: ASGIApp) -> ASGIApp:
     """The page half alone: may it be rewritten, where, and with which headers."""
     from usercom_asgi.page.eligibility import skip_reason
     from usercom_asgi.page.headers import header_layout, header_list, relevant_headers
-    from usercom_asgi.page.response import PageResponse
+    from usercom_asgi.page.response import PageResponse, PageSettings
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         page: PageResponse | None = None
@@ -53,9 +53,7 @@ def injector(app: ASGIApp) -> ASGIApp:
                 ):
                     page = PageResponse(
                         {**message, "headers": message["headers"].copy()},
-                        SNIPPET,
-                        scope["method"],
-                        layout=layout,
+                        PageSettings(SNIPPET, scope["method"], layout=layout),
                     )
                 else:
                     await send(message)

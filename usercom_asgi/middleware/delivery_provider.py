@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -68,20 +67,23 @@ class DeliveryProvider:
         self._inline_config = replace(
             config, shutdown_timeout=config.inline_deadline, max_concurrency=2
         )
-        self._inline_status = InlineStatus()
+        #: What ``get_delivery`` shows where no delivery outlives the request.
+        self.inline_status = InlineStatus()
         # One process may serve two workspaces, and a dispatcher may give both the same lifespan
         # state: the key holds a number, so that neither finds the other's delivery.
         self._state_key = f"usercom_asgi.delivery.{next(_numbers)}"
         # Before anyio 4.15 two RunVars of one name are one variable.
         self._loop_delivery: RunVar[DeliveryService | None] = RunVar(self._state_key, None)
 
-    def for_request(
-        self, scope: Scope
-    ) -> AbstractAsyncContextManager[DeliveryService | InlineDelivery]:
-        """Return the running delivery, or one that delivers when this request leaves it."""
-        running = self._running(scope)
-        if running is not None:
-            return nullcontext(running)
+    def running_for(self, scope: Scope) -> DeliveryService | None:
+        """Return the delivery that outlives this request; None if there is none."""
+        if self._client is not None:
+            return self._client.delivery
+        service: DeliveryService | None = scope["state"].get(self._state_key)
+        return service or self._loop_delivery.get()
+
+    def inline_for(self, scope: Scope) -> InlineDelivery:
+        """Return a delivery for this request alone, which delivers when the request leaves it."""
         if self._client is not None:
             warn_once(
                 "The UserComClient is not entered (async with client): its outbox and hooks are "
@@ -98,10 +100,6 @@ class DeliveryProvider:
             at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
             listeners=self._listeners,
         )
-
-    def status_for(self, scope: Scope) -> DeliveryService | InlineStatus:
-        """Return what ``get_delivery`` shows to this request."""
-        return self._running(scope) or self._inline_status
 
     async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a lifespan, with a delivery that runs as long as it lasts."""
@@ -122,12 +120,6 @@ class DeliveryProvider:
                 del state[self._state_key]
             if self._loop_delivery.get() is service:
                 self._loop_delivery.set(None)
-
-    def _running(self, scope: Scope) -> DeliveryService | None:
-        if self._client is not None:
-            return self._client.delivery
-        service: DeliveryService | None = scope["state"].get(self._state_key)
-        return service or self._loop_delivery.get()
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self._config, self._transport)

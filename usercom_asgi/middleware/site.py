@@ -76,8 +76,8 @@ class Site:
         )
 
     async def has_consent(self, scope: Scope) -> bool:
-        """Return whether the visitor of this request may be tracked."""
-        return not self.requires_consent or await has_consent(self._consent, scope, self.config)
+        """Return True if the visitor of this request may be tracked."""
+        return await has_consent(self._consent, scope, self.config)
 
     def login_for(self, scope: Scope) -> Login | None:
         """Return the login check of a request, or None without an ``identify`` hook."""

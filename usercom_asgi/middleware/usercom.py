@@ -117,15 +117,19 @@ class UserComMiddleware:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         own_state(scope)
-        scope[SCOPE_KEY] = self._delivery.status_for(scope)
-        if await self._site.has_consent(scope):
-            async with self._delivery.for_request(scope) as delivery:
-                await self._handle_visitor(scope, receive, send, delivery)
-        else:
+        running = self._delivery.running_for(scope)
+        scope[SCOPE_KEY] = running or self._delivery.inline_status
+        # Most sites ask for no consent, so no coroutine is awaited for it there.
+        if self._site.requires_consent and not await self._site.has_consent(scope):
             visitor = Visitor(scope, NoDelivery(), self.config, has_consent=False)
             scope["state"][STATE_KEY] = visitor
             # At a logout, the key that was set before the refusal is expired.
             await self.app(scope, receive, expire_key_on_send(send, visitor, self.config))
+        elif running is not None:
+            await self._handle_visitor(scope, receive, send, running)
+        else:
+            async with self._delivery.inline_for(scope) as delivery:
+                await self._handle_visitor(scope, receive, send, delivery)
 
     async def _handle_visitor(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
