@@ -26,7 +26,7 @@ def injector(app: ASGIApp) -> ASGIApp:
     """Run the page half alone: eligibility, position and headers."""
     from usercom_asgi.page.eligibility import skip_reason
     from usercom_asgi.page.headers import header_layout, header_list, relevant_headers
-    from usercom_asgi.page.response import PageResponse
+    from usercom_asgi.page.response import PageResponse, PageSettings
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         page: PageResponse | None = None
@@ -54,9 +54,7 @@ def injector(app: ASGIApp) -> ASGIApp:
                 ):
                     page = PageResponse(
                         {**message, "headers": message["headers"].copy()},
-                        SNIPPET,
-                        scope["method"],
-                        layout=layout,
+                        PageSettings(SNIPPET, scope["method"], layout=layout),
                     )
                 else:
                     await send(message)

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from starlette.types import Message
 
-from usercom_asgi.page.response import PageResponse
+from usercom_asgi.page.response import PageResponse, PageSettings
 
 SNIPPET = b"<script>1</script>"
 TEXT = b"<p>text</p>\n"
@@ -20,9 +20,8 @@ def page_of(size: int) -> bytes:
 
 def opened(body: bytes, *, in_head: bool = False) -> PageResponse:
     headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body))]
-    return PageResponse(
-        {"type": "http.response.start", "status": 200, "headers": headers}, SNIPPET, in_head=in_head
-    )
+    start = {"type": "http.response.start", "status": 200, "headers": headers}
+    return PageResponse(start, PageSettings(SNIPPET, in_head=in_head))
 
 
 @pytest.mark.parametrize("in_head", [False, True])

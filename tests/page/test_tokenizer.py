@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from usercom_asgi.page.injector import Injector, Skipped, inject
-from usercom_asgi.page.tokenizer import Markup
+from usercom_asgi.page.tokenizer import Tokenizer
 
 ADDED = b"<script>1</script>"
 LONG = b"var state = 'nice shop! ';\n" * 9000
@@ -76,15 +76,15 @@ def test_injector_with_a_script_in_a_string_of_a_long_script_leaves_the_string_a
 @pytest.mark.parametrize(
     ("opening", "closing"), RAW_TEXT_ELEMENTS, ids=[each.decode() for each, _ in RAW_TEXT_ELEMENTS]
 )
-def test_markup_in_any_chunks_ends_in_the_same_state(
+def test_tokenizer_in_any_chunks_ends_in_the_same_state(
     opening: bytes, closing: bytes, step: int
 ) -> None:
     page = b"<html><body>" + opening + b" - x </body> x" * 200 + closing + b"</body>"
-    markup = Markup()
+    tokenizer = Tokenizer()
     for at in range(0, len(page), step):
-        markup.feed(page[at : at + step])
-    assert markup.body_end == len(page) - len(b"</body>")
-    assert not markup.is_in_doubt
+        tokenizer.feed(page[at : at + step])
+    assert tokenizer.body_end == len(page) - len(b"</body>")
+    assert not tokenizer.is_in_doubt
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_inject_where_the_state_is_not_known_leaves_the_snippet_out(page: bytes)
     assert streamed(whole, 1000) == whole
 
 
-def test_markup_with_an_attribute_of_a_megabyte_keeps_little() -> None:
-    markup = Markup()
+def test_tokenizer_with_an_attribute_of_a_megabyte_keeps_little() -> None:
+    tokenizer = Tokenizer()
     begin = b"<html><body><img alt='x' src=\"data:,"
-    markup.feed(begin)
+    tokenizer.feed(begin)
     for _ in range(100):
-        markup.feed(b"x" * 10_000)
-        assert len(markup._rest) < 2000  # what it keeps is not to be seen from outside
-    markup.feed(b'"></body>')
-    assert markup.body_end == len(begin) + 1_000_000 + len(b'">')
+        tokenizer.feed(b"x" * 10_000)
+        assert len(tokenizer._rest) < 2000  # what it keeps is not to be seen from outside
+    tokenizer.feed(b'"></body>')
+    assert tokenizer.body_end == len(begin) + 1_000_000 + len(b'">')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from ..client import check_transport, open_sender
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.receipts import OutcomeCallbacks
-from ..delivery.inline import INLINE_STATUS, InlineDelivery
+from ..delivery.inline import InlineDelivery
 from ..delivery.lifespan import run_lifespan
 from ..delivery.outbox import validate_outbox
 from ..delivery.recorder import OutcomeHooks
@@ -76,13 +75,17 @@ class DeliveryProvider:
         # request.
         self._loop_delivery: RunVar[DeliveryService | None] | None = None
 
-    def for_request(
-        self, scope: Scope
-    ) -> AbstractAsyncContextManager[DeliveryService | InlineDelivery]:
-        """Return the running delivery, or one for this request alone."""
-        running = self._running(scope)
-        if running is not None:
-            return nullcontext(running)
+    def running_for(self, scope: Scope) -> DeliveryService | None:
+        """Return the delivery that outlives this request; None if there is none."""
+        if self._client is not None:
+            return self._client.delivery
+        service: DeliveryService | None = scope["state"].get(self._state_key)
+        if service is None and self._loop_delivery is not None:
+            return self._loop_delivery.get()
+        return service
+
+    def inline_for(self, scope: Scope) -> InlineDelivery:
+        """Return a delivery for this request alone, which delivers when the request leaves it."""
         if self._client is not None:
             warn_once(
                 "The UserComClient is not entered (async with client): its outbox and hooks are "
@@ -99,10 +102,6 @@ class DeliveryProvider:
             self._inline_hooks,
             at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
         )
-
-    def status_for(self, scope: Scope) -> object:
-        """Return what ``get_delivery`` shows to this request."""
-        return self._running(scope) or INLINE_STATUS
 
     async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a lifespan, with a delivery that runs as long as it lasts."""
@@ -126,14 +125,6 @@ class DeliveryProvider:
                 del state[self._state_key]
             if self._loop_delivery.get() is service:
                 self._loop_delivery.set(None)
-
-    def _running(self, scope: Scope) -> DeliveryService | None:
-        if self._client is not None:
-            return self._client.delivery
-        service: DeliveryService | None = scope["state"].get(self._state_key)
-        if service is None and self._loop_delivery is not None:
-            return self._loop_delivery.get()
-        return service
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self._config, self._transport)

@@ -22,7 +22,7 @@ from ..page.headers import (
     vary_on_cookie,
     with_cookies,
 )
-from ..page.response import PageResponse
+from ..page.response import PageResponse, PageSettings
 from .browser_commands import plan_browser_commands
 from .reset import expired_key_cookies, key_cookies, plan_reset, repaired_key_cookies
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..core.config import UserComConfig
     from ..core.envelope import Delivery
-    from ..core.hooks import NonceHook
+    from ..core.hooks import InjectHook, NonceHook
     from ..page.headers import HeaderLayout, HeaderList
     from ..visitor.login import LoginTracker
     from ..visitor.session import VisitorSession
@@ -174,7 +174,8 @@ class Responder:
             if plan.commands is not None:
                 plan.add_cookies(plan.commands.other_cookies)
             return plan.start
-        self._page = self._make_page(plan, layout if plan.headers is headers else None)
+        known = layout if plan.headers is headers else None
+        self._page = PageResponse(plan.start, self._page_settings(plan, known))
         return None
 
     async def _plan(self, start: Message, layout: HeaderLayout) -> ResponsePlan:
@@ -188,7 +189,9 @@ class Responder:
             visitor.request.headers,
             start["status"],
             found,
-            force=await self._ask_should_inject(plan.headers, layout),
+            force=None
+            if site.should_inject is None
+            else await self._ask_should_inject(site.should_inject, plan.headers, layout),
         )
         # Before anything is decided, so that what this hook does with the visitor counts as well.
         if plan.is_page and site.nonce is not None:
@@ -251,30 +254,25 @@ class Responder:
         for text in advice:
             warn_once(f"Content-Security-Policy blocks the widget: {text}")
 
-    def _make_page(self, plan: ResponsePlan, layout: HeaderLayout | None) -> PageResponse:
-        site, visitor = self._site, self._visitor
-        page = PageResponse(
-            plan.start,
-            site.snippet_for(visitor, plan.reset, plan.commands, plan.nonce),
-            self._method,
-            in_head=site.config.position == "head",
-            layout=layout,
-        )
-        if (
+    def _page_settings(self, plan: ResponsePlan, layout: HeaderLayout | None) -> PageSettings:
+        site, visitor, commands = self._site, self._visitor, plan.commands
+        is_private = (
             site.requires_consent
             or plan.is_personal
-            or visitor.identity
+            or bool(visitor.identity)
             or visitor.request.has_key_in_url
-        ):
-            page.private = True
-        if plan.reset is not None or plan.commands is not None:
-            page.cookies = plan.page_cookies
-        if plan.commands is not None:
-            page.no_store = bool(plan.commands.calls)
-            page.cookies_without_snippet = plan.commands.other_cookies
-        if plan.encoding is not None:
-            page.coding = open_encoding(plan.encoding)
-        return page
+        )
+        return PageSettings(
+            site.snippet_for(visitor, plan.reset, commands, plan.nonce),
+            self._method,
+            site.config.position == "head",
+            layout,
+            is_private,
+            commands is not None and bool(commands.calls),
+            plan.page_cookies if plan.reset is not None or commands is not None else (),
+            commands.other_cookies if commands is not None else (),
+            open_encoding(plan.encoding) if plan.encoding is not None else None,
+        )
 
     def _is_relevant(self, start: Message, layout: HeaderLayout) -> bool:
         """Return whether this response may need a change; most do not."""
@@ -302,9 +300,10 @@ class Responder:
         )
         return f"the body is encoded as {name}"
 
-    async def _ask_should_inject(self, headers: HeaderList, layout: HeaderLayout) -> bool | None:
-        hook = self._site.should_inject
-        if hook is None or not may_be_html(headers, layout):
+    async def _ask_should_inject(
+        self, hook: InjectHook, headers: HeaderList, layout: HeaderLayout
+    ) -> bool | None:
+        if not may_be_html(headers, layout):
             return None
         decision: bool | None = await call_hook_safely(
             hook, self._scope, "The should_inject hook failed: the library decides by itself"

@@ -84,8 +84,8 @@ class Site:
         )
 
     async def has_consent(self, scope: Scope) -> bool:
-        """Return whether the visitor of this request may be tracked."""
-        return not self.requires_consent or await has_consent(self._consent, scope, self.config)
+        """Return True if the visitor of this request may be tracked."""
+        return await has_consent(self._consent, scope, self.config)
 
     def open_session(self, scope: Scope, delivery: Delivery) -> VisitorSession:
         """Return the session of a visitor who may be tracked."""

@@ -8,6 +8,7 @@ from ..core.config import UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.receipts import OutcomeCallbacks
+from ..delivery.inline import INLINE_STATUS
 from ..visitor.visitor import Visitor
 from .delivery_provider import DeliveryProvider
 from .responder import Responder, expire_key_on_send
@@ -122,15 +123,18 @@ class UserComMiddleware:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         isolate_state(scope)
-        scope[DELIVERY_KEY] = self._deliveries.status_for(scope)
-        if await self._site.has_consent(scope):
-            async with self._deliveries.for_request(scope) as delivery:
-                await self._handle_visitor(scope, receive, send, delivery)
-        else:
+        running = self._deliveries.running_for(scope)
+        scope[DELIVERY_KEY] = running or INLINE_STATUS
+        if self._site.requires_consent and not await self._site.has_consent(scope):
             session = self._site.open_refused_session(scope)
             scope["state"][VISITOR_KEY] = Visitor(session)
             # If the handler resets the visitor, a cookie from the time of consent is expired.
             await self.app(scope, receive, expire_key_on_send(send, session, self.config))
+        elif running is not None:
+            await self._handle_visitor(scope, receive, send, running)
+        else:
+            async with self._deliveries.inline_for(scope) as delivery:
+                await self._handle_visitor(scope, receive, send, delivery)
 
     async def _handle_visitor(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery

@@ -92,6 +92,6 @@ def is_supported(name: bytes) -> bool:
 
 
 def open_encoding(name: bytes) -> Coding | None:
-    """Return the decoder and encoder for one body; None if the encoding is not supported."""
+    """Return the decoder and encoder for one body; None without support for it."""
     window_bits = _WINDOW_BITS.get(name)
     return None if window_bits is None else Coding(window_bits)

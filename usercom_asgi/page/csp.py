@@ -99,8 +99,8 @@ class Policy:
     def advice(self, needed: CspSources, nonce: str | None) -> str | None:
         """Return what to add to the policy, word for word; None if nothing is missing.
 
-        The text names no value that differs between responses, such as a nonce or a hash,
-        so a warning with it is logged once.
+        The text names no value that differs between responses, such as a nonce or a
+        hash, so a warning with it is logged once.
         """
         texts: list[str] = []
         for name, missing in self.missing_sources(needed, nonce).items():
@@ -119,8 +119,8 @@ def check_csp(
 ) -> tuple[str | None, list[str]]:
     """Return the nonce for the script tags, and advice on each policy that blocks them.
 
-    The application's own ``nonce`` wins over the one that the policies name. Policies that
-    are only reported block nothing, so there is no advice on them.
+    The application's own ``nonce`` wins over the one that the policies name. Policies
+    that are only reported block nothing, so there is no advice on them.
     """
     policies = parse_policies(headers)
     nonce = nonce or find_nonce(policies)

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from .headers import HeaderLayout, HeaderList
 
-#: A reason that depends on the request: another one for the same address gets the snippet.
+#: A reason that depends on the request: another one for the same address gets the
+#: snippet.
 HTMX = "htmx asked for a fragment"
 _STATUSES_WITHOUT_PAGE = frozenset({204, 205, 206, 304})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -30,7 +31,8 @@ _UNSAFE_CHARSETS = (
         "hz-gb",
         "hz",
     ),
-    # Labels of the same charsets (Encoding Standard, 4.2). "unicode-1-1-utf-8" is UTF-8.
+    # Labels of the same charsets (Encoding Standard, 4.2). "unicode-1-1-utf-8" is
+    # UTF-8.
     *("csunicode", "iso-10646-ucs", "unicodefe", "unicodeff", "csiso2022"),
 )
 
@@ -60,8 +62,8 @@ def skip_reason(
         request_headers: The request's headers by lower-case name.
         status: The response's status.
         response_headers: The response's headers by lower-case name.
-        force: The answer of ``should_inject``. True overrules all reasons but those that
-            make the snippet impossible, False is a reason of its own.
+        force: The answer of ``should_inject``. True overrules all reasons but those
+            that make the snippet impossible, False is a reason of its own.
 
     """
     reason = _content_type_reason(response_headers.get(b"content-type"))
@@ -72,7 +74,8 @@ def skip_reason(
         return f"responses of status {status} have no complete page"
     if method not in _METHODS:
         return f"responses to {method} have no page"
-    # `in` takes five times as long as `find` (CPython 3.11), since it tries a number first.
+    # `in` takes five times as long as `find` (CPython 3.11), since it tries a number
+    # first.
     if (length := response_headers.get(b"content-length")) and length.find(b",") >= 0:
         return "the response has more than one content-length"
     if force is not None:
@@ -86,7 +89,8 @@ def skip_reason(
 def _content_type_reason(content_type: bytes | None) -> str | None:
     if content_type is None:
         return "the response has no content-type"
-    # The last of several types counts, with a charset of any (Fetch, "extract a MIME type").
+    # The last of several types counts, with a charset of any (Fetch, "extract a MIME
+    # type").
     types = content_type.split(b",") if b'"' not in content_type else [content_type]
     media_type = types[-1].partition(b";")[0].strip().lower()
     if media_type != b"text/html":

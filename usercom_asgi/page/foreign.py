@@ -1,10 +1,10 @@
-"""Foreign content: which tags open and close the elements of an ``<svg>`` or ``<math>`` (13.2.6.5 of the HTML standard).
+"""Foreign content: the elements of ``<svg>`` and ``<math>`` (HTML standard, 13.2.6.5).
 
-In foreign content the text of a ``<style>`` or a ``<script>`` is markup, and ``<![CDATA[``
-is a section. So the tokenizer needs to know whether the current element is foreign. Inside an
-integration point, such as ``<foreignObject>``, elements are HTML's again. The full tree
-construction of HTML would be needed there. Only plain, well nested elements are followed;
-all else is in doubt.
+In foreign content the text of a ``<style>`` or a ``<script>`` is markup, and
+``<![CDATA[`` is a section. So the tokenizer needs to know whether the current element
+is foreign. Inside an integration point, such as ``<foreignObject>``, elements are
+HTML's again. The full tree construction of HTML would be needed there. Only plain, well
+nested elements are followed; all else is in doubt.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from .syntax import RAW_TEXT_ELEMENTS, attributes, is_self_closing
 
 
 class Step(Enum):
-    """What a tag in foreign content means to the tokenizer."""
+    """The effect of a tag in foreign content on the tokenizer."""
 
     GO_ON = auto()
     #: The tag begins text: its name is one of :data:`RAW_TEXT_ELEMENTS`.
     RAW_TEXT = auto()
     #: The tag ended the foreign content and is to be read again, as HTML.
     AGAIN = auto()
-    #: The state is not known any more.
+    #: The state is unknown from here on.
     IN_DOUBT = auto()
 
 
 class _Element(NamedTuple):
     name: bytes
     space: str  # "svg", "math" or "html"
-    #: What begins inside it is HTML: "html" for all tags, "text" for all but two, "svg" for an ``<svg>``, "" for none.
+    #: What begins inside it is HTML: "html" for all tags, "text" for all but two, "svg"
+    #: for an ``<svg>``, "" for none.
     point: str = ""
 
 
@@ -50,7 +51,8 @@ _PLAIN = (_BREAK_OUT - _VOID - {b"body", b"head", b"table"}) | frozenset(
 )
 # Of </p> and </br> older browsers make something else.
 _DISPUTED = frozenset({b"p", b"br"})
-# No HTML element outside of the foreign content is closed by these, so the foreign content goes on.
+# No HTML element outside of the foreign content is closed by these, so the foreign
+# content goes on.
 _IGNORED = RAW_TEXT_ELEMENTS - {b"plaintext"} | {b"svg", b"math", b"body", b"html"}
 _MAX_DEPTH = 256
 
@@ -68,7 +70,7 @@ class Foreign:
 
     @property
     def has_cdata(self) -> bool:
-        """Whether ``<![CDATA[`` begins a section here."""
+        """True if ``<![CDATA[`` begins a section here."""
         return bool(self._open) and self._open[-1].space != "html"
 
     def enter(self, name: bytes, tag: bytes) -> None:
@@ -108,7 +110,8 @@ class Foreign:
         if name in _DISPUTED and top.space != "html":
             return Step.IN_DOUBT
         if top.space == "html":
-            # Where HTML's rules have closed the element before, this tag would close a foreign one of the same name.
+            # Where HTML's rules have closed the element before, this tag would close a
+            # foreign one of the same name.
             if top.name != name or any(
                 each.name == name for each in self._open if each.space != "html"
             ):

@@ -1,8 +1,9 @@
 """Helpers on raw ASGI header lists.
 
 Starlette's ``Headers`` compare names as they are, and Django capitalises them. The list
-may also be a tuple, a generator, missing, or shared by all responses of the application.
-So these helpers compare lower-case names, and never change the list that they are given.
+may also be a tuple, a generator, missing, or shared by all responses of the
+application. So these helpers compare lower-case names, and never change the list that
+they are given.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ def header_list(message: Message) -> HeaderList:
 class HeaderLayout(NamedTuple):
     """Facts about a response's headers that follow from their names alone.
 
-    Most responses of an application have the same names, so the facts are cached by them.
+    Most responses of an application have the same names, so the facts are cached by
+    them.
     """
 
-    #: The index of ``content-type`` and of ``content-length``; -1 if there is not exactly one.
+    #: The index of ``content-type`` and of ``content-length``; -1 if there is not
+    #: exactly one.
     content_type: int
     content_length: int
     #: True if only the type can forbid a change, and a change affects only the length.
@@ -89,7 +92,7 @@ def by_name(headers: HeaderList) -> dict[bytes, bytes]:
 
 
 def relevant_headers(headers: HeaderList, layout: HeaderLayout) -> dict[bytes, bytes]:
-    """Return the headers that decide about a change by lower-case name, maybe others."""
+    """Return the headers that decide about a change, by lower-case name."""
     if not layout.is_plain:
         return by_name(headers)
     found = {b"content-type": headers[layout.content_type][1]}
@@ -113,9 +116,8 @@ def update_entity_headers(
 ) -> HeaderList:
     """Return headers that fit a changed body: no digests, no ranges, a weak ETag.
 
-    ``length`` replaces the ``Content-Length``; None removes it, for a body whose length is
-    not known yet.
-    ``layout`` is the layout of the headers, if it is known.
+    ``length`` replaces the ``Content-Length``; None removes it, for a body whose length
+    is not known yet. ``layout`` is the layout of the headers, if it is known.
     """
     _, place, is_plain = layout or header_layout(headers)
     changed: HeaderList = []
@@ -140,7 +142,8 @@ def update_entity_headers(
 def make_private(headers: HeaderList) -> HeaderList:
     """Return headers for a page with a visitor's data.
 
-    Shared caches must not store it, and a browser must not reuse it for the next visitor.
+    Shared caches must not store it, and a browser must not reuse it for the next
+    visitor.
     """
     return vary_on_cookie(set_private(without(headers, VALIDATORS)))
 
@@ -169,7 +172,7 @@ def set_private(headers: HeaderList) -> HeaderList:
 
 
 def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
-    """Return a response's start with these ``Set-Cookie`` values, private to the visitor."""
+    """Return a response's start with these ``Set-Cookie`` values, as a private one."""
     if not cookies:
         return start
     headers = vary_on_cookie(set_private(start["headers"]))
@@ -177,13 +180,13 @@ def with_cookies(start: Message, cookies: Sequence[bytes]) -> Message:
 
 
 def set_no_store(headers: HeaderList) -> HeaderList:
-    """Return headers that forbid every cache, the browser's included, to store the response."""
+    """Return headers that forbid every cache to store the response."""
     kept = [pair for pair in headers if not _is_shared_cache_header(pair[0].lower())]
     return [*without(kept, {b"cache-control", b"expires"}), (b"cache-control", b"no-store")]
 
 
 def _is_shared_cache_header(name: bytes) -> bool:
-    """Return True for headers that overrule Cache-Control at a CDN (RFC 9213 and earlier)."""
+    """Return True for headers that overrule Cache-Control at a CDN (RFC 9213)."""
     return name in _SHARED_CACHE_HEADERS or name.endswith(b"cdn-cache-control")
 
 

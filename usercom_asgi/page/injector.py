@@ -1,11 +1,12 @@
-"""Inserts the snippet before the ``</body>`` that ends a document, whole or in a stream."""
+"""Inserts the snippet before the ``</body>`` that ends a page, whole or in a stream."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from .locator import MAX_HELD_BYTES, Document
+from .fast_path import read_ordinary_page
+from .locator import MAX_HELD_BYTES, OWN_WIDGET, Document, loads_widget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,13 +17,16 @@ _TAG_PREFIXES = frozenset(
     name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1)
 )
 _MAX_PREFIX_BYTES = len(b"</body")
-# An incomplete tag is held up to this size. A longer one is not taken for the body's end.
+# An incomplete tag is held up to this size. A longer one is not taken for the body's
+# end.
 _MAX_TAG_BYTES = 1024
 # Longer pages are sent in pieces, because joining them costs more.
 _JOIN_BELOW = 64 * 1024
-# The bytes of a long page that are copied at a time, so the copy stays in the CPU's cache.
+# The bytes of a long page that are copied at a time, so the copy stays in the CPU's
+# cache.
 _COPY_BYTES = 256 * 1024
-# A stream's chunks are collected up to this size, because each call of the reader costs.
+# A stream's chunks are collected up to this size, because each call of the reader
+# costs.
 _BATCH_BYTES = 16 * 1024
 _MAX_CHUNKS = 512
 
@@ -67,15 +71,21 @@ Injected: TypeAlias = bytes | LongPage
 
 def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | Skipped:
     """Return a whole page with the snippet, or the reason why it is left out."""
-    document = Document(snippet)
-    document.feed(page)
-    reason = document.rejection_reason()
-    place = document.markup.head_end if in_head and reason is None else -1
-    if place < 0:
-        place, reason = document.find_place(0)
-        if reason is not None:
-            return Skipped(reason)
-        snippet = document.with_body_tag(snippet)
+    ordinary = read_ordinary_page(page)
+    if ordinary is None:
+        document = Document(snippet)
+        document.feed(page)
+        reason = document.rejection_reason()
+        place = document.tokenizer.head_end if in_head and reason is None else -1
+        if place < 0:
+            place, reason = document.find_place(0)
+            if reason is not None:
+                return Skipped(reason)
+            snippet = document.with_body_tag(snippet)
+    elif loads_widget(page, snippet):
+        return Skipped(OWN_WIDGET)
+    else:
+        place = ordinary.head_end if in_head else ordinary.body_end
     if len(page) < _JOIN_BELOW:
         return b"".join((memoryview(page)[:place], snippet, page[place:]))
     return LongPage(page, place, snippet)
@@ -84,8 +94,8 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | 
 class Injector:
     """The body of one page in chunks of any size, with the snippet added.
 
-    From a ``</body>`` on the bytes are held, up to ``MAX_HELD_BYTES``, as long as it may
-    end the document. A chunk without such a tag goes out at once, and is read later
+    From a ``</body>`` on the bytes are held, up to ``MAX_HELD_BYTES``, as long as it
+    may end the document. A chunk without such a tag goes out at once, and is read later
     together with others. So the tokenizer's state is known wherever it matters.
     """
 
@@ -137,9 +147,11 @@ class Injector:
     def try_pass_through(self, chunk: bytes) -> bool:
         """Return True and record a chunk in mid-body if it may be sent as it is.
 
-        This holds for most chunks: no bytes are held, and the chunk has no tag that matters.
+        This holds for most chunks: no bytes are held, and the chunk has no tag that
+        matters.
         """
-        # Written out without helpers, because a stream of tiny chunks pays for every call.
+        # Written out without helpers, because a stream of tiny chunks pays for every
+        # call.
         if self.held or (chunk.find(b"</") >= 0 and _may_hold_close(chunk)):
             return False
         begun = chunk.rfind(b"<", -_MAX_PREFIX_BYTES)
@@ -162,24 +174,24 @@ class Injector:
 
     def _pass_on(self, data: bytes) -> list[bytes]:
         start = self._taken - len(data)
-        markup = self._document.markup
+        tokenizer = self._document.tokenizer
         cut = len(data)
-        if markup.body_end >= start and self._taken - markup.body_end <= MAX_HELD_BYTES:
-            cut, self._holds = markup.body_end - start, True
-        elif markup.begun >= start and self._taken - markup.begun <= _MAX_TAG_BYTES:
-            cut = markup.begun - start
+        if tokenizer.body_end >= start and self._taken - tokenizer.body_end <= MAX_HELD_BYTES:
+            cut, self._holds = tokenizer.body_end - start, True
+        elif tokenizer.begun >= start and self._taken - tokenizer.begun <= _MAX_TAG_BYTES:
+            cut = tokenizer.begun - start
         if cut < len(data):
             self.held, self._size = [data[cut:]], len(data) - cut
             data = data[:cut]
         return [data] if data else []
 
     def _split_at_head(self, data: bytes) -> list[bytes]:
-        """Return the parts with the snippet at the head's end; none if that is not in data."""
-        markup = self._document.markup
-        if markup.head_end < 0:
+        """Return the parts with the snippet at the head's end, if data has it."""
+        tokenizer = self._document.tokenizer
+        if tokenizer.head_end < 0:
             return []
         self._is_past_head = True
-        place = markup.head_end - (self._taken - len(data))
+        place = tokenizer.head_end - (self._taken - len(data))
         if place < 0 or self._document.rejection_reason() is not None:
             return []
         self.is_done = True
@@ -199,5 +211,6 @@ class Injector:
 
 
 def _may_hold_close(data: bytes) -> bool:
-    # In mixed case the tag is not recognised. The snippet stands behind it then, and works.
+    # In mixed case the tag is not recognised. The snippet stands behind it then, and
+    # works.
     return data.find(b"</body") >= 0 or (data.find(b"Y") >= 0 and data.find(b"</BODY") >= 0)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 
-from .tokenizer import Markup
+from .tokenizer import Tokenizer
 
-#: A ``</body>`` with more bytes than this behind it is not taken for the document's end.
+#: A ``</body>`` with more bytes than this behind it is not taken for the document's
+#: end.
 MAX_HELD_BYTES = 64 * 1024
 
-# The text before "/widget.js" in a page that loads the widget itself, by tag or by script.
+# The text before "/widget.js" in a page that loads the widget itself, by tag or by
+# script.
 _LOADER = re.compile(rb"[\"'`=]\s*(?:https?:)?\\?/\\?/([^\"'`<>\s=]+)\Z", re.IGNORECASE)
-# User.com's present and earlier hosts (docs/usercom.md): other vendors have a widget.js too.
+# User.com's present and earlier hosts (docs/usercom.md): other vendors have a widget.js
+# too.
 _VENDOR_HOSTS = (b".user.com", b".userengage.com", b".userengage.io")
 _WIDGET = b"/widget.js"
 _MAX_URL_BYTES = 256
@@ -25,55 +28,56 @@ OWN_WIDGET = "the page loads the widget itself"
 class Document:
     """A document read in blocks. Positions count from its beginning."""
 
-    __slots__ = ("_end", "_snippet", "has_widget", "markup")
+    __slots__ = ("_end", "_snippet", "has_widget", "tokenizer")
 
     def __init__(self, snippet: bytes) -> None:
-        self.markup = Markup()
+        self.tokenizer = Tokenizer()
         self.has_widget = False
         self._snippet = snippet
         self._end = b""  # of the bytes read: an address may continue in the next block
 
     def feed(self, block: bytes) -> None:
         """Read the next bytes."""
-        self.markup.feed(block)
+        self.tokenizer.feed(block)
         if not self.has_widget:
             size = _MAX_URL_BYTES + len(_WIDGET)
-            self.has_widget = self._loads_widget(block) or (
-                bool(self._end) and self._loads_widget(self._end + block[:size])
+            self.has_widget = loads_widget(block, self._snippet) or (
+                bool(self._end) and loads_widget(self._end + block[:size], self._snippet)
             )
             self._end = block[-size:] if len(block) >= size else (self._end + block)[-size:]
 
     def find_place(self, held: int) -> tuple[int, str | None]:
         """Return the snippet's position, at or after ``held``, or -1 and the reason."""
-        markup = self.markup
+        tokenizer = self.tokenizer
         if (reason := self.rejection_reason()) is not None:
             return -1, reason
-        if markup.body_end >= held:
-            return markup.body_end, None
-        if markup.is_in_doubt:
+        if tokenizer.body_end >= held:
+            return tokenizer.body_end, None
+        if tokenizer.is_in_doubt:
             return -1, IN_DOUBT
-        if not markup.has_html and markup.body_end < 0:
+        if not tokenizer.has_html and tokenizer.body_end < 0:
             return -1, FRAGMENT
-        return (markup.end, None) if markup.end >= held else (-1, UNFINISHED)
+        return (tokenizer.end, None) if tokenizer.end >= held else (-1, UNFINISHED)
 
     def rejection_reason(self) -> str | None:
-        """Return the reason to leave the snippet out of the whole document; None so far."""
+        """Return the reason to leave the snippet out of the document; None so far."""
         if self.has_widget:
             return OWN_WIDGET
-        return FRAMESET if self.markup.has_frames else None
+        return FRAMESET if self.tokenizer.has_frames else None
 
     def with_body_tag(self, snippet: bytes) -> bytes:
-        """Return the snippet, after a ``<body>`` if the document has left that tag out."""
-        return snippet if self.markup.has_body else b"<body>" + snippet
+        """Return the snippet, after a ``<body>`` if the document has no such tag."""
+        return snippet if self.tokenizer.has_body else b"<body>" + snippet
 
-    def _loads_widget(self, data: bytes) -> bool:
-        at = len(data)
-        while (at := data.rfind(_WIDGET, 0, at)) >= 0:
-            found = _LOADER.search(data[max(0, at - _MAX_URL_BYTES) : at])
-            if found is not None and self._is_vendor_host(found[1].rstrip(b"\\").lower()):
+
+def loads_widget(data: bytes, snippet: bytes) -> bool:
+    """Return True if the data loads a widget of User.com, or the one in the snippet."""
+    at = len(data)
+    while (at := data.rfind(_WIDGET, 0, at)) >= 0:
+        found = _LOADER.search(data[max(0, at - _MAX_URL_BYTES) : at])
+        if found is not None:
+            # The host, with its port.
+            place = found[1].rstrip(b"\\").lower()
+            if place.endswith(_VENDOR_HOSTS) or b"//%b/widget.js" % place in snippet:
                 return True
-        return False
-
-    def _is_vendor_host(self, place: bytes) -> bool:
-        """Return True if the widget may come from this host and port."""
-        return place.endswith(_VENDOR_HOSTS) or b"//%b/widget.js" % place in self._snippet
+    return False

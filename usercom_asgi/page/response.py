@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .content_encoding import CodingError
 from .headers import (
-    header_layout,
     make_private,
     set_no_store,
     update_entity_headers,
@@ -32,33 +32,46 @@ _MAX_BUFFERED = 32
 _NOTHING: Sequence[bytes] = ()
 
 
+@dataclass(slots=True, repr=False)
+class PageSettings:
+    """What one response may get: the snippet, and the headers that go with it."""
+
+    #: The script tags to insert.
+    snippet: bytes
+    #: The request's method. The response to HEAD has no body.
+    method: str = "GET"
+    #: Insert at the end of the head instead of the body.
+    in_head: bool = False
+    #: The layout of the response's headers, if it is known.
+    layout: HeaderLayout | None = None
+    #: True if the snippet contains a visitor's data: shared caches must not store the
+    #: page.
+    private: bool = False
+    #: True if the snippet has commands that must run once: no cache may store the page.
+    no_store: bool = False
+    #: ``Set-Cookie`` values for a response that certainly has the snippet.
+    cookies: Sequence[bytes] = ()
+    #: ``Set-Cookie`` values for a response without it, or that starts before this is
+    #: known.
+    cookies_without_snippet: Sequence[bytes] = ()
+    #: The decoder and encoder of a compressed body.
+    coding: Coding | None = None
+
+
 class PageResponse:
     """One response that may get the snippet.
 
-    ``start`` is held until the first bytes arrive, because its ``Content-Length`` depends
-    on them. A message of an unknown type, or an error of this library, releases all held
-    messages unchanged and in order.
+    The start is held until the first bytes arrive, because its ``Content-Length``
+    depends on them. A message of an unknown type, or an error of this library, releases
+    all held messages unchanged and in order.
 
     Args:
         start: The application's ``http.response.start``. The response takes it over,
             with its list of headers.
-        snippet: The script tags to insert.
-        method: The request's method. The response to HEAD has no body.
-        in_head: Insert at the end of the head instead of the body.
-        layout: The layout of the headers, if it is known.
+        settings: The snippet, and how to insert it.
 
     """
 
-    #: True if the snippet contains a visitor's data: shared caches must not store the page.
-    private = False
-    #: True if the snippet has commands that must run once: no cache may store the page.
-    no_store = False
-    #: ``Set-Cookie`` values for a response that certainly has the snippet.
-    cookies: Sequence[bytes] = ()
-    #: ``Set-Cookie`` values for a response without it, or that starts before this is known.
-    cookies_without_snippet: Sequence[bytes] = ()
-    #: The decoder and encoder of a compressed body.
-    coding: Coding | None = None
     #: True once all further messages pass through unchanged.
     is_done = False
     # The injector of a stream whose start is sent: most chunks then pass unchanged.
@@ -67,28 +80,19 @@ class PageResponse:
     # The original messages that arrived while the start is held.
     _buffered: Sequence[Message] = ()
 
-    def __init__(
-        self,
-        start: Message,
-        snippet: bytes,
-        method: str = "GET",
-        *,
-        in_head: bool = False,
-        layout: HeaderLayout | None = None,
-    ) -> None:
+    def __init__(self, start: Message, settings: PageSettings) -> None:
         self._start: Message | None = start
-        self._layout = layout or header_layout(start["headers"])
-        self._snippet = snippet
-        self._is_head = method == "HEAD"
-        self._in_head = in_head
+        self._settings = settings
+        self._coding = settings.coding
+        self._is_head = settings.method == "HEAD"
 
     @property
     def has_started(self) -> bool:
-        """Return True once the start has been sent."""
+        """True once the start has been sent."""
         return self._start is None
 
     def try_pass_through(self, message: Message) -> bool:
-        """Return True if a message in mid-stream may be sent as it is; else call `feed`."""
+        """Return True if a message may be sent unchanged; else call `feed`."""
         try:
             return (
                 (stream := self._stream) is not None
@@ -121,8 +125,8 @@ class PageResponse:
             is_whole = injector is None and (
                 not more or self._is_complete(chunk) or (not chunk and self._is_head)
             )
-            if self.coding is not None:
-                chunk = self.coding.decode(chunk, last=is_whole or not more)
+            if self._coding is not None:
+                chunk = self._coding.decode(chunk, last=is_whole or not more)
             return (
                 self._whole(message, chunk, more=more)
                 if is_whole
@@ -139,7 +143,7 @@ class PageResponse:
         return [*self.pass_through(held), message]
 
     def pass_through(self, held_bytes: Sequence[bytes] | None = None) -> list[Message]:
-        """Return the held messages unchanged, and let all further messages pass through."""
+        """Return the held messages unchanged; all further messages pass through."""
         self.is_done, self._stream = True, None
         if self._start is not None:
             start, self._start = self._start, None
@@ -147,13 +151,13 @@ class PageResponse:
         if held_bytes is None:
             held_bytes = self._injector.held if self._injector is not None else ()
         held = b"".join(held_bytes)
-        if held and self.coding is not None:
-            held = self.coding.encode(held, last=False)
+        if held and self._coding is not None:
+            held = self._coding.encode(held, last=False)
         return [{"type": "http.response.body", "body": held, "more_body": True}] if held else []
 
     def _with_cookies(self, start: Message) -> Message:
         try:
-            return with_cookies(start, self.cookies_without_snippet)
+            return with_cookies(start, self._settings.cookies_without_snippet)
         except Exception:  # malformed headers of the application must not hold the start back
             logger.exception(
                 "Unexpected error in usercom-asgi, response is sent without its cookies"
@@ -164,7 +168,8 @@ class PageResponse:
         """Handle a message that is not a body: send the held bytes before it."""
         if self._start is not None or self._injector is None:
             return [*self.pass_through(), message]
-        # The headers that were sent describe the changed body, so go on after a push or hint.
+        # The headers that were sent describe the changed body, so go on after a push or
+        # hint.
         held = self._encoded([self._injector.flush()], last=False)
         return [*_body_messages(held, more=True), message]
 
@@ -172,15 +177,19 @@ class PageResponse:
         """Handle a body that is one message."""
         # Some frameworks answer HEAD with the page, others with an empty body.
         is_bare_head = self._is_head and not page
-        made = b"" if is_bare_head else inject(page, self._snippet, in_head=self._in_head)
+        made = (
+            b""
+            if is_bare_head
+            else inject(page, self._settings.snippet, in_head=self._settings.in_head)
+        )
         start = self._start
         if isinstance(made, Skipped):
             logger.debug("Page gets no widget: %s", made.reason)
             return [*self.pass_through(), message]
         if start is None:
             return [*self.pass_through(), message]
-        if self.coding is not None and not is_bare_head:
-            made = self.coding.encode(
+        if self._coding is not None and not is_bare_head:
+            made = self._coding.encode(
                 made if isinstance(made, bytes) else b"".join(made), last=True
             )
         start = self._page_start(
@@ -193,7 +202,9 @@ class PageResponse:
 
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
         """Handle one of several messages of a body."""
-        injector = self._injector = self._injector or Injector(self._snippet, in_head=self._in_head)
+        injector = self._injector = self._injector or Injector(
+            self._settings.snippet, in_head=self._settings.in_head
+        )
         parts = injector.feed(chunk, last=not more)
         if injector.reason is not None and not injector.is_done and not more:
             logger.debug("Page gets no widget: %s", injector.reason)
@@ -210,29 +221,31 @@ class PageResponse:
             self._start, self._buffered = None, ()
         if not more:
             self.is_done, self._stream = True, None
-        elif self.coding is None:
+        elif self._coding is None:
             self._stream, self.is_done = injector, injector.is_done
         return bodies
 
     def _encoded(self, parts: list[bytes], *, last: bool) -> list[bytes]:
-        if self.coding is None or not (last or any(parts)):
+        if self._coding is None or not (last or any(parts)):
             return [part for part in parts if part]
-        return [self.coding.encode(b"".join(parts), last=last)]
+        return [self._coding.encode(b"".join(parts), last=last)]
 
     def _is_complete(self, chunk: bytes) -> bool:
-        # Quart sends the whole page with more_body=True, and then an empty last message.
+        # Quart sends the whole page with more_body=True, and then an empty last
+        # message.
         lengths = values(self._start["headers"], b"content-length") if self._start else []
         return len(lengths) == 1 and lengths[0] == b"%d" % len(chunk)
 
     def _page_start(self, start: Message, length: int | None, *, has_snippet: bool) -> Message:
         """Return the start with headers that describe the changed body."""
+        settings = self._settings
         length = None if start.get("trailers") else length
-        headers = update_entity_headers(start["headers"], length, self._layout)
-        if self.private:
+        headers = update_entity_headers(start["headers"], length, settings.layout)
+        if settings.private:
             headers = make_private(headers)
-        if self.no_store:
+        if settings.no_store:
             headers = set_no_store(headers)
-        if cookies := self.cookies if has_snippet else self.cookies_without_snippet:
+        if cookies := settings.cookies if has_snippet else settings.cookies_without_snippet:
             return with_cookies({**start, "headers": headers}, cookies)
         # Last, because the start must stay unchanged if anything above fails.
         start["headers"] = headers
@@ -240,7 +253,7 @@ class PageResponse:
 
 
 def _body_messages(parts: list[bytes], *, more: bool) -> list[Message]:
-    """Return a body message for each part; the last one ends the body unless ``more``."""
+    """Return a body message for each part; the last ends the body unless ``more``."""
     if not parts and not more:
         parts = [b""]
     last = len(parts)

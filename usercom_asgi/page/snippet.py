@@ -1,4 +1,4 @@
-"""The widget's two script tags, as User.com documents them, and this library's scripts."""
+"""The widget's two script tags, as User.com documents them, and our scripts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def forget_script(key: str | None, homes: Iterable[str | None]) -> str:
 
 
 def callbacks_script(callbacks: Mapping[str, str]) -> str:
-    """Return the script that makes the widget call the page's functions by dotted path."""
+    """Return the script that lets the widget call functions of the page."""
     return f"{_CALLBACKS}(window.civchat,{to_script(dict(callbacks))});" if callbacks else ""
 
 
@@ -72,7 +72,8 @@ def usercom_script(
         domain: The configured domain of the visitor's cookie.
         epoch: The identity that a page with a visitor's data is made for. In a browser
             with another identity the page sends nothing.
-        is_answer: True if the page is the response to a form, which must not be sent again.
+        is_answer: True if the page is the response to a form, which must not be sent
+            again.
         bridge: Add the script that takes commands from responses to ``fetch``.
 
     """
@@ -86,7 +87,7 @@ def usercom_script(
 
 
 def commands_script(commands: Sequence[Sequence[object]]) -> str:
-    """Return the script that runs commands: each is an id, a function name and arguments."""
+    """Return the script that runs commands: id, function name and arguments."""
     return f"usercom.run({to_script(commands)});" if commands else ""
 
 
@@ -100,8 +101,8 @@ def render(
 ) -> bytes:
     """Return the snippet as ASCII: ``window.civchat`` and the loader.
 
-    ``settings`` becomes ``window.civchat``. ``before`` and ``after`` are scripts that run
-    before and after it is set. ``nonce`` goes on both tags.
+    ``settings`` becomes ``window.civchat``. ``before`` and ``after`` are scripts that
+    run before and after it is set. ``nonce`` goes on both tags.
     """
     civchat = f"window.civchat = {to_script(settings)};"
     # async, because a slow User.com must not delay the page's DOMContentLoaded.

@@ -1,4 +1,4 @@
-"""Patterns of the HTML tokenizer: tags with their attributes, and the ends of text and comments."""
+"""Patterns of the HTML tokenizer: tags, and the ends of raw text and comments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 #: The bytes that end a tag's name.
 NAME_ENDS = b"\t\n\f\r />"
 NAME_END = rb"(?=[" + NAME_ENDS + rb"])"
-# A tag with its attributes (13.2.5.32 to 40): a quote counts only after "=". No match if it does not end.
+# A tag with its attributes (13.2.5.32 to 40): a quote counts only after "=". No match
+# if it does not end.
 _NAME = rb"</?[a-zA-Z][^\t\n\f\r />]*+"
 _SPACE = rb"[\t\n\f\r ]"
 _ATTRIBUTE_NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
@@ -49,8 +50,9 @@ SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + NAME_END, re.IGNORECASE)
 RAW_TEXT_ELEMENTS = frozenset(
     b"script style textarea title noscript noembed noframes iframe xmp plaintext".split()
 )
-#: The end tags of those that end with the first one. A script may not, and plaintext never ends.
-ENDS = {
+#: The end tags of those that end with the first one. A script may not, and plaintext
+#: never ends.
+RAW_TEXT_ENDS = {
     name: re.compile(b"</" + name + NAME_END, re.IGNORECASE)
     for name in RAW_TEXT_ELEMENTS - {b"script", b"plaintext"}
 }
@@ -61,7 +63,7 @@ _LONG = 1024
 
 
 def after_comment(data: bytes, start: int, *, has_cdata: bool = False) -> int:
-    """Return where a comment or a bogus comment ends; -1 if the data ends before it does."""
+    """Return the end of a comment or a bogus comment; -1 if the data ends before."""
     if data.startswith(b"<!--", start):
         found = _COMMENT_END.search(data, start + 2)
         if found and found[0] == b"--!>" and found.start() < start + 4:
@@ -85,7 +87,10 @@ def attributes(tag: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def is_self_closing(tag: bytes) -> bool:
-    """Return whether a complete tag is written as ``<x/>``; the slash of ``<x a=b/>`` belongs to the value."""
+    """Return True if a complete tag is written as ``<x/>``.
+
+    The slash of ``<x a=b/>`` belongs to the value.
+    """
     if not tag.endswith(b"/>"):
         return False
     *_, last = _parts(tag)
@@ -101,9 +106,10 @@ def _parts(tag: bytes) -> Iterator[re.Match[bytes]]:
 
 
 def shortened(begun: bytes, *, has_cdata: bool = False) -> bytes:
-    """Return a short text that leaves the tokenizer in the same state as the beginning of a tag or a comment.
+    """Return a short text with the same effect as the beginning of a tag or comment.
 
-    A stream holds on to this between its chunks, so an attribute of any length takes little memory.
+    A stream holds on to this between its chunks, so an attribute of any length takes
+    little memory.
     """
     if len(begun) <= len(_CDATA) + 3:
         return begun

@@ -1,10 +1,11 @@
-"""The tokenizer of the HTML standard (13.2.5), as far as it decides where a tag is a tag, fed with chunks of any size.
+"""The tokenizer of the HTML standard (13.2.5), for chunks of any size.
 
-It knows whether a byte is markup or text: in a script, a comment, a title, an attribute or the
-like. It does not read every tag: a regular expression finds the next place where text may begin,
-and the tags between are read only where that place may stand in an attribute. Between chunks it
-keeps the state and the short beginning of what is not complete. Where the state depends on what
-browsers disagree on, or on the whole tree, it is in doubt from there on.
+It knows whether a byte is markup or text: in a script, a comment, a title, an attribute
+or the like. It does not read every tag: a regular expression finds the next place where
+text may begin, and the tags between are read only where that place may stand in an
+attribute. Between chunks it keeps the state and the short beginning of what is not
+complete. Where the state depends on what browsers disagree on, or on the whole tree, it
+is in doubt from there on.
 """
 
 from __future__ import annotations
@@ -12,28 +13,29 @@ from __future__ import annotations
 import re
 
 from .foreign import Foreign, Step
-from .syntax import ENDS, NAME_END, SCRIPT, TAG, after_comment, shortened
+from .syntax import NAME_END, RAW_TEXT_ENDS, SCRIPT, TAG, after_comment, shortened
 
-# Candidates for the tags below and "<!--", which `_NAMED` separates. The first three letters
-# are sets and not alternatives, which would triple the price: most tags fail there. The first
-# pattern is for the head, the second from "<body" on, the third where end tags matter too.
+# Candidates for the tags below and "<!--", which `NAMED` separates. The first three
+# letters are sets and not alternatives, which would triple the price: most tags fail
+# there. The first pattern is for the head, the second from "<body" on, the third where
+# end tags matter too.
 _REST = (
     rb"(?:(?<=<!--)|(?:(?i:ipt|le|ect|tarea|plate|cript|mbed|rames|ame|intext|h|meset|y|l|ad|mplate|lect)|(?<=(?i:svg|xmp|col)))"
     + NAME_END
     + rb")"
 )
 # A head is full of <meta>, so these fail early as well.
-_BEFORE_BODY = re.compile(
+BEFORE_BODY = re.compile(
     rb"<[!sStTnNiIxXpPmMbBhHfF/][-cCtTvVeEiIoOfFmMlLaArRhH][-rRyYgGlLxXmMtTsSeEfFpPaAdD](?<![mM][eE][tT])"
     + _REST
 )
-_IN_BODY = re.compile(
+IN_BODY = re.compile(
     rb"<[!sStTnNiIxXpPmM][-cCtTvVeEiIoOfFmMlLaA][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST
 )
 _WITH_ENDS = re.compile(
     rb"<[!sStTnNiIxXpPmMcCfF/][-cCtTvVeEiIoOfFmMlLaAsSrR][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST
 )
-_NAMED = re.compile(
+NAMED = re.compile(
     rb"<(?:(?P<text>script|style|textarea|title|noscript|noembed|noframes|iframe|xmp|plaintext)|(?P<foreign>svg|math)"
     rb"|(?P<other>/?template|/?select|/?body|/head|html|frameset|col))" + NAME_END,
     re.IGNORECASE,
@@ -50,7 +52,7 @@ _MAX_REST_BYTES = 64 * 1024
 _IN_SELECT = frozenset({b"script", b"textarea"})
 
 
-class Markup:
+class Tokenizer:
     """The state of the tokenizer in a document. Positions count from its beginning."""
 
     __slots__ = (
@@ -75,7 +77,8 @@ class Markup:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        #: The position of the last ``</body>`` outside of templates; -1 if there is none.
+        #: The position of the last ``</body>`` outside of templates; -1 if there is
+        #: none.
         self.body_end = -1
         #: The position of the first ``</head>`` or ``<body>``; -1 if there is none.
         self.head_end = -1
@@ -95,7 +98,7 @@ class Markup:
 
     @property
     def begun(self) -> int:
-        """Return the position of an incomplete tag that may be a landmark; -1 if there is none."""
+        """The position of an incomplete tag that may be a landmark; else -1."""
         rest = self._rest.lower()
         if self._raw_text or self.is_in_doubt or not rest:
             return -1
@@ -107,7 +110,7 @@ class Markup:
 
     @property
     def end(self) -> int:
-        """Return the position at the document's end that is outside of all text; -1 if none is."""
+        """The position at the document's end if that is outside of text; else -1."""
         if (
             self._raw_text
             or self.is_in_doubt
@@ -120,9 +123,7 @@ class Markup:
 
     def feed(self, block: bytes) -> None:
         """Read the next bytes."""
-        # In these encodings a byte is not a character: ISO-2022-JP, which a <meta> may name, has
-        # escape sequences, and UTF-16 a byte order mark.
-        if _ESCAPE in block or (not self._size and block.startswith(_BYTE_ORDER_MARKS)):
+        if is_unsafe(block, is_begin=not self._size):
             self.is_in_doubt = True
         data = self._rest + block if self._rest else block
         self._closes = [-1, -1]
@@ -141,10 +142,11 @@ class Markup:
 
     def _scan_html(self, data: bytes, known: int) -> int:
         start, named = self._find_place(data, known)
-        if _may_be_in_tag(data, known, start):
-            # Behind the last tag there is mostly less to read: a chunk's end is often in a tag.
+        if may_be_in_tag(data, known, start):
+            # Behind the last tag there is mostly less to read: a chunk's end is often
+            # in a tag.
             behind = data.rfind(b">", known, start) + 1
-            if behind > known and not _may_be_in_tag(data, known, behind):
+            if behind > known and not may_be_in_tag(data, known, behind):
                 known = behind
             after = _pass_tags(data, known, start)
             if after < 0:
@@ -165,8 +167,11 @@ class Markup:
         return -1 if self.is_in_doubt else tag.end()
 
     def _find_place(self, data: bytes, look: int) -> tuple[int, re.Match[bytes] | None]:
-        """Return where the next comment or tag that matters may be, and the tag's name; or the end of the data."""
-        pattern = _IN_BODY if self.has_body else _BEFORE_BODY
+        """Return where the next comment or tag that matters may be, and its name.
+
+        Without one, that is the end of the data.
+        """
+        pattern = IN_BODY if self.has_body else BEFORE_BODY
         if self._depth or self._select >= 0:
             pattern = _WITH_ENDS
         while True:
@@ -175,7 +180,7 @@ class Markup:
             start = place.start() if place else close
             if start == len(data):
                 return start, None
-            named = _NAMED.match(data, start)
+            named = NAMED.match(data, start)
             if named is not None or data.startswith(b"<!--", start):
                 return start, named
             look = start + 1  # another tag
@@ -239,7 +244,7 @@ class Markup:
         if name == b"script":
             start, at = self._find_script_end(data, at)
         else:
-            end = ENDS[name].search(data, at)
+            end = RAW_TEXT_ENDS[name].search(data, at)
             start = end.start() if end else -1
         if start < 0:
             return self._keep(data, max(at, len(data) - len(name) - 2))
@@ -251,7 +256,7 @@ class Markup:
         return tag.end()
 
     def _find_script_end(self, data: bytes, at: int) -> tuple[int, int]:
-        """Return where the end tag of a script begins, or -1; and how far it was looked for.
+        """Return the position of a script's end tag, or -1; and the end of the search.
 
         A script in a comment in a script does not end the script (13.2.5.17 to 31).
         """
@@ -320,6 +325,15 @@ class Markup:
         return -1
 
 
+def is_unsafe(block: bytes, *, is_begin: bool = True) -> bool:
+    """Return True if a byte of the block may not be a character.
+
+    ISO-2022-JP, which a ``<meta>`` may name, has escape sequences, and UTF-16 a byte
+    order mark.
+    """
+    return block.find(_ESCAPE) >= 0 or (is_begin and block.startswith(_BYTE_ORDER_MARKS))
+
+
 def _name(tag: bytes) -> bytes:
     found = re.match(rb"</?([^\t\n\f\r />]*)", tag)
     return found[1].lower() if found else b""
@@ -331,17 +345,18 @@ def _is_tag(data: bytes, at: int) -> bool:
 
 
 def _after_bogus(data: bytes, at: int, *, has_cdata: bool = False) -> int:
-    """Return where text continues after a "<" that is not a tag; -1 if the data ends before."""
+    """Return where text continues after a "<" outside of tags; else -1."""
     if data[at + 1 : at + 2] in (b"!", b"?", b"/", b"") and not data.startswith(b"</>", at):
         return after_comment(data, at, has_cdata=has_cdata)
     return at + 1
 
 
-def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
-    """Return, from the few bytes before it, whether a position may be inside a tag that began after ``known``.
+def may_be_in_tag(data: bytes, known: int, position: int) -> bool:
+    """Return True if a position may be inside a tag that began after ``known``.
 
-    In a tag it is either in a quoted value, and then the last quote of that kind is the one that opened it, after a "="; or
-    outside of one, and then there is a "<" after the last ">", or a quote that belongs to a value with a ">" in it.
+    In a tag it is either in a quoted value, and then the last quote of that kind is the
+    one that opened it, after a "="; or outside of one, and then there is a "<" after
+    the last ">", or a quote that belongs to a value with a ">" in it.
     """
     if data[position - 2 : position] != b">\n":  # mostly it is
         between = data[data.rfind(b">", known, position) + 1 or known : position]
@@ -353,7 +368,7 @@ def _may_be_in_tag(data: bytes, known: int, position: int) -> bool:
 
 
 def _may_open_value(data: bytes, known: int, quote: int) -> bool:
-    """Return whether a quote may begin an attribute's value."""
+    """Return True if a quote may begin an attribute's value."""
     if quote <= known or data[quote - 1] not in _BEFORE_QUOTE:
         return False
     before = data[max(known, quote - 64) : quote].rstrip(b" \t\n\f\r")
@@ -361,7 +376,10 @@ def _may_open_value(data: bytes, known: int, quote: int) -> bool:
 
 
 def _pass_tags(data: bytes, known: int, position: int) -> int:
-    """Return ``position``, or the end of the tag that it is in; ``-(start + 1)`` of that tag if it does not end."""
+    """Return ``position``, or the end of the tag that it is in.
+
+    Return ``-(start + 1)`` for a tag that begins at ``start`` and does not end.
+    """
     at = known
     while (at := data.find(b"<", at, position)) >= 0:
         if _is_tag(data, at):
