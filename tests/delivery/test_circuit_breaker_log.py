@@ -139,7 +139,7 @@ async def test_one_that_flaps_is_said_once_a_minute(
         receipts = submit_all(runtime)
         await until(lambda: post.failed > 2 * FAILURE_THRESHOLD)
         assert lines(caplog) == []
-        monkeypatch.setattr("usercom_asgi.delivery.recorder._INTERVAL", 0.0)
+        monkeypatch.setattr("usercom_asgi.delivery.log_throttle._INTERVAL", 0.0)
         await until(lambda: lines(caplog))
         post.error = None
         assert all([await each.delivered(5) for each in receipts])

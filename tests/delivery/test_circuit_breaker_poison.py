@@ -161,7 +161,7 @@ def test_an_outage_among_it_is_one(
 ) -> None:
     """Five minutes down: one asks for all, now and then, and then all go on, in order."""
     monkeypatch.setattr(
-        "usercom_asgi.delivery.recorder._INTERVAL", 0.0
+        "usercom_asgi.delivery.log_throttle._INTERVAL", 0.0
     )  # which is of a clock that does not jump
     post = Picky(status)
     calls: list[float] = []

@@ -121,7 +121,9 @@ async def test_retry_after_is_the_least() -> None:
 
 async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
     """With Unified Identification a hit may turn out to be somebody else's, and what follows is theirs."""
-    post = FakeSender(SendResult("switched", then=Event("said", {"n": 1})), SendResult("switched"))
+    post = FakeSender(
+        SendResult("switched", next_command=Event("said", {"n": 1})), SendResult("switched")
+    )
     async with running(post) as runtime:
         hit = runtime.submit(
             Envelope(command=PageHit(event=Event("said", {"n": 1})), ordering_key="a", key="key")
@@ -133,7 +135,9 @@ async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
 
 
 async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
-    post = FakeSender(SendResult("k", then=Event("said", {"n": 1})), UnavailableError("503"))
+    post = FakeSender(
+        SendResult("k", next_command=Event("said", {"n": 1})), UnavailableError("503")
+    )
     async with running(post) as runtime:
         runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="key"))
     assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]

@@ -39,7 +39,7 @@ def dashboard(page: Page, running: RunningSandbox, sandbox: Sandbox) -> Iterator
 
 
 def test_tells_what_to_do_when_nobody_came(dashboard: Page, running: RunningSandbox) -> None:
-    assert dashboard.get_by_text("Nobody yet").is_visible()
+    assert dashboard.get_by_text("No visitors yet").is_visible()
     snippet = dashboard.locator("#snippet").inner_text()
     assert f'<script src="{running.url}/widget.js"></script>' in snippet
     assert '"apiKey":"ABC123"' in snippet
@@ -111,7 +111,7 @@ def test_buttons(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
     api.ping()
     dashboard.locator("tbody tr").wait_for()
     dashboard.get_by_role("button", name="Forget everything").click()
-    dashboard.get_by_text("Nobody yet").wait_for()
+    dashboard.get_by_text("No visitors yet").wait_for()
     assert not sandbox.store.users
 
 

@@ -57,7 +57,7 @@ class WidgetApi:
             found = await self._ping(
                 {**envelope.identity, **command.attributes}, key, page, url=command.url
             )
-            return SendResult(found, then=command.event)
+            return SendResult(found, next_command=command.event)
         if isinstance(command, ResetAuth):
             # Omit the identity, because the widget does not send it with a reset
             # either.
@@ -80,7 +80,7 @@ class WidgetApi:
         if not envelope.identity:
             raise RejectedError("the command has neither a user key nor a known user")
         found = await self._ping(envelope.identity, None, envelope.page)
-        return SendResult(found, then=envelope.command)
+        return SendResult(found, next_command=envelope.command)
 
     async def _ping(
         self,

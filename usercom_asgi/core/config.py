@@ -338,4 +338,5 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
 def _check_number(name: str, value: float, *, least: float, whole: bool = False) -> None:
     kind, expected = (int, "a whole number") if whole else ((int, float), "a number")
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < float("inf"):
-        raise ConfigurationError(name, f"must be {expected} of {least:g} or more")
+        given = type(value).__name__ if not isinstance(value, (int, float)) else value
+        raise ConfigurationError(name, f"must be {expected} of {least:g} or more, got {given}")

@@ -1,20 +1,21 @@
-"""What travels from a handler to User.com, and the seam at which it is handed over.
+"""Commands on their way to User.com, and the protocols of those who send them.
 
-``delivery`` knows when and in what order to send, ``api`` knows how; they meet in :class:`Sender`, and know nothing else of
-each other.
+``delivery`` decides when and in which order to send, and ``api`` knows how. They share
+only :class:`Sender`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .commands import ResetAuth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractAsyncContextManager
 
     from .commands import Command
     from .receipts import Receipt
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PageContext:
-    """Where it was said: the page's address (free of ``__ca__chat``), the site's host, and the visitor's browser."""
+    """The page of a command; its URL is without ``__ca__chat``."""
 
     url: str = ""
     domain: str = ""
@@ -31,20 +32,24 @@ class PageContext:
     user_agent: str = ""
 
 
-#: How long a reset stays ours, in seconds: after it the widget makes the new visitor, and the delivery must not.
+#: Seconds for which our call makes a reset. After it the widget creates the new
+#: visitor.
 RESET_DEADLINE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Envelope:
-    """A command, and all that is needed to send it later and elsewhere.
+    """A command, with all that is needed to send it later and elsewhere.
 
-    ``lane`` names the queue, which keeps the order. ``key`` is the user key that the browser sent; None means the key that an
-    earlier answer names. ``source`` is a random name of the request that the command comes from: a key that User.com names is
-    used for the same source alone (see ``delivery/key_ring.py``). ``identity`` is who the visitor is known to be, with which a
-    key can be asked for. ``may_create`` allows a hit without an identity to create a new user. ``created_at`` is in
-    seconds since the epoch. ``request`` numbers the request that it comes from, as :meth:`Store.request_ended` does; None where
-    no request ends.
+    - ``ordering_key`` names the queue, which keeps the order.
+    - ``key`` is the user key that the browser sent. Without one, the key of an earlier
+      answer is used.
+    - ``source`` is a random name of the request. A key that User.com names is used for
+      the same source alone (see ``delivery/key_ring.py``).
+    - ``identity`` holds the visitor's known attributes, by which User.com finds a key.
+    - ``may_create`` allows a hit without an identity to create a new user.
+    - ``created_at`` is in seconds since the epoch.
+    - ``request`` is the number of the request for :meth:`Store.request_ended`, or None.
     """
 
     command: Command
@@ -54,9 +59,8 @@ class Envelope:
     identity: Mapping[str, object] = field(default_factory=dict[str, object])
     page: PageContext = field(default_factory=PageContext)
     may_create: bool = False
-    created_at: float = field(
-        default_factory=lambda: time.time()
-    )  # looked up at each call, so that tests can set the clock
+    # Looked up at each call, so that tests can set the clock.
+    created_at: float = field(default_factory=lambda: time.time())
     request: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -64,33 +68,34 @@ class Envelope:
 
     @property
     def creates_user(self) -> bool:
-        """True if User.com creates a new user for it: sent twice, it would create two."""
+        """True if User.com creates a user for it; sent twice, it would create two."""
         return self.may_create or isinstance(self.command, ResetAuth)
 
 
 def ordering_key_for(names: Mapping[str, object], source: str) -> str:
-    """Return the lane of a visitor without a user key: one for each ``user_id``, else one for each source.
+    """Return the queue of a visitor without a user key: by ``user_id`` or source.
 
-    An email alone is what a form was filled in with: it must not let a stranger's commands stand in a person's queue.
+    An email alone may come from a form. A stranger's commands must not wait in its
+    owner's queue.
     """
     return f"known:{('user_id', names['user_id'])}" if "user_id" in names else f"source:{source}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SendResult:
-    """What came of one call: the user key that User.com named, and what is to be sent next of the same command.
+    """The result of one call: the key that User.com named, and the next command.
 
-    One call is one request. A page hit with an event needs two, and the second must use the key that the first brought back,
-    since with Unified Identification a hit may turn out to be somebody else's.
+    A page hit with an event needs two calls. The second one uses the key that the first
+    one returned, because with Unified Identification a hit may belong to another user.
     """
 
     key: str | None = None
-    then: Command | None = None
+    next_command: Command | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PendingReset:
-    """A reset under way: its marker, and the receipt that will name the new visitor's key."""
+    """A reset under way; its receipt will have the new visitor's key."""
 
     marker: ResetMarker
     receipt: Receipt
@@ -100,8 +105,8 @@ class Sender(Protocol):
     """Sends one command in one request.
 
     Raises:
-        Unavailable: Trying again later may help.
-        Refused: It will not.
+        UnavailableError: Another try may help.
+        RejectedError: It will not.
 
     """
 
@@ -110,29 +115,29 @@ class Sender(Protocol):
         ...
 
 
-class OpenSender(Protocol):
-    """Opens a sender with its connections, inside the event loop that will use it."""
-
-    def __call__(self) -> AbstractAsyncContextManager[Sender]:
-        """Return a context manager that closes the connections at its end."""
-        ...
+#: Opens a sender with its connections, inside the event loop that uses it.
+OpenSender: TypeAlias = Callable[[], AbstractAsyncContextManager[Sender]]
 
 
 class Delivery(Protocol):
-    """What a visitor needs of the delivery."""
+    """A delivery, as a request uses it."""
 
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope at once, or drop it."""
         ...
 
     def skip(self, command: Command, reason: str) -> Receipt:
-        """Take note of a command of which there is nothing to send."""
+        """Record a command with nothing to send."""
+        ...
+
+    async def wait_for(self, receipt: Receipt, within: float) -> None:
+        """Wait at most ``within`` seconds for an outcome, or for a failed try."""
         ...
 
     def remember(self, name: str, reset: PendingReset) -> None:
-        """Keep a reset for a request that comes later."""
+        """Keep a reset for a later request."""
         ...
 
     def recall(self, name: str) -> PendingReset | None:
-        """Return the reset that an earlier request asked for, if this process knows it."""
+        """Return the reset of an earlier request, if this process knows it."""
         ...

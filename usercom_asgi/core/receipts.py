@@ -38,10 +38,10 @@ class Status(StrEnum):
 class Receipt:
     """The outcome of a command, or its progress so far.
 
-    ``status`` may change until :attr:`is_final`. ``reason`` is a sentence if the command was
-    not delivered. ``key`` is the user key that User.com answered with; it is a secret of the
-    visitor. With an outbox on a broker the status stays ``accepted``, because another process
-    delivers the command.
+    ``status`` may change until :attr:`is_final`. ``reason`` is a sentence if the
+    command was not delivered. ``key`` is the user key that User.com answered with; it
+    is a secret of the visitor. With an outbox on a broker the status stays
+    ``accepted``, because another process delivers the command.
     """
 
     __slots__ = ("key", "reason", "status")
@@ -63,20 +63,21 @@ class Receipt:
         return self.status is not Status.ACCEPTED
 
     async def delivered(self, timeout: float = 2.0) -> bool:  # noqa: ARG002, ASYNC109  for subclasses
-        """Wait at most ``timeout`` seconds for the outcome; return True if it was delivered.
+        """Wait at most ``timeout`` seconds; return True if it was delivered.
 
         False may also mean "not yet": see ``status``. Never raises.
         """
         return self.status is Status.DELIVERED
 
     async def stored(self, within: float = _MAX_COMMIT_SECONDS) -> None:
-        """Wait until the command is on disk, if the outbox keeps a file; the helpers do."""
+        """Wait until the command is on disk, if the outbox has a file."""
 
 
 class PendingReceipt(Receipt):
     """A receipt that a delivery updates, for a command that it accepted.
 
-    ``start`` is called when a caller waits for the outcome, for a delivery that begins then.
+    ``start`` is called when a caller waits for the outcome, for a delivery that begins
+    then.
     """
 
     __slots__ = ("__weakref__", "_changed", "_start", "_storing", "is_forwarded")
@@ -160,10 +161,11 @@ class PendingReceipt(Receipt):
 class Outcome:
     """The outcome of one command.
 
-    ``status`` is ``delivered``, ``dropped`` or ``dead``; ``reason`` is a sentence if it was
-    not delivered. If User.com rejected the command, ``http_status`` is the status of its
-    answer, and ``detail`` the first 500 characters of the body, which may quote the command.
-    ``key`` is the visitor's user key, a secret. ``created_at`` is in seconds since the epoch.
+    ``status`` is ``delivered``, ``dropped`` or ``dead``; ``reason`` is a sentence if it
+    was not delivered. If User.com rejected the command, ``http_status`` is the status
+    of its answer, and ``detail`` the first 500 characters of the body, which may quote
+    the command. ``key`` is the visitor's user key, a secret. ``created_at`` is in
+    seconds since the epoch.
     """
 
     command: Command
@@ -175,7 +177,8 @@ class Outcome:
     key: str | None = None
 
     def __repr__(self) -> str:
-        # Without the key, the detail and the command's values, because a repr ends in a log.
+        # Without the key, the detail and the command's values, because a repr ends in a
+        # log.
         reason = f", {self.reason}" if self.reason else ""
         return f"<Outcome {self.status.value}: {self.command!r}{reason}>"
 
@@ -225,6 +228,6 @@ class OutcomeCallbacks:
 
 
 def skip_receipt(command: Command, reason: str) -> Receipt:
-    """Return the receipt of a command with nothing to send, and log it at level DEBUG."""
+    """Return the receipt of a command with nothing to send."""
     logger.debug("Skipping %r: %s", command, reason)
     return Receipt(Status.SKIPPED, reason)

@@ -15,7 +15,7 @@ import anyio
 
 from ..core.exceptions import UnavailableError
 from ..core.signals import Signal
-from .recorder import LogThrottle
+from .log_throttle import LogThrottle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -29,8 +29,8 @@ logger = logging.getLogger("usercom_asgi")
 FAILURE_THRESHOLD = 3
 #: The longest pause between two probes, in seconds.
 MAX_PAUSE = 30.0
-#: Seconds between two probes with a rejected API key: the first pause after a 401, and the
-#: longest.
+#: Seconds between two probes with a rejected API key: the first pause after a 401, and
+#: the longest.
 AUTH_RETRY_INITIAL, AUTH_RETRY_MAX = 10.0, 300.0
 #: HTTP statuses of a rejected API key.
 KEY_STATUSES = frozenset({401, 403})
@@ -40,7 +40,8 @@ KEY_STATUSES = frozenset({401, 403})
 class Call:
     """Permission for one call, to be followed by one outcome at most.
 
-    Only a probe can extend or end a pause, because other calls may have started before it.
+    Only a probe can extend or end a pause, because other calls may have started before
+    it.
     """
 
     breaker: CircuitBreaker
@@ -53,8 +54,8 @@ class Call:
     def fail(self, error: DeliveryError, visitor: str, *, is_own: bool = False) -> None:
         """Record a failure.
 
-        ``is_own`` marks a visitor whose calls fail while those of others succeed. It says
-        nothing about User.com, so it is not counted.
+        ``is_own`` marks a visitor whose calls fail while those of others succeed. It
+        says nothing about User.com, so it is not counted.
         """
         self.breaker.on_failure(error, visitor, is_probe=self.is_probe, is_own=is_own)
 
@@ -62,11 +63,11 @@ class Call:
 class CircuitBreaker:
     """Permits calls, at most ``requests_per_second`` of them.
 
-    The circuit is *closed* while calls succeed. It *opens* for a while when the calls of
-    ``FAILURE_THRESHOLD`` different visitors fail in a row, when User.com asks for a pause
-    (429, ``Retry-After``), or when it rejects the API key (401, or 403 in a row as above).
-    Then it is *half-open*: one probe at a time. A success closes it, and a failure opens it
-    for longer.
+    The circuit is *closed* while calls succeed. It *opens* for a while when the calls
+    of ``FAILURE_THRESHOLD`` different visitors fail in a row, when User.com asks for a
+    pause (429, ``Retry-After``), or when it rejects the API key (401, or 403 in a row
+    as above). Then it is *half-open*: one probe at a time. A success closes it, and a
+    failure opens it for longer.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class CircuitBreaker:
         count_waiting: Callable[[], int] = lambda: 0,
     ) -> None:
         self._retry = retry
-        self._outage = _OutageLog(count_waiting)
-        self._key_throttle = LogThrottle()
+        self._count_waiting = count_waiting
+        self._throttle = LogThrottle()  # an outage, a rejected key: once a minute each
+        self._outage_began = self._outage_lasted = 0.0
+        self._is_outage_logged = False
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._next_slot = 0.0
         self._asked_until = 0.0
@@ -122,7 +125,7 @@ class CircuitBreaker:
             if call.is_probe:
                 self._has_probe = False
                 self._changed.notify_all()
-            self._outage.log_end()
+            self._log_recovery()
 
     def on_success(self, *, is_probe: bool) -> bool:
         """Record an answer of User.com; return True if it closes the circuit."""
@@ -130,11 +133,11 @@ class CircuitBreaker:
         if self._pauses and not is_probe:
             return False  # it started before the pause, so it says nothing about recovery
         self._failed.clear()
-        self._outage.end()
+        self._end_outage()
         if not self._pauses:
             return False
         if self.is_unauthorized:
-            self._key_throttle.log(
+            self._throttle.log(
                 logging.WARNING,
                 "recovery",
                 "User.com accepts the API key again, resuming delivery",
@@ -160,7 +163,7 @@ class CircuitBreaker:
         if is_key:
             self._reject_key(error)
         elif is_outage and not self.is_unauthorized:
-            self._outage.begin(self.reason, len(self._failed))
+            self._log_outage()
         if self._pauses and not is_probe:  # it started before the pause
             self._resume_at(max(self.resumes_at, self._asked_until))
         elif is_probe or is_outage or is_key or asked or error.status == 429:
@@ -169,7 +172,7 @@ class CircuitBreaker:
             self._resume_at(max(self.resumes_at, self._asked_until, pause))
 
     def retry_now(self) -> None:
-        """Allow a probe now, unless User.com set a time itself or rejects the API key."""
+        """Allow a probe now, unless User.com set a time or rejects the API key."""
         if not self.is_unauthorized:
             self._resume_at(min(self.resumes_at, self._asked_until))
 
@@ -177,8 +180,9 @@ class CircuitBreaker:
         if self.is_unauthorized:
             return
         self.is_unauthorized, self._pauses = True, 0
-        self._outage.clear()
-        self._key_throttle.log(
+        # Without a line of its own: the rejected key is its cause.
+        self._outage_began, self._is_outage_logged = 0.0, False
+        self._throttle.log(
             logging.ERROR,
             "rejection",
             "User.com rejected the API key (%s), pausing delivery for up to %.0f s at a time."
@@ -198,44 +202,28 @@ class CircuitBreaker:
         self.resumes_at = moment
         self._changed.notify_all()
 
-
-class _OutageLog:
-    """Logs one line when an outage begins and one when it ends, at most one a minute."""
-
-    def __init__(self, count_waiting: Callable[[], int]) -> None:
-        self._count_waiting = count_waiting
-        self._throttle = LogThrottle()
-        self._began: float | None = None
-        self._is_logged = False
-        self._lasted: float | None = None
-
-    def begin(self, reason: str, visitors: int) -> None:
-        """Log the outage if that was not done yet; called for each of its failures."""
-        self._began = self._began or time.monotonic()
-        self._is_logged = self._is_logged or self._throttle.log(
+    def _log_outage(self) -> None:
+        """Log an outage unless that was done; called for each of its failures."""
+        self._outage_began = self._outage_began or time.monotonic()
+        self._is_outage_logged = self._is_outage_logged or self._throttle.log(
             logging.WARNING,
             "outage",
             "User.com is unavailable, the calls of %d visitors failed in a row (%s):"
             " %d commands wait for a retry",
-            visitors,
-            reason,
+            len(self._failed),
+            self.reason,
             self._count_waiting(),
         )
 
-    def end(self) -> None:
-        """Record that User.com is available."""
-        if self._is_logged and self._began is not None:
-            self._lasted = time.monotonic() - self._began
-        self.clear()
+    def _end_outage(self) -> None:
+        if self._is_outage_logged:
+            self._outage_lasted = time.monotonic() - self._outage_began
+        self._outage_began, self._is_outage_logged = 0.0, False
 
-    def clear(self) -> None:
-        """End the outage without a line: its cause is in the log already."""
-        self._began, self._is_logged = None, False
-
-    def log_end(self) -> None:
-        """Log a recovery, after the outcome is recorded, so that the count is right."""
-        if self._lasted is not None:
-            lasted, self._lasted = self._lasted, None
+    def _log_recovery(self) -> None:
+        """Log the end of an outage, after the outcome is recorded, for the right count."""
+        if self._outage_lasted:
+            lasted, self._outage_lasted = self._outage_lasted, 0.0
             logger.warning(
                 "User.com is available again after %.0f s: %d commands wait",
                 lasted,

@@ -1,8 +1,8 @@
 """Delivery without a lifespan: after the response, in the request's own task.
 
-Mounted applications, ``--lifespan off``, serverless adapters and in-process test clients
-have no lifespan, so no workers can outlive a request. Each request then delivers its own
-commands: in order, one try each.
+Mounted applications, ``--lifespan off``, serverless adapters and in-process test
+clients have no lifespan, so no workers can outlive a request. Each request then
+delivers its own commands: in order, one try each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
-from .recorder import LogThrottle
+from .log_throttle import LogThrottle
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
@@ -52,10 +52,11 @@ INLINE_STATUS = _InlineStatus()
 
 
 class InlineDelivery:
-    """Delivery of one request, which sends after the response, for ``inline_deadline`` at most.
+    """Delivery of one request, after the response.
 
-    It sends earlier if ``at_once`` is set, for a reset, or if a handler waits for a receipt.
-    A request without commands costs nothing.
+    It takes ``inline_deadline`` at most. It sends earlier if ``at_once`` is set, for a
+    reset, or if a handler waits for a receipt. A request without commands costs
+    nothing.
     """
 
     def __init__(
@@ -163,11 +164,10 @@ class InlineDelivery:
                 until = "before the deadline behind the response"
                 message = f"Not delivered to User.com {until}: %d commands (%s)"
                 logger.warning(message, len(self._waiting), self._failure)
-                for envelope, receipt in self._waiting:
-                    self._record(
-                        envelope, receipt, Status.DROPPED, f"not delivered {until}", logs=False
-                    )
-                self._waiting.clear()
+                while self._waiting:
+                    envelope, receipt = self._waiting.popleft()
+                    receipt.finish(Status.DROPPED, f"not delivered {until}")
+                    self._hooks.call(envelope, Status.DROPPED, receipt.reason)
             self._ended.set()
 
     async def _send(self, sender: Sender, envelope: Envelope, receipt: PendingReceipt) -> None:
@@ -177,9 +177,9 @@ class InlineDelivery:
             while True:
                 result = await sender.send(envelope, keys.key_for(envelope))
                 keys.learn(envelope, result.key)
-                if result.then is None:
+                if result.next_command is None:
                     break
-                envelope = replace(envelope, command=result.then, may_create=False)
+                envelope = replace(envelope, command=result.next_command, may_create=False)
         except DeliveryError as raised:
             error, reason = raised, str(raised)
             is_refused = isinstance(error, RejectedError) and error.status not in KEY_STATUSES
@@ -197,10 +197,9 @@ class InlineDelivery:
         *,
         key: str | None = None,
         error: DeliveryError | None = None,
-        logs: bool = True,
     ) -> None:
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
-        if logs and status is not Status.DELIVERED:
+        if status is not Status.DELIVERED:
             message = "Command was not delivered to User.com: %r: %s"
             self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
         self._hooks.call(envelope, status, reason, key=key, error=error)

@@ -1,15 +1,16 @@
-"""Which user key a queued command travels under: :class:`KeyRing`, the one place for that rule.
+"""The user key of a queued command: :class:`KeyRing`, the one place for that rule.
 
-User.com decides identity: its answer to a page hit may name another user key than the one that
-was sent. The rule for what happens with that key:
+User.com decides identity: its answer to a page hit may name another user key than the
+one that was sent. The rule for what happens with that key:
 
 * A command travels under the key that its own browser sent with the request.
-* A key that User.com names in an answer replaces it only for later commands of the same request
-  that are about the same person.
-* The key of a visitor that a reset creates belongs to the queue of that reset, which only the
-  browser that asked for it can name.
+* A key that User.com names in an answer replaces it only for later commands of the same
+  request that are about the same person.
+* The key of a visitor that a reset creates belongs to the queue of that reset, which only
+  the browser that asked for it can name.
 
-So a key never passes from one browser to another, nor from one person to the next in one request.
+So a key never passes from one browser to another, nor from one person to the next in
+one request.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from ..core.envelope import Envelope
 
-# Entries serve the commands of requests that still wait. The oldest are of requests long over.
+# Entries serve the commands of requests that still wait. The oldest are of requests
+# long over.
 _MAX_ENTRIES = 64
 
 
@@ -38,7 +40,7 @@ class KeyRing:
         return self._keys.get(_slot(envelope)) or envelope.key or self._created
 
     def learn(self, envelope: Envelope, key: str | None) -> bool:
-        """Remember the key that User.com named in answer to a command; return True if it is news."""
+        """Remember the key that User.com named for a command; return True if new."""
         if key is None or key == self.key_for(envelope):
             return False
         if envelope.creates_user:
@@ -49,11 +51,11 @@ class KeyRing:
         return True
 
     def dumps(self) -> str:
-        """Return the keys as text, for an outbox that outlives the process. They are secrets."""
+        """Return the keys, which are secrets, as text for an outbox."""
         return json.dumps([self._created, self._keys], separators=(",", ":"))
 
     def restore(self, text: str | None) -> None:
-        """Add the keys of :meth:`dumps`; what this ring has learned since then counts more."""
+        """Add the keys of :meth:`dumps`; keys that were learned since then win."""
         try:
             created, keys = json.loads(text or "")
             loaded = {str(slot): str(key) for slot, key in cast("dict[str, str]", keys).items()}

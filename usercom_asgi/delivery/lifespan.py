@@ -1,4 +1,4 @@
-"""Starts and drains the delivery inside the ASGI lifespan, without replacing the application's own.
+"""Start and end of the delivery, inside of the application's own ASGI lifespan.
 
 The workers start before ``startup.complete`` is passed on, and are drained before
 ``shutdown.complete`` is: servers do not wait for what a middleware does after that.
@@ -30,8 +30,8 @@ async def run_lifespan(
 ) -> None:
     """Run the application's lifespan, with the delivery inside it.
 
-    If the application does not support lifespan (it returns at once, or raises), complete the
-    protocol on its behalf so that the delivery can start and drain.
+    If the application does not support lifespan (it returns at once, or raises),
+    complete the protocol on its behalf so that the delivery can start and drain.
     """
     error: Exception | None = None
     async with anyio.create_task_group() as tasks:

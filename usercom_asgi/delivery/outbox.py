@@ -28,7 +28,7 @@ class QueueHost(Protocol):
         ...
 
     def restore(self, queued: QueuedCommand, keys: str | None) -> None:
-        """Queue a command from the outbox; ``keys`` is the text of :meth:`Store.progressed`."""
+        """Queue a command from the outbox, with the ``keys`` of its queue."""
         ...
 
     def release(self, queued: QueuedCommand) -> None:
@@ -36,11 +36,11 @@ class QueueHost(Protocol):
         ...
 
     def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Remove and return what another process has claimed, unless it is in flight."""
+        """Remove and return commands that another process has claimed."""
         ...
 
     def mark_forwarded(self, queued: QueuedCommand, reason: str) -> None:
-        """Record that another process has the command; its outcome stays unknown here."""
+        """Record that another process has the command."""
         ...
 
     def dead_letter(self, queued: QueuedCommand, reason: str) -> None:
@@ -52,7 +52,7 @@ class Store(Protocol):
     """An open outbox. Only its own tasks and :meth:`flush` wait."""
 
     def rejection_reason(self, pending: int) -> str | None:
-        """Return why no command is accepted while ``pending`` are in memory, or None."""
+        """Return why no command is accepted while ``pending`` wait, or None."""
         ...
 
     def put(self, queued: QueuedCommand) -> None:
@@ -81,7 +81,7 @@ class Store(Protocol):
         ...
 
     def progressed(self, queued: QueuedCommand, keys: str) -> None:
-        """Store a command that was delivered in part, and its queue's :class:`KeyRing`."""
+        """Store a command that was delivered in part, and its queue's keys."""
         ...
 
     def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:

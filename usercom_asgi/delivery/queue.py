@@ -30,8 +30,8 @@ _MAX_DEAD_LETTERS = 1000
 class QueuedCommand:
     """An accepted envelope, with its receipt and the tries so far."""
 
-    # Thousands of these may wait, and each object in them costs time in every full garbage
-    # collection.
+    # Thousands of these may wait, and each object in them costs time in every full
+    # garbage collection.
     __slots__ = ("envelope", "receipt", "row", "tries")
 
     def __init__(self, envelope: Envelope, receipt: PendingReceipt) -> None:
@@ -48,7 +48,7 @@ class QueuedCommand:
 
 
 class VisitorQueue:
-    """One visitor's commands, oldest first. At most one of them is being sent at any time."""
+    """One visitor's commands, oldest first. At most one of them is in flight."""
 
     __slots__ = (
         "_successes_at_last_failure",
@@ -101,12 +101,13 @@ class QueueManager:
         self._changed = changed
 
     def add(self, queued: QueuedCommand, keys: str | None = None) -> None:
-        """Append a command to its queue. ``keys`` restores its key ring (:class:`KeyRing`)."""
+        """Append a command to its queue. ``keys`` restores its :class:`KeyRing`."""
         ordering_key = queued.envelope.ordering_key
         queue = self._queues.get(ordering_key)
         if queue is None:
             queue = self._queues[ordering_key] = VisitorQueue(ordering_key)
-            # A response waits for a reset, and after RESET_DEADLINE the widget resets instead.
+            # A response waits for a reset, and after RESET_DEADLINE the widget resets
+            # instead.
             self._make_ready(queue, is_urgent=queued.envelope.creates_user)
         if keys is not None:
             queue.keys.restore(keys)
@@ -120,9 +121,10 @@ class QueueManager:
         self._became_ready.notify()
 
     async def reserve(self) -> VisitorQueue:
-        """Wait for a ready queue that no other worker has reserved; then call :meth:`take`.
+        """Wait for a ready queue, and reserve one for :meth:`take`.
 
-        Return the queue that ``take`` would return now. A better one may come before it.
+        Return the queue that ``take`` would return now. A better one may come before
+        it.
         """
         while len(self._ready) <= self._reserved:
             await self._became_ready.wait()
@@ -130,12 +132,13 @@ class QueueManager:
         return self._ready[0]
 
     def take(self, *, is_probe: bool = False) -> VisitorQueue:
-        """Remove and return the first ready queue, or the one that is best for a probe."""
+        """Remove and return the first ready queue, or the best one for a probe."""
         self._reserved -= 1
         if not is_probe:
             return self._ready.popleft()
-        # The newest of those least likely to fail, because a run of commands that always fail
-        # may have come before it. A reset may not be repeated, so it is no good probe.
+        # The newest of those least likely to fail, because a run of commands that
+        # always fail may have come before it. A reset may not be repeated, so it is no
+        # good probe.
         best = min(
             reversed(self._ready),
             key=lambda queue: (
@@ -148,7 +151,7 @@ class QueueManager:
         return best
 
     def give_back(self, queue: VisitorQueue, delay: float = 0.0) -> None:
-        """Take a queue back: behind the others, after ``delay`` seconds, or nowhere if empty."""
+        """Take a queue back, behind the others, after ``delay`` seconds."""
         if delay:
             self._delays += 1
             heapq.heappush(self._delayed, (anyio.current_time() + delay, self._delays, queue))

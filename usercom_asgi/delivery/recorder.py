@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from ..core.commands import ResetAuth
 from ..core.exceptions import RejectedError
 from ..core.receipts import Outcome, OutcomeCallbacks, PendingReceipt, Status
 from ..core.signals import Signal
+from .log_throttle import LogThrottle
 from .queue import VisitorQueue
 from .stats import Stats
 
@@ -30,7 +30,8 @@ class OutcomeRecorder:
         self.stats = Stats()
         #: Commands in memory without an outcome.
         self.waiting = 0
-        #: Notified when a drain may be over: a command has its outcome, or waits elsewhere.
+        #: Notified when a drain may be over: a command has its outcome, or waits
+        #: elsewhere.
         self.changed = Signal()
         self.store = store
         self._hooks = OutcomeHooks(callbacks)
@@ -59,7 +60,8 @@ class OutcomeRecorder:
             self._count_dropped(queued.envelope)
         queued.receipt.finish(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DEAD:
-            # With the key that it would have been sent with: a retry from the dead letters does not know the queue.
+            # With the key that it would have been sent with: a retry from the dead
+            # letters does not know the queue.
             queued.envelope = replace(queued.envelope, key=key)
             self.store.dead_letter(
                 queued, outcome_of(queued.envelope, status, reason, key=key, error=error)
@@ -71,7 +73,7 @@ class OutcomeRecorder:
         self._hooks.call(queued.envelope, status, reason, key=key, error=error)
 
     def progressed(self, queue: VisitorQueue) -> None:
-        """Store that a part of the first command was delivered, or a key was learned."""
+        """Store that a part of the command was delivered, or a key learned."""
         if queue.commands[0].row is not None:
             self.store.progressed(queue.commands[0], queue.keys.dumps())
 
@@ -175,7 +177,8 @@ class OutcomeHooks:
         error: DeliveryError | None = None,
     ) -> None:
         """Call the hook for an outcome."""
-        # A hook may submit a command that is rejected: count it, but don't call the hook again.
+        # A hook may submit a command that is rejected: count it, but don't call the
+        # hook again.
         if not self._is_needed or self._is_calling:
             return
         self._is_calling = True
@@ -203,27 +206,3 @@ def outcome_of(
         detail=error.detail if isinstance(error, RejectedError) else "",
         key=key or envelope.key,
     )
-
-
-# Seconds between two messages of one kind.
-_INTERVAL = 60.0
-
-
-class LogThrottle:
-    """Logs at most one message of each kind a minute, however often a fault repeats."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[float, int]] = {}
-
-    def log(self, level: int, kind: str, message: str, *args: object) -> bool:
-        """Log a message, or count it for the next one; return True if it was logged."""
-        now = time.monotonic()
-        last, suppressed = self._last.get(kind, (None, 0))
-        if last is not None and now - last <= _INTERVAL:
-            self._last[kind] = last, suppressed + 1
-            return False
-        self._last[kind] = now, 0
-        if suppressed:
-            message += f" (and {suppressed} more since the last such line)"
-        logger.log(level, message, *args)
-        return True

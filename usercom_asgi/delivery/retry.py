@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential back-off, half of it jitter, until ``give_up_after``. All in seconds."""
+    """Exponential back-off with jitter, until ``give_up_after``; in seconds."""
 
     initial_delay: float = 0.5
     max_delay: float = 60.0
     give_up_after: float = 6 * 3600.0
 
     def delay(self, tries: int, retry_after: float | None) -> float:
-        """Return the seconds to wait after ``tries`` tries, at least what User.com asked for."""
+        """Return the seconds to wait after so many tries; at least ``retry_after``."""
         ceiling = min(self.max_delay, self.initial_delay * 2.0 ** min(tries - 1, 30))
         delay = random.uniform(ceiling / 2, ceiling)  # noqa: S311  jitter keeps no secret
         return max(delay, self.retry_after_delay(retry_after))
@@ -38,7 +38,7 @@ class RetryPolicy:
         )
 
     def is_too_late(self, queued: QueuedCommand) -> bool:
-        """Return True if even a first try is too late: the widget creates the user now."""
+        """Return True if a first try is too late: the widget creates the user."""
         return queued.envelope.creates_user and queued.age > RESET_DEADLINE
 
     def is_safe_to_retry(self, queued: QueuedCommand, error: UnavailableError) -> bool:

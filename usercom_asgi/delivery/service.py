@@ -39,8 +39,8 @@ _MAX_REMEMBERED = 10_000
 class DeliveryService:
     """Accepts envelopes at once, and sends them in the background.
 
-    ``max_queue_size`` bounds the commands in memory without an outcome, in flight included. It
-    belongs to one event loop of one process.
+    ``max_queue_size`` bounds the commands in memory without an outcome, in flight
+    included. It belongs to one event loop of one process.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class DeliveryService:
         return skip_receipt(command, reason)
 
     def submit(self, envelope: Envelope) -> PendingReceipt:
-        """Accept an envelope, or drop it if the queue is full. Never waits or raises."""
+        """Accept an envelope, or drop it if the queue is full."""
         recorder = self._recorder
         reason = self._rejection_reason() or recorder.store.rejection_reason(recorder.waiting)
         if reason is not None:
@@ -197,11 +197,11 @@ class DeliveryService:
         return self._why_closed if self._closed else None
 
     def request_ended(self, number: int) -> None:
-        """Note that a request submits no more commands; see :attr:`Envelope.request`."""
+        """Note the end of a request; see :attr:`Envelope.request`."""
         self._recorder.store.request_ended(number)
 
     async def wait_for(self, receipt: Receipt, within: float) -> None:
-        """Wait at most ``within`` seconds for an outcome; not at all during an outage."""
+        """Wait at most ``within`` seconds for an outcome, unless calls fail."""
         if self.reachable and isinstance(receipt, PendingReceipt):
             await receipt.tried(within)
 
@@ -255,8 +255,8 @@ class DeliveryService:
     async def drain(self) -> None:
         """Reject new commands, deliver the rest, and end :meth:`run`.
 
-        It takes ``shutdown_timeout`` seconds at most, and does not wait for what cannot be sent
-        in that time.
+        It takes ``shutdown_timeout`` seconds at most, and does not wait for what cannot
+        be sent in that time.
         """
         self._closed = True
         with anyio.CancelScope(shield=True):

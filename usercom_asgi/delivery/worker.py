@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# Rejections like that of an API key, while others succeed, after which the command is at fault.
+# Rejections like that of an API key, while others succeed, after which the command is
+# at fault.
 MAX_SOLO_REJECTIONS = 2
 
 
@@ -56,11 +57,11 @@ class Worker:
             self._queues.give_back(queue, delay)
 
     def _needs_call(self, queue: VisitorQueue) -> bool:
-        """Return False for an empty queue and an expired command: neither waits for a call."""
+        """Return False for an empty queue and an expired command."""
         return bool(queue.commands) and not self._is_over(queue.commands[0])
 
     async def _handle(self, queue: VisitorQueue, call: Call | None) -> float:
-        """Handle the queue's first command; return the seconds until its next try, or 0."""
+        """Handle the first command; return the seconds until its next try, or 0."""
         queued = queue.commands[0] if queue.commands else None
         try:
             if queued is None:
@@ -105,12 +106,12 @@ class Worker:
 
     def _delivered(self, queue: VisitorQueue, queued: QueuedCommand, result: SendResult) -> None:
         is_news = queue.keys.learn(queued.envelope, result.key)
-        if result.then is None:
+        if result.next_command is None:
             if is_news:  # the outbox may hold more commands of this visitor
                 self._recorder.progressed(queue)
             self._recorder.record(queue, Status.DELIVERED)
             return
-        queued.envelope = replace(queued.envelope, command=result.then, may_create=False)
+        queued.envelope = replace(queued.envelope, command=result.next_command, may_create=False)
         queued.tries = 0
         self._recorder.progressed(queue)
 
@@ -127,7 +128,8 @@ class Worker:
             queue.reset_failures()
         elif error.status is not None:
             self._count_success(queue, call)
-        # Without a status there was no call: the sender found nothing that could be sent.
+        # Without a status there was no call: the sender found nothing that could be
+        # sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
         self._recorder.record(queue, status, reason, error=error)
         return 0.0

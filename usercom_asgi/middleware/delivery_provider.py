@@ -30,18 +30,20 @@ if TYPE_CHECKING:
     from ..core.envelope import Sender
     from ..delivery.outbox import Outbox
 
-# Numbers the providers of this process, so that each has a key of its own in a shared state.
+# Numbers the providers of this process, so that each has a key of its own in a shared
+# state.
 _numbers = count(1)
 
 
 class DeliveryProvider:
     """The deliveries of one middleware.
 
-    A request uses the first of these that exists: the client's, that of the lifespan state, that of
-    the event loop (for a server without lifespan state), and a delivery for this request alone.
+    A request uses the first of these that exists: the client's, that of the lifespan
+    state, that of the event loop (for a server without lifespan state), and a delivery
+    for this request alone.
 
     Raises:
-        ConfigurationError: An argument is malformed, or stands beside a client that has its own.
+        ConfigurationError: An argument is malformed, or the client has its own.
 
     """
 
@@ -66,16 +68,18 @@ class DeliveryProvider:
                 "client",
                 "has an outbox, a transport and hooks of its own: give them to the UserComClient",
             )
-        # One process may serve two workspaces, and a dispatcher may give both the same lifespan
-        # state: the key holds a number, so that neither finds the other's delivery.
+        # One process may serve two workspaces, and a dispatcher may give both the same
+        # lifespan state: the key holds a number, so that neither finds the other's
+        # delivery.
         self._state_key = f"usercom_asgi.delivery.{next(_numbers)}"
-        # Made by the first lifespan, because a look-up costs as much as half of a request.
+        # Made by the first lifespan, because a look-up costs as much as half of a
+        # request.
         self._loop_delivery: RunVar[DeliveryService | None] | None = None
 
     def for_request(
         self, scope: Scope
     ) -> AbstractAsyncContextManager[DeliveryService | InlineDelivery]:
-        """Return the running delivery, or one that delivers when this request leaves it."""
+        """Return the running delivery, or one for this request alone."""
         running = self._running(scope)
         if running is not None:
             return nullcontext(running)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..core.envelope import RESET_DEADLINE
 from ..core.receipts import Status
@@ -18,18 +18,10 @@ from ..visitor.cookies import EPOCH_COOKIE, CookieWriter
 
 if TYPE_CHECKING:
     from ..core.config import UserComConfig
-    from ..core.receipts import Receipt
+    from ..core.envelope import Delivery
     from ..core.user_key import ResetMarker
     from ..visitor.cookies import Epoch
     from ..visitor.session import VisitorSession
-
-
-class Settles(Protocol):
-    """The part of the delivery that a reset needs."""
-
-    async def wait_for(self, receipt: Receipt, within: float) -> None:
-        """Wait at most ``within`` seconds for the outcome of a reset."""
-        ...
 
 
 @dataclass(slots=True, repr=False)
@@ -51,7 +43,7 @@ class ResetPlan:
 
 
 async def plan_reset(
-    visitor: VisitorSession, delivery: Settles, config: UserComConfig, *, is_page: bool
+    visitor: VisitorSession, delivery: Delivery, config: UserComConfig, *, is_page: bool
 ) -> ResetPlan | None:
     """Return what the response must do, or None if there is no reset."""
     request = visitor.request

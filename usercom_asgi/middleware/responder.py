@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..core.config import UserComConfig
+    from ..core.envelope import Delivery
     from ..core.hooks import NonceHook
     from ..page.headers import HeaderLayout, HeaderList
     from ..visitor.login import LoginTracker
     from ..visitor.session import VisitorSession
     from .browser_commands import BrowserCommandPlan
-    from .reset import ResetPlan, Settles
+    from .reset import ResetPlan
     from .site import Site
 
 logger = logging.getLogger("usercom_asgi")
@@ -110,7 +111,7 @@ class Responder:
     _send: Send
 
     def __init__(
-        self, app: ASGIApp, visitor: VisitorSession, delivery: Settles, site: Site
+        self, app: ASGIApp, visitor: VisitorSession, delivery: Delivery, site: Site
     ) -> None:
         self._app = app
         self._visitor = visitor

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 #: In ``scope["state"]``, which is ``request.state``: the visitor.
-STATE_KEY = "usercom"
-#: In a scope: the delivery of the request's middleware.
-SCOPE_KEY = "usercom_asgi"
-#: In a scope while a middleware is around the application: the workspace of that middleware.
-INSIDE = "usercom_asgi.inside"
+VISITOR_KEY = "usercom"
+#: In a scope: the delivery that ``get_delivery`` returns.
+DELIVERY_KEY = "usercom_asgi"
+#: In a scope, while a middleware runs around the application: its workspace.
+ENCLOSING_KEY = "usercom_asgi.enclosing"
 #: In the state of a lifespan: the ``id()`` of that dict, which a copy of the dict does not match.
 _LIFESPAN_STATE = "usercom_asgi.lifespan_state"
 
 
 def mark_lifespan_state(state: dict[str, Any]) -> None:
-    """Mark the state of a lifespan, so that :func:`own_state` recognises it in a request."""
+    """Mark the state of a lifespan, so that :func:`isolate_state` recognises it in a request."""
     state[_LIFESPAN_STATE] = id(state)
 
 
-def own_state(scope: Scope) -> dict[str, Any]:
+def isolate_state(scope: Scope) -> dict[str, Any]:
     """Return the state of this request; a copy, if the server shares one dict between requests.
 
     ASGI requires a shallow copy for each request. Hypercorn before 0.18 makes one for each
@@ -33,6 +33,6 @@ def own_state(scope: Scope) -> dict[str, Any]:
     middleware is a view of it.
     """
     state: dict[str, Any] = scope.setdefault("state", {})
-    if state.get(_LIFESPAN_STATE) == id(state) or isinstance(state.get(STATE_KEY), Visitor):
+    if state.get(_LIFESPAN_STATE) == id(state) or isinstance(state.get(VISITOR_KEY), Visitor):
         state = scope["state"] = dict(state)
     return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import check_hooks
@@ -15,7 +15,7 @@ from ..page.snippet import (
     usercom_script,
     with_nonce,
 )
-from ..visitor.consent import has_consent
+from ..visitor.consent import NoDelivery, has_consent
 from ..visitor.login import IdentifyHook, LoginTracker
 from ..visitor.request import RequestInfo
 from ..visitor.session import VisitorSession
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
     from .browser_commands import BrowserCommandPlan
     from .reset import ResetPlan
+
+
+class Workspace(NamedTuple):
+    """A workspace of User.com. The ``api_key`` is public: every page names it."""
+
+    origin: str
+    api_key: str
 
 
 class Site:
@@ -56,8 +63,7 @@ class Site:
                 "secret_keys=('<16 characters or more>',)",
             )
         self.config = config
-        #: The origin and the app key: two middlewares with the same pair are one site.
-        self.workspace = (config.origin, config.api_key)
+        self.workspace = Workspace(config.origin, config.api_key)
         self.nonce = nonce
         self.should_inject = should_inject
         self.csp_sources = CspSources.for_origin(config.origin)
@@ -91,6 +97,10 @@ class Site:
             login=self._login_for(scope, request),
             flash=self.flash,
         )
+
+    def open_refused_session(self, scope: Scope) -> VisitorSession:
+        """Return the session of a visitor who must not be tracked."""
+        return VisitorSession(RequestInfo(scope), NoDelivery(), self.config, has_consent=False)
 
     def _login_for(self, scope: Scope, request: RequestInfo) -> LoginTracker | None:
         if self._identify is None or self._identity_cookie is None:

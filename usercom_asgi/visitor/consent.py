@@ -47,6 +47,9 @@ class NoDelivery:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
         return skip_receipt(command, reason)
 
+    async def wait_for(self, receipt: Receipt, within: float) -> None:
+        """Return at once: there is no outcome to wait for."""
+
     def remember(self, name: str, reset: PendingReset) -> None:
         """Do nothing."""
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from usercom_asgi.api.client import Response
 from usercom_asgi.delivery.sqlite.admin import Row
 from usercom_asgi.delivery.sqlite.database import (
-    DeadLetterRow,
     LoadedRow,
-    NewRow,
     WriteBatch,
     WriteResult,
 )
@@ -16,14 +14,15 @@ from usercom_asgi.delivery.sqlite.database import (
 def test_repr_of_rows_and_responses_holds_no_key() -> None:
     key = "abcdef123456"
     letter = f'{{"user": {{"key": "{key}"}}}}'
-    put = NewRow(key, 1.0, letter, may_load=True)
-    burial = DeadLetterRow(key, 1.0, letter, 404, "refused", letter)
+    put = (key, 1.0, letter)
+    dead_letter = (key, 1.0, letter, 404, "refused", letter)
     loaded = LoadedRow(1, key, key, letter)
     made = [
         Response(200, body=letter.encode()),
-        *(put, burial, loaded, Row(1, key, 1.0, letter)),
+        loaded,
+        Row(1, key, 1.0, letter),
         *(
-            WriteBatch(puts=[put], dead_letters=[burial], keys=[(key, key)]),
+            WriteBatch(puts=[put], dead_letters=[dead_letter], keys=[(key, key)]),
             WriteResult(loaded=[loaded]),
         ),
     ]

@@ -272,7 +272,9 @@ async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> Non
 
 async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Path) -> None:
     with_event = PageHit(event=Event("with", {"n": 1}))
-    post = FakeSender(SendResult("named", then=with_event.event), *[UnavailableError("503")] * 1000)
+    post = FakeSender(
+        SendResult("named", next_command=with_event.event), *[UnavailableError("503")] * 1000
+    )
     async with running(
         post, path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ...core.serialization import to_text
-from .database import DeadLetterRow, WriteBatch
+from .database import WriteBatch
 
 if TYPE_CHECKING:
     from ...core.receipts import Outcome
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 
 class WriteBuffer:
-    """Changes that wait for the next transaction, and the commands in memory of each queue."""
+    """Changes for the next transaction, and counts of the commands in memory."""
 
     def __init__(self, max_dead_letters: int) -> None:
         self._max_dead_letters = max_dead_letters
         #: New commands.
         self.puts: list[QueuedCommand] = []
-        #: New commands behind older ones of the same visitor that are on disk only, while
-        #: the file cannot be written.
+        #: New commands behind older ones of the same visitor that are on disk only,
+        #: while the file cannot be written.
         self.held_back: list[QueuedCommand] = []
         self.changes = WriteBatch()
-        #: How many commands of each queue are in memory and on disk (or on their way to it).
+        #: How many commands of each queue are in memory and on disk (or on their way to
+        #: it).
         self.in_memory: dict[str, int] = {}
         #: The sum of them.
         self.held = 0
@@ -54,9 +55,7 @@ class WriteBuffer:
         """Add a dead letter."""
         body, key = to_text(queued.envelope), queued.envelope.ordering_key
         self.changes.dead_letters.append(
-            DeadLetterRow(
-                key, letter.created_at, body, letter.http_status, letter.reason, letter.detail
-            )
+            (key, letter.created_at, body, letter.http_status, letter.reason, letter.detail)
         )
         self.has_changes.set()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
 from .schema import BUSY_TIMEOUT, connect, transaction
@@ -33,28 +33,6 @@ SHORT_BUSY_TIMEOUT = 0.5
 
 # None of these has a repr, because they hold user keys and personal data.
 @dataclass(slots=True, repr=False)
-class NewRow:
-    """A command to be inserted. ``may_load``: memory has room for it."""
-
-    ordering_key: str
-    created_at: float
-    body: str
-    may_load: bool
-
-
-@dataclass(slots=True, repr=False)
-class DeadLetterRow:
-    """A command to be inserted into the dead letters."""
-
-    ordering_key: str
-    created_at: float
-    body: str
-    status: int | None
-    reason: str
-    detail: str
-
-
-@dataclass(slots=True, repr=False)
 class LoadedRow:
     """A command that was loaded from disk into memory."""
 
@@ -64,14 +42,19 @@ class LoadedRow:
     body: str
 
 
+DeadLetter: TypeAlias = "tuple[str, float, str, int | None, str, str]"
+
+
 @dataclass(slots=True, repr=False)
 class WriteBatch:
     """The changes of one transaction."""
 
-    puts: list[NewRow] = field(default_factory=list[NewRow])
+    #: ``(ordering_key, created_at, body)`` of new commands.
+    puts: list[tuple[str, float, str]] = field(default_factory=list[tuple[str, float, str]])
     #: Rows to delete.
     done: list[int] = field(default_factory=list[int])
-    dead_letters: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
+    #: ``(ordering_key, created_at, body, status, reason, detail)``.
+    dead_letters: list[DeadLetter] = field(default_factory=list["DeadLetter"])
     #: ``(body, row)`` of commands of which a part was delivered.
     changed: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     #: ``(keys, ordering_key)``: the user keys that a queue has learned.
@@ -121,7 +104,7 @@ class SqliteFile:
         now = time.time()
         with transaction(self._connection) as db:
             done.still_ours = self._renew(db, now)
-            done.puts = [self._put(db, put) for put in work.puts]
+            done.puts = [self._put(db, put, may_load=work.room >= 0) for put in work.puts]
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
             db.executemany("UPDATE queues SET keys = ? WHERE ordering_key = ?", work.keys)
@@ -208,7 +191,7 @@ class SqliteFile:
             self._connection.close()
 
     def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
-        """Renew the lease. If it had expired, return the queues that this owner still has."""
+        """Renew the lease. If it had expired, return the queues that are still ours."""
         found = db.execute("SELECT lease FROM owners WHERE owner = ?", (self.owner,)).fetchone()
         renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
         db.execute(renew, (self.owner, now + self._lease))
@@ -223,31 +206,32 @@ class SqliteFile:
             ).fetchall()
         }
 
-    def _put(self, db: sqlite3.Connection, put: NewRow) -> tuple[int, bool]:
+    def _put(
+        self, db: sqlite3.Connection, put: tuple[str, float, str], *, may_load: bool
+    ) -> tuple[int, bool]:
+        ordering_key = put[0]
         found = db.execute(
-            "SELECT owner, more FROM queues WHERE ordering_key = ?", (put.ordering_key,)
+            "SELECT owner, more FROM queues WHERE ordering_key = ?", (ordering_key,)
         ).fetchone()
         is_ours = found is None or (found[0] == self.owner and not found[1])
-        is_loaded = is_ours and put.may_load
+        is_loaded = is_ours and may_load
         if found is None:
-            owner = self.owner if is_loaded else None
             db.execute(
                 "INSERT INTO queues (ordering_key, owner, more) VALUES (?, ?, ?)",
-                (put.ordering_key, owner, not is_loaded),
+                (ordering_key, self.owner if is_loaded else None, not is_loaded),
             )
         elif not is_loaded and not found[1]:
             # The owner loads the command when it has sent those in its memory.
-            db.execute("UPDATE queues SET more = 1 WHERE ordering_key = ?", (put.ordering_key,))
+            db.execute("UPDATE queues SET more = 1 WHERE ordering_key = ?", (ordering_key,))
         row = db.execute(
-            "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)",
-            (put.ordering_key, put.created_at, put.body),
+            "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)", put
         )
         return int(row.lastrowid or 0), is_loaded
 
     def _load(
         self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]
     ) -> int:
-        """Load a queue's commands and return how many; delete the queue if it is empty."""
+        """Load a queue's commands and return how many; delete an empty queue."""
         limit = max(0, min(room, MAX_LOADED_PER_QUEUE))
         keys = db.execute(
             "SELECT keys FROM queues WHERE ordering_key = ?", (ordering_key,)
@@ -304,24 +288,13 @@ class SqliteFile:
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 
     def _add_dead_letters(
-        self, db: sqlite3.Connection, letters: Sequence[DeadLetterRow], now: float
+        self, db: sqlite3.Connection, letters: Sequence[DeadLetter], now: float
     ) -> None:
         """Insert dead letters, and delete the oldest above the limit."""
         db.executemany(
-            "INSERT INTO dead (ordering_key, created_at, died_at, status, reason, detail, body)"
+            "INSERT INTO dead (died_at, ordering_key, created_at, body, status, reason, detail)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    each.ordering_key,
-                    each.created_at,
-                    now,
-                    each.status,
-                    each.reason,
-                    each.detail,
-                    each.body,
-                )
-                for each in letters
-            ],
+            [(now, *letter) for letter in letters],
         )
         if letters:
             db.execute(

@@ -28,14 +28,15 @@ class SqliteOutbox:
     """An outbox in a file on a local disk, shared by the worker processes of one host.
 
     An awaited helper returns when its command is committed to the disk. A committed
-    command is delivered, if need be by another process or after a restart. Commands that
-    were in flight when a process was killed may be delivered twice. Needs a lifespan.
+    command is delivered, if need be by another process or after a restart. Commands
+    that were in flight when a process was killed may be delivered twice. Needs a
+    lifespan.
 
     Args:
         path: The file. It is created if it is missing, readable by this user only. It
             must not be on a network file system.
-        on_error: If the file cannot be used at start: ``raise`` an :class:`OutboxError`,
-            or keep commands in ``memory`` and log an error.
+        on_error: If the file cannot be used at start: ``raise`` an
+            :class:`OutboxError`, or keep commands in ``memory`` and log an error.
         max_rows: Commands that the file may hold. Further commands are dropped.
         lease: Seconds after which another process claims the queues of a killed one.
 

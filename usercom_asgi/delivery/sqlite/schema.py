@@ -64,7 +64,8 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     import sqlite3
 
     try:
-        # Only this user may read the file, because it holds personal data and user keys.
+        # Only this user may read the file, because it holds personal data and user
+        # keys.
         os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
@@ -76,7 +77,8 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
             connection.close()
             raise
     except (OSError, sqlite3.Error) as error:
-        # Read-only callers probably mistyped the path, so don't suggest creating the folder.
+        # Read-only callers probably mistyped the path, so don't suggest creating the
+        # folder.
         is_homeless = create and isinstance(error, FileNotFoundError) and not path.parent.exists()
         what = (
             f"the folder {path.parent} is missing, create it first"
@@ -96,8 +98,8 @@ def _decode(raw: bytes) -> str:
 def _prepare_with_retries(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
     import sqlite3
 
-    # The switch of a new file to WAL needs the file exclusively, and SQLite does not wait
-    # for that. Worker processes start at the same moment.
+    # The switch of a new file to WAL needs the file exclusively, and SQLite does not
+    # wait for that. Worker processes start at the same moment.
     end = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:

@@ -17,14 +17,12 @@ from ...core.exceptions import OutboxError
 from ...core.receipts import PendingReceipt
 from ...core.serialization import from_text, to_text
 from ...core.signals import Signal
+from ..log_throttle import LogThrottle
 from ..queue import QueuedCommand
-from ..recorder import LogThrottle
 from .buffer import WriteBuffer
 from .database import (
     SHORT_BUSY_TIMEOUT,
-    DeadLetterRow,
     LoadedRow,
-    NewRow,
     SqliteFile,
     WriteBatch,
     WriteResult,
@@ -38,8 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# Seconds between searches for queues without an owner: another process has ended, or had
-# no room for them.
+# Seconds between searches for queues without an owner: another process has ended, or
+# had no room for them.
 POLL_INTERVAL = 1.0
 
 
@@ -176,7 +174,7 @@ class SqliteStore:
             self._log_failure(error, 0)
 
     async def _write(self, *, is_last: bool = False) -> bool:
-        """Write the buffered changes in one transaction; return whether it succeeded."""
+        """Write the changes in one transaction; return whether it succeeded."""
         puts, work = self._buffer.take()
         # A queue that has got a command since then is in use again.
         released, in_memory = work.released, self._buffer.in_memory
@@ -187,7 +185,8 @@ class SqliteStore:
         work.claim_orphans = now >= self._next_poll and not is_last
         done, rows, envelopes = WriteResult(), before, list[Envelope | OutboxError]()
         try:
-            # The thread must not be abandoned, or the result of its commit would be lost.
+            # The thread must not be abandoned, or the result of its commit would be
+            # lost.
             with anyio.CancelScope(shield=True):
                 done, rows, envelopes = await anyio.to_thread.run_sync(
                     self._transact, work, puts, limiter=self._limiter
@@ -219,14 +218,8 @@ class SqliteStore:
         self._file.set_busy_timeout(SHORT_BUSY_TIMEOUT if is_urgent else BUSY_TIMEOUT)
         if work.claim_orphans and not self._file.is_in_place():
             raise OSError("the file was moved or deleted while in use")
-        may_load = work.room >= 0
         work.puts = [
-            NewRow(
-                each.envelope.ordering_key,
-                each.envelope.created_at,
-                to_text(each.envelope),
-                may_load,
-            )
+            (each.envelope.ordering_key, each.envelope.created_at, to_text(each.envelope))
             for each in puts
         ]
         rows = self._rows
@@ -264,7 +257,8 @@ class SqliteStore:
         """Release a command that is on disk and cannot be sent from memory."""
         ordering_key = queued.envelope.ordering_key
         self._buffer.hold(ordering_key, -1)
-        # Loads the command in its turn, even if the queue's other commands are in memory only.
+        # Loads the command in its turn, even if the queue's other commands are in
+        # memory only.
         self._buffer.release(ordering_key)
         if queued.row is not None:
             self._receipts[queued.row] = queued.receipt
@@ -275,9 +269,7 @@ class SqliteStore:
         if isinstance(envelope, OutboxError):
             logger.error("%s: %s, moving the row to the dead letters", self._name, envelope)
             self._buffer.changes.dead_letters.append(
-                DeadLetterRow(
-                    loaded.ordering_key, time.time(), loaded.body, None, str(envelope), ""
-                )
+                (loaded.ordering_key, time.time(), loaded.body, None, str(envelope), "")
             )
             self._buffer.changes.done.append(loaded.row)
             self._buffer.hold(loaded.ordering_key, 0)
@@ -289,7 +281,7 @@ class SqliteStore:
         self._host.restore(queued, loaded.keys)
 
     def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
-        """Keep the changes of a failed transaction for the next one, and wake all waiters."""
+        """Keep the changes of a failed transaction, and wake all waiters."""
         self._is_broken = True
         self._buffer.put_back(puts, work)
         for queued in self._buffer.puts:

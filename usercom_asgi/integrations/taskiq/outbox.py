@@ -44,7 +44,7 @@ SHUTDOWN_TIMEOUT = 5.0
 
 
 class TaskiqOutbox:
-    """An outbox on the application's taskiq broker; ``taskiq worker`` processes deliver.
+    """An outbox on a taskiq broker, whose workers deliver.
 
     The commands of a request become one task, in order, when the request has ended.
     Brokers do not keep the order of tasks, so events carry the time at which they were
@@ -57,15 +57,15 @@ class TaskiqOutbox:
     nothing.
 
     Args:
-        broker: Any taskiq broker that acknowledges tasks, such as ``RedisStreamBroker``
-            of taskiq-redis 1.2 or newer.
+        broker: Any taskiq broker that acknowledges tasks, such as
+            ``RedisStreamBroker`` of taskiq-redis 1.2 or newer.
         config: The workspace that the workers deliver to, usually the middleware's own
             configuration. Defaults to :meth:`UserComConfig.from_env`.
         task_deadline: Seconds after which undelivered commands go into a new task.
         starts_broker: Whether web processes start and stop the broker. False if the
             application does.
-        on_delivered, on_dropped, on_dead: Plain functions, called in the worker with the
-            :class:`Outcome` of a command.
+        on_delivered, on_dropped, on_dead: Plain functions, called in the worker with
+            the :class:`Outcome` of a command.
 
     Raises:
         ConfigurationError: If an argument is malformed, if the broker carries the tasks
@@ -107,8 +107,8 @@ class TaskiqOutbox:
         async def deliver(commands: list[dict[str, Any]]) -> None:
             await worker.deliver(commands)
 
-        # A broker has one task of this name. The workers of a second outbox would send the
-        # first one's commands to their own workspace.
+        # A broker has one task of this name. The workers of a second outbox would send
+        # the first one's commands to their own workspace.
         vars(deliver)["api_key"] = settings.api_key
         known = broker.find_task(TASK)
         if known is not None and vars(known.original_func).get("api_key") != settings.api_key:
@@ -116,8 +116,8 @@ class TaskiqOutbox:
                 "outbox",
                 "the broker carries the tasks of another workspace, give each its own broker",
             )
-        # Acknowledge after the run, whatever --ack-type the worker has, because the worker
-        # may be killed before.
+        # Acknowledge after the run, whatever --ack-type the worker has, because the
+        # worker may be killed before.
         self._task = broker.register_task(deliver, TASK, ack_type="when_executed")
         broker.add_event_handler(TaskiqEvents.WORKER_STARTUP, worker.start)
         broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, worker.stop)
@@ -127,13 +127,13 @@ class TaskiqOutbox:
 
     @staticmethod
     def claim_timeout(config: UserComConfig, task_deadline: float = 60.0) -> int:
-        """Return the shortest ``idle_timeout`` of a ``RedisStreamBroker``, in milliseconds.
+        """Return the shortest ``idle_timeout`` for a broker, in milliseconds.
 
-        With a shorter one, tasks would be delivered twice. It is twice the longest run of
-        a task (``task_deadline``, one call, and publishing the rest), because a task may
-        first wait that long behind others that were fetched with it. This assumes that
-        ``xread_count`` is at most the worker's ``--max-async-tasks``. Both are 100 by
-        default.
+        With a shorter one, tasks would be delivered twice. It is twice the longest run
+        of a task (``task_deadline``, one call, and publishing the rest), because a task
+        may first wait that long behind others that were fetched with it. This assumes
+        that ``xread_count`` is at most the worker's ``--max-async-tasks``. Both are 100
+        by default.
         """
         if not isinstance(task_deadline, (int, float)) or not 0 < task_deadline <= 3600:
             raise ConfigurationError(
@@ -174,7 +174,7 @@ class TaskiqOutbox:
         await self._task.kiq(commands)
 
     async def _start(self, publisher: TaskPublisher, started: anyio.Event) -> None:
-        """Start the broker, and retry for ever; the application also runs without it."""
+        """Start the broker; retry for ever, while the application runs."""
         while self._owns_broker():
             try:
                 with anyio.fail_after(PUBLISH_TIMEOUT):
@@ -197,7 +197,7 @@ class TaskiqOutbox:
                 logger.warning("Broker did not shut down: %s", type(error).__name__)
 
     def _owns_broker(self) -> bool:
-        """Return whether to start and stop the broker; a worker process does it itself."""
+        """Return whether to start and stop the broker here."""
         return self._starts_broker and not self.broker.is_worker_process
 
 

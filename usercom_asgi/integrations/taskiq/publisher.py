@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ...core.serialization import pack
-from ...delivery.recorder import LogThrottle
+from ...delivery.log_throttle import LogThrottle
 from ...delivery.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class TaskPublisher:
         self.trouble = ""
 
     async def publish(self, envelopes: Sequence[Envelope]) -> bool:
-        """Publish envelopes as one task; return False if the broker rejects only this task.
+        """Publish envelopes as one task; return False if only this one is rejected.
 
         While the broker is down, this retries without a limit of time.
         """
@@ -66,7 +66,8 @@ class TaskPublisher:
 
     def on_failure(self, error: BaseException) -> None:
         """Log a failure of the broker, at most once a minute."""
-        # Only the type, because the text may contain the broker's URL with its password.
+        # Only the type, because the text may contain the broker's URL with its
+        # password.
         self.trouble = (
             f"the broker does not accept tasks ({type(error.__cause__ or error).__name__})"
         )

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: Seconds for which a request's commands are gathered. A streamed response may take hours.
+#: Seconds for which a request's commands are gathered. A streamed response may take
+#: hours.
 MAX_GATHER_SECONDS = 10.0
 POLL_INTERVAL = 0.5
 FORWARDED = "handed over to the broker"
@@ -34,8 +35,8 @@ MAX_RESETS = 1000
 class BrokerStore(MemoryStore):
     """Gathers the commands of a request, and publishes them as one task at its end.
 
-    Resets, and commands that need the key of a reset, go to the delivery of this process,
-    because the response needs their result.
+    Resets, and commands that need the key of a reset, go to the delivery of this
+    process, because the response needs their result.
     """
 
     def __init__(self, host: QueueHost, max_queue_size: int, publisher: TaskPublisher) -> None:
@@ -45,7 +46,8 @@ class BrokerStore(MemoryStore):
         self._gathered: dict[int, list[QueuedCommand]] = {}
         self._ready: deque[list[QueuedCommand]] = deque()
         self._in_hand: list[list[QueuedCommand]] = []
-        #: For each queue that began with a reset, the last command sent from this process.
+        #: For each queue that began with a reset, the last command sent from this
+        #: process.
         self._resets: dict[str, PendingReceipt] = {}
         self._woken = anyio.Event()
         self._gathers = anyio.Event()

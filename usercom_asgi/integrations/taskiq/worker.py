@@ -35,11 +35,12 @@ UNBOUNDED = 1_000_000_000
 
 
 class BrokerWorker:
-    """Delivers the commands of broker tasks through one :class:`DeliveryService` for the process.
+    """Delivers the commands of broker tasks.
 
-    A task ends when each of its commands is final, or after ``task_deadline`` seconds,
-    when the others are in a new task. It must not be acknowledged before that. For
-    ``keepalive_interval`` see :meth:`_send_keepalives`.
+    All tasks of the process share one :class:`DeliveryService`. A task ends when each
+    of its commands is final, or after ``task_deadline`` seconds, when the others are in
+    a new task. It must not be acknowledged before that. For ``keepalive_interval`` see
+    :meth:`_send_keepalives`.
     """
 
     def __init__(
@@ -125,7 +126,8 @@ class BrokerWorker:
         if late:
             await self._hand_back(runtime, late)
         for receipt in receipts:
-            # At a shutdown this never ends: a task that returns is acknowledged to the broker.
+            # At a shutdown this never ends: a task that returns is acknowledged to the
+            # broker.
             await receipt.over()
 
     async def _running(self) -> DeliveryService:
@@ -134,14 +136,14 @@ class BrokerWorker:
             await self.start()
         runtime = self._runtime
         if runtime is None or not runtime.is_accepting:
-            # A task that returns or raises is acknowledged. This one must not be, so that
-            # the broker gives it to another process.
+            # A task that returns or raises is acknowledged. This one must not be, so
+            # that the broker gives it to another process.
             await anyio.sleep_forever()
             raise AssertionError("unreachable")
         return runtime
 
     async def _hand_back(self, runtime: DeliveryService, receipts: list[PendingReceipt]) -> None:
-        """Publish undelivered commands as a new task; dead-letter those that are too old."""
+        """Publish undelivered commands as a new task, unless they are too old."""
         rest: list[QueuedCommand] = []
         for queued in await runtime.remove(receipts):
             if queued.age > self._config.give_up_after:

@@ -136,7 +136,7 @@
     for (const [kind, describe] of Object.entries(KINDS)) {
       const before = state.totals[kind] - state[kind].length;
       state[kind].forEach((record, index) => {
-        const who = record.key ? `${names.get(record.key) || "somebody"} (${short(record.key)})` : "";
+        const who = record.key ? `${names.get(record.key) || "visitor"} (${short(record.key)})` : "";
         items.push([`${kind} ${before + index}`, { ...describe(record), who, at: record.at }]);
       });
     }

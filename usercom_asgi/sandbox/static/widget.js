@@ -102,10 +102,10 @@
     return answer.json();
   }
 
-  function ping(said) {
-    const isReset = said.create_new_gu;
-    for (const name of CALLBACKS) if (typeof said[name] === "function") callbacks[name] = said[name];
-    const attributes = { ...state, ...addressAttributes(), ...omit(said, NOT_SENT) };
+  function ping(given) {
+    const isReset = given.create_new_gu;
+    for (const name of CALLBACKS) if (typeof given[name] === "function") callbacks[name] = given[name];
+    const attributes = { ...state, ...addressAttributes(), ...omit(given, NOT_SENT) };
     state = omit(attributes, [...ONCE, "userKey"]);
     const view = {
       domain: location.hostname,
@@ -116,7 +116,7 @@
     };
     pings = pings.then(async () => {
       const repeated = UE.isReady && !isReset ? { widget_ready: true } : {};
-      const found = destroyed ? undefined : findKey(said.userKey); // after destroy() no key is known
+      const found = destroyed ? undefined : findKey(given.userKey); // after destroy() no key is known
       if (found && window.civchat && !destroyed) window.civchat.userKey = found;
       try {
         // Even a late response sets its key, as in the vendor's widget.
@@ -195,16 +195,16 @@
 
   const whenMounted = (task) => (ui ? task() : mounted.then(task));
 
-  function pageHit(said) {
-    if (!destroyed || (said && said.apiKey)) whenMounted(() => ping(said || {}));
+  function pageHit(given) {
+    if (!destroyed || (given && given.apiKey)) whenMounted(() => ping(given || {}));
   }
 
-  function resetAuth(said) {
-    if (said && said.apiKey) whenMounted(() => startOver(said));
+  function resetAuth(given) {
+    if (given && given.apiKey) whenMounted(() => startOver(given));
     else console.error("apiKey is required");
   }
 
-  function startOver(said) {
+  function startOver(given) {
     if (destroyed) return;
     visitor += 1;
     writeCookie("", new Date(0));
@@ -214,7 +214,7 @@
     stuck = false;
     pings = Promise.resolve();
     ui.forget();
-    ping({ ...said, create_new_gu: true });
+    ping({ ...given, create_new_gu: true });
   }
 
   function destroy() {
@@ -249,17 +249,17 @@
 
   /* ---- the chat, which the sandbox stores for each user key ---- */
 
-  function say(content) {
+  function sendMessage(content) {
     const now = visitor;
     const body = { api_key: state.apiKey, user_key: userKey, domain: location.hostname, content };
-    hear({ content, isAdmin: false });
+    addMessage({ content, isAdmin: false });
     commands = commands
       .then(() => post("/api/conversation/new/", body))
-      .then(({ reply }) => now === visitor && !destroyed && hear(reply))
+      .then(({ reply }) => now === visitor && !destroyed && addMessage(reply))
       .catch(() => now === visitor && ui.note("Not sent: User.com does not answer."));
   }
 
-  function hear({ content, isAdmin }) {
+  function addMessage({ content, isAdmin }) {
     ui.line(content, isAdmin);
     call("onMessage", { content, isAdmin });
   }
@@ -319,7 +319,7 @@
         event.preventDefault();
         const content = input.value.trim();
         input.value = "";
-        if (content && userKey) say(content);
+        if (content && userKey) sendMessage(content);
       });
       made.addEventListener("keydown", (event) => event.key === "Escape" && close());
       made.append(head, lines, form);
@@ -340,7 +340,7 @@
       greeting.textContent = widget.settings.greeting;
       lines.replaceChildren();
       note(`You are talking to ${widget.settings.agent}`);
-      for (const said of conversation) line(said.content, said.isAdmin);
+      for (const message of conversation) line(message.content, message.isAdmin);
     }
 
     function toggle(opened) {
