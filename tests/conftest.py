@@ -65,6 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(marker)
                 if marker == "browser" and config.pluginmanager.hasplugin("xdist"):
                     item.add_marker(pytest.mark.xdist_group(path))
+        # Coverage makes tight loops many times slower, and fast tests run the same code.
+        if item.get_closest_marker("slow") and config.pluginmanager.hasplugin("_cov"):
+            item.add_marker("no_cover")
     items.sort(key=lambda item: not any(item.get_closest_marker(each) for each in LATE))
 
 

@@ -25,7 +25,7 @@ from usercom_asgi import (
 from usercom_asgi.core.hooks import warn_once
 
 
-async def test_every_command_reaches_its_endpoint(usercom: FakeUserCom) -> None:
+async def test_client_every_command_reaches_its_endpoint(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
         receipts = [
@@ -58,7 +58,7 @@ async def test_every_command_reaches_its_endpoint(usercom: FakeUserCom) -> None:
     assert usercom.store.rejected == []
 
 
-async def test_a_person_without_a_key_is_found_by_name(usercom: FakeUserCom) -> None:
+async def test_client_person_without_a_key_is_found_by_name(usercom: FakeUserCom) -> None:
     async with UserComClient(usercom.config()) as client:
         for n in range(3):
             await client.send(Event("job", {"n": n}), user_id=7)
@@ -67,7 +67,9 @@ async def test_a_person_without_a_key_is_found_by_name(usercom: FakeUserCom) -> 
     assert [each.data["n"] for each in usercom.store.events] == [0, 1, 2]
 
 
-async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: FakeUserCom) -> None:
+async def test_client_exit_delivers_what_waits_and_allows_another_entry(
+    usercom: FakeUserCom,
+) -> None:
     key = usercom.new_user()
     client = UserComClient(usercom.config())
     for _ in range(2):
@@ -77,13 +79,13 @@ async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: Fak
     assert len(usercom.store.events) == 40
 
 
-async def test_an_error_in_the_block_is_not_wrapped(usercom: FakeUserCom) -> None:
+async def test_client_error_in_the_block_is_not_wrapped(usercom: FakeUserCom) -> None:
     with pytest.raises(ZeroDivisionError):
         async with UserComClient(usercom.config()):
             raise ZeroDivisionError
 
 
-async def test_misuse_is_refused_at_the_call() -> None:
+async def test_client_misuse_is_refused_at_the_call() -> None:
     client = UserComClient(CONFIG)
     with pytest.raises(RuntimeError, match="async with"):
         await client.send(Event("x"), key="abc123")
@@ -97,7 +99,9 @@ async def test_misuse_is_refused_at_the_call() -> None:
                 pass
 
 
-async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: FakeUserCom) -> None:
+async def test_client_without_a_server_ends_within_the_shutdown_timeout(
+    usercom: FakeUserCom,
+) -> None:
     usercom.faults.hang()
     receipt: Receipt
     async with UserComClient(usercom.config(shutdown_timeout=0.2)) as client:
@@ -105,7 +109,7 @@ async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: FakeUs
     assert receipt.status is Status.DROPPED
 
 
-def test_a_middleware_beside_a_client_has_the_client_s_config() -> None:
+def test_client_gives_the_middleware_its_config() -> None:
     client = UserComClient(CONFIG)
     page = html(b"<html><body></body></html>")
     assert UserComMiddleware(page, client=client).config is CONFIG
@@ -117,7 +121,7 @@ def test_a_middleware_beside_a_client_has_the_client_s_config() -> None:
         UserComMiddleware(page, replace(CONFIG, api_key="OTHER1"), client=client)
 
 
-async def test_a_client_that_nobody_has_entered_is_missed_aloud(
+async def test_client_that_was_not_entered_logs_an_error(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_once.cache_clear()
@@ -135,7 +139,7 @@ async def test_a_client_that_nobody_has_entered_is_missed_aloud(
 
 
 @pytest.mark.parametrize("outbox", ["var/outbox.db", Path("var/outbox.db"), object()])
-def test_what_is_no_outbox_is_refused_at_once(outbox: Any) -> None:
+def test_client_outbox_of_another_type_is_refused(outbox: Any) -> None:
     """An application that starts, and drops all that is said, is found out too late."""
     for make in (UserComClient, lambda *args, **more: UserComMiddleware(html(b""), *args, **more)):
         with pytest.raises(
@@ -145,7 +149,7 @@ def test_what_is_no_outbox_is_refused_at_once(outbox: Any) -> None:
             make(CONFIG, outbox=outbox)
 
 
-def test_what_is_no_config_is_refused_at_once() -> None:
+def test_client_config_of_another_type_is_refused() -> None:
     settings: Any = {"app": "acme", "api_key": "ABC123"}
     for make in (UserComClient, lambda given: UserComMiddleware(html(b""), given)):
         with pytest.raises(

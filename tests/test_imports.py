@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,13 @@ GUARDED_ELSEWHERE = {
     "page/foreign.py": "page/test_tokenizer.py",
     "page/syntax.py": "page/test_tokenizer.py",
 }
+
+
+def run(code: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a program without coverage, which imports modules of its own."""
+    environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=check, env=environ)
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -92,12 +100,12 @@ def test_integrations_are_imported_only_by_name() -> None:
         "from usercom_asgi.integrations.taskiq import TaskiqOutbox\n"
         "assert 'taskiq' in sys.modules and 'taskiq_redis' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run(code)
 
 
 def test_taskiq_integration_without_its_extra_names_what_to_install() -> None:
     code = "import sys\nsys.modules['taskiq'] = None\nfrom usercom_asgi.integrations.taskiq import TaskiqOutbox\n"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run(code, check=False)
     last = done.stderr.splitlines()[-1]
     assert (
         last
@@ -112,7 +120,7 @@ def test_an_import_starts_nothing_and_does_not_load_the_http_client() -> None:
         "assert threading.active_count() == 1\n"
         "print([m for m in ('httpx', 'httpx2', 'asyncio', 'trio', 'itsdangerous', 'sqlite3') if m in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run(code)
     assert "httpx" not in done.stdout
     assert "trio" not in done.stdout
     assert "sqlite3" not in done.stdout

@@ -21,7 +21,7 @@ TOKEN = "t0ken-" * 10
         ({"base_url": "https://[::1]:8900"}, "https://[::1]:8900"),
     ],
 )
-def test_where_user_com_is(place: dict[str, str], origin: str) -> None:
+def test_config_app_or_base_url_gives_the_origin(place: dict[str, str], origin: str) -> None:
     config = UserComConfig(api_key="ABC123", **place)  # type: ignore[arg-type]
     assert config.origin == origin
     assert config.widget_url == f"{origin}/widget.js"
@@ -82,7 +82,7 @@ def test_where_user_com_is(place: dict[str, str], origin: str) -> None:
         ({"app": "acme", "max_concurrency": True}, "max_concurrency", "whole number"),
     ],
 )
-def test_a_mistake_is_named_with_its_remedy(
+def test_config_invalid_setting_is_named_with_its_remedy(
     settings: dict[str, Any], field: str, shown: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -92,7 +92,7 @@ def test_a_mistake_is_named_with_its_remedy(
     assert shown in str(caught.value)
 
 
-def test_secrets_are_in_no_repr_and_no_error() -> None:
+def test_config_secrets_are_in_no_repr_and_no_error() -> None:
     secret = "s3cret-s3cret-s3cret"
     config = UserComConfig(app="acme", api_key="ABC123", rest_token=secret, secret_keys=(secret,))
     assert secret not in repr(config)
@@ -107,14 +107,14 @@ def test_secrets_are_in_no_repr_and_no_error() -> None:
         assert secret not in str(caught.value)
 
 
-def test_it_cannot_be_changed() -> None:
+def test_config_is_immutable() -> None:
     config = UserComConfig(app="acme", api_key="ABC123")
     with pytest.raises(AttributeError):
         config.api_key = "OTHER1"  # type: ignore[misc]
     assert config == UserComConfig(app="acme", api_key="ABC123")
 
 
-def test_the_environment() -> None:
+def test_from_env_reads_the_variables_and_arguments_win() -> None:
     environ = {
         "USERCOM_APP": "acme",
         "USERCOM_API_KEY": "ABC123",
@@ -138,17 +138,17 @@ def test_the_environment() -> None:
         ({}, "USERCOM_API_KEY"),
     ],
 )
-def test_a_variable_that_is_missing_is_named(environ: dict[str, str], variable: str) -> None:
+def test_from_env_missing_variable_is_named(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(ConfigurationError, match=variable):
         UserComConfig.from_env(environ)
 
 
-def test_a_setting_that_does_not_exist_is_refused() -> None:
+def test_from_env_unknown_setting_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="must be a setting"):
         UserComConfig.from_env({"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}, colour="red")
 
 
-def test_errors_survive_a_pickle() -> None:
+def test_errors_pickled_and_loaded_are_equal() -> None:
     error = ConfigurationError("app", "is wrong")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.field) == (str(error), "app")

@@ -53,7 +53,7 @@ envelopes = st.builds(
 
 
 @given(envelopes)
-def test_what_is_packed_comes_back_the_same(envelope: Envelope) -> None:
+def test_from_text_returns_what_to_text_was_given(envelope: Envelope) -> None:
     back = from_text(to_text(envelope))
     assert pack(back) == pack(envelope)
     assert back.command == envelope.command
@@ -81,7 +81,7 @@ GOOD = pack(Envelope(command=Event("e", {"n": 1}), ordering_key="a", key="k"))
         [],
     ],
 )
-def test_what_is_no_command_of_ours_is_refused(bad: Any) -> None:
+def test_from_text_with_another_object_is_refused(bad: Any) -> None:
     with pytest.raises(OutboxError):
         unpack(bad)
     with pytest.raises(OutboxError):
@@ -91,7 +91,7 @@ def test_what_is_no_command_of_ours_is_refused(bad: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[" * 100_000, '{"v":' * 100_000, "\xff", '{"v":1' + "0" * 5000 + "}"]
 )
-def test_no_json(text: str) -> None:
+def test_from_text_without_json_is_refused(text: str) -> None:
     with pytest.raises(OutboxError):
         from_text(text)
 

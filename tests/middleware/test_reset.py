@@ -57,7 +57,9 @@ def forgets(page: Recorded) -> str | None:
         answers(start({"content-type": "text/plain"}, 500), body(b"no")),
     ],
 )
-async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: FakeUserCom) -> None:
+async def test_reset_in_a_response_of_any_status_sets_the_new_key(
+    then: ASGIApp, usercom: FakeUserCom
+) -> None:
     old = usercom.new_user()
     browser = FakeBrowser(__ca__chat=old)
     middleware = UserComMiddleware(shop(then, after="after"), usercom.config(reset_timeout=5))
@@ -87,7 +89,7 @@ async def test_a_reset_in_a_response_of_any_status(then: ASGIApp, usercom: FakeU
     assert hit.created_new_gu
 
 
-async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(
+async def test_reset_next_page_removes_the_old_key_and_then_the_marker(
     usercom: FakeUserCom,
 ) -> None:
     browser = FakeBrowser(__ca__chat=usercom.new_user())
@@ -106,7 +108,7 @@ async def test_the_next_page_forgets_the_old_key_and_then_the_marker_goes(
     assert len(usercom.store.users) == 2
 
 
-async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: FakeUserCom) -> None:
+async def test_reset_marker_stays_over_responses_that_are_no_pages(usercom: FakeUserCom) -> None:
     old = usercom.new_user()
     browser = FakeBrowser(__ca__chat=old)
     paths = {"/json": JSON, "/fragment": html(b"<p>x</p>"), "/redirect": REDIRECT}
@@ -124,7 +126,7 @@ async def test_the_marker_stays_over_answers_that_are_no_pages(usercom: FakeUser
     assert "__ca__reset" not in browser.jar
 
 
-async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: FakeUserCom) -> None:
+async def test_reset_old_key_that_comes_back_counts_as_absent(usercom: FakeUserCom) -> None:
     """A widget in another tab writes its cookie again after every ping."""
     old = usercom.new_user()
     marker = ResetMarker(key_digest(old), "x" * 22, int(time.time()) - 60)
@@ -146,7 +148,7 @@ async def test_an_old_key_that_comes_back_is_treated_as_absent(usercom: FakeUser
     assert without_epoch(browser.jar) == {}
 
 
-async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: FakeUserCom) -> None:
+async def test_reset_key_that_the_widget_made_since_is_kept(usercom: FakeUserCom) -> None:
     marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - 60)
     browser = FakeBrowser(__ca__chat="newkey123456", __ca__reset=str(marker))
     middleware = UserComMiddleware(shop(), usercom.config())
@@ -157,7 +159,7 @@ async def test_a_key_that_the_widget_has_made_since_is_kept(usercom: FakeUserCom
 
 
 @pytest.mark.parametrize("slow_before", [True, False])
-async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
+async def test_reset_late_key_is_handed_over_and_makes_no_second_user(
     usercom: FakeUserCom, slow_before: bool
 ) -> None:
     """Whether User.com is slow to begin or slow to answer: one call of ours makes one user, and the widget makes none."""
@@ -192,7 +194,7 @@ async def test_a_key_that_comes_late_is_handed_over_and_no_second_user_is_made(
 
 
 @pytest.mark.slow
-async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(
+async def test_reset_next_page_waits_for_a_key_that_is_about_to_come(
     usercom: FakeUserCom,
 ) -> None:
     browser = FakeBrowser(__ca__chat=usercom.new_user())
@@ -213,7 +215,7 @@ async def test_the_next_page_waits_a_moment_for_a_key_that_is_about_to_come(
     assert without_epoch(browser.jar) == {"__ca__chat": new}
 
 
-async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(
+async def test_reset_commands_before_the_key_wait_for_it(
     usercom: FakeUserCom,
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -232,7 +234,7 @@ async def test_what_is_said_on_a_page_before_the_key_is_there_waits_for_it(
     assert [each.key for each in usercom.store.events if each.name == "later"] == [new]
 
 
-async def test_another_process_leaves_the_widget_out_until_the_deadline(
+async def test_reset_another_process_leaves_the_widget_out_until_the_deadline(
     usercom: FakeUserCom,
 ) -> None:
     for age, has_widget in ((1, False), (11, True)):
@@ -246,7 +248,9 @@ async def test_another_process_leaves_the_widget_out_until_the_deadline(
 
 
 @pytest.mark.parametrize("fault", ["status", "hang", "drop"])
-async def test_user_com_is_down(usercom: FakeUserCom, fault: str) -> None:
+async def test_reset_while_user_com_is_down_is_not_awaited(
+    usercom: FakeUserCom, fault: str
+) -> None:
     old = usercom.new_user()
     browser = FakeBrowser(__ca__chat=old)
     if fault == "status":
@@ -269,7 +273,7 @@ async def test_user_com_is_down(usercom: FakeUserCom, fault: str) -> None:
         assert anyio.current_time() - began < 5
 
 
-async def test_a_reset_without_a_lifespan(usercom: FakeUserCom) -> None:
+async def test_reset_without_a_lifespan_sets_the_new_key(usercom: FakeUserCom) -> None:
     old = usercom.new_user()
     browser = FakeBrowser(__ca__chat=old)
     middleware = UserComMiddleware(shop(after="after"), usercom.config(reset_timeout=5))
@@ -282,7 +286,7 @@ async def test_a_reset_without_a_lifespan(usercom: FakeUserCom) -> None:
     }
 
 
-async def test_a_reset_that_is_said_twice_is_one(usercom: FakeUserCom) -> None:
+async def test_reset_called_twice_is_one(usercom: FakeUserCom) -> None:
     receipts: list[Receipt] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -300,7 +304,7 @@ async def test_a_reset_that_is_said_twice_is_one(usercom: FakeUserCom) -> None:
     assert len(usercom.store.users) == 2
 
 
-async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(
+async def test_reset_sends_the_new_user_and_nothing_of_the_old_one(
     usercom: FakeUserCom,
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -323,7 +327,7 @@ async def test_a_reset_carries_the_new_user_and_nothing_of_the_old_one(
     assert '"user_id":"bob"' in page.text
 
 
-async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: FakeUserCom) -> None:
+async def test_reset_of_a_visitor_without_a_key_makes_a_user(usercom: FakeUserCom) -> None:
     browser = FakeBrowser()
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
@@ -335,7 +339,9 @@ async def test_a_visitor_without_a_key_can_be_reset_as_well(usercom: FakeUserCom
 @pytest.mark.parametrize(
     "host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "evil.com;x=y", "a\x00b.com", ""]
 )
-async def test_no_host_header_gets_into_a_cookie(host: str, usercom: FakeUserCom) -> None:
+async def test_reset_host_header_does_not_get_into_a_cookie(
+    host: str, usercom: FakeUserCom
+) -> None:
     middleware = UserComMiddleware(shop(), usercom.config(reset_timeout=5))
     async with lifespan(middleware) as state:
         got = await call(

@@ -27,7 +27,7 @@ from usercom_asgi.core.hooks import warn_once
 PAGE = b"<html><body><p>hello</p></body></html>"
 
 
-async def test_an_unknown_scope_type_is_forwarded_untouched() -> None:
+async def test_middleware_unknown_scope_type_is_forwarded_unchanged() -> None:
     seen: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,12 +39,12 @@ async def test_an_unknown_scope_type_is_forwarded_untouched() -> None:
     assert seen[0] is scope
 
 
-async def test_applied_twice_it_acts_once() -> None:
+async def test_middleware_applied_twice_acts_once() -> None:
     got = await call(make_app(make_app(html(PAGE))))
     assert got.text.count("widget.js") == 1
 
 
-async def test_a_websocket_gets_the_handle_and_nothing_else() -> None:
+async def test_middleware_websocket_gets_the_visitor_and_no_snippet() -> None:
     sent: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

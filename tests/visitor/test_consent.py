@@ -50,7 +50,7 @@ def broken(connection: HTTPConnection) -> bool:
         (None, {"honour_gpc": True}, {"sec-gpc": "1"}),
     ],
 )
-async def test_without_consent_nothing_is_tracked(
+async def test_consent_refused_tracks_nothing(
     hook: Any, settings: Any, headers: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Says()
@@ -71,7 +71,7 @@ async def test_without_consent_nothing_is_tracked(
 
 
 @pytest.mark.parametrize("hook", [lambda connection: True, asynchronously_no, None])
-async def test_with_consent_everything_is(hook: Any, usercom: FakeUserCom) -> None:
+async def test_consent_given_tracks_everything(hook: Any, usercom: FakeUserCom) -> None:
     app = Says()
     middleware = UserComMiddleware(
         app, usercom.config(honour_gpc=True, reset_timeout=5), consent=hook

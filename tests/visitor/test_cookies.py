@@ -37,11 +37,11 @@ from usercom_asgi.visitor.cookies import (
         ("a\r\nset-cookie: x=y.com", None),
     ],
 )
-def test_the_domain_of_the_widget_s_cookie(host: str, domain: str | None) -> None:
+def test_widget_domain_of_a_host_is_that_of_the_widget(host: str, domain: str | None) -> None:
     assert widget_domain(host) == domain
 
 
-def test_every_home_of_a_cookie() -> None:
+def test_cookie_domains_of_a_host_are_all_its_parents() -> None:
     assert cookie_domains("a.shop.example.com", None) == [
         None,
         "a.shop.example.com",
@@ -69,11 +69,11 @@ def test_every_home_of_a_cookie() -> None:
         ("١٢٣", False),
     ],
 )
-def test_what_is_a_user_key(value: object, is_key: bool) -> None:
+def test_is_user_key_of_any_value(value: object, is_key: bool) -> None:
     assert is_user_key(value) is is_key
 
 
-def test_the_cookie_among_garbage() -> None:
+def test_read_cookies_among_garbage_finds_the_key() -> None:
     headers = [
         (b"Cookie", b'=; ;;; bad"quote="; x=y=z; {json: "a;b"}; \xff\xfe=1'),
         (b"accept", b"__ca__chat=notthis"),
@@ -82,7 +82,7 @@ def test_the_cookie_among_garbage() -> None:
     assert read_cookies(headers, COOKIE) == {COOKIE: ["abc123", "second"]}
 
 
-def test_eight_kilobytes_of_junk() -> None:
+def test_read_cookies_behind_seven_kilobytes_of_junk_finds_the_key() -> None:
     junk = b"; ".join(b"k%d=%s" % (n, b'\x80"\\,{}' * 20) for n in range(60))
     assert len(junk) > 7_000
     assert read_cookies([(b"cookie", junk + b"; __ca__chat=abc123")], COOKIE) == {
@@ -91,17 +91,17 @@ def test_eight_kilobytes_of_junk() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"cookie", b"Cookie", b"x"]), st.binary(max_size=200))))
-def test_no_cookie_header_breaks_the_parser(headers: list[tuple[bytes, bytes]]) -> None:
+def test_read_cookies_of_any_header_does_not_raise(headers: list[tuple[bytes, bytes]]) -> None:
     for value in read_cookies(headers, COOKIE).values():
         assert isinstance(value, str)
 
 
 @given(st.text(max_size=100))
-def test_no_marker_breaks_the_parser(value: str) -> None:
+def test_reset_marker_of_any_text_does_not_raise(value: str) -> None:
     assert ResetMarker.parse(value) is None
 
 
-def test_a_marker_recognises_the_old_key_and_does_not_hold_it() -> None:
+def test_reset_marker_matches_the_old_key_and_does_not_hold_it() -> None:
     marker = ResetMarker.new(key_digest("oldkey123456"))
     again = ResetMarker.parse(str(marker))
     assert again == marker
@@ -112,7 +112,7 @@ def test_a_marker_recognises_the_old_key_and_does_not_hold_it() -> None:
     assert ResetMarker.new("-").token != ResetMarker.new("-").token
 
 
-def test_a_key_is_set_in_one_place_and_expired_in_all_others() -> None:
+def test_set_key_expires_the_key_on_all_other_domains() -> None:
     cookies = [
         each.decode()
         for each in CookieWriter(host="shop.example.com", secure=True).set_key("newkey123456")
@@ -124,14 +124,14 @@ def test_a_key_is_set_in_one_place_and_expired_in_all_others() -> None:
     ]
 
 
-def test_on_plain_http_and_a_single_host() -> None:
+def test_set_key_on_a_single_host_sets_one_cookie() -> None:
     assert CookieWriter(host="localhost", secure=False).set_key("newkey123456") == [
         b"__ca__chat=newkey123456; Path=/; Max-Age=31536000; SameSite=Lax"
     ]
     assert len(CookieWriter(host="localhost", secure=False).set_key(None)) == 1
 
 
-def test_a_configured_domain_wins() -> None:
+def test_set_key_configured_domain_wins() -> None:
     cookies = [
         each.decode()
         for each in CookieWriter(
@@ -144,7 +144,7 @@ def test_a_configured_domain_wins() -> None:
     assert len(cookies) == 4
 
 
-def test_the_widget_can_read_its_cookie_and_nobody_can_read_the_marker() -> None:
+def test_set_key_is_for_scripts_and_set_reset_marker_is_not() -> None:
     for cookie in (
         *CookieWriter(host="example.com", secure=True).set_key("k"),
         *CookieWriter(host="a.b", secure=True).set_key(None),

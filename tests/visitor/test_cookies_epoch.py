@@ -65,7 +65,7 @@ async def test_anonymous_page_is_the_same_whatever_has_ended() -> None:
     assert later.all("set-cookie") == []
 
 
-async def test_page_with_a_persons_data_names_its_epoch() -> None:
+async def test_page_of_a_person_names_its_epoch() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         get_visitor(scope).identify(user_id="42")
         await html(PAGE)(scope, receive, send)
@@ -84,7 +84,7 @@ async def test_page_of_an_address_with_a_key_is_for_no_shared_cache(query: bytes
     assert page.header("cache-control") == "private"
 
 
-async def test_ended_key_is_nobodys_and_goes_from_the_cookie(usercom: FakeUserCom) -> None:
+async def test_ended_key_is_ignored_and_expired(usercom: FakeUserCom) -> None:
     keys: list[str | None] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

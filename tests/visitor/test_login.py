@@ -28,7 +28,9 @@ async def who_later(connection: HTTPConnection) -> dict[str, str] | None:
 
 
 @pytest.mark.parametrize("hook", [who, who_later])
-async def test_from_nobody_to_somebody_the_history_is_kept(hook: Any, usercom: FakeUserCom) -> None:
+async def test_login_of_an_anonymous_visitor_keeps_the_history(
+    hook: Any, usercom: FakeUserCom
+) -> None:
     key = usercom.new_user()
     app = shop(usercom, hook)
     async with lifespan(app) as state:
@@ -46,7 +48,7 @@ async def test_from_nobody_to_somebody_the_history_is_kept(hook: Any, usercom: F
 
 
 @pytest.mark.parametrize("way", [["/logout", "/"], ["/logout", "/json", "/"]])
-async def test_a_logout_that_nobody_told_us_of_resets(way: list[str], usercom: FakeUserCom) -> None:
+async def test_login_logout_without_a_call_resets(way: list[str], usercom: FakeUserCom) -> None:
     old = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
@@ -62,7 +64,9 @@ async def test_a_logout_that_nobody_told_us_of_resets(way: list[str], usercom: F
     assert usercom.store.users[new].attributes == {}
 
 
-async def test_the_session_ends_by_itself_and_the_next_person_logs_in(usercom: FakeUserCom) -> None:
+async def test_login_of_the_next_person_after_an_expired_session_resets(
+    usercom: FakeUserCom,
+) -> None:
     """No logout at all: the next thing that is said belongs to Bob, and to no key of Alice's."""
     old = usercom.new_user()
     app = shop(usercom)
@@ -80,7 +84,7 @@ async def test_the_session_ends_by_itself_and_the_next_person_logs_in(usercom: F
     assert visit.jar["__ca__chat"] == new
 
 
-async def test_what_the_application_says_itself_is_not_done_twice(usercom: FakeUserCom) -> None:
+async def test_login_calls_of_the_application_are_not_repeated(usercom: FakeUserCom) -> None:
     class Careful(Shop):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["path"] == "/logout":
@@ -101,7 +105,7 @@ async def test_what_the_application_says_itself_is_not_done_twice(usercom: FakeU
     assert [(each.name, each.key) for each in usercom.store.events] == [("bye", old)]
 
 
-async def test_rotate_on_login_ends_a_planted_key(usercom: FakeUserCom) -> None:
+async def test_login_with_rotate_on_login_ends_a_planted_key(usercom: FakeUserCom) -> None:
     planted = usercom.new_user()
     app = shop(usercom, rotate_on_login=True)
     async with lifespan(app) as state:
@@ -114,7 +118,7 @@ async def test_rotate_on_login_ends_a_planted_key(usercom: FakeUserCom) -> None:
     assert usercom.store.users[planted].attributes == {}
 
 
-async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(
+async def test_login_fingerprint_of_an_older_secret_key_is_the_same_person(
     usercom: FakeUserCom,
 ) -> None:
     key = usercom.new_user()
@@ -133,7 +137,7 @@ async def test_a_person_with_an_older_key_s_fingerprint_is_the_same_person(
 
 
 @pytest.mark.parametrize("cookie", ["", "junk", "a.b.c", "eyJ3aG8iOiJ4In0.aaaa.bbbb", "\xff"])
-async def test_a_cookie_that_we_did_not_write_says_nothing(
+async def test_login_identity_cookie_of_other_software_is_ignored(
     cookie: str, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
@@ -147,7 +151,7 @@ async def test_a_cookie_that_we_did_not_write_says_nothing(
 
 
 @pytest.mark.parametrize("bad", [{"email": "nobody"}, {"apiKey": "x"}, ZeroDivisionError])
-async def test_a_hook_that_fails(
+async def test_login_hook_that_raises_keeps_the_key_and_an_invalid_person_resets(
     bad: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If it raises, nobody knows who is there, and nothing changes; if it names somebody broken, the last one is gone."""
@@ -173,7 +177,7 @@ async def test_a_hook_that_fails(
     assert "identify hook" in caplog.text
 
 
-async def test_the_hook_is_asked_once_and_only_if_somebody_needs_to_know(
+async def test_login_hook_is_called_once_and_only_where_it_is_needed(
     usercom: FakeUserCom,
 ) -> None:
     asked: list[str] = []
@@ -196,13 +200,13 @@ async def test_the_hook_is_asked_once_and_only_if_somebody_needs_to_know(
     assert asked == ["/", "/says"]
 
 
-def test_without_a_key_to_sign_with_it_says_so_at_once() -> None:
+def test_login_without_secret_keys_raises_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="secret_keys"):
         UserComMiddleware(Shop(), UserComConfig(app="acme", api_key="ABC123"), identify=who)
 
 
 @given(st.text(max_size=50), st.text(max_size=50))
-def test_a_fingerprint_tells_two_people_apart_and_names_neither(one: str, two: str) -> None:
+def test_fingerprint_of_two_people_differs_and_names_neither(one: str, two: str) -> None:
     identity_cookie = IdentityCookie(KEYS, None)
     first = identity_cookie.fingerprint({"user_id": one}) or ""
     assert identity_cookie.matches(first, {"user_id": one, "email": "x@y"})
@@ -211,7 +215,7 @@ def test_a_fingerprint_tells_two_people_apart_and_names_neither(one: str, two: s
     assert not identity_cookie.matches(first, {})
 
 
-async def test_a_hook_may_use_the_visitor_in_tasks_of_its_own_and_others_wait_for_its_answer(
+async def test_login_hook_may_use_the_visitor_in_its_own_tasks(
     usercom: FakeUserCom,
 ) -> None:
     """Nobody waits for somebody who waits for them."""

@@ -59,7 +59,9 @@ def alice(usercom: FakeUserCom) -> str:
 
 @pytest.mark.parametrize("workspace", SETTINGS, indirect=True)
 @pytest.mark.parametrize("has_email", [False, True])
-async def test_a_hit_with_somebody_else_s_address(workspace: FakeUserCom, has_email: bool) -> None:
+async def test_session_hit_with_the_email_of_another_person(
+    workspace: FakeUserCom, has_email: bool
+) -> None:
     owner, key = alice(workspace), workspace.new_user()
     if has_email:
         workspace.store.users[key].attributes["email"] = "old@example.com"
@@ -83,7 +85,7 @@ async def test_a_hit_with_somebody_else_s_address(workspace: FakeUserCom, has_em
 
 @pytest.mark.parametrize("workspace", SETTINGS, indirect=True)
 @pytest.mark.parametrize("email", ["alice@example.com", "nobody@example.com", None])
-async def test_a_reset_for_the_next_person(workspace: FakeUserCom, email: str | None) -> None:
+async def test_session_reset_for_the_next_person(workspace: FakeUserCom, email: str | None) -> None:
     owner, key = alice(workspace), workspace.new_user()
     browser = FakeBrowser(__ca__chat=key)
     who = {"email": email} if email else {}
@@ -102,7 +104,7 @@ async def test_a_reset_for_the_next_person(workspace: FakeUserCom, email: str | 
 
 
 @pytest.mark.parametrize("workspace", SETTINGS, indirect=True)
-async def test_a_user_id_counts_before_an_address(workspace: FakeUserCom) -> None:
+async def test_session_user_id_counts_before_an_email(workspace: FakeUserCom) -> None:
     alice(workspace)
     by_id, key = workspace.new_user(), workspace.new_user()
     workspace.store.users[by_id].attributes["user_id"] = "7"

@@ -36,7 +36,7 @@ class App:
         await html(PAGE)(scope, receive, send)
 
 
-async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: FakeUserCom) -> None:
+async def test_session_key_of_the_answer_counts_from_then_on(usercom: FakeUserCom) -> None:
     """Alice's profile exists; she logs in at a browser that has an anonymous key."""
     alice = usercom.new_user()
     usercom.store.users[alice].attributes["user_id"] = "alice"
@@ -52,7 +52,7 @@ async def test_who_turns_out_to_be_somebody_else_is_that_from_now_on(usercom: Fa
     ]
 
 
-async def test_the_same_key_sets_no_cookie(usercom: FakeUserCom) -> None:
+async def test_session_same_key_sets_no_cookie(usercom: FakeUserCom) -> None:
     middleware = UserComMiddleware(App(wait=True), usercom.config())
     async with lifespan(middleware) as state:
         got = await call(
@@ -63,7 +63,7 @@ async def test_the_same_key_sets_no_cookie(usercom: FakeUserCom) -> None:
 
 
 @pytest.mark.parametrize("has_lifespan", [True, False])
-async def test_a_visitor_can_be_made_before_the_widget_has_run(
+async def test_session_visitor_is_created_before_the_widget_runs(
     usercom: FakeUserCom, has_lifespan: bool
 ) -> None:
     browser = FakeBrowser()
@@ -82,7 +82,7 @@ async def test_a_visitor_can_be_made_before_the_widget_has_run(
     assert {each.status for each in app.receipts} == {Status.DELIVERED}
 
 
-async def test_nobody_waits_long_for_a_first_key(usercom: FakeUserCom) -> None:
+async def test_session_first_key_is_awaited_for_a_short_time(usercom: FakeUserCom) -> None:
     usercom.faults.hang()
     middleware = UserComMiddleware(
         App(), usercom.config(anonymous="create", reset_timeout=0.1, shutdown_timeout=0.1)
