@@ -1,7 +1,8 @@
 # `make demo` and `make test` need make and Python 3.11 or newer; all else goes into .venv by itself.
 #
 #   make demo                     the shop beside a local User.com: two addresses to open
-#   make test                     every check: ruff, mypy, pyright, pytest
+#   make check                    before a commit: lint, types and the fast tests, in a minute or so
+#   make test                     every check: lint, types, every test, branch coverage
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none
 #   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
 #   make bench                    what a request, a page and a delivery cost, beside others
@@ -25,16 +26,25 @@ PIP_WANTED := pip>=25.1
 COUNT := 50000
 SEED := 13
 STORIES := 750
+# Workers of pytest-xdist; JOBS=0 runs all tests in one process.
+JOBS ?= auto
+PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: demo test test-versions lint voice bench faults model judge soak clean
+.PHONY: demo check fast test test-versions lint voice bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
 
+check:
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint fast
+
+fast: $(VENV)/dev.installed
+	$(PYTEST) -q -m "not browser and not servers and not broker and not slow"
+
 # The second run is without httpx2, of all that makes calls in the tests' own process.
 test: lint
-	$(RUN) -m pytest
-	TEST_HTTPX=httpx $(RUN) -m pytest tests/api tests/delivery/test_runtime.py tests/test_client.py tests/test_identification.py
+	$(PYTEST) --cov --cov-report=term:skip-covered
+	TEST_HTTPX=httpx $(PYTEST) -q tests/api tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
 
 test-versions: $(VENV)/dev.installed
 	$(RUN) .ci/versions.py
@@ -68,7 +78,7 @@ soak: $(VENV)/dev.installed
 	$(RUN) -m bench.soak
 
 clean:
-	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both install again when pyproject.toml has changed, and neither takes away what the other brought.

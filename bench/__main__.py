@@ -1,7 +1,7 @@
-"""`make bench`: what a request costs, bare and inside different middleware, in one run.
+"""`make bench`: costs of a request, bare and inside different middleware, in one run.
 
-Instructions are counted with callgrind, where valgrind is there. Microseconds are the machine's of the moment: read them as
-ratios within the run.
+Instructions are counted with callgrind, if valgrind is installed. Compare microseconds
+only within a run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     )
     pairs = [(variant, case) for case in CASES for variant in VARIANTS]
     times: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
-    for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine hits all
+    for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine affects all
         for pair in pairs:
             times[pair].append(microseconds(*pair))
     print(

@@ -1,9 +1,9 @@
-"""Measure what a delivered command costs beside a bare call of the same httpx: `python -m bench.api_cost`.
+"""Compare a delivered command with a bare call of httpx: `python -m bench.api_cost`.
 
-Each variant runs in a process of its own and posts to bench/sink.py in another one, eight calls at a
-time. The rounds alternate between the variants, and the cheapest round of each counts. `--before DIR`
-adds the delivery of another checkout; `--instructions` counts instructions with callgrind instead of CPU
-time, as the difference of two runs.
+Each variant runs in its own process and posts to bench/sink.py in another one, eight
+calls at a time. The rounds alternate between the variants, and the cheapest round of
+each counts. `--before DIR` adds the delivery of another checkout; `--instructions`
+counts instructions with callgrind instead of CPU time, as the difference of two runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The applications that are compared: one Starlette application, bare and inside different middleware."""
+"""Applications to compare: one Starlette application inside different middleware."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARAGRAPH = "<p>A paragraph of text, as pages have many of them, with <a href='/
 
 
 def html_page(size: int) -> str:
-    """A page of about this many bytes."""
+    """Return a page of about this many bytes."""
     head = "<!doctype html>\n<html><head><title>Bench</title></head>\n<body>\n"
     tail = "</body></html>\n"
     return head + PARAGRAPH * ((size - len(head) - len(tail)) // len(PARAGRAPH)) + tail
@@ -38,7 +38,7 @@ async def page_answer(request: Request) -> Response:
 
 
 class NoOp:
-    """The least that a middleware can be."""
+    """Middleware that only calls the application."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -48,7 +48,7 @@ class NoOp:
 
 
 class WrapsSend:
-    """The least that a middleware can be that sees the answer."""
+    """Middleware that only wraps ``send``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -61,7 +61,7 @@ class WrapsSend:
 
 
 class NaiveBase(BaseHTTPMiddleware):
-    """What people write first."""
+    """Middleware on ``BaseHTTPMiddleware``, as written at a first try."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         return await call_next(request)

@@ -1,4 +1,7 @@
-"""How many instructions a request takes. callgrind counts them, the same again and again, whatever else the machine does."""
+"""Instructions of a request, counted with callgrind.
+
+The counts are reproducible on a busy machine.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ def run(*program: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProc
 
 
 def instructions(*program: str, few: int, many: int) -> float:
-    """Return the instructions a round of a program takes, whose last argument is the number of rounds."""
+    """Return the instructions of one round of a program.
+
+    Its last argument is the number of rounds.
+    """
 
     def collected(count: int) -> int:
         done = run(

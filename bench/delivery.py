@@ -1,8 +1,9 @@
-"""`make bench`, its third part: what a call costs a handler, and what 5,000 events cost the process that delivers them.
+"""`make bench`, third part: costs of a call and of delivering 5,000 events.
 
-Ours beside its peers, each in a process of its own; they send to bench/sink.py, in another one. The peers are in the
-dependency group `bench`; those that are not there are left out. PostHog, Segment and Snowplow send many events in a request,
-which User.com has no call for: what it costs to deliver is compared with those who, like us, make one request an event.
+This library and its peers run in a process each, and send to bench/sink.py in another
+one. The peers are in the dependency group `bench`; missing ones are left out. PostHog,
+Segment and Snowplow send batches, for which User.com has no call. So the costs of
+delivering are compared with those that send one event in a request.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from bench.processes import Gone, sink, talking
 
 ENQUEUED, DRAINED = 2_000, 5_000
 LATENCY = 0.02
-#: Who takes longer is stopped there, and measured by what he has done until then.
+#: Seconds after which a sender is stopped, and measured by the events until then.
 LONGEST = 60.0
 
-#: The machine's own noise.
+#: The noise of the machine.
 BASELINE = "says nothing"
 CALLED = (
     "usercom_asgi",

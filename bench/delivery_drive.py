@@ -1,7 +1,8 @@
-"""Measures one sender, in this process: `python -m bench.delivery_drive enqueue|drain SENDER URL COUNT`; prints JSON.
+"""Measure one sender: `python -m bench.delivery_drive enqueue|drain SENDER URL COUNT`.
 
-*Enqueue* is what a handler is held for a call, while the delivery goes on behind it. *Drain* says everything at once, waits for
-a line on its standard input, and tells what it took until then.
+*Enqueue* measures how long a call takes a handler while the delivery runs. *Drain*
+sends all events at once, waits for a line on standard input, and prints the costs until
+then. The output is JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from bench.senders import Sender
 
-#: Many more than workers, as a site has them.
+#: Visitors: many more than workers, as on a site.
 VISITORS = 500
 
 
@@ -34,7 +35,7 @@ def microseconds(spans: list[int]) -> dict[str, float]:
 
 
 async def timed(say: Callable[[int], Any], count: int) -> dict[str, float]:
-    """Say so many events in bursts; returns what one call took."""
+    """Send events in bursts; return the time of one call."""
     spans: list[int] = []
     for n in range(count):
         began = time.perf_counter_ns()
@@ -57,9 +58,14 @@ async def timed_helper(say: Callable[[int], Awaitable[Any]], count: int) -> dict
 
 
 async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
-    """The call that a peer's is compared with; the same of a ready envelope; and the helper that handlers await."""
+    """Measure ``submit()``, the same with a ready envelope, and the awaited helper.
+
+    ``submit()`` is what the calls of the peers are compared with.
+    """
     from usercom_asgi import Event, UserComClient, UserComConfig, Visitor
     from usercom_asgi.core.envelope import Envelope
+    from usercom_asgi.visitor.request import RequestInfo
+    from usercom_asgi.visitor.session import VisitorSession
 
     found = {}
     async with UserComClient(UserComConfig(base_url=url, api_key="ABC123")) as client:
@@ -100,15 +106,18 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
                 "headers": headers[n],
                 "scheme": "https",
             }
-            await Visitor(scope, delivery, client.config).event("said", n=n)
+            visitor = Visitor(VisitorSession(RequestInfo(scope), delivery, client.config))
+            await visitor.event("said", n=n)
 
         found["await visitor.event(...), first of a request"] = await timed_helper(helper, count)
         await idle(client)
         visitors = [
             Visitor(
-                {"type": "http", "method": "GET", "path": "/", "headers": each},
-                delivery,
-                client.config,
+                VisitorSession(
+                    RequestInfo({"type": "http", "method": "GET", "path": "/", "headers": each}),
+                    delivery,
+                    client.config,
+                )
             )
             for each in headers[:VISITORS]
         ]
@@ -135,7 +144,7 @@ async def enqueue_peer(sender: Sender, count: int) -> dict[str, dict[str, float]
 
 @asynccontextmanager
 async def sayer(name: str, url: str) -> AsyncGenerator[Callable[[int], Any]]:
-    """What says one event, without a request around it."""
+    """Return a function that sends one event without a request around it."""
     async with AsyncExitStack() as stack:
         if not issubclass(SENDERS[name], UserCom):
             sender = SENDERS[name](url)
@@ -164,7 +173,7 @@ async def drain(name: str, url: str, count: int) -> None:
             json.dumps({"took": took, "cpu": cpu, "lag": lags, "has_said": saying.done()}),
             flush=True,
         )
-        await told()  # and is killed: how a flush behaves is another table's
+        await told()  # and is killed; the fault table measures the flush
 
 
 async def _say_all(say: Callable[[int], Any], count: int) -> None:

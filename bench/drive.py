@@ -1,4 +1,7 @@
-"""Drives one application with N requests, in this process and without a server: `python -m bench.drive VARIANT CASE N`."""
+"""Drive one application with N requests, without a server.
+
+`python -m bench.drive VARIANT CASE N`
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ HEADERS = [
 
 @asynccontextmanager
 async def living(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
-    """Run the application's lifespan around the block; yields the state that requests get a copy of."""
+    """Run the application's lifespan around the block.
+
+    Yield the state, of which requests get a copy.
+    """
     state: dict[str, Any] = {}
     started, stop = asyncio.Event(), asyncio.Event()
 
@@ -51,14 +57,14 @@ async def living(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     life.add_done_callback(lambda _: started.set())
     await started.wait()
     if life.done():
-        life.result()  # raises what kept it from starting
+        life.result()  # raises the error of a failed start
     yield state
     stop.set()
     await life
 
 
 async def drive(app: ASGIApp, path: str, count: int) -> float:
-    """Send the requests one after the other; returns the seconds that they took."""
+    """Send the requests one after the other; return the seconds."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,7 +1,8 @@
-"""A small application for a server in a process of its own: `GET /17` says event number 17, and answers 200 if it is accepted.
+"""Application for a server in its own process: `GET /17` sends event number 17.
 
-Configured from the environment, as in a deployment; `FAULT_SQLITE` and `FAULT_TASKIQ` name an outbox. At the end of the
-lifespan it prints a line of JSON: the statistics, and the longest loop lag.
+It responds with 200 if the event is accepted. The environment configures it;
+`FAULT_SQLITE` and `FAULT_TASKIQ` name an outbox. At the end of the lifespan it prints a
+line of JSON: the statistics, and the longest loop lag.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ seen: dict[str, Any] = {}
 
 async def say(request: Request) -> Response:
     if "delivery" not in seen:
-        seen["lag"].reset()  # what a start imports is not what requests wait for
+        seen["lag"].reset()  # do not count the imports of the start
     seen["delivery"] = get_delivery(request)
     receipt = await get_visitor(request).event("said", n=int(request.path_params["n"]))
     return Response(
@@ -44,7 +45,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 def outbox() -> Any:
-    # Imported where they are used: the one needs an extra, and neither is to cost what is measured without it.
+    # Import outboxes only if used: one needs an extra, and each costs memory and time.
     if path := os.environ.get("FAULT_SQLITE"):
         from usercom_asgi import SqliteOutbox
 
@@ -57,7 +58,7 @@ def outbox() -> Any:
         config, deadline = (
             UserComConfig.from_env(timeout=0.5),
             1.5,
-        )  # short, so that a dead worker's tasks are soon another's
+        )  # short, so that a killed worker's tasks are taken over soon
         broker = RedisStreamBroker(
             url, idle_timeout=TaskiqOutbox.claim_timeout(config, deadline), xread_block=200
         )
@@ -66,7 +67,7 @@ def outbox() -> Any:
 
 
 box = outbox()
-#: What `taskiq worker bench.fault_app:broker` looks for.
+#: The broker of `taskiq worker bench.fault_app:broker`.
 broker = getattr(box, "broker", None)
 site = UserComMiddleware(Starlette(routes=[Route("/{n:int}", say)], lifespan=lifespan), outbox=box)
 

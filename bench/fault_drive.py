@@ -1,8 +1,10 @@
-"""Says events by one sender from inside a running event loop: `python -m bench.fault_drive SENDER URL COUNT [fork]`.
+"""Send events with one sender from a running event loop.
 
-It prints lines of JSON, and goes on when it is told to by a line on its standard input: *ready*, (say), *said*, (flush),
-*flushing*, *done*. With `fork` the sender is made in this process, and used in its fork. Some events with numbers below zero
-are said before *ready*: what happens once in the life of a process is told apart.
+`python -m bench.fault_drive SENDER URL COUNT [fork]` prints lines of JSON, and waits
+for a line on standard input after some of them: *ready*, (events), *said*, (flush),
+*flushing*, *done*. With `fork`, the sender is made in this process and used in its
+fork. Some events with negative numbers are sent before *ready*, so that what happens
+once in a process is not measured.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from bench.senders import Sender
 
-#: So many requests in a row, and then a moment of idleness, as a server under load has it.
+#: Requests in a row before a moment of idleness, as in a server under load.
 BURST, TICK = 10, 0.01
 WARMING_UP = 0.5
 
@@ -38,7 +40,7 @@ async def _send(message: Message) -> None:
 
 
 async def request(sender: Sender, n: int) -> tuple[float, float]:
-    """Make one request to its application; returns the seconds that it took, and those of CPU time."""
+    """Make one request; return the seconds on the clock and of CPU time."""
     scope: dict[str, Any] = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": f"/{n}",
         "raw_path": f"/{n}".encode(), "query_string": b"", "root_path": "", "client": ("192.0.2.1", 50000),
@@ -51,7 +53,7 @@ async def request(sender: Sender, n: int) -> tuple[float, float]:
 
 
 async def say_all(sender: Sender, numbers: range) -> Worst:
-    """Say the events; returns the longest request."""
+    """Send the events; return the longest request."""
     longest = Worst()
     for n in numbers:
         longest.span(*await request(sender, n))
@@ -61,9 +63,10 @@ async def say_all(sender: Sender, numbers: range) -> Worst:
 
 
 async def warm_up() -> None:
-    """Let the first events be delivered, and have the garbage collector leave alone what was imported and made until then.
+    """Deliver the first events, and freeze the objects that exist by then.
 
-    A look through all of that takes it tens of milliseconds, with whoever happens to be measured.
+    Otherwise the garbage collector would need tens of milliseconds for them in the
+    middle of a measurement.
     """
     await asyncio.sleep(WARMING_UP)
     gc.collect()
@@ -95,7 +98,7 @@ async def drive(sender: Sender, count: int) -> None:
 
 
 def main() -> None:
-    logging.disable(logging.CRITICAL)  # what is logged is not read, and would fill the pipe
+    logging.disable(logging.CRITICAL)  # the log is not read, and would fill the pipe
     name, url, count, *how = sys.argv[1:]
     sender = SENDERS[name](url)
     if "fork" in how:

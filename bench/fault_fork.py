@@ -1,4 +1,7 @@
-"""Forks while the delivery runs, and says events on both sides: `python -m bench.fault_fork URL`. Prints JSON."""
+"""Fork while the delivery runs, and send events on both sides; print JSON.
+
+`python -m bench.fault_fork URL`
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ EACH = 250
 
 
 async def say(client: UserComClient, first: int) -> dict[str, Any]:
-    """Say the events; returns what their receipts tell."""
+    """Send the events; return the outcomes in their receipts."""
     receipts = [
         await client.send(Event("said", {"n": n}), key=f"k{n % 25}")
         for n in range(first, first + EACH)
@@ -32,7 +35,7 @@ async def main(url: str) -> None:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            # Nothing here waits, so the loop that this process shares with its parent is not touched.
+            # Nothing here awaits, so the loop that is shared with the parent is unused.
             os.write(writing, json.dumps(await say(client, EACH)).encode())
             os._exit(0)
         os.close(writing)

@@ -1,4 +1,4 @@
-"""The rows of `make faults` that are ours alone: a server is stopped, a process is killed, or forks while it delivers."""
+"""Rows of `make faults` of this library alone: stopped servers, kills and forks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from bench.senders import VISITORS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-#: A server is stopped when it has accepted so many events; so many clients ask it.
+#: Accepted events after which a server is stopped, and the number of clients.
 ACCEPTED, CLIENTS = 500, 8
 LATENCY = 0.02
 
 
 class Load:
-    """Clients that ask a server as fast as it answers."""
+    """Clients that send requests as fast as the server responds."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -168,7 +168,7 @@ async def _until_all(load: Load, to: SinkControl, within: float = 30) -> None:
 
 
 async def fork_of_a_running() -> Row:
-    """The child has no workers: what is said there is refused at the call, and the text says what to do."""
+    """Fork during a delivery. The child has no workers, so it rejects its events."""
     async with sink() as to, talking("-m", "bench.fault_fork", to.url) as process:
         told = await process.hear()
         await asyncio.wait_for(process.process.wait(), 30)
@@ -184,7 +184,7 @@ async def fork_of_a_running() -> Row:
 
 
 async def kill_taskiq() -> Row:
-    """The web process goes on; its worker is killed, and another one is started."""
+    """Kill the worker, keep the web process, and start another worker."""
     name = "usercom_asgi, TaskiqOutbox"
     redis = shutil.which("redis-server")
     if not (redis and find_spec("taskiq_redis")):
@@ -242,7 +242,7 @@ async def kill_taskiq() -> Row:
 
 
 OWN: dict[str, Callable[[], Awaitable[Row]]] = {
-    "fork of a process that runs": fork_of_a_running,
+    "fork while the delivery runs": fork_of_a_running,
     "SIGTERM under load": sigterm,
     "kill -9 with SQLite": kill_sqlite,
     "kill -9 of a taskiq worker": kill_taskiq,

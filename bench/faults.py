@@ -1,13 +1,14 @@
-"""`make faults`: what becomes of 250 events when the other side misbehaves. Ours beside its peers, over real sockets.
+"""`make faults`: outcomes of 250 events under faults, for this library and its peers.
 
-Every sender runs in a process of its own, and so does what it sends to (bench/sink.py), which counts. The sender's requests are
-made in a burst (10 every 10 ms); then the process lives on until everything has arrived, or for as long as the fault's row
-says; then it is shut down, and what has not come 30 s later is lost. The peers are in the dependency group `bench`; those that
-are not there are left out.
+Every sender runs in its own process, and so does the receiver (bench/sink.py), which
+counts. The requests are made in a burst (10 every 10 ms). The process then lives until
+everything has arrived, or as long as the row states. Then it is shut down, and events
+that are missing 30 s later are lost. The peers are in the dependency group `bench`;
+missing ones are left out.
 
-    python -m bench.faults --quick            ours alone
-    python -m bench.faults --only 503         the rows whose name holds this
-    python -m bench.faults --jobs 4           so many at a time: quicker, and the lags mean less
+    python -m bench.faults --quick            this library alone
+    python -m bench.faults --only 503         rows whose name contains this
+    python -m bench.faults --jobs 4           rows in parallel: faster, with more lag
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bench.senders import SENDERS
 
 COUNT = 250
 LONGEST_FLUSH = 30.0
-#: A first request that took longer is mentioned.
+#: Seconds of a first request from which it is mentioned.
 SLOW_START = 0.05
 OURS = "usercom_asgi"
 PEERS = (
@@ -43,9 +44,9 @@ BASELINE = "says nothing"
 
 @dataclass(frozen=True)
 class Fault:
-    """One way of the other side to misbehave; see :class:`bench.sink.Plan`."""
+    """Fault of the receiver; see :class:`bench.sink.Plan`."""
 
-    #: Seconds that the process lives on at most, before it is shut down.
+    #: Most seconds until the process is shut down.
     lives: float
     plan: dict[str, Any] = field(default_factory=dict)
     forks: bool = False
@@ -64,14 +65,14 @@ FAULTS: dict[str, Fault] = {
         {"drop": True, "times": 3},
         remark="three times; what was dropped does not count as delivered",
     ),
-    "nobody listens for 10 s, then back": Fault(30, {"down": 10}),
-    "nobody listens any more": Fault(
+    "connection refused for 10 s": Fault(30, {"down": 10}),
+    "connection refused until the end": Fault(
         2, {"down": 1e6}, remark="shut down after 2 s of it; nothing can be delivered"
     ),
     "5 s latency": Fault(
         25, {"latency": 5, "seconds": 10}, remark="for requests of the first 10 s"
     ),
-    "answers in drips": Fault(
+    "slow response, byte by byte": Fault(
         40,
         {"drip": 0.25, "seconds": 10},
         remark="a byte every 0.25 s, for requests of the first 10 s",
@@ -83,7 +84,7 @@ FAULTS: dict[str, Fault] = {
 
 
 async def run(name: str, fault: Fault) -> Row:
-    """One sender, one fault."""
+    """Run one sender with one fault."""
     if fault.forks and not SENDERS[name].outlives_fork:
         return Row(name, note="left out: it has to be made inside of an event loop")
     async with sink() as to:
@@ -133,7 +134,7 @@ async def _measure(name: str, fault: Fault, driver: Talker, to: SinkControl) -> 
 
 
 def _in_words(notes: dict[str, Any]) -> str:
-    """What the sender itself says of what became of the events."""
+    """Return the sender's own report of the outcomes."""
     counts = ", ".join(
         f"{count} {kind}" for kind, count in notes.items() if isinstance(count, int) and count
     )

@@ -1,4 +1,7 @@
-"""How long something takes, on the clock and of it in CPU time: on a machine that others load, only the second is ours."""
+"""Durations on the clock and in CPU time.
+
+On a busy machine, only the CPU time is that of this process.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import time
 class Worst:
     """The longest of some spans, in seconds.
 
-    ``cpu`` is what this process has worked in one of them, with all its threads; the clock also counts what other processes
-    took meanwhile.
+    ``cpu`` is the CPU time of this process in one span, with all threads. The clock
+    also counts the time that other processes took.
     """
 
     def __init__(self) -> None:
@@ -25,7 +28,7 @@ class Worst:
 
 
 class Lag(Worst):
-    """How much later than due the event loop gets to a task that wakes up every millisecond."""
+    """Delay of a task that wakes up every millisecond."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,5 +48,8 @@ class Lag(Worst):
         self._all.clear()
 
     def almost_worst(self) -> float:
-        """What 999 of 1,000 lags are below: a machine that stands still now and then has less of a say in it."""
+        """The lag that 999 of 1,000 are below.
+
+        It depends less on a machine that stands still at times.
+        """
         return sorted(self._all)[int(len(self._all) * 0.999)] if self._all else 0.0

@@ -1,7 +1,7 @@
-"""Measures one variant, in this process and without a server.
+"""Measure one variant, in this process and without a server.
 
-`python -m bench.page_drive VARIANT` prints JSON; `python -m bench.page_drive VARIANT CASE N` asks for one page N times, to have
-the instructions counted.
+`python -m bench.page_drive VARIANT` prints JSON. `python -m bench.page_drive VARIANT
+CASE N` requests one page N times, for a count of instructions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def whole(size: int) -> list[bytes]:
     return [html_page(size).encode()]
 
 
-#: name -> the chunks of a page, and how often it is asked for
+#: name -> the chunks of a page, and the number of requests
 CASES: dict[str, tuple[list[bytes], int]] = {
     "4 KB": (whole(4096), 2000),
     "64 KB": (whole(65536), 500),
@@ -50,7 +50,10 @@ CASES: dict[str, tuple[list[bytes], int]] = {
 
 
 def rendered(page: bytes) -> Callable[[], bytes]:
-    """Return what renders a page anew for each request, as applications do: no two have the same middle."""
+    """Return an application that renders a page anew for each request.
+
+    No two pages have the same middle.
+    """
     place = page.index(b"paragraph", len(page) // 2)
     before, after, numbers = page[:place], page[place + len(b"paragraph") :], count()
     return lambda: b"".join((before, b"%09d" % next(numbers), after))
@@ -103,7 +106,7 @@ async def ask(app: ASGIApp, state: dict[str, Any]) -> tuple[float, int]:
 
 
 async def timed(app: ASGIApp, times: int) -> tuple[float, int]:
-    """Return microseconds a request, and the bytes of its answer."""
+    """Return microseconds of a request, and the bytes of its response."""
     async with living(app) as state:
         _, size = await ask(app, state)
         best = float("inf")

@@ -1,6 +1,7 @@
-"""What injects into pages, and what it is compared with: each around one raw ASGI application.
+"""Injectors of pages and their baselines, each around one raw ASGI application.
 
-The peers are in the dependency group `bench`; to the type checkers they are all `Any`, installed or not.
+The peers are in the dependency group `bench`; type checkers see them as `Any`,
+installed or not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: What the others inject, about as long as ours.
+#: The snippet of the peers, about as long as ours.
 SNIPPET = b"<script>" + b"x" * 2800 + b"</script>"
 
 
@@ -22,7 +23,7 @@ def bare(app: ASGIApp) -> ASGIApp:
 
 
 def injector(app: ASGIApp) -> ASGIApp:
-    """The page half alone: may it be rewritten, where, and with which headers."""
+    """Run the page half alone: eligibility, position and headers."""
     from usercom_asgi.page.eligibility import skip_reason
     from usercom_asgi.page.headers import header_layout, header_list, relevant_headers
     from usercom_asgi.page.response import PageResponse
@@ -74,7 +75,10 @@ def usercom(app: ASGIApp) -> ASGIApp:
 
 
 def logged_in(app: ASGIApp) -> ASGIApp:
-    """Somebody is logged in, and was at the last request: the hook is asked, and the page says who it is."""
+    """Run the middleware with a user who was logged in at the last request as well.
+
+    The hook is called, and the page names the user.
+    """
     from usercom_asgi import UserComConfig, UserComMiddleware
     from usercom_asgi.visitor.signed_cookies import IdentityCookie
 
@@ -138,7 +142,7 @@ def toolbar(app: ASGIApp) -> ASGIApp:
 
 
 def base(app: ASGIApp) -> ASGIApp:
-    """What people write first."""
+    """Wrap with ``BaseHTTPMiddleware``, as written at a first try."""
     from starlette.middleware.base import BaseHTTPMiddleware
     from starlette.responses import Response
 

@@ -1,7 +1,8 @@
-"""`make bench`, its second half: what it costs to put a snippet into a page, beside others who do, in one run.
+"""`make bench`, second part: costs of adding a snippet to a page, beside peers.
 
-Every variant runs in a process of its own, in turn, so that a slow moment of the machine hits all; of several rounds the best
-counts. The peers are in the dependency group `bench`; those that are not there are left out.
+Every variant runs in its own process, in turn, so that a slow moment of the machine
+affects all. The best of several rounds counts. The peers are in the dependency group
+`bench`; missing ones are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from bench.counting import can_count, instructions
 from bench.page_peers import VARIANTS
 
 ROUNDS = 3
-#: Those whose instructions are counted, and at which counts of requests: the peers take minutes to import, counted.
+#: Variants whose instructions are counted, with the numbers of requests. The peers are
+#: left out, because their imports would take minutes.
 COUNTED = (
     "bare",
     "usercom_asgi, the injector",

@@ -1,4 +1,4 @@
-"""Processes that are talked to in lines of JSON."""
+"""Processes that exchange lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class Gone(Exception):
-    """The process has ended instead of answering. The text is the last line of what it had to say."""
+    """A process that has ended instead of responding. The text is its last line."""
 
 
 class Talker:
-    """One process, which answers."""
+    """Process that responds to lines of JSON."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
     async def hear(self, within: float = 60.0) -> dict[str, Any]:
-        """Return the next thing that it says; raises TimeoutError or :class:`Gone`."""
+        """Return the next message; raise TimeoutError or :class:`Gone`."""
         assert self.process.stdout
         line = await asyncio.wait_for(self.process.stdout.readline(), within)
         if not line:
@@ -51,7 +51,7 @@ class Talker:
 async def talking(
     *arguments: str, environ: Mapping[str, str] | None = None, program: str = sys.executable
 ) -> AsyncGenerator[Talker]:
-    """Run `python ARGUMENTS`, or another program, for as long as the block."""
+    """Run `python ARGUMENTS`, or another program, until the block ends."""
     process = await asyncio.create_subprocess_exec(
         program, *arguments, env=environ, limit=1 << 24,
         start_new_session=True, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -59,14 +59,14 @@ async def talking(
     try:
         yield Talker(process)
     finally:
-        # Its forks and workers with it: they hold its pipes, which are read to their end.
+        # Kill forks and workers as well, because they keep its pipes open.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
 
 
 class SinkControl:
-    """The sink, from the outside; see :mod:`bench.sink`."""
+    """Control of a sink from another process; see :mod:`bench.sink`."""
 
     def __init__(self, talker: Talker, port: int) -> None:
         self._talker = talker
@@ -82,7 +82,7 @@ class SinkControl:
         return await self._talker.ask({"tell": "all"})
 
     async def has(self, count: int, within: float) -> bool:
-        """Wait at most so many seconds until so many events have been carried out."""
+        """Wait at most this many seconds until the events have been processed."""
         end = asyncio.get_running_loop().time() + within
         while (await self.totals())["done"] < count:
             if asyncio.get_running_loop().time() >= end:
@@ -93,6 +93,6 @@ class SinkControl:
 
 @asynccontextmanager
 async def sink() -> AsyncGenerator[SinkControl]:
-    """Run a sink in a process of its own."""
+    """Run a sink in its own process."""
     async with talking("-m", "bench.sink") as talker:
         yield SinkControl(talker, (await talker.hear())["port"])

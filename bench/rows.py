@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 @dataclass
 class Row:
-    """What became of one sender's events. Without ``delivered`` it was left out, and ``note`` says why."""
+    """Outcomes of one sender's events.
+
+    Without ``delivered`` the row was left out, and ``note`` is the reason.
+    """
 
     name: str
     delivered: int | None = None
     lost: int = 0
-    #: Events that were read more than once by somebody who did not refuse them.
+    #: Events that were received more than once in requests that were not rejected.
     twice: int = 0
     requests: int = 0
-    #: Seconds until all had arrived; None if they had not when the process was shut down.
+    #: Seconds until all had arrived; None if some were missing at the shutdown.
     arrived: float | None = None
-    #: The longest request, and the longest lag of the event loop: in seconds on the clock, and in those of CPU time.
+    #: The longest request, and the longest lag of the event loop: in seconds on the
+    #: clock, and in those of CPU time.
     request: list[float] | None = None
     lag: list[float] | None = None
     flush: str = ""

@@ -1,7 +1,8 @@
-"""What delivers events in the background: ours and its peers, each as an ASGI application that says one event a request.
+"""Senders of events: this library and its peers, each as an ASGI application.
 
-`GET /17` says the event number 17. Everybody is configured as its own documentation has it, but for the address, and the bounds
-that would be in the way of what is measured. The peers are in the dependency group `bench`.
+`GET /17` sends event number 17. Every sender is configured as its documentation
+recommends, except for the address and for limits that would prevent the measurement.
+The peers are in the dependency group `bench`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ _BODY = {"type": "http.response.body", "body": b"{}"}
 
 
 class Sender:
-    """Made before there is an event loop, entered in it; leaving it is the flush."""
+    """Sender that is made without an event loop and entered in one.
+
+    Leaving it flushes.
+    """
 
     name: ClassVar[str]
-    #: Of ours, the configuration.
+    #: Configuration of this library.
     settings: ClassVar[dict[str, Any]] = {}
-    #: Can be made in one process and used in its fork.
+    #: Whether it can be made in one process and used in its fork.
     outlives_fork: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
@@ -44,17 +48,17 @@ class Sender:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # In a thread, so that nobody is charged with a loop that stands still while the process ends.
+        # In a thread, so that a loop that is blocked at the end is not counted.
         await asyncio.to_thread(self.flush)
 
     def say(self, n: int) -> None:
-        """Say one event, as a handler would."""
+        """Send one event, as a handler would."""
 
     def flush(self) -> None:
-        """Deliver what waits."""
+        """Deliver the waiting events."""
 
     def notes(self) -> dict[str, Any]:
-        """What it knows itself of what became of the events."""
+        """Return the sender's own report of the outcomes."""
         return {}
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,13 +68,13 @@ class Sender:
 
 
 class Nothing(Sender):
-    """The machine's own noise."""
+    """No sender: the noise of the machine."""
 
     name = "says nothing"
 
 
 class UserCom(Sender):
-    """Ours, whole: the middleware with all that it does to a request."""
+    """This library with the whole middleware."""
 
     name = "usercom_asgi"
 
@@ -235,7 +239,7 @@ class SentryAsync(Sentry):
 
 
 class TaskPerEvent(Sender):
-    """What people write first."""
+    """A task for each event, as written at a first try."""
 
     name = "a task per event, httpx"
     outlives_fork = False

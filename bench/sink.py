@@ -1,10 +1,12 @@
-"""What everybody sends to: a server that counts the events in what it is sent, and misbehaves as it is told.
+"""Receiver of all senders: a server that counts events and fails on request.
 
-`python -m bench.sink` prints its port as a line of JSON, and then answers each line of JSON on its standard input with one:
-`{"plan": {...}}` makes it misbehave so from now on, `{"tell": "totals"}` and `{"tell": "all"}` ask what has come.
+`python -m bench.sink` prints its port as a line of JSON, and then responds to each line
+of JSON on its standard input with one: `{"plan": {...}}` sets a fault; `{"tell":
+"totals"}` and `{"tell": "all"}` return the counts.
 
-An event says its number as `"n": 17`, somewhere in JSON, or in JSON inside of JSON: in a body as it is, or gzipped; in
-Segment's, PostHog's and Snowplow's batches, in the lines of Sentry's envelopes, and in what our widget API sends.
+An event has its number as `"n": 17` somewhere in JSON, or in JSON inside of JSON: in a
+plain or gzipped body, in batches of Segment, PostHog and Snowplow, in lines of Sentry's
+envelopes, and in the requests of our widget API.
 """
 
 from __future__ import annotations
@@ -28,20 +30,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Plan:
-    """How to misbehave: to everybody, to the first ``times`` requests, or to those of ``seconds`` after the first of them."""
+    """Fault for all requests, for the first ``times``, or for ``seconds``.
+
+    The seconds begin with the first request.
+    """
 
     times: int | None = None
     seconds: float | None = None
-    status: int = 0  #: answer so, and do nothing
+    status: int = 0  #: respond with it, and process nothing
     retry_after: str = ""
-    drop: bool = False  #: hang up when the request was read, without an answer
-    latency: float = 0.0  #: answer so many seconds later
-    drip: float = 0.0  #: so many seconds between two bytes of the answer
-    down: float = 0.0  #: nobody listens for so many seconds from now on
+    drop: bool = False  #: close after the request without a response
+    latency: float = 0.0  #: seconds before the response
+    drip: float = 0.0  #: seconds between two bytes of the response
+    down: float = 0.0  #: seconds from now in which connections are refused
 
 
 def numbers_in(body: bytes) -> Iterator[int]:
-    """The numbers of the events that a body tells of."""
+    """Return the numbers of the events in a body."""
     for line in body.splitlines():
         try:
             yield from _numbers(json.loads(line))
@@ -51,7 +56,7 @@ def numbers_in(body: bytes) -> Iterator[int]:
 
 def _numbers(value: object) -> Iterator[int]:
     if isinstance(value, dict):
-        if type(value.get("n")) is int and value["n"] >= 0:  # those below are not counted
+        if type(value.get("n")) is int and value["n"] >= 0:  # negative ones are not counted
             yield value["n"]
         for each in value.values():
             yield from _numbers(each)
@@ -63,7 +68,7 @@ def _numbers(value: object) -> Iterator[int]:
 
 
 class Sink:
-    """Counts; all times are in seconds since its start."""
+    """Counts of events; all times are in seconds since the start."""
 
     def __init__(self) -> None:
         self.plan = Plan()
@@ -77,9 +82,10 @@ class Sink:
         self._new_users = itertools.count()
         self.requests: list[float] = []
         self.refused = 0
-        #: How often an event was read in a request that was not refused: whatever came of it, it may have been carried out.
+        #: How often an event was received in a request that was not rejected, and so
+        #: may have been processed.
         self.read: Counter[int] = Counter()
-        #: How often an event was carried out.
+        #: How often an event was processed.
         self.done: Counter[int] = Counter()
 
     async def listen(self) -> None:
@@ -126,7 +132,7 @@ class Sink:
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its answer; False if the connection ends with it."""
+        """Process one request; return False if the connection ends with it."""
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {
             name.lower(): value.strip()

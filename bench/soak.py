@@ -1,11 +1,13 @@
-"""`make soak`: an hour of traffic in two minutes, and whether memory stays flat.
+"""`make soak`: an hour of traffic in two minutes, and a check of the memory.
 
-A Starlette shop inside the middleware is visited by many browsers, which keep their cookies: they look at pages, put things
-into carts, buy, log in and log out, leave for good, and new ones come. User.com (bench/sink.py, in a process of its own) is
-there, slow, gone, too busy, failing, and there again. After each tenth memory is measured: how many blocks Python's objects
-take, and the process's. (Not by tracemalloc, whose tables would be most of what the process gains.) It ends with 1 if memory
-grows in the second half by more than 5 % and 2 MB (20,000 blocks), between two moments at which nothing waits; or if what was
-accepted is not what was delivered, dropped, buried, or waits.
+Many browsers, which keep their cookies, visit a Starlette shop inside the middleware.
+They look at pages, fill carts, buy, log in and log out. Some leave for good and new
+ones come. User.com (bench/sink.py, in its own process) is up, slow, down, limiting,
+failing, and up again. After each tenth, memory is measured: the blocks of Python's
+objects and the memory of the process. (Not by tracemalloc, whose tables would be most
+of the growth.) The exit code is 1 if memory grows in the second half by more than 5 %
+and 2 MB (20,000 blocks), between two moments at which nothing waits, or if the accepted
+commands are not those that were delivered, dropped, dead-lettered, or wait.
 
     python -m bench.soak --seconds 30 --a-second 300
 """
@@ -26,7 +28,7 @@ from bench.drive import living
 from bench.processes import SinkControl, sink
 from bench.soak_shop import Browsers, Shop
 
-#: What User.com does in each tenth.
+#: The fault of User.com in each tenth.
 WEATHER: list[tuple[str, dict[str, Any]]] = [
     ("there", {}),
     ("slow: 0.2 s", {"latency": 0.2}),
@@ -39,9 +41,9 @@ WEATHER: list[tuple[str, dict[str, Any]]] = [
     ("there", {}),
     ("there", {}),
 ]
-#: What may be gained in the second half: this part of what was there, or so much.
+#: Allowed growth in the second half: a ratio, and an amount.
 GROWTH, LEAST = 0.05, {"python": 20_000, "process": 2_000_000}
-#: So few commands in flight do not count.
+#: Fewer commands in flight than this do not count.
 IDLE = 20
 AT_ONCE = 50
 
@@ -60,7 +62,10 @@ class Memory:
 async def drive(
     shop: Shop, browsers: Browsers, seconds: float, a_second: float
 ) -> tuple[int, float]:
-    """Make requests at this rate, or as many as go; returns how many, and the seconds of the longest."""
+    """Make requests at this rate, or as many as possible.
+
+    Return their number and the seconds of the longest.
+    """
     longest, made = 0.0, 0
     slots = asyncio.Semaphore(AT_ONCE)
 
@@ -84,14 +89,14 @@ async def drive(
 
 
 async def settled(shop: Shop, within: float) -> None:
-    """Wait until nothing waits any more."""
+    """Wait until no command waits."""
     end = time.perf_counter() + within
     while shop.stats.waiting and time.perf_counter() < end:  # noqa: ASYNC110  a program that watches
         await asyncio.sleep(0.05)
 
 
 def balance(stats: Any) -> int:
-    """What is missing in the accounts."""
+    """Return the difference in the accounts."""
     known = stats.delivered + stats.dropped + stats.dead_lettered + stats.persisted + stats.waiting
     return int(stats.accepted + stats.restored + stats.rejected - known)
 
@@ -101,7 +106,7 @@ async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:
     idle: dict[int, Memory] = {}
     missing = 0
     async with living(shop.app) as shop.state:
-        await drive(shop, browsers, min(5.0, seconds / 10), a_second)  # what is loaded once, is
+        await drive(shop, browsers, min(5.0, seconds / 10), a_second)  # load everything once
         print(
             "| tenth | User.com is | requests | longest | accepted | delivered | dropped | dead | waiting | blocks | process |"
         )
@@ -142,7 +147,10 @@ async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:
 
 
 def is_flat(idle: dict[int, Memory]) -> bool:
-    """Compare the last moment at which nothing waited with the last such moment of the first half."""
+    """Compare the memory of the last moments without waiting commands.
+
+    One is the last of the first half, the other that of the second.
+    """
     half = len(WEATHER) // 2
     first, last = max((each for each in idle if each <= half), default=0), max(idle, default=0)
     if not first or last <= half:

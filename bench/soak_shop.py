@@ -1,4 +1,4 @@
-"""The shop of `make soak`, and the browsers that visit it."""
+"""The shop of `make soak` and the browsers that visit it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from usercom_asgi import Outcome
     from usercom_asgi.delivery.stats import Stats
 
-#: So many browsers are about at a time.
+#: Browsers at a time.
 BROWSERS = 1000
-#: path -> how many of a hundred requests
+#: path -> percentage of the requests
 TRAFFIC = {
     "/page": 60,
     "/cart": 18,
@@ -68,7 +68,7 @@ async def who(connection: HTTPConnection) -> dict[str, object] | None:
 
 
 class Shop:
-    """The application, and its delivery."""
+    """Application and its delivery."""
 
     def __init__(self, url: str) -> None:
         self.state: dict[str, Any] = {}
@@ -80,7 +80,7 @@ class Shop:
             Route("/page", page), Route("/cart", cart), Route("/buy", buy), Route("/profile", profile),
             Route("/login", page), Route("/logout", logout),
         ]  # fmt: skip
-        #: Why commands were given up, and how many.
+        #: Counts of dead letters by reason.
         self.losses: Counter[str] = Counter()
         self.app = UserComMiddleware(
             Starlette(routes=routes),
@@ -91,7 +91,7 @@ class Shop:
         )
 
     def _lose(self, outcome: Outcome) -> None:
-        # Ages and counts are cut off, so that what is kept here stays small.
+        # Ages and counts are removed from the reason, so that few reasons are kept.
         self.losses[
             f"{type(outcome.command).__name__}: {re.sub('[0-9]+ s', 'N s', outcome.reason)}"
         ] += 1
@@ -102,7 +102,7 @@ class Shop:
         return stats
 
     async def ask(self, path: str, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Make one request; returns the headers of its answer."""
+        """Make one request; return the headers of its response."""
         answered: list[tuple[bytes, bytes]] = []
         scope: dict[str, Any] = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https", "path": path,
@@ -123,16 +123,16 @@ class Shop:
 
 
 class Browser:
-    """Cookies, and who is logged in."""
+    """Browser with its cookies and its user."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.user = ""
-        # Of three newcomers one has met the widget before.
+        # One of three new browsers already has a key.
         self.cookies: dict[str, str] = {} if number % 3 else {"__ca__chat": f"k{number}"}
 
     async def visit(self, shop: Shop, path: str) -> float:
-        """Make one request; returns the seconds that it took."""
+        """Make one request; return the seconds that it took."""
         if path == "/login":
             self.user = f"user{self.number}"
         elif path == "/logout":
@@ -150,7 +150,7 @@ class Browser:
         for name, value in answered:
             if name == b"set-cookie":
                 self._keep(SimpleCookie(value.decode("latin-1")))
-        # The widget that runs in the page gives a newcomer a key.
+        # The widget in the page gives a new browser a key.
         if path == "/page" and "__ca__chat" not in self.cookies:
             self.cookies["__ca__chat"] = f"w{self.number}x{random.randrange(10**6)}"
         return took
@@ -164,7 +164,7 @@ class Browser:
 
 
 class Browsers:
-    """They come, and they go."""
+    """Browsers that come and leave."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
@@ -172,7 +172,7 @@ class Browsers:
         self._paths, self._weights = list(TRAFFIC), list(TRAFFIC.values())
 
     async def visit(self, shop: Shop) -> float:
-        """One request of one of them; returns the seconds that it took."""
+        """Make one request; return the seconds that it took."""
         which = random.randrange(BROWSERS)
         [path] = random.choices(self._paths, self._weights)
         if path == "/leave":

@@ -1,1 +1,1 @@
-"""Applications that show the library at work. Start with ``starlette_shop.py``; ``make demo`` runs it."""
+"""Example applications. Start with ``starlette_shop.py``, which ``make demo`` runs."""

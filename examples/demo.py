@@ -1,4 +1,4 @@
-"""``make demo``: the shop, and a User.com for it, on this machine."""
+"""``make demo``: the shop and a sandbox of User.com for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    # Neither server has a log of its own then: only what went wrong is said, once, by this one.
+    # The servers have no log configuration, so all warnings are logged here.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with contextlib.ExitStack() as stack:
         sandbox = _start_sandbox(stack, options.sandbox_port)
@@ -37,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = uvicorn.Config(
             create_app(config), log_config=None, access_log=False, timeout_graceful_shutdown=3
         )
-        # Until the end; then the shop drains, into a sandbox that is still there: it stops with the stack.
+        # The sandbox stops with the stack, so the shop can still deliver when it stops.
         _AnnouncedServer(settings, sandbox.url).run([listener])
     return 0
 
 
 class _AnnouncedServer(uvicorn.Server):
-    """Says where everything is once it answers."""
+    """Server that prints the addresses when it has started."""
 
     def __init__(self, config: uvicorn.Config, sandbox_url: str) -> None:
         super().__init__(config)
@@ -52,11 +52,11 @@ class _AnnouncedServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
-            _say(
+            _print(
                 f"\n  The shop       http://{_HOST}:{sockets[0].getsockname()[1]}"
                 f"\n  The dashboard  {self._sandbox_url}\n\n"
                 "  Open both side by side. In the shop: log in as Alice, buy something, log out, log in as Bob.\n"
-                "  The dashboard shows what User.com is told, and can break it to see what the shop does. Ctrl-C ends.\n"
+                "  The dashboard shows what User.com receives, and can make it fail. Ctrl-C stops both.\n"
             )
 
 
@@ -65,7 +65,7 @@ def _start_sandbox(stack: contextlib.ExitStack, port: int) -> RunningSandbox:
     try:
         return stack.enter_context(serve(sandbox, _HOST, port))
     except OSError as error:
-        _say_taken(port, error)
+        _print_taken(port, error)
         return stack.enter_context(serve(sandbox, _HOST))
 
 
@@ -73,27 +73,28 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server((_HOST, port))
     except OSError as error:
-        _say_taken(port, error)
+        _print_taken(port, error)
         return socket.create_server((_HOST, 0))
 
 
 def _stop(*_: object) -> None:
-    # uvicorn takes the signals over while it serves, and raises them again when it has drained. Their own ways would be a
-    # traceback (Ctrl-C), or an end before the sandbox has stopped (SIGTERM).
+    # uvicorn handles the signals while it serves, and raises them again afterwards. By
+    # default that would be a traceback (Ctrl-C), or an exit before the sandbox has
+    # stopped (SIGTERM).
     sys.exit(0)
 
 
-def _say_taken(port: int, error: OSError) -> None:
-    _say(f"Port {port} cannot be had ({error.strerror}); taking a free one.")
+def _print_taken(port: int, error: OSError) -> None:
+    _print(f"Port {port} is not available ({error.strerror}), using a free one.")
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # at once, into a pipe as well
+def _print(text: str) -> None:
+    print(text, flush=True)  # without a delay in a pipe
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m examples.demo", description="The shop, beside a User.com for it."
+        prog="python -m examples.demo", description="The shop and a sandbox of User.com for it."
     )
     ports = range(65536)
     parser.add_argument(
@@ -102,7 +103,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         choices=ports,
         default=8000,
         metavar="PORT",
-        help="0 takes a free one",
+        help="0 selects a free one",
     )
     parser.add_argument(
         "--sandbox-port",
@@ -110,7 +111,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         choices=ports,
         default=8900,
         metavar="PORT",
-        help="0 takes a free one",
+        help="0 selects a free one",
     )
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""A small box office on FastAPI: logins noticed by a hook, the visitor as a dependency, a purchase in the background.
+"""A box office on FastAPI: a hook for logins, and the visitor as a dependency.
 
 Start the sandbox (``python -m usercom_asgi.sandbox``), then::
 
@@ -22,7 +22,7 @@ from usercom_asgi import Event, UserComConfig, UserComMiddleware, Visitor, get_v
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
-# FastAPI looks at get_visitor and hands in `request.state.usercom`, typed.
+# FastAPI passes `request.state.usercom` with its type.
 CurrentVisitor = Annotated[Visitor, Depends(get_visitor)]
 
 _SHOW = {"product_id": "lantern-42", "name": "Night of the Lanterns", "price": 18.0}
@@ -30,14 +30,13 @@ _MEMBER = {"user_id": "2001", "email": "carol@example.com", "first_name": "Carol
 
 
 def create_app(config: UserComConfig) -> FastAPI:
-    """Return the box office. Nothing runs and nothing is sent before a server starts it."""
-    app = FastAPI(
-        title="Lantern Hall", docs_url=None, redoc_url=None
-    )  # which are HTML, and would carry the widget
-    if not config.secret_keys:  # what the cookie is signed with that remembers who was logged in
+    """Return the box office. Nothing is sent before a server starts it."""
+    # The pages of the documentation are HTML, so they would get the widget.
+    app = FastAPI(title="Lantern Hall", docs_url=None, redoc_url=None)
+    if not config.secret_keys:  # they sign the cookie that holds the last identity
         config = replace(config, secret_keys=(session_secret(),))
     app.add_middleware(UserComMiddleware, config=config, identify=who)
-    # Added last, so it is outside: the hook sees the session.
+    # Add it last, so that it is outside and the hook can read the session.
     app.add_middleware(SessionMiddleware, secret_key=session_secret())
     app.state.seats = 42
     app.get("/", response_class=HTMLResponse)(home)
@@ -49,19 +48,19 @@ def create_app(config: UserComConfig) -> FastAPI:
 
 
 def who(connection: HTTPConnection) -> dict[str, str] | None:
-    """Say who is logged in. Pages and what is said below carry it, and a login or a logout is noticed by itself."""
+    """Return the logged-in user, or None. The middleware detects login and logout."""
     return _MEMBER if connection.session.get("member") else None
 
 
 async def home(request: Request) -> str:
-    """Return plain HTML: the widget is put into it on the way out, with what the hook says of the visitor."""
+    """Return HTML, to which the middleware adds the widget and the user of the hook."""
     return _page(
         is_member="member" in request.session, has_bought=request.session.pop("has_bought", False)
     )
 
 
 async def seats(request: Request, visitor: CurrentVisitor) -> dict[str, int]:
-    """Return JSON, which carries no widget: that somebody asked is for the server to say."""
+    """Return JSON, which has no widget, so the server sends the event."""
     await visitor.event("seats_checked", show=_SHOW["name"])
     return {"seats": request.app.state.seats}
 
@@ -69,7 +68,7 @@ async def seats(request: Request, visitor: CurrentVisitor) -> dict[str, int]:
 async def buy(
     request: Request, visitor: CurrentVisitor, background: BackgroundTasks
 ) -> RedirectResponse:
-    """Answer at once; the card is charged afterwards, and only then User.com hears of a purchase."""
+    """Respond at once. A background task charges the card, then sends the purchase."""
     background.add_task(_charge, request.app, visitor)
     request.session["has_bought"] = True
     return RedirectResponse("/", 303, background=background)
@@ -78,7 +77,7 @@ async def buy(
 async def _charge(app: FastAPI, visitor: Visitor) -> None:
     await asyncio.sleep(0.2)  # the bank
     app.state.seats -= 1
-    # A visitor stays good after the response, as long as the request's own background tasks run.
+    # A visitor can be used in the background tasks of its request.
     await visitor.page_hit(
         event=Event("ticket_bought", {"show": _SHOW["name"], "revenue": _SHOW["price"]})
     )
@@ -88,15 +87,15 @@ async def _charge(app: FastAPI, visitor: Visitor) -> None:
 
 
 async def login(request: Request, visitor: CurrentVisitor) -> RedirectResponse:
-    """Log in as the one member there is."""
-    request.session["member"] = True  # before the visitor is used, which asks the hook
-    # In a hit: the event goes to whoever User.com takes the visitor for, now that it knows the name.
+    """Log in as the only member."""
+    request.session["member"] = True  # before the visitor is used, which calls the hook
+    # A hit carries the user, so the event is recorded for the user that User.com finds.
     await visitor.page_hit(event=Event("login"))
     return RedirectResponse("/", 303)
 
 
 async def logout(request: Request) -> RedirectResponse:
-    """Log out. Nobody calls ``reset_auth()``: that the member is gone is noticed, and the next person is somebody else."""
+    """Log out. The middleware detects it by the hook and resets the visitor."""
     request.session.clear()
     return RedirectResponse("/", 303)
 
@@ -150,8 +149,8 @@ def _button(action: str, label: str, kind: str = "") -> str:
 
 
 def __getattr__(name: str) -> FastAPI:
-    """Make ``app`` when a server asks for it, and not where somebody imports ``create_app``: it reads the environment."""
+    """Create ``app`` when a server requests it, because it reads the environment."""
     if name == "app":
-        globals()[name] = app = create_app(config_from_env())  # so that it is made once
+        globals()[name] = app = create_app(config_from_env())  # create it once
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

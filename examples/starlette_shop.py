@@ -1,11 +1,11 @@
-"""A small shop on Starlette: what an application does to have User.com on its pages and in the know.
+"""A small shop on Starlette with User.com on its pages.
 
 ``make demo`` runs it beside the sandbox. Alone::
 
     uvicorn examples.starlette_shop:app
 
-The widget is on every page because of one line of middleware, see :func:`create_app`. All else here is optional: saying who
-is logged in, and telling User.com what a browser does not see.
+One line of middleware adds the widget to every page, see :func:`create_app`. The rest
+is optional: it names the logged-in user, and sends events that a browser does not see.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STATIC = Path(__file__).parent / "shop" / "static"
 
 
 def create_app(config: UserComConfig) -> Starlette:
-    """Return the shop. Nothing runs and nothing is sent before a server starts it."""
+    """Return the shop. Nothing is sent before a server starts it."""
     app = Starlette(
         routes=[
             Route("/", home),
@@ -47,7 +47,7 @@ def create_app(config: UserComConfig) -> Starlette:
         ],
         middleware=[
             Middleware(SessionMiddleware, secret_key=session_secret()),
-            # This line tracks visitors, puts the widget on the pages, and delivers what is said below.
+            # This line tracks visitors, adds the widget to pages and delivers events.
             Middleware(UserComMiddleware, config=config),
         ],
         exception_handlers={404: not_found},
@@ -57,15 +57,15 @@ def create_app(config: UserComConfig) -> Starlette:
 
 
 async def home(request: Request) -> Response:
-    """The shelf."""
+    """Show all products."""
     return _page(request, "Tern: stoneware for every day", pages.home())
 
 
 async def product(request: Request) -> Response:
-    """One product. The widget reports the page view; which product was looked at is for us to say."""
+    """Show one product, and send which one; the widget reports only the view."""
     found = _product(request)
     response = _page(request, found.name, pages.product(found))
-    # Helpers are awaited and do not wait: User.com may be slow or down, this page is not.
+    # Awaited helpers return at once, even if User.com is slow or down.
     await get_visitor(request).product_event(
         found.sku,
         EventType.DETAIL,
@@ -77,15 +77,17 @@ async def product(request: Request) -> Response:
 
 
 async def buy(request: Request) -> Response:
-    """The purchase. Its answer is a redirect, so no widget will ever see it: only the server can tell."""
+    """Buy a product. The response is a redirect, so the widget does not see it."""
     found = _product(request)
     visitor = get_visitor(request)
     _introduce(visitor, _person(request))
-    # One hit says who it is and what they did: the event goes to whoever User.com then takes them for.
+    # One hit carries the user and the event, so the event is recorded for the user that
+    # User.com finds.
     await visitor.page_hit(
         event=Event("purchase", {"sku": found.sku, "revenue": found.price, "currency": "EUR"})
     )
-    # Attributes such as the price describe the product from now on; `custom_data` stays with this one purchase.
+    # Attributes such as the price change the product's profile. `custom_data` belongs
+    # to this purchase.
     await visitor.product_event(
         found.sku,
         "purchase",
@@ -98,7 +100,7 @@ async def buy(request: Request) -> Response:
 
 
 async def thanks(request: Request) -> Response:
-    """After the purchase."""
+    """Show the last purchase."""
     bought = PRODUCTS.get(request.session.get("bought", ""))
     if bought is None:
         return RedirectResponse("/", 303)
@@ -106,13 +108,14 @@ async def thanks(request: Request) -> Response:
 
 
 async def login(request: Request) -> Response:
-    """Log in as one of two people; a real shop asks for a password first."""
+    """Log in as one of two people, without a password."""
     name = request.path_params["name"]
     if name not in PEOPLE:
         raise HTTPException(404)
     visitor, person = get_visitor(request), PEOPLE[name]
     if request.session.get("person") not in (None, name):
-        # Somebody else was logged in at this browser: their chat is none of this person's business.
+        # Another person was logged in at this browser. End that visitor, because this
+        # person must not see their chat.
         await visitor.reset_auth(**_about(person))
     request.session.clear()
     request.session["person"] = name
@@ -122,14 +125,14 @@ async def login(request: Request) -> Response:
 
 
 async def logout(request: Request) -> Response:
-    """Log out. Without the reset, the next person at this browser would read the last one's chat."""
+    """Log out. Without the reset, the next person would see the last one's chat."""
     request.session.clear()
     await get_visitor(request).reset_auth()
     return RedirectResponse("/", 303)
 
 
 async def not_found(request: Request, _error: Exception) -> Response:
-    """A page like the others, widget included: lost customers have questions."""
+    """Show a page with the widget, as for other addresses."""
     return _page(request, "Nothing here", pages.not_found(), status=404)
 
 
@@ -140,7 +143,7 @@ def _page(request: Request, title: str, content: str, *, status: int = 200) -> R
 
 
 def _introduce(visitor: Visitor, person: Person | None) -> None:
-    """Say who is logged in: for the widget on this page, and for what else this request says. Sends nothing by itself."""
+    """Name the logged-in user for the page and for the commands of this request."""
     if person is not None:
         visitor.identify(**_about(person))
 
@@ -151,7 +154,7 @@ def _about(person: Person) -> dict[str, Any]:
         "email": person.email,
         "first_name": person.first_name,
         "last_name": person.last_name,
-        "customer_since": person.customer_since,  # an attribute of our own: numbers, dates, lists of choices are all fine
+        "customer_since": person.customer_since,  # an attribute of the shop's own
     }
 
 
@@ -167,8 +170,8 @@ def _product(request: Request) -> Product:
 
 
 def __getattr__(name: str) -> Starlette:
-    """Make ``app`` when a server asks for it, and not where somebody imports ``create_app``: it reads the environment."""
+    """Create ``app`` when a server requests it, because it reads the environment."""
     if name == "app":
-        globals()[name] = app = create_app(config_from_env())  # so that it is made once
+        globals()[name] = app = create_app(config_from_env())  # create it once
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

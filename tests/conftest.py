@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,11 +18,15 @@ if os.environ.get("TEST_HTTPX") == "httpx":  # as if httpx2 were not installed; 
         del sys.modules[name]
     sys.modules["httpx2"] = None  # type: ignore[assignment]
 
+from helpers.fake_usercom import CONFIG, FakeUserCom
+
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+HERE = Path(__file__).parent
 
 # Hypothesis bounds an example to 0.2 s, and a machine that runs tests may stand still for longer.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,48 +41,51 @@ def pytest_pycollect_makeitem(obj: object) -> None:
         pytest.mark.anyio(obj)
 
 
+#: Where tests need more than their own process; each path is of a folder or a file in tests/.
+MARKERS = {
+    "browser": ["browser/", "sandbox/test_sandbox_widget.py", "sandbox/test_sandbox_dashboard.py"],
+    "servers": ["servers/", "examples/"],
+    "broker": ["integrations/taskiq/"],
+}
+#: What `make check` leaves out, and what workers of pytest-xdist begin with.
+LATE = ("browser", "servers", "broker", "slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by their folder, and put the long ones first.
+
+    Workers of pytest-xdist take single tests, but a file of the browser as a whole,
+    because each file starts its Chromium once.
+    """
+    for item in items:
+        path = item.path.relative_to(HERE).as_posix()
+        for marker, places in MARKERS.items():
+            if path.startswith(tuple(places)):
+                item.add_marker(marker)
+                if marker == "browser" and config.pluginmanager.hasplugin("xdist"):
+                    item.add_marker(pytest.mark.xdist_group(path))
+    items.sort(key=lambda item: not any(item.get_closest_marker(each) for each in LATE))
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every async test runs on both."""
     return str(request.param)
 
 
-class UserCom:
-    """The stand-in for User.com, served on a real socket."""
-
-    def __init__(self, sandbox: Sandbox, url: str) -> None:
-        self.sandbox = sandbox
-        self.store = sandbox.store
-        self.faults = sandbox.faults
-        self.url = url
-
-    def config(self, **settings: Any) -> UserComConfig:
-        # A machine that runs tests may be slow: where these are not what is tested, there is plenty.
-        patience = {"shutdown_timeout": 30, "inline_deadline": 30}
-        return UserComConfig(**{"base_url": self.url, "api_key": "ABC123", **patience, **settings})
-
-    def new_user(self) -> str:
-        """Have a visitor, as a first ping of the widget would make one."""
-        import httpx
-
-        said = {"apiKey": "ABC123", "url": "http://shop.example.com/"}
-        answer = httpx.post(f"{self.url}/api/v2/user-chatping/", json=said, timeout=30)
-        self.store.hits.clear()
-        return str(answer.json()["user"]["key"])
-
-
 @pytest.fixture(scope="session")
-def _served() -> Iterator[UserCom]:
+def _served() -> Iterator[FakeUserCom]:
     if find_spec("uvicorn") is None:
         pytest.skip("needs the extra sandbox")
     sandbox = Sandbox(api_key="ABC123")
     with serve(sandbox) as server:
-        yield UserCom(sandbox, server.url)
+        yield FakeUserCom(sandbox, server.url)
 
 
 @pytest.fixture
-def usercom(_served: UserCom) -> Iterator[UserCom]:
-    from serving import forget
+def usercom(_served: FakeUserCom) -> Iterator[FakeUserCom]:
+    from helpers.serving import forget
 
     _served.store.clear()
     yield _served
@@ -87,13 +95,10 @@ def usercom(_served: UserCom) -> Iterator[UserCom]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, per module: Playwright's sync API keeps an event loop running, in which no anyio test could run."""
-    from chromium import chromium
+    from helpers.chromium import chromium
 
     with chromium("MAP *.example.com 127.0.0.1") as browser:
         yield browser
-
-
-CONFIG = UserComConfig(app="acme", api_key="ABC123")
 
 
 @pytest.fixture

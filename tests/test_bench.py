@@ -108,6 +108,7 @@ async def test_it_refuses_so_many_times() -> None:
     assert (came["refused"], came["read"]) == (2, {"2": 1})
 
 
+@pytest.mark.slow
 async def test_it_refuses_for_so_long() -> None:
     began = time.perf_counter()
     async with asking(status=503, seconds=3) as (_, client):
@@ -134,6 +135,7 @@ async def test_it_is_slow() -> None:
         assert time.perf_counter() - began > 0.3
 
 
+@pytest.mark.slow
 async def test_it_does_not_listen() -> None:
     async with asking() as (to, client):
         await client.post("/", json={"n": 1})
@@ -147,6 +149,7 @@ async def test_it_does_not_listen() -> None:
         assert (await to.all())["done"] == {"1": 1, "3": 1}
 
 
+@pytest.mark.slow
 async def test_a_row_of_ours() -> None:
     row = await faults.run(UserCom.name, faults.FAULTS["503 three times"])
     assert (row.delivered, row.lost, row.twice) == (faults.COUNT, 0, 0)

@@ -1,17 +1,16 @@
-"""`usercom-asgi outbox`: what waits and what died, from a terminal."""
+"""The command `usercom-asgi outbox`."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import anyio
 import pytest
-from driver import until
-from posting import FAST, Post, said
+from helpers.fake_sender import FAST, FakeSender, make_envelope
+from helpers.waiting import until
 
 from usercom_asgi import Event, SqliteOutbox, UserComConfig
 from usercom_asgi.cli import main
@@ -24,7 +23,7 @@ CONFIG = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0)
 
 
 async def deliver(
-    path: Path, post: Post, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0
+    path: Path, post: FakeSender, *envelopes: Envelope, retry: RetryPolicy = FAST, sent: int = 0
 ) -> None:
     runtime = DeliveryService(post.open, CONFIG, retry, outbox=SqliteOutbox(path, lease=1))
     async with anyio.create_task_group() as tasks:
@@ -39,7 +38,9 @@ async def deliver(
 def path(tmp_path: Path) -> Path:
     """Two commands wait, and one has died."""
     path = tmp_path / "usercom.db"
-    died = Post(RejectedError("POST /api/event/ answered 400", status=400, detail="bad name: Ann"))
+    died = FakeSender(
+        RejectedError("POST /api/event/ answered 400", status=400, detail="bad name: Ann")
+    )
     anyio.run(
         deliver,
         path,
@@ -53,12 +54,12 @@ def path(tmp_path: Path) -> Path:
 
 
 async def _leave_two(path: Path) -> None:
-    down = Post(*[UnavailableError("503")] * 10)
+    down = FakeSender(*[UnavailableError("503")] * 10)
     await deliver(
         path,
         down,
-        said(1, "secretkey2"),
-        said(2, "secretkey2"),
+        make_envelope(1, "secretkey2"),
+        make_envelope(2, "secretkey2"),
         retry=RetryPolicy(initial_delay=60),
     )
 
@@ -66,7 +67,7 @@ async def _leave_two(path: Path) -> None:
 def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["outbox", str(path)]) == 0
+    assert main(["outbox", "list", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "waiting: 2 (visitors: 1" in shown
     assert "dead letters: 1" in shown
@@ -80,7 +81,7 @@ def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(
 def test_values_are_shown_where_they_are_asked_for(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["outbox", str(path), "list", "--dead", "--values"]) == 0
+    assert main(["outbox", "list", str(path), "--dead", "--values"]) == 0
     shown = capsys.readouterr().out
     assert "bad name: Ann" in shown
     assert "secretkey1" in shown
@@ -88,7 +89,7 @@ def test_values_are_shown_where_they_are_asked_for(
 
 
 def test_json_is_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["outbox", str(path), "list", "--json", "--limit", "1"]) == 0
+    assert main(["outbox", "list", str(path), "--json", "--limit", "1"]) == 0
     waiting, dead = map(json.loads, capsys.readouterr().out.splitlines())
     assert waiting["command"] == "Event('said', data={n})"
     assert (dead["status"], dead["reason"]) == (400, "refused: POST /api/event/ answered 400")
@@ -96,28 +97,28 @@ def test_json_is_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_dead_letter_is_sent_again(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["outbox", str(path), "retry", "--all"]) == 0
-    assert "again: 1" in capsys.readouterr().out
-    post = Post()
+    assert main(["outbox", "retry", str(path), "--all"]) == 0
+    assert "queued again: 1" in capsys.readouterr().out
+    post = FakeSender()
 
     async def run() -> None:
         await deliver(path, post, sent=3)
 
     anyio.run(run)
     assert sorted(command.name for _, command, _ in post.sent) == ["odd", "said", "said"]
-    main(["outbox", str(path)])
+    main(["outbox", "list", str(path)])
     assert "waiting: 0" in capsys.readouterr().out
 
 
 def test_retry_while_a_server_is_at_work(path: Path) -> None:
-    post = Post()
+    post = FakeSender()
 
     async def run() -> None:
         runtime = DeliveryService(post.open, CONFIG, FAST, outbox=SqliteOutbox(path, lease=1))
         async with anyio.create_task_group() as tasks:
             await tasks.start(runtime.run)
             await until(lambda: len(post.sent) == 2)
-            assert await anyio.to_thread.run_sync(main, ["outbox", str(path), "retry", "1"]) == 0
+            assert await anyio.to_thread.run_sync(main, ["outbox", "retry", str(path), "1"]) == 0
             await until(lambda: len(post.sent) == 3)
             await runtime.drain()
 
@@ -126,10 +127,10 @@ def test_retry_while_a_server_is_at_work(path: Path) -> None:
 
 
 def test_purge(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["outbox", str(path), "purge", "waiting", "2", "77"]) == 1
-    assert "forgotten: 1" in capsys.readouterr().out
-    assert main(["outbox", str(path), "purge", "dead", "--all"]) == 0
-    main(["outbox", str(path)])
+    assert main(["outbox", "purge", str(path), "waiting", "2", "77"]) == 1
+    assert "purged: 1" in capsys.readouterr().out
+    assert main(["outbox", "purge", str(path), "dead", "--all"]) == 0
+    main(["outbox", "list", str(path)])
     assert "waiting: 1 (visitors: 1" in (shown := capsys.readouterr().out)
     assert "dead letters: 0" in shown
 
@@ -137,17 +138,18 @@ def test_purge(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_is_made_and_nothing_is_purged_by_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["outbox", str(tmp_path / "none.db")]) == 1
+    assert main(["outbox", "list", str(tmp_path / "none.db")]) == 1
     assert "no such file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     for arguments in (
-        ["purge", "dead"],
-        ["retry"],
-        ["purge", "dead", "--all", "3"],
-        ["list", "--limit", "0"],
+        ["x.db"],
+        ["purge", "x.db", "dead"],
+        ["retry", "x.db"],
+        ["purge", "x.db", "dead", "--all", "3"],
+        ["list", "x.db", "--limit", "0"],
     ):
         with pytest.raises(SystemExit) as stopped:
-            main(["outbox", "x.db", *arguments])
+            main(["outbox", *arguments])
         assert stopped.value.code == 2
 
 
@@ -157,8 +159,8 @@ def test_to_look_at_a_file_that_is_no_outbox_does_not_make_it_one(
 ) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_bytes(b"x" * size)
-    for arguments in ([], ["retry", "--all"], ["purge", "dead", "--all"]):
-        assert main(["outbox", str(notes), *arguments]) == 1
+    for verb, *arguments in (["list"], ["retry", "--all"], ["purge", "dead", "--all"]):
+        assert main(["outbox", verb, str(notes), *arguments]) == 1
         shown = capsys.readouterr()
         assert (shown.out, f"{notes}: " in shown.err) == ("", True)
     assert notes.read_bytes() == b"x" * size
@@ -167,40 +169,36 @@ def test_to_look_at_a_file_that_is_no_outbox_does_not_make_it_one(
 
 @pytest.mark.parametrize("number", [str(2**63), "9" * 20, "9" * 400])
 def test_any_number_will_do(number: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["outbox", str(path), "--limit", number]) == 0
+    assert main(["outbox", "list", str(path), "--limit", number]) == 0
     assert "waiting: 2" in capsys.readouterr().out
-    for arguments in (["retry", number], ["purge", "waiting", number]):
-        assert main(["outbox", str(path), *arguments]) == 1
+    for verb, *arguments in (["retry", number], ["purge", "waiting", number]):
+        assert main(["outbox", verb, str(path), *arguments]) == 1
         assert "some of these ids do not exist" in capsys.readouterr().err
 
 
 def test_the_command_is_installed(path: Path) -> None:
     script = Path(sys.executable).with_name("usercom-asgi")
-    done = subprocess.run([script, "outbox", str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [script, "outbox", "list", str(path)], capture_output=True, text=True, check=True
+    )
     assert "waiting: 2" in done.stdout
 
 
-def test_the_options_of_the_list_need_no_list(
+def test_list_takes_options_before_and_after_the_path(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--dead", "--values", "--limit", "1"]
-    shown: set[str] = set()
-    for arguments in (["list", *options], options, [*options[:2], "list", *options[2:]]):
-        assert main(["outbox", str(path), *arguments]) == 0
-        shown.add(re.sub(r"oldest: .*?\)", "", capsys.readouterr().out))
-    [one] = shown
-    assert "secretkey1" in one
-    assert main(["outbox", "--json", str(path)]) == 0
-    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [2, 3, 1]
+    for arguments in (["--json", str(path)], [str(path), "--json"]):
+        assert main(["outbox", "list", *arguments]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert [json.loads(line)["id"] for line in shown] == [2, 3, 1]
 
 
 @pytest.mark.parametrize("action", [["purge", "dead", "--all"], ["retry", "--all"]])
-def test_a_limit_of_what_has_none_is_refused(
+def test_limit_is_refused_beside_retry_and_purge(
     action: list[str], path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["outbox", str(path), "--limit", "20", *action])
+        main(["outbox", action[0], str(path), "--limit", "20", *action[1:]])
     assert stopped.value.code == 2
-    assert "--limit is for the list alone" in capsys.readouterr().err
-    main(["outbox", str(path)])
+    main(["outbox", "list", str(path)])
     assert "dead letters: 1" in capsys.readouterr().out

@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
-from conftest import CONFIG, UserCom
-from driver import call, html
+from helpers.asgi_client import call, html
+from helpers.fake_usercom import CONFIG, FakeUserCom
 
 from usercom_asgi import (
     ConfigurationError,
@@ -24,7 +25,7 @@ from usercom_asgi import (
 from usercom_asgi.core.hooks import warn_once
 
 
-async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
+async def test_every_command_reaches_its_endpoint(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
         receipts = [
@@ -57,7 +58,7 @@ async def test_every_command_reaches_its_endpoint(usercom: UserCom) -> None:
     assert usercom.store.rejected == []
 
 
-async def test_a_person_without_a_key_is_found_by_name(usercom: UserCom) -> None:
+async def test_a_person_without_a_key_is_found_by_name(usercom: FakeUserCom) -> None:
     async with UserComClient(usercom.config()) as client:
         for n in range(3):
             await client.send(Event("job", {"n": n}), user_id=7)
@@ -66,7 +67,7 @@ async def test_a_person_without_a_key_is_found_by_name(usercom: UserCom) -> None
     assert [each.data["n"] for each in usercom.store.events] == [0, 1, 2]
 
 
-async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: UserCom) -> None:
+async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     client = UserComClient(usercom.config())
     for _ in range(2):
@@ -76,7 +77,7 @@ async def test_leaving_delivers_what_waits_and_entering_again_works(usercom: Use
     assert len(usercom.store.events) == 40
 
 
-async def test_an_error_in_the_block_is_not_wrapped(usercom: UserCom) -> None:
+async def test_an_error_in_the_block_is_not_wrapped(usercom: FakeUserCom) -> None:
     with pytest.raises(ZeroDivisionError):
         async with UserComClient(usercom.config()):
             raise ZeroDivisionError
@@ -96,7 +97,7 @@ async def test_misuse_is_refused_at_the_call() -> None:
                 pass
 
 
-async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: UserCom) -> None:
+async def test_nobody_listens_and_the_end_comes_within_the_grace(usercom: FakeUserCom) -> None:
     usercom.faults.hang()
     receipt: Receipt
     async with UserComClient(usercom.config(shutdown_timeout=0.2)) as client:
@@ -117,7 +118,7 @@ def test_a_middleware_beside_a_client_has_the_client_s_config() -> None:
 
 
 async def test_a_client_that_nobody_has_entered_is_missed_aloud(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_once.cache_clear()
     middleware = UserComMiddleware(
@@ -148,6 +149,73 @@ def test_what_is_no_config_is_refused_at_once() -> None:
     settings: Any = {"app": "acme", "api_key": "ABC123"}
     for make in (UserComClient, lambda given: UserComMiddleware(html(b""), given)):
         with pytest.raises(
-            ConfigurationError, match=r"config: must be a UserComConfig.* \(got dict\)"
+            ConfigurationError, match=r"config: must be a UserComConfig.*, got dict"
         ):
             make(settings)
+
+
+async def test_client_cancelled_while_it_enters_can_enter_again(
+    usercom: FakeUserCom,
+) -> None:
+    client = UserComClient(usercom.config())
+    with anyio.move_on_after(0):
+        async with client:
+            raise AssertionError("it was to be cancelled")
+    async with client:
+        assert await (await client.send(Event("x"), user_id=1)).delivered(5)
+
+
+async def test_client_page_hit_by_user_id_is_of_that_person(usercom: FakeUserCom) -> None:
+    async with UserComClient(usercom.config()) as client:
+        for _ in range(2):
+            receipt = await client.send(PageHit(event=Event("seen")), user_id="u-17")
+            assert await receipt.delivered(30)
+        await (await client.send(Event("renewed"), user_id="u-17")).delivered(30)
+    assert [each.user_id for each in usercom.store.users.values()] == ["u-17"]
+    assert [usercom.store.users[each.key].user_id for each in usercom.store.events] == ["u-17"] * 3
+
+
+async def test_client_attributes_of_a_hit_win_over_user_id(
+    usercom: FakeUserCom,
+) -> None:
+    key = usercom.new_user()
+    async with UserComClient(usercom.config()) as client:
+        hit = PageHit(attributes={"user_id": "u-18", "plan": "pro"})
+        assert await (await client.send(hit, key=key, user_id="u-17")).delivered(30)
+    assert usercom.store.users[key].user_id == "u-18"
+
+
+@pytest.mark.slow
+async def test_client_in_a_time_limit_delivers_within_the_shutdown_timeout(
+    usercom: FakeUserCom,
+) -> None:
+    keys = [usercom.new_user() for _ in range(5)]
+    usercom.faults.latency(0.2)
+    with anyio.move_on_after(0.1) as scope:
+        async with UserComClient(usercom.config(shutdown_timeout=30)) as client:
+            for n in range(5):
+                await client.send(Event("e", {"n": n}), key=keys[n])
+            await anyio.sleep(60)
+    assert scope.cancelled_caught
+    assert len(usercom.store.events) == 5
+
+
+async def test_client_cancelled_while_the_outbox_opens_ends(tmp_path: Any) -> None:
+    class Slow:
+        def open(self, *_: Any, **__: Any) -> Any:
+            from contextlib import asynccontextmanager
+
+            @asynccontextmanager
+            async def opening() -> Any:
+                await anyio.sleep(60)
+                yield None
+
+            return opening()
+
+    from usercom_asgi import UserComConfig
+
+    outbox: Any = Slow()
+    with anyio.fail_after(30), anyio.move_on_after(0.05) as scope:
+        async with UserComClient(UserComConfig(app="acme", api_key="ABC123"), outbox=outbox):
+            raise AssertionError
+    assert scope.cancelled_caught

@@ -15,10 +15,8 @@ from .delivery.sqlite import admin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The greatest integer of SQLite, and so of a row's id.
+# Larger numbers cannot be the id of a row.
 MAX_SQLITE_INTEGER = 2**63 - 1
-#: The options of the list, and their defaults.
-_LIST_DEFAULTS: dict[str, Any] = {"dead": False, "limit": 20, "values": False, "json": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,11 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is success and 1 is failure. argparse exits with 2 for unknown arguments.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    for name in _LIST_DEFAULTS if options.run is not _list else ():
-        if name in options:  # `--limit 3 purge` must not purge everything
-            parser.error(f"--{name} is for the list alone")
+    options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except OutboxError as error:
@@ -48,56 +42,40 @@ def _parser() -> argparse.ArgumentParser:
     outbox = commands.add_parser(
         "outbox", help="list, retry and purge the commands of a SqliteOutbox"
     )
-    outbox.add_argument("path", type=Path, help="the file")
-    _add_list_options(outbox)
-    outbox.set_defaults(run=_list)
-    actions = outbox.add_subparsers(metavar="ACTION")
+    verbs = outbox.add_subparsers(required=True, metavar="VERB")
 
-    listing = actions.add_parser(
-        "list", help="list waiting commands and dead letters (the default)"
+    listing = verbs.add_parser("list", help="list waiting commands and dead letters")
+    listing.add_argument("path", type=Path, help="the file")
+    listing.add_argument("--dead", action="store_true", help="only dead letters")
+    listing.add_argument(
+        "--limit", type=_count, default=20, metavar="N", help="at most N of each (20)"
     )
-    _add_list_options(listing)
+    listing.add_argument(
+        "--values", action="store_true", help="include keys, values and responses (personal data)"
+    )
+    listing.add_argument("--json", action="store_true", help="as lines of JSON")
     listing.set_defaults(run=_list)
 
-    retry = actions.add_parser(
-        "retry", help="send dead letters again: those with these ids, or all"
-    )
+    retry = verbs.add_parser("retry", help="send dead letters again: those with these ids, or all")
+    retry.add_argument("path", type=Path, help="the file")
     _add_ids(retry)
     retry.set_defaults(run=_retry)
 
-    purge = actions.add_parser(
+    purge = verbs.add_parser(
         "purge", help="delete dead letters or waiting commands: those with these ids, or all"
     )
-    purge.add_argument("what", choices=["dead", "waiting"])
+    purge.add_argument("path", type=Path, help="the file")
+    purge.add_argument("kind", choices=["dead", "waiting"])
     _add_ids(purge)
     purge.set_defaults(run=_purge)
     return parser
-
-
-def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the list.
-
-    They have no defaults here, because those of `list` would overwrite options before it.
-    """
-    unset = argparse.SUPPRESS
-    parser.add_argument("--dead", action="store_true", default=unset, help="only dead letters")
-    parser.add_argument(
-        "--limit", type=_count, default=unset, metavar="N", help="at most N of each (20)"
-    )
-    parser.add_argument(
-        "--values",
-        action="store_true",
-        default=unset,
-        help="include keys, values and responses (personal data)",
-    )
-    parser.add_argument("--json", action="store_true", default=unset, help="as lines of JSON")
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="all of them")
     which.add_argument(
-        "ids", nargs="*", type=_count, default=[], metavar="ID", help="ids as shown by the list"
+        "ids", nargs="*", type=_count, default=[], metavar="ID", help="ids as shown by list"
     )
 
 
@@ -109,7 +87,6 @@ def _count(text: str) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    options = argparse.Namespace(**{**_LIST_DEFAULTS, **vars(options)})
     waiting = [] if options.dead else admin.waiting_rows(options.path, options.limit)
     dead = admin.dead_rows(options.path, options.limit)
     if options.json:
@@ -119,7 +96,8 @@ def _list(options: argparse.Namespace) -> int:
     found = admin.summary(options.path)
     age = f", oldest: {_format_age(time.time() - found.oldest)}" if found.oldest else ""
     print(
-        f"waiting: {found.waiting} (visitors: {found.visitors}{age}); dead letters: {found.dead}; senders: {found.owners}"
+        f"waiting: {found.waiting} (visitors: {found.visitors}{age});"
+        f" dead letters: {found.dead}; senders: {found.owners}"
     )
     for title, rows, total in (
         ("waiting", waiting, found.waiting),
@@ -134,14 +112,14 @@ def _list(options: argparse.Namespace) -> int:
 
 def _retry(options: argparse.Namespace) -> int:
     many = admin.retry(options.path, None if options.all else options.ids)
-    print(f"to be sent again: {many}")
+    print(f"queued again: {many}")
     return _all_found(many, options)
 
 
 def _purge(options: argparse.Namespace) -> int:
-    table = "dead" if options.what == "dead" else "commands"
+    table = "dead" if options.kind == "dead" else "commands"
     many = admin.purge(options.path, table, None if options.all else options.ids)
-    print(f"forgotten: {many}")
+    print(f"purged: {many}")
     return _all_found(many, options)
 
 
@@ -153,7 +131,8 @@ def _all_found(many: int, options: argparse.Namespace) -> int:
 
 
 def _format_row(row: admin.Row, *, values: bool) -> str:
-    line = f"{row.id:>8}  {_format_age(time.time() - row.created_at):>6}  {row.visitor}  {row.body if values else row.what}"
+    age = _format_age(time.time() - row.created_at)
+    line = f"{row.id:>8}  {age:>6}  {row.visitor}  {row.body if values else row.what}"
     if row.died_at is None:
         return line
     answer = f"\n{'':>18}{row.detail!r}" if values and row.detail else ""

@@ -74,9 +74,11 @@ class UserComClient:
     Args:
         config: By default :meth:`UserComConfig.from_env`.
         outbox: Where accepted commands wait; by default in memory.
-        transport: An async transport of httpx (of httpx2, where that is installed) for all calls to
-            User.com: a mock in tests, or TLS of your own. Its owner closes it.
-        on_delivered, on_dropped, on_dead: Plain functions called with the :class:`Outcome` of a command.
+        transport: An async transport of httpx (of httpx2, where that is installed) for
+            all calls to User.com: a mock in tests, or TLS of your own. Its owner closes
+            it.
+        on_delivered, on_dropped, on_dead: Plain functions called with the
+            :class:`Outcome` of a command.
 
     Raises:
         ConfigurationError: A setting is missing or malformed.
@@ -93,7 +95,7 @@ class UserComClient:
         on_dropped: OutcomeHook | None = None,
         on_dead: OutcomeHook | None = None,
     ) -> None:
-        self.config = UserComConfig.checked(config)
+        self.config = UserComConfig.resolve(config)
         self._outbox = validate_outbox(outbox)
         self._transport = check_transport(transport)
         self._callbacks = OutcomeCallbacks(
@@ -156,8 +158,9 @@ class UserComClient:
         """Enqueue a command for the visitor with this key, ``user_id`` or ``email``.
 
         Returns at once, or when the command is on disk if the outbox keeps a file. The
-        receipt has the outcome. Commands of one visitor are delivered in order. Without a
-        key, the profile is found or created first, which User.com counts as a page view.
+        receipt has the outcome. Commands of one visitor are delivered in order. Without
+        a key, the profile is found or created first, which User.com counts as a page
+        view.
 
         Raises:
             InvalidCommand: If the key is malformed, or all three are missing.
@@ -175,15 +178,15 @@ class UserComClient:
             raise InvalidCommand(
                 "key", "must be the visitor's user key, or pass the user's user_id or email"
             )
-        # A reset has a queue of its own, because later commands with the old key are still
-        # commands of the old visitor.
+        # A reset has a queue of its own, because later commands with the old key are
+        # still commands of the old visitor.
         ordering_key = (
             new_ordering_key()
             if isinstance(command, ResetAuth)
             else key or f"job:{sorted(named.items())}"
         )
-        # With a key, each command is sent with that key. Without one, all jobs' commands for
-        # this user share one look-up.
+        # With a key, each command is sent with that key. Without one, all jobs'
+        # commands for this user share one look-up.
         source = new_ordering_key() if key else "job"
         envelope = Envelope(
             command=command,

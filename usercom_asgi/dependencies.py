@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
-from .middleware.scope import SCOPE_KEY, STATE_KEY
+from .middleware.scope import DELIVERY_KEY, VISITOR_KEY
 from .visitor.visitor import Visitor
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
     """
     scope = connection.scope if isinstance(connection, HTTPConnection) else connection
     # The state alone is not enough, because a server may share it between requests.
-    visitor = scope["state"].get(STATE_KEY) if SCOPE_KEY in scope else None
+    visitor = scope["state"].get(VISITOR_KEY) if DELIVERY_KEY in scope else None
     if not isinstance(visitor, Visitor):
         raise RuntimeError("the scope has no visitor, add UserComMiddleware to the application")  # noqa: TRY004
     return visitor
@@ -59,9 +59,9 @@ def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
 
     """
     scope = connection.scope if isinstance(connection, HTTPConnection) else connection
-    if SCOPE_KEY not in scope:
+    if DELIVERY_KEY not in scope:
         raise RuntimeError("the scope has no delivery, add UserComMiddleware to the application")
-    return cast("RunningDelivery", scope[SCOPE_KEY])
+    return cast("RunningDelivery", scope[DELIVERY_KEY])
 
 
 # FastAPI reads the annotations of dependencies, and does not support a union here.

@@ -1,1 +1,1 @@
-"""What the shop sells, to whom, and what it looks like. How it uses the library is in ``examples/starlette_shop.py``."""
+"""Products, customers and HTML of ``examples/starlette_shop.py``."""

@@ -1,4 +1,4 @@
-"""Four things to buy."""
+"""The four products of the shop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PICTURES = Path(__file__).parent / "pictures"
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Something on the shelf."""
+    """Product of the shop."""
 
     sku: str
     name: str
@@ -24,7 +24,7 @@ class Product:
 
 @cache
 def picture(sku: str) -> str:
-    """Return the product's picture: SVG of our own, to stand in a page as it is."""
+    """Return the product's picture, trusted SVG."""
     return (_PICTURES / f"{sku}.svg").read_text("utf-8")
 
 

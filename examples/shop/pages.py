@@ -1,4 +1,4 @@
-"""The shop's HTML. Whatever is not written here goes through ``escape``."""
+"""HTML of the shop. All values go through ``escape``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def document(title: str, content: str, person: Person | None, dashboard: str) -> str:
-    """Return a whole page. Nothing of User.com is in here: the middleware puts it before ``</body>``."""
+    """Return a page. It has nothing of User.com, which the middleware adds."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -44,7 +44,7 @@ def document(title: str, content: str, person: Person | None, dashboard: str) ->
 
 
 def home() -> str:
-    """Everything on the shelf."""
+    """Return the list of products."""
     shelf = "\n".join(_card(product) for product in PRODUCTS.values())
     return f"""<section class="hero">
   <h1>Stoneware for every&nbsp;day</h1>
@@ -56,7 +56,7 @@ def home() -> str:
 
 
 def product(product: Product) -> str:
-    """One thing, and the button that buys it."""
+    """Return a product with the button that buys it."""
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in product.facts
@@ -78,7 +78,7 @@ def product(product: Product) -> str:
 
 
 def thanks(product: Product, person: Person | None) -> str:
-    """After the purchase."""
+    """Return the page after a purchase."""
     name = f", {escape(person.first_name)}" if person else ""
     return f"""<section class="thanks">
   <div class="plate {escape(product.sku)}">{picture(product.sku)}</div>
@@ -90,7 +90,7 @@ def thanks(product: Product, person: Person | None) -> str:
 
 
 def not_found() -> str:
-    """There is nothing here."""
+    """Return the page for unknown addresses."""
     return """<section class="thanks">
   <h1>Nothing here</h1>
   <p>It may have been sold, or broken on the way out of the kiln.</p>
@@ -116,7 +116,7 @@ def _account(person: Person | None) -> str:
 
 
 def _button(action: str, label: str) -> str:
-    # A form, not a link: what changes something is a POST, or a prefetching browser would log people out.
+    # A form, because a browser may prefetch a link and would log the person out.
     return f'<form method="post" action="{escape(action)}"><button>{escape(label)}</button></form>'
 
 

@@ -1,4 +1,4 @@
-"""Two customers. A real shop would ask for passwords and have a database."""
+"""Two customers, without passwords and without a database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with an account."""
+    """Customer with an account."""
 
     id: str
     first_name: str

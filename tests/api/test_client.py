@@ -20,8 +20,8 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSListener
-from conftest import CONFIG
-from serving import certificate
+from helpers.fake_usercom import CONFIG
+from helpers.serving import certificate
 
 from usercom_asgi import ConfigurationError, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.api import client as module
@@ -331,6 +331,7 @@ async def test_post_json_next_call_reuses_the_connection() -> None:
     assert server.connections == 1
 
 
+@pytest.mark.slow
 async def test_post_json_after_cancelled_calls_still_connects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,9 +6,17 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import UserCom
+from helpers.apps import app_with
+from helpers.asgi_client import call, lifespan
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import serve_app
+from helpers.waiting import until
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
-from usercom_asgi import Event, UserComClient, UserComConfig
+from usercom_asgi import Event, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.api import client as module
 from usercom_asgi.api.widget_api import _user_key
 from usercom_asgi.core.envelope import PageContext
@@ -22,7 +30,7 @@ else:
 
 @pytest.mark.parametrize("agent", ["Shop 1.0 日本", "x\r\nX-Evil: 1", "\0", "é"])
 async def test_send_user_agent_that_a_header_cannot_hold_is_cleaned(
-    agent: str, usercom: UserCom
+    agent: str, usercom: FakeUserCom
 ) -> None:
     async with UserComClient(usercom.config()) as client:
         receipt = await client.send(
@@ -55,3 +63,39 @@ async def test_send_event_requests_what_the_widget_would() -> None:
 def test_user_key_response_nested_without_end_is_refused() -> None:
     with pytest.raises(RejectedError, match="without a user key"):
         _user_key(b"[" * 200_000)
+
+
+async def test_send_cookie_of_a_response_is_not_sent_with_the_next_call() -> None:
+    seen: list[str | None] = []
+
+    async def ping(request: Request) -> JSONResponse:
+        seen.append(request.headers.get("cookie"))
+        key = (await request.json())["userKey"]
+        return JSONResponse(
+            {"user": {"key": key}}, headers={"set-cookie": f"sessionid=of-{key}; Path=/"}
+        )
+
+    with serve_app(
+        Starlette(routes=[Route("/api/v2/user-chatping/", ping, methods=["POST"])])
+    ) as port:
+        config = UserComConfig(base_url=f"http://127.0.0.1:{port}", api_key="ABC123")
+        middleware = UserComMiddleware(app_with(lambda visitor: visitor.page_hit()), config)
+        async with lifespan(middleware) as state:
+            for key in ("alice1", "bob2"):
+                before = len(seen)
+                await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
+                await until(lambda before=before: len(seen) > before)  # type: ignore[misc]
+    assert seen == [None, None]
+
+
+async def test_send_odd_user_agent_delivers_the_event(usercom: FakeUserCom) -> None:
+    middleware = UserComMiddleware(app_with(lambda visitor: visitor.event("x")), usercom.config())
+    key = usercom.new_user()
+    async with lifespan(middleware) as state:
+        for agent in ("\xe9 Mozilla", " ", "\xff", "a\tb "):
+            await call(
+                middleware,
+                headers={"cookie": f"__ca__chat={key}", "user-agent": agent},
+                state=dict(state),
+            )
+    assert len(usercom.store.events) == 4

@@ -11,15 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from chromium import chromium
+from helpers.chromium import chromium
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Page
 
 from usercom_asgi.core.validation import RESERVED_NAMES, clean_attributes
 from usercom_asgi.page.snippet import render
-
-pytestmark = pytest.mark.browser
 
 
 class Plan(Enum):

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import UserCom
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import serve_app
+from helpers.waiting import until_sync
 from playwright.sync_api import Browser, Page
-from serving import eventually, serve_app
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,8 +20,6 @@ from starlette.routing import Route
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
 
 from .libraries import HTMX
-
-pytestmark = pytest.mark.browser
 
 KEPT: dict[str, str] = {}
 # What the page is told, in the order in which it is; the widget does it as well.
@@ -140,7 +139,7 @@ def page(browser: Browser, errors: list[str]) -> Iterator[Page]:
 
 
 @pytest.fixture
-def url(usercom: UserCom, request: pytest.FixtureRequest) -> Iterator[str]:
+def url(usercom: FakeUserCom, request: pytest.FixtureRequest) -> Iterator[str]:
     settings: dict[str, Any] = getattr(request, "param", {})
     with serve_app(
         site(usercom.config(secret_keys=("sixteen characters or more",), **settings))
@@ -174,11 +173,11 @@ SAID = [
 ]
 
 
-def assert_it_has_arrived(page: Page, usercom: UserCom) -> None:
+def assert_it_has_arrived(page: Page, usercom: FakeUserCom) -> None:
     page.wait_for_function("said.length >= 5", timeout=30_000)
     assert page.evaluate("said") == SAID
     assert page.locator(".panel").is_visible()
-    eventually(
+    until_sync(
         lambda: (
             len(usercom.store.events) == 2
             and usercom.store.updates
@@ -191,10 +190,10 @@ def assert_it_has_arrived(page: Page, usercom: UserCom) -> None:
     assert {each.key for each in usercom.store.events} == {key_of(page)}
 
 
-def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: UserCom) -> None:
+def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: FakeUserCom) -> None:
     visit(page, url)
     page.click("#hop")
-    eventually(lambda: [each.data["n"] for each in usercom.store.events] == [3, 2, 1])
+    until_sync(lambda: [each.data["n"] for each in usercom.store.events] == [3, 2, 1])
     # Neither another page, nor the same one again, nor the way back through the history says it again.
     page.click("#again")
     page.wait_for_load_state("load")
@@ -207,14 +206,14 @@ def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: UserCom
 
 
 def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(
-    page: Page, url: str, usercom: UserCom
+    page: Page, url: str, usercom: FakeUserCom
 ) -> None:
     """A service worker, say: the very same bytes are shown twice."""
     KEPT["page"] = httpx.get(f"{url}/hop/0").text
     assert KEPT["page"].count("event.hop") == 1
     for _ in range(2):
         visit(page, f"{url}/kept")
-        eventually(lambda: usercom.store.events)
+        until_sync(lambda: usercom.store.events)
     page.wait_for_timeout(300)
     assert len(usercom.store.events) == 1
 
@@ -226,7 +225,7 @@ def test_destroy_takes_the_widget_out(page: Page, url: str) -> None:
 
 
 @pytest.mark.parametrize("version", sorted(HTMX))
-def test_htmx_hears_it(page: Page, url: str, usercom: UserCom, version: str) -> None:
+def test_htmx_hears_it(page: Page, url: str, usercom: FakeUserCom, version: str) -> None:
     visit(page, f"{url}/?htmx={version}")
     page.evaluate("addEventListener('saved', function () { window.wasSaved = true })")
     page.click("#say")
@@ -237,7 +236,7 @@ def test_htmx_hears_it(page: Page, url: str, usercom: UserCom, version: str) -> 
 
 @pytest.mark.parametrize("version", sorted(HTMX))
 def test_a_logout_by_htmx_ends_the_widget_that_is_running(
-    page: Page, url: str, usercom: UserCom, version: str
+    page: Page, url: str, usercom: FakeUserCom, version: str
 ) -> None:
     old = visit(page, f"{url}/?htmx={version}&__ca__chat=")
     page.evaluate("localStorage.setItem('__ca__chat', 'legacykey123')")
@@ -246,8 +245,8 @@ def test_a_logout_by_htmx_ends_the_widget_that_is_running(
     assert_the_next_one_is_here(page, usercom, old)
 
 
-def assert_the_next_one_is_here(page: Page, usercom: UserCom, old: str) -> None:
-    eventually(lambda: [each.name for each in usercom.store.events] == ["bye", "next"])
+def assert_the_next_one_is_here(page: Page, usercom: FakeUserCom, old: str) -> None:
+    until_sync(lambda: [each.name for each in usercom.store.events] == ["bye", "next"])
     new = key_of(page)
     assert page.evaluate("said") == [
         ["event.bye", {}],
@@ -283,7 +282,7 @@ REQUEST = """([path, method]) => {
 
 @BRIDGE
 @pytest.mark.parametrize("asks", [FETCH, REQUEST, XHR], ids=["fetch", "Request", "XMLHttpRequest"])
-def test_the_bridge_hears_it(page: Page, url: str, usercom: UserCom, asks: str) -> None:
+def test_the_bridge_hears_it(page: Page, url: str, usercom: FakeUserCom, asks: str) -> None:
     visit(page, url)
     assert page.evaluate(asks, ["/say", "POST"]) == 200
     assert_it_has_arrived(page, usercom)
@@ -298,7 +297,7 @@ def test_the_bridge_hears_it(page: Page, url: str, usercom: UserCom, asks: str) 
 @BRIDGE
 @pytest.mark.parametrize("answer", ["json", "html"])
 def test_a_logout_by_fetch_ends_the_widget_that_is_running(
-    page: Page, url: str, usercom: UserCom, answer: str
+    page: Page, url: str, usercom: FakeUserCom, answer: str
 ) -> None:
     old = visit(page, url)
     assert page.evaluate(FETCH, [f"/logout?answer={answer}", "POST"]) == 200
@@ -307,7 +306,7 @@ def test_a_logout_by_fetch_ends_the_widget_that_is_running(
 
 @BRIDGE
 def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(
-    page: Page, url: str, usercom: UserCom
+    page: Page, url: str, usercom: FakeUserCom
 ) -> None:
     """The most common one: `await fetch("/logout"); location.href = "/"`, here with a server that takes its time."""
     old = visit(page, url)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import UserCom
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import serve_app
+from helpers.waiting import until_sync
 from playwright.sync_api import Browser
-from serving import eventually, serve_app
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -18,8 +19,6 @@ from starlette.routing import Route
 from usercom_asgi import UserComConfig, UserComMiddleware
 
 from .shop import PEOPLE
-
-pytestmark = pytest.mark.browser
 
 
 def who(connection: HTTPConnection) -> dict[str, Any] | None:
@@ -66,7 +65,7 @@ def shop(config: UserComConfig) -> Starlette:
 @pytest.mark.parametrize("way", ["a redirect to a static file", "an answer in JSON"])
 @pytest.mark.parametrize("rotate", [False, True])
 def test_the_next_person_sees_nothing_of_the_last_one(
-    browser: Browser, usercom: UserCom, way: str, rotate: bool
+    browser: Browser, usercom: FakeUserCom, way: str, rotate: bool
 ) -> None:
     config = usercom.config(
         secret_keys=("sixteen characters or more",), reset_timeout=5, rotate_on_login=rotate
@@ -87,13 +86,13 @@ def test_the_next_person_sees_nothing_of_the_last_one(
         anonymous = key()
         page.click("#alice")
         ready()
-        eventually(lambda: usercom.store.users[key()].attributes.get("user_id") == "id-alice")
+        until_sync(lambda: usercom.store.users[key()].attributes.get("user_id") == "id-alice")
         old = key()
         assert (old != anonymous) is rotate  # what was there before the login is kept, or is not
         page.evaluate("userengage('widget.open')")
         page.fill("#__ue_widget_mount input", "where is my order?")
         page.press("#__ue_widget_mount input", "Enter")
-        eventually(lambda: usercom.store.users[old].conversation)
+        until_sync(lambda: usercom.store.users[old].conversation)
 
         users = len(usercom.store.users)
         if way == "an answer in JSON":
@@ -101,13 +100,13 @@ def test_the_next_person_sees_nothing_of_the_last_one(
         else:
             page.click("#logout")
             page.wait_for_url("**/bye.html")
-        eventually(lambda: key() != old)
+        until_sync(lambda: key() != old)
         page.goto(f"http://127.0.0.1:{port}/")
         ready()
         assert len(usercom.store.users) == users + 1
         page.click("#bob")
         ready()
-        eventually(lambda: usercom.store.users[key()].attributes.get("user_id") == "id-bob")
+        until_sync(lambda: usercom.store.users[key()].attributes.get("user_id") == "id-bob")
         page.evaluate("userengage('widget.open')")
         seen = page.content() + page.inner_text("#__ue_widget_mount section")
         for of_alice in (old, "id-alice", "alice@example.com", "Alice", "where is my order?"):

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import UserCom
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import serve_app
+from helpers.waiting import until_sync
 from page.corpus import CLOSED, PAGES
 from page.judge import judge, quiet
 from playwright.sync_api import Browser, Page
-from serving import eventually, serve_app
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -20,8 +21,6 @@ from starlette.routing import Route
 from usercom_asgi import UserComMiddleware
 
 from .libraries import HTMX, TURBO
-
-pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def is_ready(page: Page) -> None:
     # Not by wait_for_function, which evaluates a string in the page: a policy may forbid that.
-    eventually(lambda: page.evaluate("!!(window.UE && UE.isReady)"))
+    until_sync(lambda: page.evaluate("!!(window.UE && UE.isReady)"))
 
 
 # ---- documents ----
@@ -51,7 +50,7 @@ SHAPE = """() => {
 
 @pytest.mark.parametrize("position", ["body", "head"])
 def test_every_document_of_the_corpus_is_what_it_was_and_runs_the_widget(
-    page: Page, usercom: UserCom, position: str
+    page: Page, usercom: FakeUserCom, position: str
 ) -> None:
     # What a page does itself is left out: a script of its own that writes would have to be waited for.
     writes = [name for name, text in PAGES.items() if ".write(" in text or "alert(" in text]
@@ -121,7 +120,7 @@ POLICIES = {
 @pytest.mark.parametrize("reported", [False, True])
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_has_nothing_to_report_of_us(
-    page: Page, usercom: UserCom, name: str, reported: bool
+    page: Page, usercom: FakeUserCom, name: str, reported: bool
 ) -> None:
     header = "content-security-policy" + ("-report-only" if reported else "")
 
@@ -136,11 +135,11 @@ def test_a_policy_has_nothing_to_report_of_us(
         page.goto(f"http://127.0.0.1:{port}/")
         is_ready(page)
         page.evaluate("userengage('event.said')")
-        eventually(lambda: usercom.store.events)
+        until_sync(lambda: usercom.store.events)
         assert [each for each in page.evaluate("violations") if "favicon" not in each[1]] == []
 
 
-def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: UserCom) -> None:
+def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: FakeUserCom) -> None:
     async def home(request: Request) -> Response:
         headers = {"content-security-policy": "script-src 'nonce-page'; connect-src 'none'"}
         return HTMLResponse(
@@ -151,7 +150,7 @@ def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: Us
         UserComMiddleware(Starlette(routes=[Route("/", home)]), usercom.config())
     ) as port:
         page.goto(f"http://127.0.0.1:{port}/")
-        eventually(lambda: page.evaluate("violations.length > 0"))
+        until_sync(lambda: page.evaluate("violations.length > 0"))
         assert [each[0] for each in page.evaluate("violations")] == ["connect-src"]
         assert not usercom.store.hits
 
@@ -160,7 +159,7 @@ def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: Us
 
 
 def test_calls_before_the_widget_are_handed_over_in_order_and_once(
-    page: Page, usercom: UserCom
+    page: Page, usercom: FakeUserCom
 ) -> None:
     early = "<script>for (var n = 0; n < 3; n++) userengage('event.early', {n: n});</script>"
     late = """<script>
@@ -183,15 +182,15 @@ def test_calls_before_the_widget_are_handed_over_in_order_and_once(
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_function("went.length === 2", timeout=30_000)
         page.evaluate("userengage('event.early', {n: 4})")
-        eventually(lambda: len(usercom.store.events) == 5)
-        eventually(lambda: any(each.payload.get("plan") == "gold" for each in usercom.store.hits))
+        until_sync(lambda: len(usercom.store.events) == 5)
+        until_sync(lambda: any(each.payload.get("plan") == "gold" for each in usercom.store.hits))
         page.wait_for_timeout(200)
     assert [each.data["n"] for each in usercom.store.events] == [0, 1, 2, 3, 4]
     assert [each for each in errors if "the page's own" not in each] == []
     assert len(errors) == 1
 
 
-def test_a_widget_that_hangs_does_not_hold_up_the_page(page: Page, usercom: UserCom) -> None:
+def test_a_widget_that_hangs_does_not_hold_up_the_page(page: Page, usercom: FakeUserCom) -> None:
     async def home(request: Request) -> Response:
         return HTMLResponse(
             "<html><body>x<script>addEventListener('DOMContentLoaded', () => { window.loaded = 1 })</script></body>"
@@ -207,7 +206,9 @@ def test_a_widget_that_hangs_does_not_hold_up_the_page(page: Page, usercom: User
 
 
 @pytest.mark.parametrize("where", ["head", "body"])
-def test_a_page_with_a_snippet_of_its_own_has_one(page: Page, usercom: UserCom, where: str) -> None:
+def test_a_page_with_a_snippet_of_its_own_has_one(
+    page: Page, usercom: FakeUserCom, where: str
+) -> None:
     own = '<script>window.civchat = {apiKey: "ABC123", plan: "own"};</script>'
     own += f'<script async src="{usercom.url}/widget.js"></script>'
 
@@ -248,7 +249,7 @@ async def post(request: Request) -> Response:
 
 
 @pytest.fixture
-def site(usercom: UserCom) -> Iterator[str]:
+def site(usercom: FakeUserCom) -> Iterator[str]:
     routes = [
         Route("/leaf/{n:int}", leaf),
         Route("/post", post, methods=["POST"]),
@@ -262,16 +263,16 @@ def site(usercom: UserCom) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def views(usercom: UserCom) -> list[str]:
+def views(usercom: FakeUserCom) -> list[str]:
     return [each.url.partition("/leaf/")[2].partition("?with=")[0] for each in usercom.store.hits]
 
 
 def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(
-    page: Page, site: str, usercom: UserCom
+    page: Page, site: str, usercom: FakeUserCom
 ) -> None:
     page.goto(f"{site}/leaf/1")
     is_ready(page)
-    eventually(lambda: views(usercom) == ["1"])
+    until_sync(lambda: views(usercom) == ["1"])
     for say, seen in (
         ("history.replaceState({scroll: 3}, '')", None),
         ("location.hash = 'anchor'", None),
@@ -284,20 +285,20 @@ def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(
         before = views(usercom)
         page.evaluate(f"() => {{ {say} }}")
         expected = before + ([seen] if seen else [])
-        eventually(lambda expected=expected: views(usercom) == expected)
+        until_sync(lambda expected=expected: views(usercom) == expected)
         page.wait_for_timeout(400)
         assert views(usercom) == expected, say
 
 
 @pytest.mark.parametrize("kind", ["turbo", "htmx2", "htmx4"])
 def test_a_page_that_is_swapped_is_seen_once(
-    page: Page, site: str, usercom: UserCom, kind: str
+    page: Page, site: str, usercom: FakeUserCom, kind: str
 ) -> None:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{site}/leaf/1?with={kind}")
     is_ready(page)
-    eventually(lambda: views(usercom) == ["1"])
+    until_sync(lambda: views(usercom) == ["1"])
     page.evaluate("window.same = true")
     key = [each.key for each in usercom.store.hits]
     for click, heading in (("#to2", "/leaf/2"), ("#to1", "/leaf/1"), ("#post", "/leaf/2")):
@@ -307,7 +308,7 @@ def test_a_page_that_is_swapped_is_seen_once(
             f"document.querySelector('h1').textContent === '{heading}'", timeout=30_000
         )
         expected = [*before, heading[-1]]
-        eventually(lambda expected=expected: views(usercom) == expected)
+        until_sync(lambda expected=expected: views(usercom) == expected)
         page.wait_for_timeout(250)
         assert views(usercom) == expected, (click, json.dumps(views(usercom)))
     assert page.evaluate("window.same"), "the document has stayed"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from chromium import chromium
-from serving import certificate, serve_app
+from helpers.chromium import chromium
+from helpers.serving import certificate, serve_app
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox, serve
 
 from .shop import shop
-
-pytestmark = pytest.mark.browser
 
 
 def test_the_snippet_as_in_production(tmp_path_factory: pytest.TempPathFactory) -> None:

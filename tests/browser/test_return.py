@@ -11,21 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import chromium
-from conftest import UserCom
+from helpers.chromium import chromium
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import serve_app
+from helpers.waiting import until_sync
 from playwright.sync_api import Browser, BrowserContext, Page
-from serving import eventually, serve_app
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from usercom_asgi import UserComMiddleware, get_visitor
-from usercom_asgi.visitor.cookies import mark
+from usercom_asgi.visitor.cookies import key_mark
 
 from .walks import COUNTS, GREETING, shop
-
-pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parent.parent.parent
 READY = "window.UE && UE.isReady"
@@ -51,7 +50,7 @@ def bridge(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def site(usercom: UserCom, bridge: bool) -> Iterator[str]:
+def site(usercom: FakeUserCom, bridge: bool) -> Iterator[str]:
     with serve_app(shop(usercom.url, "", identifies=True, bridge=bridge)) as port:
         yield f"http://localhost:{port}"
 
@@ -83,26 +82,26 @@ def send(page: Page, path: str) -> None:
 
 
 def test_page_from_memory_after_logout_is_loaded_again(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
     send(page, "/logout/form")
     page.wait_for_function(READY)
     page.evaluate("setTimeout(() => history.back())")
-    eventually(lambda: keys(context) not in ([], [alice]))
+    until_sync(lambda: keys(context) not in ([], [alice]))
     page.wait_for_function(
         "+localStorage.kept >= 1 && document.getElementById('who').textContent === 'nobody'"
     )
     page.wait_for_function(READY)
     assert page.evaluate(GREETING) == "Hello!"
     page.evaluate("userengage('event.after'); history.pushState({}, '', '/page/2')")
-    eventually(lambda: usercom.store.events)
+    until_sync(lambda: usercom.store.events)
     assert usercom.store.events[0].key != alice
     assert alice not in keys(context)
 
 
 def test_other_tab_after_logout_is_silent_and_loads_again_when_looked_at(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     first, alice = enter(context, site)
     second = context.new_page()
@@ -124,19 +123,19 @@ def test_other_tab_after_logout_is_silent_and_loads_again_when_looked_at(
 
 @BRIDGED
 def test_ping_under_way_at_a_reset_brings_nothing_back(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
     hits = len(usercom.store.hits)
     usercom.faults.latency(1.2, before=False, times=1, sender="widget")
     page.evaluate("UE.pageHit()")
-    eventually(lambda: len(usercom.store.hits) == hits + 1)
+    until_sync(lambda: len(usercom.store.hits) == hits + 1)
     page.evaluate(OUT)
     page.wait_for_timeout(2_000)
     [key] = keys(context)
     assert key != alice
     page.evaluate("userengage('event.later'); history.pushState({}, '', '/page/2')")
-    eventually(lambda: usercom.store.events and usercom.store.hits[-1].url.endswith("/page/2"))
+    until_sync(lambda: usercom.store.events and usercom.store.hits[-1].url.endswith("/page/2"))
     assert usercom.store.events[0].key == usercom.store.hits[-1].key == key
     assert "user_id" not in usercom.store.hits[-1].payload
     assert usercom.store.users[key].attributes.get("user_id") is None
@@ -144,7 +143,7 @@ def test_ping_under_way_at_a_reset_brings_nothing_back(
 
 @ALONE
 def test_fetch_logout_without_bridge_silences_the_page(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
     page.evaluate(OUT)
@@ -157,7 +156,7 @@ def test_fetch_logout_without_bridge_silences_the_page(
 
 @BRIDGED
 def test_call_before_a_reset_is_never_sent_under_the_next_key(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, _ = enter(context, site)
     usercom.faults.latency(1, times=1, sender="widget")
@@ -165,7 +164,7 @@ def test_call_before_a_reset_is_never_sent_under_the_next_key(
     page.wait_for_function("window.usercom")
     page.evaluate("userengage('event.before')")
     page.evaluate(f"{OUT}.then(() => userengage('event.after'))")
-    eventually(lambda: [each.name for each in usercom.store.events] == ["after"])
+    until_sync(lambda: [each.name for each in usercom.store.events] == ["after"])
     page.wait_for_timeout(800)
     assert [each.name for each in usercom.store.events] == ["after"]
 
@@ -173,7 +172,7 @@ def test_call_before_a_reset_is_never_sent_under_the_next_key(
 @ALONE
 @pytest.mark.parametrize("query", ["__ca__chat={}", "%5f%5fca__chat={}"])
 def test_ended_key_in_the_address_is_taken_out_and_not_up(
-    context: BrowserContext, site: str, usercom: UserCom, query: str
+    context: BrowserContext, site: str, usercom: FakeUserCom, query: str
 ) -> None:
     page, alice = enter(context, site)
     send(page, "/logout/form")
@@ -187,7 +186,7 @@ def test_ended_key_in_the_address_is_taken_out_and_not_up(
 
 @ALONE
 def test_live_key_in_the_address_is_taken_up_and_out(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
     page = context.new_page()
@@ -199,7 +198,7 @@ def test_live_key_in_the_address_is_taken_up_and_out(
 
 @ALONE
 def test_same_person_who_comes_back_keeps_their_key(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     """User.com names a key that a reset had ended: it is live again, in the page and on the server."""
     page, alice = enter(context, site)
@@ -209,7 +208,7 @@ def test_same_person_who_comes_back_keeps_their_key(
         assert keys(context) != [alice]
         send(page, "/login/alice")
         page.wait_for_function(READY)
-        eventually(lambda: keys(context) == [alice])
+        until_sync(lambda: keys(context) == [alice])
         page.goto(f"{site}/page/2")
         page.wait_for_function(READY)
         assert keys(context) == [alice]
@@ -218,7 +217,7 @@ def test_same_person_who_comes_back_keeps_their_key(
 
 @ALONE
 def test_ended_cookie_on_a_longer_path_never_speaks(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
     send(page, "/logout/form")
@@ -238,14 +237,14 @@ def test_ended_cookie_on_a_longer_path_never_speaks(
 
 @ALONE
 def test_address_does_not_rename_a_known_visitor(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
     page.goto(f"{site}/page/1?user_id=mallory&email=mallory@example.com")
     page.wait_for_function(READY)
     page.evaluate("UE.pageHit()")
     hits = len(usercom.store.hits)
-    eventually(lambda: len(usercom.store.hits) >= hits)
+    until_sync(lambda: len(usercom.store.hits) >= hits)
     page.wait_for_timeout(300)
     assert {each.payload.get("user_id") for each in usercom.store.hits if each.key == alice} <= {
         None,
@@ -259,7 +258,7 @@ class Kept:
 
     page = ""
 
-    def app(self, usercom: UserCom) -> UserComMiddleware:
+    def app(self, usercom: FakeUserCom) -> UserComMiddleware:
         async def home(request: Request) -> Response:
             if "fresh" in request.query_params or not self.page:
                 get_visitor(request).identify(user_id="id-alice")
@@ -278,7 +277,7 @@ class Kept:
 
 
 def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(
-    context: BrowserContext, usercom: UserCom
+    context: BrowserContext, usercom: FakeUserCom
 ) -> None:
     kept = Kept()
     with serve_app(kept.app(usercom)) as port:
@@ -300,7 +299,7 @@ def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(
 
 @ALONE
 def test_page_without_cookies_works_and_is_not_loaded_again(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     context.add_init_script(
         "Object.defineProperty(document, 'cookie', { get: () => '', set: () => {} })"
@@ -310,13 +309,13 @@ def test_page_without_cookies_works_and_is_not_loaded_again(
     page.goto(f"{site}/page/0")
     page.wait_for_function(READY)
     page.evaluate("userengage('event.here'); dispatchEvent(new Event('focus'))")
-    eventually(lambda: usercom.store.events)
+    until_sync(lambda: usercom.store.events)
     assert len(loads) == 1
 
 
 @ALONE
 def test_answer_to_a_form_is_loaded_again_without_the_form(
-    context: BrowserContext, site: str, usercom: UserCom
+    context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, _ = enter(context, site)
     send(page, "/answer")
@@ -337,7 +336,7 @@ def test_mark_is_the_same_in_page_and_server(context: BrowserContext, site: str)
     [epoch] = [
         str(each.get("value")) for each in context.cookies() if each.get("name") == "__ca__epoch"
     ]
-    assert mark(alice) in epoch.split(".")[1:]
+    assert key_mark(alice) in epoch.split(".")[1:]
     assert alice not in epoch
 
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from conftest import UserCom
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import free_port, serve_app
+from helpers.waiting import until_sync
 from playwright.sync_api import Browser, BrowserContext, Page
-from serving import eventually, free_port, serve_app
 
 from usercom_asgi import UserComConfig
 
 from .shop import END, shop
-
-pytestmark = pytest.mark.browser
 
 HOSTS = ["127.0.0.1", "localhost", "shop.example.com"]
 
@@ -81,11 +80,11 @@ def visiting(browser: Browser, config: UserComConfig, host: str = "127.0.0.1") -
         assert errors == []
 
 
-def say_in_the_chat(shopper: Shopper, usercom: UserCom, text: str) -> None:
+def say_in_the_chat(shopper: Shopper, usercom: FakeUserCom, text: str) -> None:
     shopper.page.evaluate("userengage('widget.open')")
     shopper.page.fill("#__ue_widget_mount input", text)
     shopper.page.press("#__ue_widget_mount input", "Enter")
-    eventually(lambda: usercom.store.users[shopper.key].conversation)
+    until_sync(lambda: usercom.store.users[shopper.key].conversation)
 
 
 def leave_a_legacy_key(shopper: Shopper) -> None:
@@ -94,7 +93,7 @@ def leave_a_legacy_key(shopper: Shopper) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_whole_story(browser: Browser, usercom: UserCom, host: str) -> None:
+def test_the_whole_story(browser: Browser, usercom: FakeUserCom, host: str) -> None:
     with visiting(browser, usercom.config(reset_timeout=5), host) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
@@ -108,7 +107,7 @@ def test_the_whole_story(browser: Browser, usercom: UserCom, host: str) -> None:
 
         shopper.click("bob")
         shopper.wait_for_the_widget()
-        eventually(lambda: usercom.store.users[shopper.key].attributes.get("user_id") == "id-bob")
+        until_sync(lambda: usercom.store.users[shopper.key].attributes.get("user_id") == "id-bob")
         assert usercom.store.users[old].attributes["user_id"] == "id-alice"
         assert len(usercom.store.users) == 2
 
@@ -116,7 +115,7 @@ def test_the_whole_story(browser: Browser, usercom: UserCom, host: str) -> None:
 @pytest.mark.parametrize("before", [True, False], ids=["slow to begin", "slow to answer"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "shop.example.com"])
 def test_user_com_is_too_slow_to_name_the_new_key_in_time(
-    browser: Browser, usercom: UserCom, host: str, before: bool
+    browser: Browser, usercom: FakeUserCom, host: str, before: bool
 ) -> None:
     with visiting(browser, usercom.config(reset_timeout=0.1, timeout=120), host) as shopper:
         until_logged_in_and_bought(shopper, usercom)
@@ -130,15 +129,15 @@ def test_user_com_is_too_slow_to_name_the_new_key_in_time(
         assert shopper.page.inner_text("h1") == "Hello, stranger"
         assert shopper.keys == {}
         if not before:
-            eventually(lambda: len(usercom.store.users) == 2)
+            until_sync(lambda: len(usercom.store.users) == 2)
         usercom.faults.clear()
-        eventually(shopper.opens_with_a_key)
+        until_sync(shopper.opens_with_a_key)
         shopper.wait_for_the_widget()
         assert_somebody_new(shopper, usercom, old)
 
 
 def test_the_key_comes_while_the_next_page_waits_its_moment(
-    browser: Browser, usercom: UserCom
+    browser: Browser, usercom: FakeUserCom
 ) -> None:
     with visiting(browser, usercom.config(reset_timeout=3, timeout=30)) as shopper:
         until_logged_in_and_bought(shopper, usercom)
@@ -149,7 +148,7 @@ def test_the_key_comes_while_the_next_page_waits_its_moment(
         assert_somebody_new(shopper, usercom, old)
 
 
-def until_logged_in_and_bought(shopper: Shopper, usercom: UserCom) -> None:
+def until_logged_in_and_bought(shopper: Shopper, usercom: FakeUserCom) -> None:
     shopper.open()
     shopper.wait_for_the_widget()
     key = shopper.key
@@ -158,11 +157,11 @@ def until_logged_in_and_bought(shopper: Shopper, usercom: UserCom) -> None:
 
     shopper.click("alice")
     shopper.wait_for_the_widget()
-    eventually(lambda: usercom.store.users[key].attributes.get("user_id") == "id-alice")
+    until_sync(lambda: usercom.store.users[key].attributes.get("user_id") == "id-alice")
 
     shopper.click("buy")
     shopper.wait_for_the_widget()
-    eventually(lambda: usercom.store.product_events and usercom.store.events)
+    until_sync(lambda: usercom.store.product_events and usercom.store.events)
     [purchase] = usercom.store.product_events
     [event] = usercom.store.events
     assert (purchase.key, purchase.product_id, event.key, event.name) == (
@@ -175,7 +174,7 @@ def until_logged_in_and_bought(shopper: Shopper, usercom: UserCom) -> None:
     assert len(usercom.store.users) == 1
 
 
-def assert_somebody_new(shopper: Shopper, usercom: UserCom, old: str) -> None:
+def assert_somebody_new(shopper: Shopper, usercom: FakeUserCom, old: str) -> None:
     new = shopper.key
     assert new != old
     assert list(usercom.store.users) == [old, new]  # exactly one new user
@@ -193,7 +192,7 @@ def assert_somebody_new(shopper: Shopper, usercom: UserCom, old: str) -> None:
 
 @pytest.mark.parametrize("fault", ["answers 500", "hangs", "is not listening"])
 def test_user_com_is_down_and_the_shop_is_open(
-    browser: Browser, usercom: UserCom, fault: str
+    browser: Browser, usercom: FakeUserCom, fault: str
 ) -> None:
     settings: dict[str, Any] = {"shutdown_timeout": 0.2, "timeout": 60}
     if fault == "is not listening":

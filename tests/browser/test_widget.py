@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import CONFIG, UserCom
+from helpers.fake_usercom import CONFIG, FakeUserCom
+from helpers.serving import serve_app
 from playwright.sync_api import Browser
-from serving import serve_app
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -13,8 +13,6 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from usercom_asgi import InvalidCommand, UserComMiddleware, WidgetState, get_visitor
-
-pytestmark = pytest.mark.browser
 
 # Defined after the snippet has run, as a deferred script of the page would.
 FUNCTIONS = """<script>window.said = [];
@@ -32,7 +30,7 @@ async def home(request: Request) -> HTMLResponse:
     return HTMLResponse(f"<html><head>{FUNCTIONS}</head><body>hello</body></html>")
 
 
-def test_state_and_callbacks(browser: Browser, usercom: UserCom) -> None:
+def test_state_and_callbacks(browser: Browser, usercom: FakeUserCom) -> None:
     config = usercom.config(
         widget_state="simple",
         callbacks={
@@ -81,12 +79,14 @@ def test_state_and_callbacks(browser: Browser, usercom: UserCom) -> None:
 
 
 def test_a_state_that_does_not_exist_is_refused() -> None:
-    from driver import http_scope
+    from helpers.asgi_client import http_scope
 
     from usercom_asgi.visitor.consent import NoDelivery
+    from usercom_asgi.visitor.request import RequestInfo
+    from usercom_asgi.visitor.session import VisitorSession
     from usercom_asgi.visitor.visitor import Visitor
 
-    visitor = Visitor(http_scope(), NoDelivery(), CONFIG)
+    visitor = Visitor(VisitorSession(RequestInfo(http_scope()), NoDelivery(), CONFIG))
     visitor.widget_state = WidgetState.HIDDEN
     assert visitor.widget_state == "hidden"
     with pytest.raises(InvalidCommand, match="expanded"):

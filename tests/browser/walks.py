@@ -20,9 +20,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from chromium import chromium
+from helpers.chromium import chromium
+from helpers.serving import serve_app
 from playwright.sync_api import Browser, BrowserContext, Error, Page
-from serving import serve_app
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware

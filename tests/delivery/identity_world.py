@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import trio
 import trio.testing
-from driver import Recorded, call, lifespan
+from helpers.asgi_client import Recorded, call, lifespan
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware

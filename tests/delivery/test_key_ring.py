@@ -6,9 +6,10 @@ from functools import partial
 
 import anyio
 import pytest
-from conftest import UserCom
-from driver import call, lifespan, until
-from posting import Post, running
+from helpers.asgi_client import call, lifespan
+from helpers.fake_sender import FakeSender, running
+from helpers.fake_usercom import FakeUserCom
+from helpers.waiting import until
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import Event, PageHit, ResetAuth, UserComMiddleware, get_visitor
@@ -70,7 +71,7 @@ async def test_key_ring_with_thousands_of_answers_keeps_a_bounded_number() -> No
 
 async def test_queue_of_a_key_that_was_named_for_another_browser_is_its_own() -> None:
     """A stranger's hit named the victim's key; what the victim does meanwhile waits for nobody and stays the victim's."""
-    post = Post(SendResult("VICTIM"), holding=True)
+    post = FakeSender(SendResult("VICTIM"), holding=True)
     async with running(post, max_concurrency=4) as runtime:
         runtime.submit(
             Envelope(command=PageHit(), ordering_key="STRANGER", key="STRANGER", source="r1")
@@ -95,7 +96,7 @@ async def test_queue_of_a_key_that_was_named_for_another_browser_is_its_own() ->
 
 @pytest.mark.parametrize("has_lifespan", [True, False])
 async def test_visitor_that_names_two_people_in_one_request_sends_each_under_its_own_key(
-    usercom: UserCom, has_lifespan: bool
+    usercom: FakeUserCom, has_lifespan: bool
 ) -> None:
     """A call centre's browser: what is said about one customer never reaches the next one's profile."""
     keys = {name: usercom.new_user() for name in ("alice", "bob")}
@@ -126,7 +127,7 @@ async def test_visitor_that_names_two_people_in_one_request_sends_each_under_its
     ]  # fmt: skip
 
 
-async def test_two_browsers_with_one_key_do_not_share_an_answer(usercom: UserCom) -> None:
+async def test_two_browsers_with_one_key_do_not_share_an_answer(usercom: FakeUserCom) -> None:
     """After Unified Identification one person's key is in two browsers; then another person uses one of them."""
     shared, bob = usercom.new_user(), usercom.new_user()
     usercom.store.users[bob].attributes["user_id"] = "bob"

@@ -7,8 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import CONFIG, UserCom
-from driver import call, html, lifespan
+from helpers.asgi_client import call, html, lifespan
+from helpers.fake_usercom import CONFIG, FakeUserCom
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import Status, UserComMiddleware, get_visitor
@@ -71,7 +71,7 @@ async def never_says_that_it_is_down(scope: Scope, receive: Receive, send: Send)
         never_says_that_it_is_down,
     ],
 )
-async def test_the_delivery_lives_in_the_lifespan(inner: ASGIApp, usercom: UserCom) -> None:
+async def test_the_delivery_lives_in_the_lifespan(inner: ASGIApp, usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     middleware = UserComMiddleware(application(inner), usercom.config(inline_deadline=0))
     async with lifespan(middleware) as state:
@@ -81,7 +81,7 @@ async def test_the_delivery_lives_in_the_lifespan(inner: ASGIApp, usercom: UserC
     assert len(usercom.store.events) == 20
 
 
-async def test_what_is_said_while_the_application_shuts_down_arrives(usercom: UserCom) -> None:
+async def test_what_is_said_while_the_application_shuts_down_arrives(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,7 +155,7 @@ async def test_only_an_unknown_error_is_worth_a_warning(caplog: pytest.LogCaptur
 
 
 async def test_a_drain_is_bounded_and_says_what_was_lost(
-    usercom: UserCom, caplog: pytest.LogCaptureFixture
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     usercom.faults.hang()
     key = "abc123"
@@ -177,7 +177,7 @@ async def test_a_drain_is_bounded_and_says_what_was_lost(
     assert "dropped: 5" in caplog.text
 
 
-async def test_after_the_lifespan_a_request_delivers_for_itself(usercom: UserCom) -> None:
+async def test_after_the_lifespan_a_request_delivers_for_itself(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     middleware = UserComMiddleware(application(speaks), usercom.config())
     async with lifespan(middleware, no_state=True):
@@ -186,7 +186,7 @@ async def test_after_the_lifespan_a_request_delivers_for_itself(usercom: UserCom
     assert len(usercom.store.events) == 1
 
 
-async def test_two_lifespans_of_one_application_do_not_meet(usercom: UserCom) -> None:
+async def test_two_lifespans_of_one_application_do_not_meet(usercom: FakeUserCom) -> None:
     """As under --reload, or in tests: nothing that runs is kept on the middleware itself."""
     key = usercom.new_user()
     middleware = UserComMiddleware(application(speaks), usercom.config())

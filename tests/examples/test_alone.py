@@ -6,13 +6,13 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import eventually
+from helpers.waiting import until_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
-    from conftest import UserCom
+    from helpers.fake_usercom import FakeUserCom
 
     Start = Callable[..., Any]
 
@@ -24,7 +24,7 @@ def serve(start: Start, module: str, **environ: str) -> tuple[Any, str]:
     return program, program.wait_for(r"running on (http://127\.0\.0\.1:[0-9]+)")[1]
 
 
-def settings(usercom: UserCom) -> dict[str, str]:
+def settings(usercom: FakeUserCom) -> dict[str, str]:
     return {"USERCOM_BASE_URL": usercom.url, "USERCOM_API_KEY": "ABC123"}
 
 
@@ -38,9 +38,7 @@ def test_without_settings_it_means_the_sandbox(
     assert page.text.count('window.civchat = {"apiKey":"ABC123"};') == 1
     assert page.text.count('src="http://127.0.0.1:8900/widget.js"></script></body>') == 1
     assert (
-        program.output.count(
-            "No USERCOM_* settings: talking to the sandbox at http://127.0.0.1:8900"
-        )
+        program.output.count("No USERCOM_* settings, using the sandbox at http://127.0.0.1:8900")
         == 1
     )
     assert program.stop(signal.SIGTERM) in (0, -signal.SIGTERM)
@@ -48,7 +46,7 @@ def test_without_settings_it_means_the_sandbox(
 
 
 def test_the_shop_stops_after_a_purchase_has_arrived(
-    start: Start, client: httpx.Client, usercom: UserCom
+    start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     program, url = serve(start, "examples.starlette_shop", **settings(usercom))
     client.cookies.set("__ca__chat", usercom.new_user(), domain="127.0.0.1")
@@ -64,7 +62,7 @@ def test_the_shop_stops_after_a_purchase_has_arrived(
 
 
 def test_the_shop_ends_the_chat_of_whoever_was_logged_in(
-    start: Start, client: httpx.Client, usercom: UserCom
+    start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     _, url = serve(start, "examples.starlette_shop", **settings(usercom))
     key = usercom.new_user()
@@ -81,7 +79,7 @@ def test_the_shop_ends_the_chat_of_whoever_was_logged_in(
 
 
 def test_the_box_office_buys_in_the_background(
-    start: Start, client: httpx.Client, usercom: UserCom
+    start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     program, url = serve(start, "examples.fastapi_app", **settings(usercom))
     client.cookies.set("__ca__chat", usercom.new_user(), domain="127.0.0.1")
@@ -99,7 +97,7 @@ def test_the_box_office_buys_in_the_background(
 
 
 def test_the_box_office_forgets_at_logout(
-    start: Start, client: httpx.Client, usercom: UserCom
+    start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     _, url = serve(start, "examples.fastapi_app", **settings(usercom))
     key = usercom.new_user()
@@ -111,4 +109,4 @@ def test_the_box_office_forgets_at_logout(
     assert (
         client.cookies.get("__ca__chat") != key
     )  # the new visitor's, or none if its answer was late
-    eventually(lambda: len(usercom.store.users) == 2)
+    until_sync(lambda: len(usercom.store.users) == 2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from serving import eventually
+from helpers.waiting import until_sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class SandboxState:
         return self._client.get(f"{self._url}/sandbox/state").json()
 
     def wait(self, condition: Callable[[Any], bool]) -> Any:
-        eventually(lambda: condition(self.look()), within=_PATIENCE)
+        until_sync(lambda: condition(self.look()), within=_PATIENCE)
         return self.look()
 
     def new_visitor(self) -> str:
@@ -102,7 +102,7 @@ def test_taken_ports_are_replaced_and_said(
         shop, sandbox = addresses(demo)
         assert not {shop.rpartition(":")[2], sandbox.rpartition(":")[2]} & set(taken)
         for each in taken:
-            assert f"Port {each} cannot be had" in demo.output
+            assert f"Port {each} is not available" in demo.output
         assert "Tern" in client.get(shop).text
         assert demo.stop(number) == 0, demo.output
         assert "Traceback" not in demo.output

@@ -267,7 +267,7 @@ def judge(tab: Page, count: int, seed: int) -> tuple[Counter[str], list[tuple[st
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from chromium import chromium
+    from helpers.chromium import chromium
 
     count, seed = int(sys.argv[1]), int(sys.argv[2])
     began = time.monotonic()

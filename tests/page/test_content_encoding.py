@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from driver import Recorded, answers, body, call, html, start
+from helpers.asgi_client import Recorded, answers, body, call, html, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from usercom_asgi import UserComConfig, UserComMiddleware
 from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.page.content_encoding import CodingError, open_encoding
 
 CONFIG = UserComConfig(app="acme", api_key="ABC123")
 PAGE = b"<html><body>" + b"<p>hello, hello</p>" * 100 + b"</body></html>"
@@ -220,3 +221,13 @@ async def test_gzip_bomb_passes_unchanged(caplog: pytest.LogCaptureFixture) -> N
     data = gzip.compress(b"\0" * (80 * 1024 * 1024))
     assert (await through(encoded("gzip", data))).body == data
     assert "too many bytes in one chunk" in caplog.text
+
+
+def test_gzip_of_very_many_members_is_refused() -> None:
+    coding = open_encoding(b"gzip")
+    assert coding is not None
+    assert coding.decode(gzip.compress(b"x") * 100, last=True) == b"x" * 100
+    coding = open_encoding(b"gzip")
+    assert coding is not None
+    with pytest.raises(CodingError, match="members"):
+        coding.decode(gzip.compress(b"") * 64_000, last=True)

@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 import pytest
-from driver import Recorded, answers, body, call, html, start
+from helpers.apps import make_app
+from helpers.asgi_client import Recorded, answers, body, call, html, start
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,7 +167,7 @@ async def test_csp_that_blocks_the_widget_warns_once_with_the_sources_to_add(
         (
             "Content-Security-Policy blocks the widget: "
             "add the directive \"script-src 'nonce-...' https://acme.user.com https://widget.user.com\" "
-            'with the sources of default-src and add "https://acme.user.com wss://acme.user.com" to connect-src (said once)'
+            'with the sources of default-src and add "https://acme.user.com wss://acme.user.com" to connect-src (logged once)'
         )
     ]
 
@@ -177,7 +178,7 @@ async def test_csp_whose_nonce_changes_warns_once(caplog: pytest.LogCaptureFixtu
         for n in range(3):
             await answer(csp(f"script-src 'nonce-{n}' https://acme.user.com"))
     assert caplog.messages == [
-        'Content-Security-Policy blocks the widget: add "https://widget.user.com" to script-src (said once)'
+        'Content-Security-Policy blocks the widget: add "https://widget.user.com" to script-src (logged once)'
     ]
 
 
@@ -213,3 +214,36 @@ def test_missing_sources_added_to_a_policy_leave_nothing_missing(texts: list[str
             added = [each.replace("nonce-...", f"nonce-{nonce or 'n'}") for each in sources]
             policy.directives[name] = [*given_sources, *added]
         assert policy.missing_sources(NEEDED, nonce or "n") == {}
+
+
+HELLO = b"<html><body>hello</body></html>"
+
+
+@pytest.mark.parametrize("path", ["/widget.js", "/", ""])
+async def test_csp_with_the_very_path_of_the_script_is_enough(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+    policy = (
+        f"script-src 'unsafe-inline' https://acme.user.com{path} https://widget.user.com; "
+        "connect-src https://acme.user.com wss://acme.user.com"
+    )
+    await call(make_app(html(HELLO, headers={"content-security-policy": policy})))
+    assert not caplog.records
+
+
+async def test_csp_with_other_paths_warns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_once.cache_clear()
+    policy = (
+        "script-src 'unsafe-inline' https://acme.user.com/other.js https://widget.user.com/widget.js; "
+        "connect-src https://acme.user.com/widget.js wss://acme.user.com"
+    )
+    await call(make_app(html(HELLO, headers={"content-security-policy": policy})))
+    assert [each.message.partition(": ")[2] for each in caplog.records] == [
+        (
+            'add "https://acme.user.com https://widget.user.com" to script-src '
+            'and add "https://acme.user.com" to connect-src (logged once)'
+        ),
+    ]

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from driver import http_scope, start
+from helpers.apps import make_app
+from helpers.asgi_client import answers, body, call, html, http_scope, start
 
 from usercom_asgi.page.eligibility import may_be_html, skip_reason
 from usercom_asgi.page.headers import by_name, header_layout
@@ -85,3 +86,35 @@ def test_without_a_content_type_and_with_two_lengths() -> None:
     assert "content-type" in (skip_reason("GET", {}, 200, {}) or "")
     twice = [(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"2")]
     assert "content-length" in (skip_reason("GET", {}, 200, by_name(twice)) or "")
+
+
+PAGE = b"<html><body>hello</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("content_types", "is_page"),
+    [
+        (["text/html;charset=utf-16le, text/html"], False),
+        (["text/html;charset=utf-16", "text/html"], False),
+        (['text/plain; x=",text/html;"'], False),
+        (["text/plain", "text/html"], True),
+        (["text/html; charset=utf-8, text/html"], True),
+    ],
+)
+async def test_skip_reason_several_content_types_the_last_counts(
+    content_types: list[str], *, is_page: bool
+) -> None:
+    headers = [(b"content-type", each.encode()) for each in content_types]
+    got = await call(make_app(answers(start(headers), body(PAGE))))
+    assert (b"widget.js" in got.body) is is_page
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["csISO2022JP", "csUnicode", "unicode", "iso-10646-ucs-2", "unicodeFFFE", "unicodefeff"],
+)
+async def test_skip_reason_charset_that_is_no_superset_of_ascii_passes_unchanged(
+    label: str,
+) -> None:
+    got = await call(make_app(html(PAGE, headers={"content-type": f"text/html; charset={label}"})))
+    assert got.body == PAGE

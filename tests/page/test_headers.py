@@ -112,6 +112,7 @@ def test_the_length_is_exact_or_absent(
     ] == expected
 
 
+@pytest.mark.slow
 @given(headers=HEADERS, kind=st.sampled_from([b"text/html", b"text/plain"]), capital=st.booleans())
 def test_the_shape_tells_what_the_headers_do(
     headers: list[tuple[bytes, bytes]], kind: bytes, *, capital: bool

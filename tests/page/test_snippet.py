@@ -4,6 +4,7 @@ import json
 import re
 
 import html5lib
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ def scripts(page: bytes) -> list[tuple[dict[str, str], str]]:
     return [(dict(each.attrib), each.text or "") for each in tree.iter("script")]
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_a_value_survives_the_way_into_a_script(value: object) -> None:
     text = to_script(value)

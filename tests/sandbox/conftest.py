@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from serving import forget
+from helpers.serving import forget
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import eventually
+from helpers.waiting import until_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from sandbox.conftest import Api
 
     from usercom_asgi.sandbox import RunningSandbox, Sandbox
-
-pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><img src=x onerror=window.broken=1>"
 
@@ -41,7 +39,7 @@ def dashboard(page: Page, running: RunningSandbox, sandbox: Sandbox) -> Iterator
 
 
 def test_tells_what_to_do_when_nobody_came(dashboard: Page, running: RunningSandbox) -> None:
-    assert dashboard.get_by_text("Nobody yet").is_visible()
+    assert dashboard.get_by_text("No visitors yet").is_visible()
     snippet = dashboard.locator("#snippet").inner_text()
     assert f'<script src="{running.url}/widget.js"></script>' in snippet
     assert '"apiKey":"ABC123"' in snippet
@@ -109,11 +107,11 @@ def test_buttons(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
         dashboard.locator("#health", has_text=badge).wait_for()
         assert dashboard.locator("[aria-pressed=true]").inner_text() == label
     dashboard.get_by_text("Unified Identification").click()
-    eventually(lambda: sandbox.unified_identification)
+    until_sync(lambda: sandbox.unified_identification)
     api.ping()
     dashboard.locator("tbody tr").wait_for()
     dashboard.get_by_role("button", name="Forget everything").click()
-    dashboard.get_by_text("Nobody yet").wait_for()
+    dashboard.get_by_text("No visitors yet").wait_for()
     assert not sandbox.store.users
 
 

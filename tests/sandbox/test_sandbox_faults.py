@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from serving import eventually
+from helpers.waiting import until_sync
 
 from usercom_asgi.sandbox import Faults, Sandbox, serve
 
@@ -77,6 +77,7 @@ def test_only_one_sender(api: Api, sandbox: Sandbox) -> None:
     assert api.http.post("/api/event/", json=event).status_code == 502
 
 
+@pytest.mark.slow
 def test_latency_before_and_after(api: Api, sandbox: Sandbox) -> None:
     for before, processed in ((True, 0), (False, 1)):
         sandbox.store.clear()
@@ -86,7 +87,7 @@ def test_latency_before_and_after(api: Api, sandbox: Sandbox) -> None:
             began = time.monotonic()
             waiting = pool.submit(api.http.post, PING, json=BODY)
             time.sleep(0.2)
-            eventually(lambda processed=processed: len(sandbox.store.hits) == processed)
+            until_sync(lambda processed=processed: len(sandbox.store.hits) == processed)
             assert not waiting.done()
             assert waiting.result().status_code == 200
             assert time.monotonic() - began >= 1.49

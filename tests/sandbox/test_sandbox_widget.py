@@ -7,14 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from serving import eventually
+from helpers.waiting import until_sync
 
 from usercom_asgi.sandbox import Sandbox, serve
 
 if TYPE_CHECKING:
     from sandbox.conftest import Api, Visit
-
-pytestmark = pytest.mark.browser
 
 
 def seen(visit: Visit, selector: str) -> bool:
@@ -23,7 +21,7 @@ def seen(visit: Visit, selector: str) -> bool:
 
 def settle(visit: Visit, sandbox: Sandbox, hits: int) -> None:
     """Wait until the widget has the answers to so many pings."""
-    eventually(lambda: len(sandbox.store.hits) >= hits)
+    until_sync(lambda: len(sandbox.store.hits) >= hits)
     visit.page.wait_for_function(
         "key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key
     )
@@ -90,13 +88,13 @@ class TestPing:
     def test_failure_leaves_the_page_alone(self, visit: Visit, sandbox: Sandbox) -> None:
         sandbox.faults.status(500, times=1)
         visit.open(after="userengage('event.early')", wait=False)
-        eventually(lambda: sandbox.store.faulted)
+        until_sync(lambda: sandbox.store.faulted)
         visit.page.wait_for_timeout(80)
         assert visit.page.evaluate("UE.isReady") is False
         assert not seen(visit, ".launcher")
         visit.page.evaluate("UE.pageHit()")
         visit.ready()
-        eventually(lambda: [event.name for event in sandbox.store.events] == ["early"])
+        until_sync(lambda: [event.name for event in sandbox.store.events] == ["early"])
 
     def test_twice_in_a_page_does_nothing(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.site.pages["/"] = (
@@ -267,15 +265,15 @@ class TestReset:
         old = visit.key()
         sandbox.faults.latency(0.5, before=False, times=1)
         visit.page.evaluate("UE.pageHit()")
-        eventually(lambda: len(sandbox.store.hits) == 2)
+        until_sync(lambda: len(sandbox.store.hits) == 2)
         visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
-        eventually(lambda: len(sandbox.store.hits) == 3)
+        until_sync(lambda: len(sandbox.store.hits) == 3)
         visit.page.wait_for_function(
             "key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key
         )
         visit.page.wait_for_function("key => document.cookie.includes(key)", arg=old)
         visit.page.evaluate("userengage('event.later')")
-        eventually(lambda: [event.key for event in sandbox.store.events] == [old])
+        until_sync(lambda: [event.key for event in sandbox.store.events] == [old])
 
     def test_early_call_that_fails_keeps_the_rest_for_the_next_visitor(
         self, visit: Visit, sandbox: Sandbox
@@ -287,7 +285,7 @@ class TestReset:
         visit.page.wait_for_timeout(200)
         assert sandbox.store.events == []
         visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
-        eventually(lambda: [event.name for event in sandbox.store.events] == ["two"])
+        until_sync(lambda: [event.name for event in sandbox.store.events] == ["two"])
         assert sandbox.store.events[0].key != old
 
     def test_unknown_early_call_keeps_the_rest(self, visit: Visit, sandbox: Sandbox) -> None:
@@ -302,7 +300,7 @@ class TestReset:
         visit.page.evaluate(
             "userengage('event.old'); UE.resetAuth({apiKey: 'ABC123'}); userengage('event.new')"
         )
-        eventually(lambda: len(sandbox.store.events) == 2)
+        until_sync(lambda: len(sandbox.store.events) == 2)
         visit.page.wait_for_timeout(50)
         assert {event.name: event.key == visit.key() for event in sandbox.store.events} == {
             "old": False,
@@ -318,7 +316,7 @@ class TestCommands:
             userengage('product_event', {product_id: 'sku-1', event_type: 'purchase', price: 19.9});
             userengage('client.update', {city: 'Rome'}); userengage('widget.clicked_open')"""
         )
-        eventually(lambda: len(sandbox.store.events) == 2)
+        until_sync(lambda: len(sandbox.store.events) == 2)
         signed_up, clicked = sandbox.store.events
         assert (signed_up.key, signed_up.name, signed_up.data) == (
             visit.key(),
@@ -340,14 +338,14 @@ class TestCommands:
     ) -> None:
         sandbox.faults.latency(0.15, times=1)
         visit.open(after="for (let i = 0; i < 5; i++) userengage('event.e' + i)", wait=False)
-        eventually(lambda: len(sandbox.store.events) == 5)
+        until_sync(lambda: len(sandbox.store.events) == 5)
         assert [event.name for event in sandbox.store.events] == ["e0", "e1", "e2", "e3", "e4"]
 
     def test_a_stub_from_before_is_not_consumed(self, visit: Visit, sandbox: Sandbox) -> None:
         stub = "window.userengage = function () { userengage.q.push(arguments) }; userengage.q = []; userengage('event.x')"
         visit.open(before=stub)
         visit.page.evaluate("userengage('event.y')")
-        eventually(lambda: sandbox.store.events)
+        until_sync(lambda: sandbox.store.events)
         visit.page.wait_for_timeout(80)
         assert [event.name for event in sandbox.store.events] == ["y"]
 
@@ -487,7 +485,7 @@ class TestChat:
         visit.page.fill(".input", "my secret")
         sandbox.faults.hang()
         visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
-        eventually(lambda: sandbox.store.faulted)
+        until_sync(lambda: sandbox.store.faulted)
         assert visit.page.locator(".title").inner_text() == "Hello!"
         assert visit.page.locator(".input").input_value() == ""
         assert visit.cookies() == {}

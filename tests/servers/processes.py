@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
-from conftest import UserCom
-from serving import free_port
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import free_port
 
 HERE = Path(__file__).parent
 
 
 def start(
-    command: Sequence[str], usercom: UserCom, port: int, **environ: str
+    command: Sequence[str], usercom: FakeUserCom, port: int, **environ: str
 ) -> subprocess.Popen[bytes]:
     """Start a server of this folder, in a process group of its own; ``{port}`` in the command is replaced."""
     settings: Mapping[str, str] = {
@@ -59,7 +59,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def server(
-    command: Sequence[str], usercom: UserCom, **environ: str
+    command: Sequence[str], usercom: FakeUserCom, **environ: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
     process = start(command, usercom, port, **environ)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Self
 
 import httpx
-from conftest import UserCom
-from serving import eventually, free_port
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import free_port
+from helpers.waiting import until_sync
 
 from servers.processes import end, server, start, wait_for
 
@@ -60,11 +61,11 @@ class Shoppers:
                     self.accepted.append(n)
 
 
-def arrived(usercom: UserCom) -> Counter[int]:
+def arrived(usercom: FakeUserCom) -> Counter[int]:
     return Counter(each.data["n"] for each in usercom.store.events)
 
 
-def in_order(usercom: UserCom) -> bool:
+def in_order(usercom: FakeUserCom) -> bool:
     """Each visitor's commands have come in the order they were said, but for those that came again."""
     said: dict[str, list[int]] = {}
     for each in usercom.store.events:
@@ -83,7 +84,7 @@ def waiting(path: Path) -> int:
 
 
 def test_a_killed_server_s_successor_delivers_what_was_accepted(
-    usercom: UserCom, tmp_path: Path
+    usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     keys = [usercom.new_user() for _ in range(6)]
     path = tmp_path / "usercom.db"
@@ -94,7 +95,7 @@ def test_a_killed_server_s_successor_delivers_what_was_accepted(
         accepted |= shop_and_kill(usercom, path, keys, first=kill * 100_000)
     usercom.faults.clear()
     with server(UVICORN, usercom, OUTBOX=str(path)) as (process, _):
-        eventually(lambda: accepted <= set(arrived(usercom)), within=120)
+        until_sync(lambda: accepted <= set(arrived(usercom)), within=120)
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     assert sum(count - 1 for count in arrived(usercom).values()) <= kills * IN_FLIGHT
@@ -102,13 +103,13 @@ def test_a_killed_server_s_successor_delivers_what_was_accepted(
     assert waiting(path) == 0
 
 
-def shop_and_kill(usercom: UserCom, path: Path, keys: list[str], first: int) -> set[int]:
+def shop_and_kill(usercom: FakeUserCom, path: Path, keys: list[str], first: int) -> set[int]:
     port = free_port()
     process = start(UVICORN, usercom, port, OUTBOX=str(path))
     try:
         wait_for(process, f"http://127.0.0.1:{port}")
         with Shoppers(f"http://127.0.0.1:{port}", keys, first) as shoppers:
-            eventually(lambda: len(shoppers.accepted) > 60, within=90)
+            until_sync(lambda: len(shoppers.accepted) > 60, within=90)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     finally:
@@ -116,20 +117,22 @@ def shop_and_kill(usercom: UserCom, path: Path, keys: list[str], first: int) -> 
     return set(shoppers.accepted)
 
 
-def test_one_worker_s_commands_are_taken_over_by_another(usercom: UserCom, tmp_path: Path) -> None:
+def test_one_worker_s_commands_are_taken_over_by_another(
+    usercom: FakeUserCom, tmp_path: Path
+) -> None:
     """Two worker processes share the file; one is killed, and the supervisor's new one is not even needed."""
     keys = [usercom.new_user() for _ in range(8)]
     path = tmp_path / "usercom.db"
     usercom.faults.latency(0.03)
     with server([*UVICORN, "--workers", "2"], usercom, OUTBOX=str(path)) as (process, url):
         with Shoppers(url, keys) as shoppers:
-            eventually(lambda: len(shoppers.accepted) > 40, within=90)
+            until_sync(lambda: len(shoppers.accepted) > 40, within=90)
             os.kill(worker_of(process.pid), signal.SIGKILL)
             before = len(shoppers.accepted)
-            eventually(lambda: len(shoppers.accepted) > before + 40, within=90)
+            until_sync(lambda: len(shoppers.accepted) > before + 40, within=90)
         usercom.faults.clear()
-        eventually(lambda: set(shoppers.accepted) <= set(arrived(usercom)), within=120)
-        eventually(lambda: waiting(path) == 0, within=60)
+        until_sync(lambda: set(shoppers.accepted) <= set(arrived(usercom)), within=120)
+        until_sync(lambda: waiting(path) == 0, within=60)
     times = arrived(usercom)
     assert sum(count - 1 for count in times.values()) <= IN_FLIGHT
     assert in_order(usercom)
@@ -147,7 +150,7 @@ def worker_of(pid: int) -> int:
 
 
 def test_an_unusable_outbox_stops_the_server_with_one_clear_line(
-    usercom: UserCom, tmp_path: Path
+    usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     path = tmp_path / "usercom.db"
     path.write_text("not a database at all, but somebody's notes\n" * 10)

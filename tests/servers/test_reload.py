@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 
 import httpx
-from conftest import UserCom
-from serving import eventually, free_port
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import free_port
+from helpers.waiting import until_sync
 
 from servers.processes import HERE, end, start, wait_for
 
 
-def test_what_was_said_before_a_reload_arrives(usercom: UserCom, tmp_path: Path) -> None:
+def test_what_was_said_before_a_reload_arrives(usercom: FakeUserCom, tmp_path: Path) -> None:
     key = usercom.new_user()
     usercom.faults.hang()
     app = tmp_path / "burst_app.py"
@@ -39,10 +40,10 @@ def test_what_was_said_before_a_reload_arrives(usercom: UserCom, tmp_path: Path)
             app.write_text(app.read_text() + "\n# changed\n")
             usercom.faults.clear()
             usercom.faults.latency(0.06)  # so that all of it takes longer than to notice the change
-            eventually(lambda: len(usercom.store.events) == 60, within=60)
+            until_sync(lambda: len(usercom.store.events) == 60, within=60)
             wait_for(process, url)
-            eventually(lambda: client.get(url, params={"n": 60}).status_code == 200, within=60)
-        eventually(lambda: len(usercom.store.events) == 61)
+            until_sync(lambda: client.get(url, params={"n": 60}).status_code == 200, within=60)
+        until_sync(lambda: len(usercom.store.events) == 61)
     finally:
         end(process)
     assert [each.data["n"] for each in usercom.store.events] == list(range(61))

@@ -6,7 +6,7 @@ import signal
 
 import httpx
 import pytest
-from conftest import UserCom
+from helpers.fake_usercom import FakeUserCom
 
 from servers.processes import server
 
@@ -45,7 +45,7 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_everything_accepted_arrives(name: str, usercom: UserCom) -> None:
+def test_everything_accepted_arrives(name: str, usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     has_lifespan = "without lifespan" not in name
     if has_lifespan:

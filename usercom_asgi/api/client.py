@@ -39,18 +39,18 @@ _MAX_BODY = 4 * 1024 * 1024
 _JSON = {"Content-Type": "application/json"}
 # Errors of a request that did not leave, even where a mock has read its body.
 _CONNECT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-#: TLS settings, made once: reading certificates takes tens of milliseconds.
+#: TLS settings, cached because reading certificates takes tens of milliseconds.
 ssl_context = cache(httpx.create_ssl_context)
 
 
 def open_api_client(config: UserComConfig, transport: Transport | None) -> aclosing[ApiClient]:
-    """Open a client, which connects on demand; its owner closes a transport that is passed."""
+    """Open a client that connects on demand. The owner of ``transport`` closes it."""
     return aclosing(ApiClient(config, transport))
 
 
 @dataclass(slots=True, repr=False)  # the body may hold a user key
 class Response:
-    """Response as far as it was received; ``status`` is 0 before its head is."""
+    """Response as far as it was received; ``status`` is 0 before its head."""
 
     status: int = 0
     retry_after: float | None = None
@@ -61,7 +61,8 @@ class Response:
 class ApiClient:
     """Posts JSON to User.com, over as many connections as there are calls in flight.
 
-    Each connection has its own transport: httpx 0.28 loses places of a pool that is shared.
+    Each connection has its own transport, because a shared pool of httpx 0.28 loses
+    connections when calls are cancelled.
     """
 
     def __init__(self, config: UserComConfig, transport: Transport | None) -> None:
@@ -84,17 +85,19 @@ class ApiClient:
     async def post_json(
         self, path: str, body: object, headers: Headers, *, read_body: bool = False
     ) -> bytes:
-        """Post JSON; return the response's body with ``read_body``, else nothing.
+        """Post JSON; return the body of the response if ``read_body``.
 
         Raises:
-            Unavailable: There was no response, or it was 408, 425, 429 or 5xx.
-            Refused: It had another status but 2xx. A redirect is not followed.
+            UnavailableError: If there was no response, or its status was 408, 425, 429
+                or 5xx.
+            RejectedError: If the status was another one except 2xx. Redirects are not
+                followed.
 
         """
         response = await self._post(path, json.dumps(body).encode(), headers, is_new=read_body)
         if not 200 <= response.status < 300:
             raise _error_for(path, response)
-        if read_body and not response.is_complete:  # otherwise, the status is enough
+        if read_body and not response.is_complete:  # without read_body, the status is enough
             raise UnavailableError(f"POST {path}: the response broke off")
         return _unpacked(response.body) if read_body else b""
 
@@ -119,16 +122,17 @@ class ApiClient:
                 async for chunk in cast("AsyncIterable[bytes]", received.stream):
                     response.body += chunk
                     if len(response.body) > _MAX_BODY:
-                        scope.cancel()  # httpx closes less of its own after a break
+                        scope.cancel()  # after a break, httpx would keep the connection
                 await received.aclose()
                 response.is_complete = not scope.cancel_called
         except (httpx.TransportError, OSError) as raised:
-            # Without its text, which may quote a header; but with the status of a proxy.
+            # Omit the error's text, which may quote a header. Keep the status of a
+            # proxy.
             error, status = raised, re.findall(r"^\d{3}\b", str(raised))
             reason = " ".join([type(raised).__name__, *status])
         finally:
             await self._release(transport, is_reusable=response.is_complete and not is_new)
-        if isinstance(error, httpx.LocalProtocolError):  # it would be raised again
+        if isinstance(error, httpx.LocalProtocolError):  # a later attempt would fail as well
             raise RejectedError(f"POST {path}: {reason}") from error
         if not response.status:
             not_sent = not is_sent or isinstance(error, _CONNECT_ERRORS)
@@ -137,8 +141,9 @@ class ApiClient:
         return response
 
     def _acquire(self, *, is_new: bool) -> Transport:
-        # A body that is read may name a user key, so it has a connection of its own: on a kept
-        # one, httpx takes a response that a server sends twice for that of the next request.
+        # A body that is read may hold a user key, so its request gets a new connection.
+        # On a kept one, httpx would take a duplicate response for that of the next
+        # request.
         if self._transport or (self._idle and not is_new):
             return self._transport or self._idle.pop()[1]
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE)
@@ -159,7 +164,7 @@ class ApiClient:
 
 def _error_for(path: str, response: Response) -> UnavailableError | RejectedError:
     status, reason = response.status, f"POST {path} answered {response.status}"
-    if status in {408, 425, 429} or status >= 500 or status < 200:  # as all known clients retry
+    if status in {408, 425, 429} or status >= 500 or status < 200:  # retried by all known clients
         retry_after, not_sent = response.retry_after, status == 429
         return UnavailableError(reason, status=status, retry_after=retry_after, not_sent=not_sent)
     detail = _unpacked(response.body)[:2000].decode("utf-8", "replace")[:500]
@@ -167,14 +172,14 @@ def _error_for(path: str, response: Response) -> UnavailableError | RejectedErro
 
 
 def _unpacked(body: bytes) -> bytes:
-    """Return a body, unpacked up to a limit, which httpx lacks; nothing asks for gzip."""
+    """Return a body, unpacked up to a limit, which httpx does not have."""
     with suppress(zlib.error):
         return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MAX_BODY)
     return body
 
 
 def retry_after_seconds(value: str) -> float | None:
-    """Return ``Retry-After`` in seconds; it is a number or a date (RFC 9110, 10.2.3)."""
+    """Return ``Retry-After``, a number or a date (RFC 9110, 10.2.3), in seconds."""
     if value.isascii() and value.isdigit():
         return float(value)
     with suppress(TypeError, ValueError, OverflowError):
@@ -194,6 +199,6 @@ def environment_proxy(origin: str) -> httpx.Proxy | None:
         httpx.AsyncHTTPTransport(verify=ssl_context(), proxy=proxy)
         if proxy.url.port is None or proxy.url.port in range(1, 2**16):
             return proxy
-    # Without the URL, which may hold a password.
-    warn_once(f"The environment's proxy for {parts.scheme} cannot be used: calls go directly")
+    # Omit the URL, which may hold a password.
+    warn_once(f"The environment's proxy for {parts.scheme} cannot be used, connecting directly")
     return None

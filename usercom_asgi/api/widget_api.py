@@ -1,8 +1,8 @@
-"""``WidgetApi``: what ``widget.js`` itself calls; needs the app key alone.
+"""``WidgetApi``: the endpoints that ``widget.js`` calls with the app key alone.
 
-These endpoints are undocumented; paths and fields were read off the vendor's bundle of 2022-05-28 ("VERSION v2";
-docs/usercom.md, 3 [C S3]), and the ping was still in use in 2026. All of it stands in this module, so that it can be
-corrected in one place.
+The endpoints are undocumented. Paths and fields are those of the vendor's bundle of
+2022-05-28 ("VERSION v2"; docs/usercom.md, 3 [C S3]); the ping was still in use in 2026.
+Only this module knows them, so a change of the vendor is corrected in one place.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ async def open_widget_api(
 
 
 class WidgetApi:
-    """Sends commands the way the browser would; one command a request."""
+    """Sender of commands in the format of the widget, with one request per command."""
 
     def __init__(self, client: ApiClient, api_key: str) -> None:
         self._client = client
         self._api_key = api_key
 
     async def send(self, envelope: Envelope, key: str | None) -> SendResult:
-        """Send one command as the visitor with ``key``; see :class:`~usercom_asgi.core.envelope.Sender`."""
+        """Send one command as the visitor with ``key``; see :class:`.Sender`."""
         command, page = envelope.command, envelope.page
         if isinstance(command, PageHit) and (
             key is not None or envelope.identity or envelope.may_create
@@ -59,7 +59,8 @@ class WidgetApi:
             )
             return SendResult(found, next_command=command.event)
         if isinstance(command, ResetAuth):
-            # Only the new details: the widget does not send the old visitor's attributes again.
+            # Omit the identity, because the widget does not send it with a reset
+            # either.
             return SendResult(await self._ping(command.attributes, None, page, create_new_gu=True))
         if key is None:
             return await self._ask_for_key(envelope)
@@ -72,12 +73,12 @@ class WidgetApi:
         return SendResult(key)
 
     async def _ask_for_key(self, envelope: Envelope) -> SendResult:
-        """No key, but somebody known: a ping finds or makes the profile, and its answer names the key.
+        """Find or create the profile of a known user by a ping, which returns its key.
 
-        With nobody known a ping would make one more nameless user at every request.
+        For an unknown user, each ping would create another anonymous profile.
         """
         if not envelope.identity:
-            raise RejectedError("there is neither a user key nor a known user to send it for")
+            raise RejectedError("the command has neither a user key nor a known user")
         found = await self._ping(envelope.identity, None, envelope.page)
         return SendResult(found, next_command=envelope.command)
 
@@ -97,7 +98,7 @@ class WidgetApi:
             "url": url or page.url,
             "referrer": page.referrer,
         }
-        body.pop("source_context", None)  # the widget takes it out of the ping as well
+        body.pop("source_context", None)  # the widget does not send it in a ping either
         if key is not None:
             body["userKey"] = key
         if create_new_gu:
@@ -112,7 +113,7 @@ class WidgetApi:
         key: str,
         page: PageContext,
     ) -> None:
-        # The data is JSON inside JSON: that is how the widget sends it.
+        # The widget sends the data as JSON in a string of JSON.
         body = {
             "api_key": self._api_key,
             "user_key": key,
@@ -130,19 +131,19 @@ class WidgetApi:
 def _headers(page: PageContext) -> dict[str, str]:
     """Return the headers that the browser would send."""
     headers = {"Accept": "*/*", "X-Requested-With": "XMLHttpRequest"}
-    # The application may name a user agent that a header cannot hold.
+    # The application may pass a user agent with characters that a header cannot hold.
     agent = page.user_agent.encode("ascii", "ignore").translate(None, _CONTROL_CHARACTERS).strip()
     return {**headers, "User-Agent": agent.decode()} if agent else headers
 
 
-def _user_key(answer: bytes) -> str:
-    """``user.key`` of a ping's answer; it ends in a cookie, so nothing else passes."""
+def _user_key(response: bytes) -> str:
+    """Return ``user.key`` of a response, checked because it becomes a cookie."""
     key: object
     try:
-        key = json.loads(answer)["user"]["key"]
+        key = json.loads(response)["user"]["key"]
     except (ValueError, KeyError, TypeError, RecursionError):
         key = None
     if not is_user_key(key):
-        # It has taken the ping, or something stands before it: saying it again would count the view twice.
+        # User.com may have processed the ping, so a retry could count the view twice.
         raise RejectedError(f"POST {PING} answered without a user key", status=200)
     return key

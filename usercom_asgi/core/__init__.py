@@ -1,1 +1,1 @@
-"""The vocabulary of the package: configuration, commands, receipts. It imports nothing else of it."""
+"""Vocabulary of the package: configuration, commands, receipts."""

@@ -1,7 +1,8 @@
-"""What can be said to User.com: frozen values, checked when they are made.
+"""Commands for User.com: frozen values that are validated when they are made.
 
-Their ``repr`` names attributes and hides values, since a ``repr`` ends in a log and the values are somebody's. With
-``cut=True`` a string that is too long for User.com is shortened instead of refused.
+Their ``repr`` shows the names of attributes and hides the values, because a ``repr``
+may be logged and the values are personal data. With ``truncate=True``, strings that are
+too long for User.com are shortened instead of refused.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import TypeAlias, cast
 from .exceptions import InvalidCommand
 from .validation import Json, clean_attributes, clean_data, clean_id, clean_text
 
-# One for all commands that say no more than their name: thousands of them may wait.
-_NOTHING: Mapping[str, object] = MappingProxyType({})
+# Shared by all commands without data, because thousands of commands may be queued.
+_EMPTY: Mapping[str, object] = MappingProxyType({})
 
 
 class EventType(StrEnum):
-    """What can happen to a product: the closed list of ``userengage('product_event', ...)``."""
+    """Types of product events, a closed list of User.com."""
 
     ADD_TO_CART = "add to cart"
     PURCHASE = "purchase"
@@ -42,21 +43,23 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Event:
-    """Something that happened: ``userengage('event.NAME', {...})``. User.com makes unknown events and attributes itself.
+    """An event: ``userengage('event.NAME', {...})``.
+
+    User.com creates unknown events and attributes by itself.
 
     Raises:
-        InvalidCommand: The name is empty or a value cannot be sent.
+        InvalidCommand: If the name is empty or a value cannot be sent.
 
     """
 
     name: str
     data: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
-        name = clean_text("event name", self.name, cut=cut)
+    def __post_init__(self, truncate: bool) -> None:
+        name = clean_text("event name", self.name, truncate=truncate)
         _set(self, "name", clean_text("event name", name.removeprefix("event.")))
-        _set(self, "data", _frozen(clean_data(_mapping("data", self.data), cut=cut)))
+        _set(self, "data", _frozen(clean_data(_mapping("data", self.data), truncate=truncate)))
 
     def __repr__(self) -> str:
         return f"Event({self.name!r}, data={_names(self.data)})"
@@ -64,12 +67,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ProductEvent:
-    """Something that happened to a product: ``userengage('product_event', {...})``.
+    """An event of a product: ``userengage('product_event', {...})``.
 
-    ``attributes`` overwrite the product's profile, which keeps no history; ``custom_data`` (JSON) stays with this one event.
+    ``attributes`` overwrite the product's profile, which keeps no history.
+    ``custom_data`` (JSON) belongs to this event alone.
 
     Raises:
-        InvalidCommand: The product is missing, the type is none of the sixteen, or a value cannot be sent.
+        InvalidCommand: If the product is missing, the type is unknown, or a value
+            cannot be sent.
 
     """
 
@@ -79,15 +84,17 @@ class ProductEvent:
     description: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
     custom_data: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
+    def __post_init__(self, truncate: bool) -> None:
         _set(self, "product_id", clean_id("product_id", self.product_id))
         _set(self, "event_type", _event_type(self.event_type))
         for each in ("name", "description"):
             if getattr(self, each) is not None:
-                _set(self, each, clean_text(each, getattr(self, each), cut=cut))
-        attributes = clean_data(_mapping("attributes", self.attributes), "attributes", cut=cut)
+                _set(self, each, clean_text(each, getattr(self, each), truncate=truncate))
+        attributes = clean_data(
+            _mapping("attributes", self.attributes), "attributes", truncate=truncate
+        )
         taken = attributes.keys() & {
             "product_id",
             "event_type",
@@ -97,15 +104,17 @@ class ProductEvent:
         }
         if taken:
             raise InvalidCommand(
-                min(taken), "is a field of the product event, no attribute of the product"
+                min(taken), "must not be an attribute, it is a field of the product event"
             )
         _set(self, "attributes", _frozen(attributes))
-        custom_data = clean_data(_mapping("custom_data", self.custom_data), "custom_data", cut=cut)
+        custom_data = clean_data(
+            _mapping("custom_data", self.custom_data), "custom_data", truncate=truncate
+        )
         _set(self, "custom_data", _frozen(custom_data))
 
     def payload(self) -> dict[str, object]:
-        """Return what ``userengage('product_event', ...)`` is given."""
-        said: dict[str, object] = {
+        """Return the arguments of ``userengage('product_event', ...)``."""
+        values: dict[str, object] = {
             **self.attributes,
             "product_id": self.product_id,
             "event_type": str(self.event_type),
@@ -113,24 +122,27 @@ class ProductEvent:
             "description": self.description,
             "custom_data": dict(self.custom_data) or None,
         }
-        return {name: value for name, value in said.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     def __repr__(self) -> str:
-        return f"ProductEvent({self.product_id!r}, {str(self.event_type)!r}, attributes={_names(self.attributes)})"
+        return (
+            f"ProductEvent({self.product_id!r}, {str(self.event_type)!r},"
+            f" attributes={_names(self.attributes)})"
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Attributes:
-    """What says attributes of a visitor, and nothing else."""
+    """Base class of commands that carry only attributes of a visitor."""
 
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
+    def __post_init__(self, truncate: bool) -> None:
         _set(
             self,
             "attributes",
-            _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)),
+            _frozen(clean_attributes(_mapping("attributes", self.attributes), truncate=truncate)),
         )
 
     def __repr__(self) -> str:
@@ -139,47 +151,53 @@ class _Attributes:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Update(_Attributes):
-    """Attributes of the visitor, without a page view: ``userengage('client.update', {...})``.
+    """Attributes without a page view: ``userengage('client.update', {...})``.
 
     Raises:
-        InvalidCommand: A name is reserved or a value cannot be sent.
+        InvalidCommand: If a name is reserved or a value cannot be sent.
 
     """
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PageHit:
-    """A page view, and attributes with it: ``UE.pageHit({...})``. An ``event`` belongs to whoever the hit turns out to be.
+    """A page view and attributes of the visitor: ``UE.pageHit({...})``.
 
-    ``url`` is the page's address; by default the request's own.
+    ``url`` is the page's address, by default that of the request. ``event`` is recorded
+    for the visitor that User.com finds for the page view.
 
     Raises:
-        InvalidCommand: A name is reserved or a value cannot be sent.
+        InvalidCommand: If a name is reserved or a value cannot be sent.
 
     """
 
     url: str | None = None
     event: Event | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
-    cut: InitVar[bool] = field(default=False, kw_only=True)
+    truncate: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self, cut: bool) -> None:
+    def __post_init__(self, truncate: bool) -> None:
         if self.url is not None and not (
             isinstance(self.url, str) and self.url.startswith(("http://", "https://"))
         ):
             raise InvalidCommand(
-                "url", f"must be a whole http(s) address (got {type(self.url).__name__})"
+                "url",
+                "must be an address that begins with http:// or https://, "
+                f"got {type(self.url).__name__}",
             )
         if self.event is not None and not isinstance(self.event, Event):
-            raise InvalidCommand("event", f"must be an Event (got {type(self.event).__name__})")
+            raise InvalidCommand("event", f"must be an Event, got {type(self.event).__name__}")
         _set(
             self,
             "attributes",
-            _frozen(clean_attributes(_mapping("attributes", self.attributes), cut=cut)),
+            _frozen(clean_attributes(_mapping("attributes", self.attributes), truncate=truncate)),
         )
 
     def payload(self) -> dict[str, object]:
-        """Return what ``UE.pageHit(...)`` is given; the event's shape is that of the vendor's popup forms [C S9]."""
+        """Return the arguments of ``UE.pageHit(...)``.
+
+        The event has the shape that the vendor's popup forms send [C S9].
+        """
         event = {"event": {**self.event.data, "event_name": self.event.name}} if self.event else {}
         return {**self.attributes, **event}
 
@@ -189,10 +207,10 @@ class PageHit:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ResetAuth(_Attributes):
-    """The end of a visitor and the start of another, whose details ``attributes`` are: ``UE.resetAuth({...})``.
+    """A reset to a new visitor with these ``attributes``: ``UE.resetAuth({...})``.
 
     Raises:
-        InvalidCommand: A name is reserved or a value cannot be sent.
+        InvalidCommand: If a name is reserved or a value cannot be sent.
 
     """
 
@@ -210,12 +228,12 @@ def _event_type(value: str) -> EventType:
 
 def _mapping(field_name: str, value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise InvalidCommand(field_name, f"must be a mapping (got {type(value).__name__})")
+        raise InvalidCommand(field_name, f"must be a mapping, got {type(value).__name__}")
     return cast("Mapping[str, object]", value)
 
 
 def _frozen(values: dict[str, Json]) -> Mapping[str, object]:
-    return MappingProxyType(values) if values else _NOTHING
+    return MappingProxyType(values) if values else _EMPTY
 
 
 def _names(values: Mapping[str, object]) -> str:
@@ -223,5 +241,5 @@ def _names(values: Mapping[str, object]) -> str:
 
 
 def _set(command: object, name: str, value: object) -> None:
-    # The way into a frozen dataclass from its own __post_init__.
+    # __post_init__ of a frozen dataclass cannot assign to its fields.
     object.__setattr__(command, name, value)

@@ -22,7 +22,7 @@ def origin_of(*, app: str | None, host: str | None, base_url: str | None) -> str
     """Return the origin of the API, without a trailing slash.
 
     Raises:
-        ConfigurationError: Not exactly one of them is given, or it is malformed.
+        ConfigurationError: If not exactly one of them is given, or if it is malformed.
 
     """
     given = [
@@ -33,11 +33,11 @@ def origin_of(*, app: str | None, host: str | None, base_url: str | None) -> str
     if not given:
         raise ConfigurationError(
             "app",
-            "missing; give the workspace's subdomain, such as app='acme' (or host, or base_url), "
-            "or take all settings from the environment: UserComConfig.from_env()",
+            "must be the workspace's subdomain, such as app='acme' (or give host or base_url); "
+            "UserComConfig.from_env() takes all settings from the environment",
         )
     if len(given) > 1:
-        raise ConfigurationError(given[1], f"give either {given[0]} or {given[1]}, not both")
+        raise ConfigurationError(given[1], f"must not be given beside {given[0]}")
     if app is not None:
         return f"https://{_subdomain(app)}.user.com"
     if host is not None:
@@ -71,16 +71,16 @@ def _hostname(host: str) -> str:
 
 
 def _origin(base_url: str | None) -> str:
-    right = (
+    problem = (
         "must be an address without path and credentials, such as base_url='http://127.0.0.1:8900'"
     )
     try:
         parts = urlsplit(base_url or "")
-        sound = _is_origin(parts)
+        is_valid = _is_origin(parts)
     except (ValueError, TypeError, AttributeError):
-        raise ConfigurationError("base_url", right) from None
-    if not sound:
-        raise ConfigurationError("base_url", right)
+        raise ConfigurationError("base_url", problem) from None
+    if not is_valid:
+        raise ConfigurationError("base_url", problem)
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
@@ -132,46 +132,48 @@ class UserComConfig:
         api_key: The public app key of the workspace (Settings > Workspace Settings >
             API & Integrations).
         rest_token: The secret key of the public REST API.
-        secret_keys: The keys that sign this library's cookies, oldest first. The last one
-            signs, all verify. Each has 16 characters or more.
-        cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie. Defaults to the one that
-            the widget itself uses.
+        secret_keys: The keys that sign this library's cookies, oldest first. The last
+            one signs, all verify. Each has 16 characters or more.
+        cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie. Defaults to the one
+            that the widget itself uses.
         reset_timeout: Seconds that a response may wait for a new visitor's key after
             ``reset_auth()``. 0 does not wait.
-        timeout: Seconds that each phase of one call to User.com may take (connect, write,
-            read).
+        timeout: Seconds that each phase of one call to User.com may take (connect,
+            write, read).
         shutdown_timeout: Seconds that a shutdown may take to deliver what is queued.
-        inline_deadline: Seconds for delivery behind a response, where the server offers no
-            lifespan.
+        inline_deadline: Seconds for delivery behind a response, where the server offers
+            no lifespan.
         max_queue_size: Commands that may be queued in memory, those in flight included.
             Further ones are dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
         requests_per_second: Calls to User.com that one process may make in a second.
             Unlimited by default.
-        give_up_after: Seconds after which a command that could not be delivered becomes a dead
-            letter.
-        anonymous: What happens to a page hit of an anonymous visitor without a user key.
-            ``skip`` leaves it to the widget's own ping. ``create`` has User.com create the
-            visitor, and waits up to ``reset_timeout`` for the key to set the cookie.
+        give_up_after: Seconds after which a command that could not be delivered becomes
+            a dead letter.
+        anonymous: What happens to a page hit of an anonymous visitor without a user
+            key. ``skip`` leaves it to the widget's own ping. ``create`` has User.com
+            create the visitor, and waits up to ``reset_timeout`` for the key to set the
+            cookie.
         widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or
             ``expanded``. Defaults to the workspace's own settings.
         callbacks: The page's functions that the widget calls, as dotted paths:
             ``{"onOpen": "shop.chat.opened"}``, for ``onLoad``, ``onPayloadReceived``,
             ``onMessage``, ``onOpen`` and ``onClose``. Looked up at each call.
-        rotate_on_login: Reset the visitor at a login as well. The history from before it is
-            not kept, and a user key that another person planted in the browser ends there.
-        position: Where the snippet goes: at the end of the ``body``, as User.com documents,
-            or of the ``head``.
-        truncate_strings: Shorten strings that are too long for User.com instead of refusing
-            them. An ``email`` or an id is never shortened.
+        rotate_on_login: Reset the visitor at a login as well. The history from before
+            it is not kept, and a user key that another person planted in the browser
+            ends there.
+        position: Where the snippet goes: at the end of the ``body``, as User.com
+            documents, or of the ``head``.
+        truncate_strings: Shorten strings that are too long for User.com instead of
+            refusing them. An ``email`` or an id is never shortened.
         bridge: Connect the page's script to handlers that it calls by ``fetch`` or
-            ``XMLHttpRequest``. Commands of ``visitor.browser`` (with ``secret_keys``) then
-            run at once, and ``reset_auth()`` resets the running widget.
+            ``XMLHttpRequest``. Commands of ``visitor.browser`` (with ``secret_keys``)
+            then run at once, and ``reset_auth()`` resets the running widget.
         honour_gpc: Treat ``Sec-GPC: 1`` as a refusal of consent.
 
     Raises:
-        ConfigurationError: A value is missing or malformed. The text names the field and
-            shows a valid value.
+        ConfigurationError: If a value is missing or malformed. The text names the field
+            and shows a valid value.
 
     """
 
@@ -225,11 +227,11 @@ class UserComConfig:
         return _TOTAL_TIMEOUT_FACTOR * self.timeout
 
     @classmethod
-    def checked(cls, config: object) -> UserComConfig:
+    def resolve(cls, config: object) -> UserComConfig:
         """Return the given configuration, or :meth:`from_env` without one.
 
         Raises:
-            ConfigurationError: The value is not a configuration.
+            ConfigurationError: If the value is not a configuration.
 
         """
         if config is None:
@@ -237,7 +239,8 @@ class UserComConfig:
         if not isinstance(config, cls):
             raise ConfigurationError(
                 "config",
-                f"must be a UserComConfig, such as UserComConfig(**values) (got {type(config).__name__})",
+                "must be a UserComConfig, such as UserComConfig(**values), "
+                f"got {type(config).__name__}",
             )
         return config
 
@@ -245,8 +248,8 @@ class UserComConfig:
     def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> UserComConfig:
         """Read the settings from ``USERCOM_APP``, ``USERCOM_API_KEY`` and the like.
 
-        ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first. ``settings``
-        override the environment.
+        ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first.
+        ``settings`` override the environment.
         """
         environ = os.environ if environ is None else environ
         given = {
@@ -261,22 +264,24 @@ class UserComConfig:
             )
         if not values.get("api_key"):
             raise ConfigurationError(
-                "api_key", "missing; set USERCOM_API_KEY to the workspace's app key, such as ABC123"
+                "api_key",
+                "must be given; set USERCOM_API_KEY to the workspace's app key, such as ABC123",
             )
         if not any(values.get(name) for name in ("app", "host", "base_url")):
             raise ConfigurationError(
-                "app", "missing; set USERCOM_APP to the subdomain, such as acme for acme.user.com"
+                "app",
+                "must be given; set USERCOM_APP to the subdomain, such as acme for acme.user.com",
             )
         unknown = values.keys() - {each.name for each in fields(cls) if each.init}
         if unknown:
-            raise ConfigurationError(min(unknown), "no such setting")
+            raise ConfigurationError(min(unknown), "must be a setting of UserComConfig")
         return cls(**values)
 
     def _check_keys(self) -> None:
         if not isinstance(self.api_key, str) or not _API_KEY.fullmatch(self.api_key):
             raise ConfigurationError(
                 "api_key",
-                "must be the workspace's public app key: letters and digits, such as api_key='ABC123'",
+                "must be the workspace's public app key, letters and digits such as 'ABC123'",
             )
         token = self.rest_token
         if token is not None and (not isinstance(token, str) or not _REST_TOKEN.fullmatch(token)):
@@ -284,9 +289,11 @@ class UserComConfig:
                 "rest_token", "must be the secret key of the REST API, or None"
             )
         if token is not None and token == self.api_key:
-            # The app key is part of every page, so this mistake would publish the secret.
+            # The app key is part of every page, so this mistake would publish the
+            # secret.
             raise ConfigurationError(
-                "api_key", "is the same as rest_token; the app key is public, the token is secret"
+                "api_key",
+                "must not equal rest_token, because the app key is public and the token secret",
             )
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
 
@@ -320,17 +327,16 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
     if isinstance(keys, str):
         raise ConfigurationError(
             "secret_keys",
-            "must be a sequence of keys, oldest first, such as secret_keys=('<16 characters or more>',)",
+            "must be a sequence of keys, oldest first, such as ('<16 characters or more>',)",
         )
     keys = tuple(keys)
     if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
-        raise ConfigurationError(
-            "secret_keys", "every key must be a string of 16 characters or more"
-        )
+        raise ConfigurationError("secret_keys", "must be strings of 16 characters or more")
     return keys
 
 
 def _check_number(name: str, value: float, *, least: float, whole: bool = False) -> None:
-    kind, right = (int, "a whole number") if whole else ((int, float), "a number")
+    kind, expected = (int, "a whole number") if whole else ((int, float), "a number")
     if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < float("inf"):
-        raise ConfigurationError(name, f"must be {right} of {least:g} or more")
+        given = type(value).__name__ if not isinstance(value, (int, float)) else value
+        raise ConfigurationError(name, f"must be {expected} of {least:g} or more, got {given}")

@@ -1,22 +1,23 @@
-"""Everything that this library raises.
+"""Exceptions of this library.
 
 ::
 
     UserComError
-    ├── ConfigurationError   also a ValueError   a setting is missing or malformed
-    ├── InvalidCommand       also a ValueError   User.com could never take what was said
-    ├── OutboxError                              the place where commands wait cannot be used
-    └── DeliveryError                            a call to User.com did not succeed
-        ├── Unavailable                          trying again later may help
-        └── Refused                              trying again will not help
+    ├── ConfigurationError      a setting is missing or malformed (a ValueError)
+    ├── InvalidCommand          a command or its value is invalid (a ValueError)
+    ├── OutboxError             the storage of queued commands cannot be used
+    └── DeliveryError           a call to User.com did not succeed
+        ├── UnavailableError    a later attempt may succeed
+        └── RejectedError       a later attempt would fail as well
 
-The first two are raised where the mistake was made, the third at start. ``DeliveryError`` stays inside the delivery: a
-handler never sees it, an awaited :class:`~usercom_asgi.Receipt` tells the outcome instead.
+The first two are raised where the mistake was made, the third at start.
+``DeliveryError`` stays inside the delivery. A handler reads the outcome from its
+:class:`~usercom_asgi.Receipt`.
 """
 
 from __future__ import annotations
 
-# What the middleware and the client are given beside a configuration.
+# Arguments of the middleware and the client that are not settings of the configuration.
 _ARGUMENTS = frozenset(
     {
         *(
@@ -35,11 +36,14 @@ _ARGUMENTS = frozenset(
 
 
 class UserComError(Exception):
-    """The root of this library's errors."""
+    """Base class of this library's errors."""
 
 
 class ConfigurationError(UserComError, ValueError):
-    """A setting of :class:`~usercom_asgi.UserComConfig`, or an argument, is missing or malformed; ``field`` names it."""
+    """A setting or an argument that is missing or malformed.
+
+    ``field`` is its name.
+    """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{'' if field in _ARGUMENTS else 'UserComConfig.'}{field}: {problem}")
@@ -51,7 +55,10 @@ class ConfigurationError(UserComError, ValueError):
 
 
 class InvalidCommand(UserComError, ValueError):
-    """What was said is nothing that User.com could take; ``field`` names the part that is wrong."""
+    """A command or one of its values that User.com cannot take.
+
+    ``field`` is the name of the invalid part.
+    """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -63,13 +70,14 @@ class InvalidCommand(UserComError, ValueError):
 
 
 class OutboxError(UserComError):
-    """The place where accepted commands are to wait cannot be used: the text says why, and what to do."""
+    """An outbox that cannot be used. The text gives the reason and the remedy."""
 
 
 class DeliveryError(UserComError):
-    """A call to User.com did not succeed.
+    """A call to User.com that did not succeed.
 
-    ``status`` is the HTTP status, or None where no answer came. The text holds neither secrets nor attribute values.
+    ``status`` is the HTTP status, or None if there was no response. The text holds
+    neither secrets nor attribute values.
     """
 
     def __init__(self, reason: str, *, status: int | None = None) -> None:
@@ -79,10 +87,11 @@ class DeliveryError(UserComError):
 
 
 class UnavailableError(DeliveryError):
-    """User.com could not be reached, or answered that it cannot serve now (408, 425, 429, 5xx).
+    """A call without a response, or with status 408, 425, 429 or 5xx.
 
-    ``retry_after`` is the ``Retry-After`` of its response, in seconds. ``not_sent`` is true if User.com
-    cannot have acted on the call: it was not reached, or it responded with 429.
+    ``retry_after`` is the ``Retry-After`` of its response, in seconds. ``not_sent`` is
+    true if User.com cannot have acted on the call: it was not reached, or it responded
+    with 429.
     """
 
     def __init__(
@@ -99,9 +108,9 @@ class UnavailableError(DeliveryError):
 
 
 class RejectedError(DeliveryError):
-    """User.com refused the command (4xx): sending it again would be refused again.
+    """A command that User.com rejected (4xx) and would reject again.
 
-    ``detail`` is the beginning of the answer's body.
+    ``detail`` is the beginning of the response's body.
     """
 
     def __init__(self, reason: str, *, status: int | None = None, detail: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The application's own hooks: plain callables, sync or async, that are given the connection."""
+"""Hooks of the application: sync or async callables that take the connection."""
 
 from __future__ import annotations
 
@@ -20,47 +20,49 @@ logger = logging.getLogger("usercom_asgi")
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[HTTPConnection], T | Awaitable[T]]
 
-#: Says whether this visitor may be tracked.
+#: Returns whether this visitor may be tracked.
 ConsentHook: TypeAlias = Hook[bool]
 #: Returns the nonce of this response's Content-Security-Policy, or None.
 NonceHook: TypeAlias = Hook[str | None]
-#: Says whether the snippet goes into this HTML response; None where the library is to decide.
+#: Returns whether the snippet goes into this HTML response, or None to let the library
+#: decide.
 InjectHook: TypeAlias = Hook[bool | None]
 
 
 def check_hooks(**hooks: object) -> None:
-    """Check hooks that were given, by their names.
+    """Check that each given hook is callable.
 
     Raises:
-        ConfigurationError: One is no function.
+        ConfigurationError: If a hook is not callable.
 
     """
     for name, hook in hooks.items():
         if hook is not None and not callable(hook):
             raise ConfigurationError(
                 name,
-                f"must be a function or coroutine function that takes the connection (got {type(hook).__name__})",
+                "must be a function or coroutine function that takes the connection, "
+                f"got {type(hook).__name__}",
             )
 
 
-async def ask(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
-    """Return what a hook says; what it raises is the caller's to deal with."""
-    answer = hook(HTTPConnection(scope))
-    return await answer if inspect.isawaitable(answer) else answer
+async def call_hook(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
+    """Return the result of a hook. Its exceptions propagate."""
+    result = hook(HTTPConnection(scope))
+    return await result if inspect.isawaitable(result) else result
 
 
 async def call_hook_safely(
     hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str
 ) -> Any:
-    """Return what a hook says; None if it fails, which is logged with what happens ``otherwise``."""
+    """Return the result of a hook, or log ``otherwise`` and return None if it fails."""
     try:
-        return await ask(hook, scope)
-    except Exception:  # whatever it is, it is the hook's own
+        return await call_hook(hook, scope)
+    except Exception:  # a bug of the hook must not break the response
         logger.exception(otherwise)
         return None
 
 
 @lru_cache(64)
 def warn_once(text: str) -> None:
-    """Log a warning that is the same at every request, once in this process."""
-    logger.warning("%s (said once)", text)
+    """Log a warning once in this process, if it would be the same at every request."""
+    logger.warning("%s (logged once)", text)

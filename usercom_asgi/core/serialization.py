@@ -1,7 +1,7 @@
-"""An envelope as JSON, for outboxes that outlive the process: :func:`pack` and :func:`unpack`.
+"""Envelopes as JSON, for outboxes that outlive the process.
 
-What comes back has been outside of this process, and perhaps in an older version of this library: it is checked as if a
-handler had said it.
+An envelope may come back from an older version of this library, so :func:`unpack`
+checks it as strictly as the values of a handler.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from .commands import Command
 
-#: Written into each; one that this version does not know is not guessed at.
+#: Version of the format, written into each envelope. Other versions are refused.
 VERSION = 1
 
 
 def pack(envelope: Envelope) -> dict[str, Any]:
-    """Return an envelope as a JSON object. It holds the visitor's key and values: keep it where secrets are kept."""
+    """Return an envelope as a JSON object, which holds the visitor's key and values."""
     return {
         "v": VERSION,
         "command": pack_command(envelope.command),
@@ -40,17 +40,15 @@ def pack(envelope: Envelope) -> dict[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any]) -> Envelope:
-    """Return the envelope that was packed.
+    """Return the envelope of a JSON object.
 
     Raises:
-        OutboxError: It is none, or of another version.
+        OutboxError: If the object is not an envelope of this version.
 
     """
     try:
         if packed["v"] != VERSION:
-            raise OutboxError(
-                f"a command of format {packed['v']!r}, where this version knows {VERSION}"
-            )
+            raise OutboxError(f"the stored command must have format {VERSION}, got {packed['v']!r}")
         return Envelope(
             command=unpack_command(packed["command"]),
             ordering_key=str(packed["ordering_key"]),
@@ -69,9 +67,7 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
         TypeError,
         ValueError,
     ) as error:
-        raise OutboxError(
-            f"what was kept is no command of ours ({type(error).__name__})"
-        ) from error
+        raise OutboxError(f"the stored command cannot be read ({type(error).__name__})") from error
 
 
 def _key(value: object) -> str | None:
@@ -89,7 +85,8 @@ def _moment(value: Any) -> float:
 def pack_command(command: Command) -> dict[str, Any]:
     """Return a command as a JSON object."""
     if isinstance(command, Event):
-        # An Event takes one "event." off a name: that of one whose own name begins so is to stay.
+        # Event() removes one "event." prefix, so add one for a name that begins with
+        # it.
         name = f"event.{command.name}" if command.name.startswith("event.") else command.name
         return {"kind": "event", "name": name, "data": dict(command.data)}
     if isinstance(command, ProductEvent):
@@ -115,7 +112,7 @@ def pack_command(command: Command) -> dict[str, Any]:
 
 
 def unpack_command(packed: Mapping[str, Any]) -> Command:
-    """Return the command that was packed."""
+    """Return the command of a JSON object."""
     values = dict(packed)
     kind = values.pop("kind")
     if kind == "page_hit" and values["event"] is not None:
@@ -139,14 +136,14 @@ def to_text(envelope: Envelope) -> str:
 
 
 def from_text(text: str) -> Envelope:
-    """Return the envelope that is written here.
+    """Return the envelope of a line of JSON.
 
     Raises:
-        OutboxError: There is none.
+        OutboxError: If the text is not an envelope of this version.
 
     """
     try:
         packed = json.loads(text)
     except (RecursionError, ValueError) as error:
-        raise OutboxError("what was kept is no JSON, or a damaged one") from error
+        raise OutboxError("the stored command is not valid JSON") from error
     return unpack(packed)

@@ -1,7 +1,8 @@
-"""Python values become what User.com takes, or are refused where they were said.
+"""Validation and conversion of values for User.com.
 
-The shapes are those of ``window.civchat`` (User.com's developer guide, "customer identification" and "JavaScript
-integration"); the limits are those of its REST reference, since the browser SDK documents none.
+The formats are those of ``window.civchat`` (User.com's developer guide, "customer
+identification" and "JavaScript integration"). The limits are those of its REST
+reference, because the browser SDK documents none.
 """
 
 from __future__ import annotations
@@ -19,20 +20,24 @@ from uuid import UUID
 
 from .exceptions import InvalidCommand
 
-#: User.com's developer guide, "widget callbacks".
+#: Callbacks of the widget (User.com's developer guide, "widget callbacks").
 CALLBACKS = ("onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose")
 
 _PATH = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:\.[A-Za-z_$][A-Za-z0-9_$]*)*")
-# They turn a string into code: what the widget hands a callback would become it.
+# Functions that run a string as code: here, the string that the widget passes.
 _CODE = frozenset(
     {"eval", "Function", "setTimeout", "setInterval", "setImmediate", "execScript", "importScripts"}
 )
-# The ways to reach them, and to change every object of the page.
+# Names that lead to those functions, or to the prototype of every object of the page.
 _ROOTS = frozenset({"constructor", "prototype", "__proto__"})
 
 
 class WidgetState(StrEnum):
-    """How the widget appears on page load (user.com, "JavaScript integration"; ``expanded`` by the vendor's GTM template)."""
+    """How the widget appears on page load.
+
+    Documented in "JavaScript integration"; ``expanded`` is from the vendor's template
+    for Google Tag Manager.
+    """
 
     SIMPLE = "simple"
     STANDARD = "standard"
@@ -41,10 +46,10 @@ class WidgetState(StrEnum):
 
 
 def check_state(value: str) -> str:
-    """Return a state as the widget takes it.
+    """Return the widget's name of a state.
 
     Raises:
-        ValueError: There is no such state.
+        ValueError: If the state is unknown.
 
     """
     try:
@@ -54,31 +59,33 @@ def check_state(value: str) -> str:
 
 
 def check_callbacks(given: Mapping[str, str]) -> Mapping[str, str]:
-    """Return callbacks that name functions of the page, and hold no code.
+    """Return callbacks after a check that they name functions of the page.
 
     Raises:
-        ValueError: A callback does not exist, or what it names is no dotted path such as ``"shop.chat.opened"``.
+        ValueError: If a callback is unknown, or its value is not a dotted path such as
+            ``"shop.chat.opened"``.
 
     """
     if not isinstance(given, Mapping):
         raise ValueError("must be a mapping, such as {'onOpen': 'shop.chat.opened'}")  # noqa: TRY004
     for name, path in given.items():
         if name not in CALLBACKS:
-            raise ValueError(f"there are only: {', '.join(CALLBACKS)}")
+            raise ValueError(f"must have only these names: {', '.join(CALLBACKS)}")
         if not isinstance(path, str) or not _PATH.fullmatch(path):
             raise ValueError(
-                f"{name} must be the dotted path of a function on the page, such as 'shop.chat.opened'"
+                f"{name} must be the dotted path of a function, such as 'shop.chat.opened'"
             )
         if (_CODE | _ROOTS).intersection(path.split(".")):
             raise ValueError(
-                f"{name} must be a function of your own: {path} makes code of what it is given"
+                f"{name} must be a function of your own, {path} would run its argument as code"
             )
     return MappingProxyType(dict(given))
 
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
-#: Names that mean something to the widget or its ping, and so can be no attribute (SDK page; vendor's bundle of 2022-05).
+#: Names that the widget or its ping uses, so that attributes cannot have them (SDK
+#: page; vendor's bundle of 2022-05).
 RESERVED_NAMES = frozenset(
     {
         "apiKey",
@@ -95,186 +102,193 @@ RESERVED_NAMES = frozenset(
     | {"state", "widget", "__internal", "__ca__chat", "__proto__"}
     | {"onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose", "onDestroy"}
 )
-#: REST reference: names 40, phone and city 64, every other string and an attribute's own name 255 characters.
+#: Most characters of a string and of an attribute's name (REST reference).
 STRING_LIMIT = 255
+#: Most characters of the attributes with limits of their own (REST reference).
 LIMITS = {"first_name": 40, "last_name": 40, "phone_number": 64, "city": 64}
-# Half of one is another one.
-_NEVER_CUT = frozenset({"email", "user_id", "product_id"})
+# A truncated identifier would identify another person or product.
+_NEVER_TRUNCATED = frozenset({"email", "user_id", "product_id"})
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
-# Beyond this JavaScript rounds: 9007199254740993 would arrive as ...992.
-_LARGEST_INT = 2**53 - 1
-_MOST_DIGITS = len(str(_LARGEST_INT))
-_DEEPEST = 16
+# JavaScript rounds larger integers: 9007199254740993 would arrive as ...992.
+_MAX_INT = 2**53 - 1
+_MAX_DIGITS = len(str(_MAX_INT))
+_MAX_DEPTH = 16
 
 
-def clean_attributes(given: Mapping[str, object], *, cut: bool = False) -> dict[str, Json]:
-    """Check and convert a visitor's attributes; ``company`` and ``source_context`` are nested objects.
+def clean_attributes(given: Mapping[str, object], *, truncate: bool = False) -> dict[str, Json]:
+    """Check and convert a visitor's attributes.
 
-    A value of None says nothing and is left out. ``cut=True`` shortens strings that are too long instead of refusing them.
+    Values of None are left out. ``company`` and ``source_context`` are nested objects.
+    ``truncate=True`` shortens strings that are too long instead of refusing them.
 
     Raises:
-        InvalidCommand: A name is reserved or a value cannot be sent.
+        InvalidCommand: If a name is reserved or a value cannot be sent.
 
     """
     cleaned: dict[str, Json] = {}
     for name, value in given.items():
         _check_name(name)
         if name in RESERVED_NAMES:
-            raise InvalidCommand(name, "is a name that the widget itself uses; choose another one")
+            raise InvalidCommand(name, "must be another name, the widget itself uses this one")
         if value is not None:
-            cleaned[name] = _attribute(name, value, cut=cut)
+            cleaned[name] = _attribute(name, value, truncate=truncate)
     return cleaned
 
 
 def clean_data(
-    given: Mapping[str, object], where: str = "data", *, cut: bool = False
+    given: Mapping[str, object], where: str = "data", *, truncate: bool = False
 ) -> dict[str, Json]:
-    """Check and convert the data of an event: as attributes, and JSON objects are allowed.
+    """Check and convert the data of an event, which may hold nested objects.
 
     Raises:
-        InvalidCommand: A value cannot be sent; ``where`` and the name tell which.
+        InvalidCommand: If a value cannot be sent. Its field is ``where`` and the name.
 
     """
-    return _object(where, given, cut=cut, depth=0)
+    return _object(where, given, truncate=truncate, depth=0)
 
 
-def clean_text(field: str, value: object, *, cut: bool = False) -> str:
+def clean_text(field: str, value: object, *, truncate: bool = False) -> str:
     """Check a string that must not be empty, such as an event's name.
 
     Raises:
-        InvalidCommand: It is no string, empty, too long, or holds control characters.
+        InvalidCommand: If the value is not a string, is empty or too long, or holds
+            control characters.
 
     """
     if isinstance(value, Enum):
         value = value.value
     if not isinstance(value, str) or not value.strip():
-        raise _refused(field, value, "must be a string that is not empty")
+        raise _invalid(field, value, "must be a string that is not empty")
     if _CONTROL.search(value):
-        raise InvalidCommand(field, "holds a control character")
-    return _string(field, value, cut=cut)
+        raise InvalidCommand(field, "must not hold a control character")
+    return _string(field, value, truncate=truncate)
 
 
 def clean_id(field: str, value: object) -> str:
-    """Check an identifier of the application's own, such as ``user_id``: a string, an int or a UUID.
+    """Check an identifier of the application, such as ``user_id``.
 
     Raises:
-        InvalidCommand: It is something else, or empty.
+        InvalidCommand: If the value is not a string, an int or a UUID, or is empty.
 
     """
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, int) and not isinstance(value, bool):
-        if value.bit_length() > STRING_LIMIT * 4:  # str() does not take any number of digits either
-            raise _refused(field, value, f"has more digits than User.com takes ({STRING_LIMIT})")
+        if value.bit_length() > STRING_LIMIT * 4:  # str() has a limit of digits, too
+            raise _invalid(field, value, f"must have at most {STRING_LIMIT} digits")
         value = str(value)
     elif isinstance(value, UUID):
         value = str(value)
     return clean_text(field, value)
 
 
-def _attribute(name: str, value: object, *, cut: bool) -> Json:
+def _attribute(name: str, value: object, *, truncate: bool) -> Json:
     if name == "user_id":
         return clean_id(name, value)
     if name in ("company", "source_context"):
         if not isinstance(value, Mapping):
-            raise _refused(name, value, "must be a mapping")
-        return _object(name, cast("Mapping[Any, object]", value), cut=cut, depth=0)
+            raise _invalid(name, value, "must be a mapping")
+        return _object(name, cast("Mapping[Any, object]", value), truncate=truncate, depth=0)
     if isinstance(value, Mapping):
-        raise _refused(
+        raise _invalid(
             name,
             value,
-            "an attribute holds one value or a list of choices, no mapping; send an event's data so",
+            "must be one value or a list of choices; only data of an event may be a mapping",
         )
-    converted = _value(name, value, cut=cut and name not in _NEVER_CUT, depth=0)
+    converted = _value(name, value, truncate=truncate and name not in _NEVER_TRUNCATED, depth=0)
     _check_standard(name, converted)
     return converted
 
 
 def _check_standard(name: str, value: Json) -> None:
-    """The standard attributes have formats of their own (User.com's developer guide, "customer identification")."""
+    """Check the formats of standard attributes ("customer identification")."""
     if name == "email" and not (isinstance(value, str) and _EMAIL.fullmatch(value)):
-        raise _refused(name, value, "must be an e-mail address")
+        raise _invalid(name, value, "must be an e-mail address")
     if name == "phone_number" and not (isinstance(value, str) and _E164.fullmatch(value)):
-        raise _refused(
+        raise _invalid(
             name, value, "must be in E.164 form: + and up to 15 digits, such as '+48123456789'"
         )
     if name == "gender" and not (value in (1, 2, 3) and type(value) is int):
-        raise _refused(name, value, "must be 1 (unknown), 2 (male) or 3 (female)")
+        raise _invalid(name, value, "must be 1 (unknown), 2 (male) or 3 (female)")
     if name == "status" and not (value in (1, 2) and type(value) is int):
-        raise _refused(name, value, "must be 1 (visitor) or 2 (user)")
+        raise _invalid(name, value, "must be 1 (visitor) or 2 (user)")
     if name == "score" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise _refused(name, value, "must be a number")
+        raise _invalid(name, value, "must be a number")
     if name in ("name", "first_name", "last_name") and not isinstance(value, str):
-        raise _refused(name, value, "must be a string")
+        raise _invalid(name, value, "must be a string")
 
 
-def _value(field: str, value: object, *, cut: bool, depth: int) -> Json:
-    if depth > _DEEPEST:
-        raise InvalidCommand(field, f"is nested deeper than {_DEEPEST} levels")
-    if type(value) is str:  # as most are
-        return _string(field, value, cut=cut)
+def _value(field: str, value: object, *, truncate: bool, depth: int) -> Json:
+    if depth > _MAX_DEPTH:
+        raise InvalidCommand(field, f"must be nested at most {_MAX_DEPTH} levels deep")
+    if type(value) is str:  # the most common type
+        return _string(field, value, truncate=truncate)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, (bool, str, int, float, Decimal)) or value is None:
-        return _plain(field, value, cut=cut)
+        return _plain(field, value, truncate=truncate)
     if isinstance(value, (datetime, date)):
         return _moment(field, value)
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, Mapping):
-        return _object(field, cast("Mapping[Any, object]", value), cut=cut, depth=depth)
+        return _object(field, cast("Mapping[Any, object]", value), truncate=truncate, depth=depth)
     if isinstance(value, (list, tuple)):
         items = cast("Iterable[object]", value)
         return [
-            _value(f"{field}[{n}]", item, cut=cut, depth=depth + 1) for n, item in enumerate(items)
+            _value(f"{field}[{n}]", item, truncate=truncate, depth=depth + 1)
+            for n, item in enumerate(items)
         ]
-    raise _refused(
+    raise _invalid(
         field,
         value,
-        "can be text, a number, a bool, a date, an aware datetime, a UUID, an Enum or a list of them",
+        "must be text, a number, a bool, a date, an aware datetime, a UUID, an Enum, "
+        "or a list of them",
     )
 
 
-def _plain(field: str, value: str | float | Decimal | None, *, cut: bool) -> Json:
+def _plain(field: str, value: str | float | Decimal | None, *, truncate: bool) -> Json:
     if isinstance(value, str):
-        return _string(field, value, cut=cut)
+        return _string(field, value, truncate=truncate)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, Decimal):
         if not value.is_finite():
-            raise _refused(field, value, "must be a finite number")
-        # Before it is written out: 1E+1000000 takes 40 s for that, and holds up all threads.
-        if value.adjusted() > _MOST_DIGITS:
+            raise _invalid(field, value, "must be a finite number")
+        # Check before int(): that of 1E+1000000 takes 40 s and blocks all threads.
+        if value.adjusted() > _MAX_DIGITS:
             raise _too_large(field, value)
         value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, int):
-        if abs(value) > _LARGEST_INT:
+        if abs(value) > _MAX_INT:
             raise _too_large(field, value)
         return int(value)
     if not math.isfinite(value):
-        raise _refused(field, value, "must be a finite number")
+        raise _invalid(field, value, "must be a finite number")
     return float(value)
 
 
 def _too_large(field: str, value: object) -> InvalidCommand:
-    return _refused(
-        field, value, "is larger than JavaScript can hold exactly (2**53 - 1); send it as a string"
+    return _invalid(
+        field,
+        value,
+        "must be at most 2**53 - 1, JavaScript rounds larger ones; send it as a string",
     )
 
 
 def _moment(field: str, value: date) -> str:
     if isinstance(value, datetime) and value.utcoffset() is None:
-        raise _refused(
-            field, value, "has no time zone; give it one, such as datetime.now(timezone.utc)"
-        )
+        raise _invalid(field, value, "must have a time zone, such as datetime.now(timezone.utc)")
     return value.isoformat()
 
 
-def _object(field: str, given: Mapping[Any, object], *, cut: bool, depth: int) -> dict[str, Json]:
+def _object(
+    field: str, given: Mapping[Any, object], *, truncate: bool, depth: int
+) -> dict[str, Json]:
     cleaned: dict[str, Json] = {}
     for name, value in given.items():
         _check_name(name, within=field)
@@ -284,14 +298,14 @@ def _object(field: str, given: Mapping[Any, object], *, cut: bool, depth: int) -
                 "must not hold the name __proto__, which would change the object in the browser",
             )
         if value is not None:
-            cleaned[name] = _value(f"{field}.{name}", value, cut=cut, depth=depth + 1)
+            cleaned[name] = _value(f"{field}.{name}", value, truncate=truncate, depth=depth + 1)
     return cleaned
 
 
 def _check_name(name: object, within: str = "attribute") -> None:
     if not isinstance(name, str) or not name:
         raise InvalidCommand(
-            within, f"names must be strings that are not empty, not {type(name).__name__}"
+            within, f"names must be strings that are not empty, got {type(name).__name__}"
         )
     if len(name) > STRING_LIMIT or not _is_name(name):
         raise InvalidCommand(
@@ -302,30 +316,31 @@ def _check_name(name: object, within: str = "attribute") -> None:
 
 @lru_cache(512)
 def _is_name(name: str) -> bool:
-    # An application has a few dozens of them, and says them at every request.
+    # Cached, because an application sends the same few dozen names at every request.
     return not (_CONTROL.search(name) or _UNSENDABLE.search(name))
 
 
-def _string(field: str, value: str, *, cut: bool) -> str:
+def _string(field: str, value: str, *, truncate: bool) -> str:
     if _UNSENDABLE.search(value):
-        raise InvalidCommand(field, "holds a NUL or a lone surrogate, which no database takes")
+        raise InvalidCommand(
+            field, "must not hold a NUL or a lone surrogate, which databases refuse"
+        )
     limit = LIMITS.get(field, STRING_LIMIT)
     if len(value) <= limit:
         return str(value)
-    if cut:
+    if truncate:
         return value[:limit]
     hint = (
         ""
-        if field in _NEVER_CUT
-        else "; shorten it, or have all such strings cut by UserComConfig(truncate_strings=True)"
+        if field in _NEVER_TRUNCATED
+        else "; shorten it, or truncate all such strings with UserComConfig(truncate_strings=True)"
     )
-    raise InvalidCommand(field, f"has {len(value)} characters, User.com takes {limit}{hint}")
+    raise InvalidCommand(field, f"must have at most {limit} characters, got {len(value)}{hint}")
 
 
-def _refused(field: str, value: Any, rule: str) -> InvalidCommand:
-    # The type, never the value: errors end in logs, and the value is somebody's.
-    what = type(value).__name__
-    return InvalidCommand(
-        field,
-        f"{rule} (got {what if not isinstance(value, str) else f'{what} of {len(value)} characters'})",
-    )
+def _invalid(field: str, value: Any, rule: str) -> InvalidCommand:
+    # Without the value, because errors are logged and the value is personal data.
+    given = type(value).__name__
+    if isinstance(value, str):
+        given = f"{given} of {len(value)} characters"
+    return InvalidCommand(field, f"{rule}, got {given}")

@@ -15,7 +15,7 @@ import anyio
 
 from ..core.exceptions import UnavailableError
 from ..core.signals import Signal
-from .recorder import LogThrottle
+from .log_throttle import LogThrottle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

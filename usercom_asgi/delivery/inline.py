@@ -20,7 +20,7 @@ from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
-from .recorder import LogThrottle
+from .log_throttle import LogThrottle
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:

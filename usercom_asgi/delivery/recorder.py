@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from ..core.commands import ResetAuth
 from ..core.exceptions import RejectedError
 from ..core.receipts import Outcome, OutcomeCallbacks, PendingReceipt, Status
 from ..core.signals import Signal
+from .log_throttle import LogThrottle
 from .queue import VisitorQueue
 from .stats import Stats
 
@@ -206,27 +206,3 @@ def outcome_of(
         detail=error.detail if isinstance(error, RejectedError) else "",
         key=key or envelope.key,
     )
-
-
-# Seconds between two messages of one kind.
-_INTERVAL = 60.0
-
-
-class LogThrottle:
-    """Logs at most one message of each kind a minute, however often a fault repeats."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[float, int]] = {}
-
-    def log(self, level: int, kind: str, message: str, *args: object) -> bool:
-        """Log a message, or count it for the next one; return True if it was logged."""
-        now = time.monotonic()
-        last, suppressed = self._last.get(kind, (None, 0))
-        if last is not None and now - last <= _INTERVAL:
-            self._last[kind] = last, suppressed + 1
-            return False
-        self._last[kind] = now, 0
-        if suppressed:
-            message += f" (and {suppressed} more since the last such line)"
-        logger.log(level, message, *args)
-        return True

@@ -1,4 +1,4 @@
-"""How what was said to the page leaves with a response: in its snippet, in a header that the page hears, or in the cookie."""
+"""Plans how a response carries browser commands: snippet, header or cookie."""
 
 from __future__ import annotations
 
@@ -18,98 +18,106 @@ if TYPE_CHECKING:
 
     from ..core.validation import Json
     from ..page.headers import HeaderList
-    from ..visitor.signed_cookies import FlashCookie, Said
-    from ..visitor.visitor import Visitor
+    from ..visitor.browser import BrowserCall
+    from ..visitor.request import RequestInfo
+    from ..visitor.session import VisitorSession
+    from ..visitor.signed_cookies import FlashCookie
 
 logger = logging.getLogger("usercom_asgi")
 
-#: The event that htmx makes of ``HX-Trigger``, and ``page/js/usercom.js`` listens to.
+#: The event that htmx triggers for ``HX-Trigger``. ``page/js/usercom.js`` listens to it.
 _EVENT = "usercom"
 
 
 @dataclass(slots=True, repr=False)
 class BrowserCommandPlan:
-    """What a response has to carry."""
+    """The changes to a response that carry the browser commands."""
 
-    #: The response's headers, if what was said leaves in one of them.
+    #: The response's headers, if one of them carries the commands.
     headers: HeaderList | None = None
-    #: ``Set-Cookie`` values of a response that turns out to be a page with the snippet, and of one that does not.
+    #: ``Set-Cookie`` values of a page with the snippet.
     page_cookies: list[bytes] = field(default_factory=list[bytes])
+    #: ``Set-Cookie`` values of any other response.
     other_cookies: list[bytes] = field(default_factory=list[bytes])
-    #: What the page's snippet says, and who it is told that the visitor is.
-    commands: list[Said] = field(default_factory=list["Said"])
-    introduction: Mapping[str, Json] | None = None
+    #: The calls in the snippet.
+    calls: list[BrowserCall] = field(default_factory=list["BrowserCall"])
+    #: The attributes of the new visitor after a reset, for the snippet.
+    identity: Mapping[str, Json] | None = None
 
 
 def plan_browser_commands(
-    visitor: Visitor, flash: FlashCookie | None, start: Message, *, is_page: bool
+    visitor: VisitorSession, flash: FlashCookie | None, start: Message, *, is_page: bool
 ) -> BrowserCommandPlan:
-    """Find the way for what was said; what finds none in this response waits in the cookie for the next page."""
-    ends = (
-        [flash.expire(secure=visitor.is_secure)]
-        if flash is not None and visitor.has_flash_cookie()
-        else []
-    )
-    is_new, said = visitor.has_browser_commands, visitor.said
-    is_shown = is_page and visitor.is_navigation
-    if said and not is_shown:
-        headers = _heard(visitor, start, said)
+    """Return how the response carries the commands; without a way, they wait in the cookie."""
+    request = visitor.request
+    secure = request.is_secure
+    has_flash = flash is not None and request.has_flash_cookie()
+    expired = [flash.expire(secure=secure)] if flash is not None and has_flash else []
+    is_changed, calls = visitor.has_browser_commands, visitor.browser_calls()
+    is_shown = is_page and request.is_navigation
+    if calls and not is_shown:
+        headers = _headers_with_calls(request, start, calls)
         if headers is not None:
-            return BrowserCommandPlan(headers, page_cookies=ends, other_cookies=ends)
-    said = drop_before_reset(said)
-    commands, introduction = split_initial_reset(said)
-    if visitor.is_page_swap and introduction is not None:
-        commands, introduction = (
-            said,
-            None,
-        )  # it inherits the running widget, which has to be told of the reset
-    if said and not is_new:
-        waits: list[bytes] = []  # it does so already
-    elif flash is not None:
-        waits = [flash.set_cookie(said, visitor.key, secure=visitor.is_secure)] if said else ends
-    else:
-        waits = []
-        if not is_shown and (commands or introduction):
+            return BrowserCommandPlan(headers, page_cookies=expired, other_cookies=expired)
+    calls = drop_before_reset(calls)
+    page_calls, identity = split_initial_reset(calls)
+    if request.is_page_swap and identity is not None:
+        # The new page inherits the running widget, which has to run the reset.
+        page_calls, identity = calls, None
+    cookies: list[bytes] = []  # commands of earlier responses wait in the cookie already
+    if is_changed or not calls:
+        if flash is not None and calls:
+            cookies = [flash.set_cookie(calls, visitor.key, secure=secure)]
+        elif flash is not None:
+            cookies = expired
+        elif not is_shown and (page_calls or identity):
             logger.warning(
-                "%d commands to the page are lost: without secret_keys they cannot travel to the next",
-                len(said),
+                "%d browser commands are lost: without secret_keys they cannot wait for the next "
+                "page",
+                len(calls),
             )
     if not is_shown:
-        return BrowserCommandPlan(page_cookies=waits, other_cookies=waits)
+        return BrowserCommandPlan(page_cookies=cookies, other_cookies=cookies)
     return BrowserCommandPlan(
-        page_cookies=ends, other_cookies=waits, commands=commands, introduction=introduction
+        page_cookies=expired, other_cookies=cookies, calls=page_calls, identity=identity
     )
 
 
-def _heard(visitor: Visitor, start: Message, said: list[Said]) -> HeaderList | None:
-    """Return the response's headers with what the page that asks will hear; None if it does not, or is left at once."""
+def _headers_with_calls(
+    request: RequestInfo, start: Message, calls: list[BrowserCall]
+) -> HeaderList | None:
+    """Return headers that bring the calls to the page that asks; None if it cannot run them."""
     headers: HeaderList = start["headers"]
     refreshes = b"true" in (value.strip().lower() for value in values(headers, b"hx-refresh"))
     if 300 <= start["status"] < 400 or refreshes or values(headers, b"hx-redirect"):
-        return None
-    if visitor.uses_bridge:
-        pair = (BRIDGE_HEADER.encode(), json.dumps(said, separators=(",", ":")).encode("ascii"))
+        return None  # the browser leaves the page
+    if request.uses_bridge:
+        pair = (BRIDGE_HEADER.encode(), json.dumps(calls, separators=(",", ":")).encode("ascii"))
         return set_no_store([*headers, pair])
-    return _with_trigger(headers, said) if visitor.is_htmx else None
+    return _headers_with_trigger(headers, calls) if request.is_htmx else None
 
 
-def _with_trigger(headers: HeaderList, said: list[Said]) -> HeaderList | None:
-    """Return the headers with our event in ``HX-Trigger``, beside the application's own; None if there is no room for it."""
+def _headers_with_trigger(headers: HeaderList, calls: list[BrowserCall]) -> HeaderList | None:
+    """Return headers with our event in ``HX-Trigger``, after the application's own events.
+
+    Return None if the header's value cannot be extended.
+    """
     given = b", ".join(values(headers, b"hx-trigger")).decode("latin-1").strip()
     try:
         events: object = (
-            json.loads(given) if given.startswith("{") else dict.fromkeys(_names(given), "")
+            json.loads(given) if given.startswith("{") else dict.fromkeys(_event_names(given), "")
         )
     except ValueError:
         events = None
     if not isinstance(events, dict) or _EVENT in events:
         return None
-    # On the body, since htmx may have taken the element that asked out of the page; and last, since htmx 2 gives what
-    # follows the same target.
-    named = {**cast("dict[str, object]", events), _EVENT: {"target": "body", "commands": said}}
-    pair = (b"hx-trigger", json.dumps(named, separators=(",", ":")).encode("ascii"))
+    # The target is the body, because htmx may have removed the element that sent the request.
+    # Our event is the last, because htmx 2 gives its target to the events that follow.
+    ours = {_EVENT: {"target": "body", "commands": calls}}
+    text = json.dumps({**cast("dict[str, object]", events), **ours}, separators=(",", ":"))
+    pair = (b"hx-trigger", text.encode("ascii"))
     return set_no_store([*without(headers, {b"hx-trigger"}), pair])
 
 
-def _names(given: str) -> list[str]:
+def _event_names(given: str) -> list[str]:
     return [name.strip() for name in given.split(",") if name.strip()]

@@ -1,7 +1,8 @@
-"""Plans what a response does about a reset (docs/architecture.md).
+"""Plans what a response does about a reset (docs/architecture.md, "The reset protocol").
 
-Until ``RESET_DEADLINE`` a reset is ours: our call makes the new visitor, and a page of that browser goes without the widget
-while the answer is out, or the widget's first ping would make a second one. After it the widget makes the new visitor.
+For ``RESET_DEADLINE`` seconds the server creates the new visitor. Until its call is answered,
+that browser's pages go out without the widget, whose first ping would create a second visitor.
+After the deadline, the widget creates the new visitor.
 """
 
 from __future__ import annotations
@@ -13,171 +14,128 @@ from typing import TYPE_CHECKING
 from ..core.envelope import RESET_DEADLINE
 from ..core.receipts import Status
 from ..core.user_key import COOKIE, key_digest
-from ..visitor.cookies import (
-    EPOCH,
-    Epoch,
-    cookie_home,
-    cookie_homes,
-    expire_key,
-    expire_marker,
-    expire_twins,
-    set_epoch,
-    set_key,
-    set_marker,
-)
+from ..visitor.cookies import EPOCH_COOKIE, CookieWriter
 
 if TYPE_CHECKING:
     from ..core.config import UserComConfig
     from ..core.envelope import Delivery
     from ..core.user_key import ResetMarker
-    from ..visitor.visitor import Visitor
+    from ..visitor.cookies import Epoch
+    from ..visitor.session import VisitorSession
 
 
 @dataclass(slots=True, repr=False)
 class ResetPlan:
-    """What a response has to carry so that the browser becomes the new visitor."""
+    """The changes to a response by which the browser becomes the new visitor."""
 
-    #: ``Set-Cookie`` values for this response.
+    #: ``Set-Cookie`` values of the response.
     cookies: list[bytes] = field(default_factory=list[bytes])
-    #: More of them, should it turn out to be a page with the snippet.
+    #: Further ones if it is a page with the snippet.
     page_cookies: list[bytes] = field(default_factory=list[bytes])
-    #: An old key may still lie around where the widget is about to be loaded; this is the right one, if known.
+    #: The right key, if known. The page puts it in the place of old keys that it finds.
     new_key: str | None = None
-    homes: list[str | None] = field(default_factory=list["str | None"])
+    #: The domains under which the page looks for old keys.
+    domains: list[str | None] = field(default_factory=list["str | None"])
     #: The identity that this response's page is made for.
     epoch: str = ""
-    #: The new visitor is still being made: no widget on this page.
-    hold: bool = False
+    #: The server is still creating the new visitor, so the page goes without the widget.
+    suppress_widget: bool = False
 
 
 async def plan_reset(
-    visitor: Visitor, delivery: Delivery, config: UserComConfig, *, is_page: bool
+    visitor: VisitorSession, delivery: Delivery, config: UserComConfig, *, is_page: bool
 ) -> ResetPlan | None:
-    """Return what the response must do, or None where no reset is concerned."""
-    marker = visitor.marker
+    """Return what the response must do, or None if there is no reset."""
+    request = visitor.request
+    marker = request.reset_marker
     reset = visitor.reset if marker or visitor.has_reset else None
     if reset is None and marker is None:
         return None
     if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
         await delivery.wait_for(reset.receipt, config.reset_timeout)
 
-    place = _Place.of(visitor, config)
-    transition = ResetPlan(new_key=visitor.key, homes=place.homes())
-    named = visitor.assigned_key if reset is None else None
-    if named is not None and marker is not None:
-        transition.cookies = place.cookies(named)
-        if marker.ended(named):  # the same person is back
-            transition.cookies += place.without_marker()
-    elif visitor.has_reset or reset is not None or visitor.stale_key:
-        transition.cookies = place.cookies(reset.receipt.key if reset else visitor.key)
+    cookies = _cookie_writer(visitor, config)
+    plan = ResetPlan(new_key=visitor.key, domains=cookies.domains)
+    assigned_key = visitor.assigned_key if reset is None else None
+    if assigned_key is not None and marker is not None:
+        plan.cookies = cookies.set_key(assigned_key)
+        if marker.matches(assigned_key):  # the same person is back
+            plan.cookies += cookies.expire_reset_marker()
+    elif visitor.has_reset or reset is not None or request.stale_key:
+        plan.cookies = cookies.set_key(reset.receipt.key if reset else visitor.key)
     if visitor.has_reset and reset is not None:
-        # Where the page's widget makes the new visitor there is no answer of ours to wait for: its time is over at once.
-        marker = (
-            replace(reset.marker, at=0) if reset.receipt.status is Status.SKIPPED else reset.marker
-        )
-        transition.cookies.append(set_marker(marker, secure=place.secure))
-    elif visitor.is_navigation:
-        transition.page_cookies += place.without_marker()
+        # If the widget creates the new visitor, the server waits for nothing: its time is over.
+        is_delegated = reset.receipt.status is Status.SKIPPED
+        marker = replace(reset.marker, at=0) if is_delegated else reset.marker
+        plan.cookies.append(cookies.set_reset_marker(marker))
+    elif request.is_navigation:
+        plan.page_cookies += cookies.expire_reset_marker()
     epoch = _epoch_after(visitor, marker)
-    transition.epoch = epoch.id
-    transition.cookies += place.epoch(epoch)
-    transition.hold = _is_ours(visitor)
-    return transition
+    plan.epoch = epoch.id
+    plan.cookies += _epoch_cookies(visitor, cookies, epoch)
+    plan.suppress_widget = _is_creating(visitor)
+    return plan
 
 
-def key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
+def key_cookies(visitor: VisitorSession, config: UserComConfig) -> list[bytes]:
     """Return the ``Set-Cookie`` values for a key that User.com has named in this request."""
-    if visitor.assigned_key is None:
+    key = visitor.assigned_key
+    if key is None:
         return []
-    place = _Place.of(visitor, config)
-    return [
-        *place.cookies(visitor.assigned_key),
-        *place.epoch(visitor.epoch.reviving(visitor.assigned_key)),
-    ]
+    cookies = _cookie_writer(visitor, config)
+    epoch = visitor.request.epoch.with_revived(key)
+    return [*cookies.set_key(key), *_epoch_cookies(visitor, cookies, epoch)]
 
 
-def repaired_key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
-    """Return the ``Set-Cookie`` values that end a key that has come back, and keep the one beside it that has not ended."""
-    return _Place.of(visitor, config).cookies(visitor.key)
+def repaired_key_cookies(visitor: VisitorSession, config: UserComConfig) -> list[bytes]:
+    """Return ``Set-Cookie`` values that expire an ended key, and keep a valid one beside it."""
+    return _cookie_writer(visitor, config).set_key(visitor.key)
 
 
-def expired_key_cookies(visitor: Visitor, config: UserComConfig) -> list[bytes]:
-    """Return the ``Set-Cookie`` values that end the visitor's key, and make no new one."""
-    return _Place.of(visitor, config).cookies(None)
+def expired_key_cookies(visitor: VisitorSession, config: UserComConfig) -> list[bytes]:
+    """Return the ``Set-Cookie`` values that expire the visitor's key."""
+    return _cookie_writer(visitor, config).set_key(None)
 
 
-def _epoch_after(visitor: Visitor, marker: ResetMarker | None) -> Epoch:
-    """Return the identity that the browser has from this response on, and the keys that have ended in it."""
-    epoch = visitor.epoch
+def _epoch_after(visitor: VisitorSession, marker: ResetMarker | None) -> Epoch:
+    """Return the identity of the browser after this response, and the keys that have ended."""
+    request = visitor.request
+    epoch = request.epoch
     if marker is None:
         return epoch
-    if visitor.has_reset or visitor.stale_key:
-        epoch = epoch.ending(visitor.sent_keys())
-    # What the running widget does is not done yet: the page that does it changes the identity itself, and is not surprised.
-    is_left = visitor.reset_delegated or (visitor.is_page_swap and visitor.has_flash_cookie())
-    if not is_left:
+    if visitor.has_reset or request.stale_key:
+        epoch = epoch.with_ended(request.sent_keys())
+    # The running widget has not made its reset yet. Its page changes the identity itself.
+    is_widgets = visitor.reset_delegated or (request.is_page_swap and request.has_flash_cookie())
+    if not is_widgets:
         epoch = replace(epoch, id=key_digest(marker.token))
-    return epoch.reviving(visitor.key) if visitor.key else epoch
+    return epoch.with_revived(visitor.key) if visitor.key else epoch
 
 
-def _is_ours(visitor: Visitor) -> bool:
-    """Tell whether our own call may still make the new visitor."""
+def _is_creating(visitor: VisitorSession) -> bool:
+    """Return whether a call of the server may still create the new visitor."""
     reset = visitor.reset
-    # Without a receipt another process made the reset, and may be waiting for its answer.
-    marker = visitor.marker if reset is None else None if reset.receipt.is_final else reset.marker
+    if reset is not None and reset.receipt.is_final:
+        return False
+    # Without a receipt, another process made the reset, and may be waiting for its answer.
+    marker = visitor.request.reset_marker if reset is None else reset.marker
     return (
         visitor.key is None and marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where this response's cookies live."""
+def _epoch_cookies(visitor: VisitorSession, cookies: CookieWriter, epoch: Epoch) -> list[bytes]:
+    is_known = epoch == visitor.request.epoch and EPOCH_COOKIE not in cookies.duplicates
+    return [] if is_known else cookies.set_epoch(epoch)
 
-    host: str
-    secure: bool
-    domain: str | None
-    path: str
-    #: The cookies that came twice: they live in two places.
-    twins: frozenset[str]
-    known: Epoch
 
-    @classmethod
-    def of(cls, visitor: Visitor, config: UserComConfig) -> _Place:
-        twins = frozenset(name for name in (COOKIE, EPOCH) if len(visitor.cookie_values(name)) > 1)
-        return cls(
-            visitor.host,
-            visitor.is_secure,
-            config.cookie_domain,
-            visitor.path,
-            twins,
-            visitor.epoch,
-        )
-
-    def cookies(self, key: str | None) -> list[bytes]:
-        twins = self._twins(COOKIE)
-        if key is None:
-            return [*twins, *expire_key(host=self.host, secure=self.secure, domain=self.domain)]
-        return [*twins, *set_key(key, host=self.host, secure=self.secure, domain=self.domain)]
-
-    def epoch(self, epoch: Epoch) -> list[bytes]:
-        if epoch == self.known and EPOCH not in self.twins:
-            return []
-        return [
-            *self._twins(EPOCH),
-            set_epoch(epoch, host=self.host, secure=self.secure, domain=self.domain),
-        ]
-
-    def without_marker(self) -> list[bytes]:
-        return list(expire_marker(host=self.host, secure=self.secure, domain=self.domain))
-
-    def _twins(self, name: str) -> list[bytes]:
-        if name not in self.twins:
-            return []
-        home = cookie_home(self.host, self.domain)
-        ended = expire_twins(name, host=self.host, secure=self.secure, domain=home, path=self.path)
-        return list(ended)
-
-    def homes(self) -> list[str | None]:
-        home = cookie_home(self.host, self.domain)
-        return [home, *(each for each in cookie_homes(self.host, home) if each != home)]
+def _cookie_writer(visitor: VisitorSession, config: UserComConfig) -> CookieWriter:
+    request = visitor.request
+    names = (COOKIE, EPOCH_COOKIE)
+    return CookieWriter(
+        host=request.host,
+        secure=request.is_secure,
+        domain=config.cookie_domain,
+        path=request.path,
+        duplicates=frozenset(name for name in names if len(request.cookie_values(name)) > 1),
+    )

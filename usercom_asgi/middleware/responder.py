@@ -1,4 +1,4 @@
-"""How a response leaves: cookies go on its start, and the snippet into its body."""
+"""Rewrites responses: adds our cookies to the start, and the snippet to the body."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..core.envelope import Delivery
     from ..core.hooks import NonceHook
     from ..page.headers import HeaderLayout, HeaderList
-    from ..visitor.login import Login
-    from ..visitor.visitor import Visitor
+    from ..visitor.login import LoginTracker
+    from ..visitor.session import VisitorSession
     from .browser_commands import BrowserCommandPlan
     from .reset import ResetPlan
     from .site import Site
@@ -54,7 +54,6 @@ class ResponsePlan:
     encoding: bytes | None = None
     reset: ResetPlan | None = None
     commands: BrowserCommandPlan | None = None
-    #: The headers for a response that carries the snippet, if its policy has to change for that.
 
     @property
     def headers(self) -> HeaderList:
@@ -75,7 +74,7 @@ class ResponsePlan:
     def is_personal(self) -> bool:
         """True if the snippet is for one visitor, so that no shared cache may keep the page."""
         return self.reset is not None or (
-            self.commands is not None and bool(self.commands.introduction)
+            self.commands is not None and bool(self.commands.identity)
         )
 
     @property
@@ -98,7 +97,6 @@ class Responder:
     __slots__ = (
         "_app",
         "_delivery",
-        "_login",
         "_method",
         "_page",
         "_scope",
@@ -113,12 +111,11 @@ class Responder:
     _send: Send
 
     def __init__(
-        self, app: ASGIApp, visitor: Visitor, delivery: Delivery, login: Login | None, site: Site
+        self, app: ASGIApp, visitor: VisitorSession, delivery: Delivery, site: Site
     ) -> None:
         self._app = app
         self._visitor = visitor
         self._delivery = delivery
-        self._login = login
         self._site = site
         self._started = False
         self._page: PageResponse | None = None
@@ -130,8 +127,8 @@ class Responder:
             await self._app(scope, receive, self._on_message)
             if self._page is not None and not self._page.is_done:
                 await self._flush(self._page)  # the application has not ended its body
-            if self._login is not None:
-                self._login.close()
+            if self._visitor.login is not None:
+                self._visitor.login.close()
         except Exception:
             await self._flush_started_page()
             raise
@@ -188,7 +185,7 @@ class Responder:
             plan.encoding = content_encoding(found[b"content-encoding"])
         plan.skip_reason = skip_reason(
             self._method,
-            visitor.headers,
+            visitor.request.headers,
             start["status"],
             found,
             force=await self._ask_should_inject(plan.headers, layout),
@@ -199,9 +196,9 @@ class Responder:
         if plan.is_page and (visitor.is_suppressed or plan.encoding is not None):
             plan.skip_reason = self._why_not(plan.encoding)
         if (
-            self._login is not None
+            visitor.login is not None
             or visitor.accessed
-            or visitor.has_reset_cookie()
+            or visitor.request.has_reset_cookie()
             or self._has_flash()
         ):
             await self._plan_visitor(plan)
@@ -212,20 +209,20 @@ class Responder:
     async def _plan_visitor(self, plan: ResponsePlan) -> None:
         """Plan what depends on the visitor: login, reset, cookies, commands to the browser."""
         visitor, config = self._visitor, self._site.config
-        if self._login is not None:
-            await self._check_login(self._login, plan)
-        if visitor.has_reset or visitor.has_reset_cookie():
+        if visitor.login is not None:
+            await self._check_login(visitor.login, plan)
+        if visitor.has_reset or visitor.request.has_reset_cookie():
             plan.reset = await plan_reset(visitor, self._delivery, config, is_page=plan.is_page)
         if plan.reset is not None:
             plan.add_cookies(plan.reset.cookies)
-            if plan.reset.hold and plan.is_page:
+            if plan.reset.suppress_widget and plan.is_page:
                 plan.headers = vary_on_cookie(set_private(plan.headers))
                 plan.skip_reason = (
                     "the visitor was just reset, and User.com has not named the new key yet"
                 )
         elif visitor.has_pending_hits:
             plan.add_cookies(key_cookies(visitor, config))
-        elif visitor.stale_key:  # a page from before the reset has put it back
+        elif visitor.request.stale_key:  # a page from before the reset has put it back
             plan.add_cookies(repaired_key_cookies(visitor, config))
         visitor.close()
         if visitor.has_browser_commands or self._has_flash():
@@ -235,18 +232,18 @@ class Responder:
             if plan.commands.headers:
                 plan.headers = plan.commands.headers
 
-    async def _check_login(self, login: Login, plan: ResponsePlan) -> None:
+    async def _check_login(self, login: LoginTracker, plan: ResponsePlan) -> None:
         visitor = self._visitor
         may_log_out = self._method not in ("GET", "HEAD") or bool(
             values(plan.headers, b"set-cookie")
         )
         # Browser commands are not awaited, so the hook has not been called for them yet.
         has_commands = visitor.has_browser_commands or (
-            self._has_flash() and visitor.has_running_widget
+            self._has_flash() and visitor.request.has_running_widget
         )
-        if plan.is_page or has_commands or (may_log_out and login.had_user(visitor)):
+        if plan.is_page or has_commands or (may_log_out and login.had_user()):
             await visitor.resolve_identity()
-        plan.add_cookies(login.cookies(visitor))
+        plan.add_cookies(login.cookies())
 
     def _apply_csp(self, plan: ResponsePlan) -> None:
         """Find the nonce that the response's policy names, and warn of what the policy blocks."""
@@ -266,14 +263,14 @@ class Responder:
         if (
             site.requires_consent
             or plan.is_personal
-            or visitor.attributes
-            or visitor.has_key_in_address
+            or visitor.identity
+            or visitor.request.has_key_in_url
         ):
             page.private = True
         if plan.reset is not None or plan.commands is not None:
             page.cookies = plan.page_cookies
         if plan.commands is not None:
-            page.no_store = bool(plan.commands.commands)
+            page.no_store = bool(plan.commands.calls)
             page.cookies_without_snippet = plan.commands.other_cookies
         if plan.encoding is not None:
             page.coding = open_encoding(plan.encoding)
@@ -282,7 +279,7 @@ class Responder:
     def _is_relevant(self, start: Message, layout: HeaderLayout) -> bool:
         """Return whether this response may need a change; most do not."""
         return (
-            self._login is not None
+            self._visitor.login is not None
             or may_be_html(start["headers"], layout)
             or self._visitor.accessed
             or self._has_flash()
@@ -290,7 +287,7 @@ class Responder:
         )
 
     def _has_flash(self) -> bool:
-        return self._site.flash is not None and self._visitor.has_flash_cookie()
+        return self._site.flash is not None and self._visitor.request.has_flash_cookie()
 
     def _why_not(self, encoding: bytes | None) -> str | None:
         """Return why a response that could be a page is left as it is."""
@@ -340,7 +337,7 @@ class Responder:
                 await self._flush(self._page)
 
 
-def expire_key_on_send(send: Send, visitor: Visitor, config: UserComConfig) -> Send:
+def expire_key_on_send(send: Send, visitor: VisitorSession, config: UserComConfig) -> Send:
     """Return a ``send`` that expires the key at a logout of a visitor without consent."""
 
     async def send_on(message: Message) -> None:
@@ -348,7 +345,7 @@ def expire_key_on_send(send: Send, visitor: Visitor, config: UserComConfig) -> S
             if (
                 message["type"] == "http.response.start"
                 and visitor.has_reset
-                and visitor.has_cookie
+                and visitor.request.has_cookie
             ):
                 message = with_cookies(
                     {**message, "headers": header_list(message)},

@@ -1,4 +1,4 @@
-"""What the middleware keeps in an ASGI scope and in its state."""
+"""Keys of the middleware in an ASGI scope, and the state of a request."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from ..visitor.visitor import Visitor
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-#: In ``scope["state"]``, which is ``request.state``.
-STATE_KEY = "usercom"
-#: In a scope: the delivery of the request's middleware.
-SCOPE_KEY = "usercom_asgi"
-#: In a scope while a middleware is around the application: the workspace of that middleware.
-INSIDE = "usercom_asgi.inside"
-#: In the state of a lifespan: the ``id()`` of the very dict. A copy of that dict holds the same number and is not it.
+#: In ``scope["state"]``, which is ``request.state``: the visitor.
+VISITOR_KEY = "usercom"
+#: In a scope: the delivery that ``get_delivery`` returns.
+DELIVERY_KEY = "usercom_asgi"
+#: In a scope, while a middleware runs around the application: its workspace.
+ENCLOSING_KEY = "usercom_asgi.enclosing"
+#: In the state of a lifespan: the ``id()`` of that dict, which a copy of the dict does not match.
 _LIFESPAN_STATE = "usercom_asgi.lifespan_state"
 
 
 def mark_lifespan_state(state: dict[str, Any]) -> None:
-    """Mark the state of a lifespan, so that :func:`own_state` knows this dict again in a request."""
+    """Mark the state of a lifespan, so that :func:`isolate_state` recognises it in a request."""
     state[_LIFESPAN_STATE] = id(state)
 
 
-def own_state(scope: Scope) -> dict[str, Any]:
-    """Return the state of this request; replace it by a copy where the server shares one dict between requests.
+def isolate_state(scope: Scope) -> dict[str, Any]:
+    """Return the state of this request; a copy, if the server shares one dict between requests.
 
-    ASGI says that each request gets a shallow copy. Hypercorn before 0.18 has one for each connection, other servers pass the
-    lifespan's own dict on. Either is recognised: the latter by its mark, the former by the visitor of an earlier request in it.
-    A dict that belongs to this request alone stays: a ``request.state`` of a middleware further out is a view of it.
+    ASGI requires a shallow copy for each request. Hypercorn before 0.18 makes one for each
+    connection, where an earlier visitor gives it away. Other servers pass the lifespan's own
+    dict, which has our mark. Any other dict stays, because the ``request.state`` of an outer
+    middleware is a view of it.
     """
     state: dict[str, Any] = scope.setdefault("state", {})
-    if state.get(_LIFESPAN_STATE) == id(state) or isinstance(state.get(STATE_KEY), Visitor):
+    if state.get(_LIFESPAN_STATE) == id(state) or isinstance(state.get(VISITOR_KEY), Visitor):
         state = scope["state"] = dict(state)
     return state

@@ -1,8 +1,8 @@
-"""What is the same for every response of a site: configuration, hooks, snippet, cookies."""
+"""Everything that is the same for every response: config, hooks, snippet, cookies."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import check_hooks
@@ -15,22 +15,31 @@ from ..page.snippet import (
     usercom_script,
     with_nonce,
 )
-from ..visitor.consent import has_consent
-from ..visitor.login import IdentifyHook, Login
+from ..visitor.consent import NoDelivery, has_consent
+from ..visitor.login import IdentifyHook, LoginTracker
+from ..visitor.request import RequestInfo
+from ..visitor.session import VisitorSession
 from ..visitor.signed_cookies import FlashCookie, IdentityCookie
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
     from ..core.config import UserComConfig
+    from ..core.envelope import Delivery
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
-    from ..visitor.visitor import Visitor
     from .browser_commands import BrowserCommandPlan
     from .reset import ResetPlan
 
 
+class Workspace(NamedTuple):
+    """A workspace of User.com. The ``api_key`` is public: every page names it."""
+
+    origin: str
+    api_key: str
+
+
 class Site:
-    """Everything that is the same for every response.
+    """Everything that is the same for every response of one middleware.
 
     Raises:
         ConfigurationError: A hook is not callable, or ``identify`` has no key to sign with.
@@ -54,8 +63,7 @@ class Site:
                 "secret_keys=('<16 characters or more>',)",
             )
         self.config = config
-        #: The origin and the app key: two middlewares with the same pair are one site.
-        self.workspace = (config.origin, config.api_key)
+        self.workspace = Workspace(config.origin, config.api_key)
         self.nonce = nonce
         self.should_inject = should_inject
         self.csp_sources = CspSources.for_origin(config.origin)
@@ -79,44 +87,56 @@ class Site:
         """Return whether the visitor of this request may be tracked."""
         return not self.requires_consent or await has_consent(self._consent, scope, self.config)
 
-    def login_for(self, scope: Scope) -> Login | None:
-        """Return the login check of a request, or None without an ``identify`` hook."""
+    def open_session(self, scope: Scope, delivery: Delivery) -> VisitorSession:
+        """Return the session of a visitor who may be tracked."""
+        request = RequestInfo(scope)
+        return VisitorSession(
+            request,
+            delivery,
+            self.config,
+            login=self._login_for(scope, request),
+            flash=self.flash,
+        )
+
+    def open_refused_session(self, scope: Scope) -> VisitorSession:
+        """Return the session of a visitor who must not be tracked."""
+        return VisitorSession(RequestInfo(scope), NoDelivery(), self.config, has_consent=False)
+
+    def _login_for(self, scope: Scope, request: RequestInfo) -> LoginTracker | None:
         if self._identify is None or self._identity_cookie is None:
             return None
-        return Login(
+        return LoginTracker(
             self._identify,
             self._identity_cookie,
             scope,
-            rotate=self.config.rotate_on_login,
-            cuts=self.config.truncate_strings,
+            request,
+            truncate=self.config.truncate_strings,
         )
 
     def snippet_for(
         self,
-        visitor: Visitor,
+        visitor: VisitorSession,
         reset: ResetPlan | None,
         commands: BrowserCommandPlan | None,
         nonce: str | None = None,
     ) -> bytes:
         """Return the script tags for this visitor's page."""
-        state = visitor.widget_state
-        is_shared = (
-            reset is None and commands is None and not visitor.attributes and not visitor.is_form
-        )
+        state, is_form = visitor.widget_state, visitor.request.is_form
+        is_shared = reset is None and commands is None and not visitor.identity and not is_form
         if is_shared and state is None:
             return with_nonce(self._anonymous_snippet, nonce) if nonce else self._anonymous_snippet
-        settings = {**visitor.attributes, **self._settings, **({"state": state} if state else {})}
+        settings = {**visitor.identity, **self._settings, **({"state": state} if state else {})}
         if commands is not None:
-            settings = {**(commands.introduction or {}), **settings}
+            settings = {**(commands.identity or {}), **settings}
         scripts = self._anonymous_script
-        if not is_shared:  # a page that is the same for all accepts the identity that it finds
+        if not is_shared:  # a page that is the same for all visitors accepts any identity
             epoch = _epoch_for(visitor, reset, commands)
-            scripts = self._callbacks + self._usercom_script(epoch, is_answer=visitor.is_form)
+            scripts = self._callbacks + self._usercom_script(epoch, is_answer=is_form)
         return render(
             settings,
             self.config.widget_url,
-            before=forget_script(reset.new_key, reset.homes) if reset else "",
-            after=scripts + (commands_script(commands.commands) if commands else ""),
+            before=forget_script(reset.new_key, reset.domains) if reset else "",
+            after=scripts + (commands_script(commands.calls) if commands else ""),
             nonce=nonce,
         )
 
@@ -128,9 +148,9 @@ class Site:
 
 
 def _epoch_for(
-    visitor: Visitor, reset: ResetPlan | None, commands: BrowserCommandPlan | None
+    visitor: VisitorSession, reset: ResetPlan | None, commands: BrowserCommandPlan | None
 ) -> str | None:
     """Return the identity that a page is made for, or None if any will do."""
     if reset is not None:
         return reset.epoch
-    return visitor.epoch.id if commands or visitor.attributes else None
+    return visitor.request.epoch.id if commands or visitor.identity else None

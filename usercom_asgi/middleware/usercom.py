@@ -8,11 +8,10 @@ from ..core.config import UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.receipts import OutcomeCallbacks
-from ..visitor.consent import NoDelivery
 from ..visitor.visitor import Visitor
 from .delivery_provider import DeliveryProvider
 from .responder import Responder, expire_key_on_send
-from .scope import INSIDE, SCOPE_KEY, STATE_KEY, own_state
+from .scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY, isolate_state
 from .site import Site
 
 if TYPE_CHECKING:
@@ -26,37 +25,41 @@ if TYPE_CHECKING:
     from ..delivery.outbox import Outbox
     from ..delivery.service import DeliveryService
     from ..visitor.login import IdentifyHook
+    from .site import Workspace
 
 
 class UserComMiddleware:
     """ASGI middleware that tracks visitors, injects the widget and delivers commands.
 
     Handlers reach the visitor as ``request.state.usercom``, or with :func:`get_visitor`.
-    Add it inside of any compressing middleware. Wrapped around a whole ASGI application, it
-    puts the widget on error pages as well.
+    Add it inside of any compressing middleware. With ``UserComMiddleware(app)`` around the
+    whole application, instead of ``add_middleware``, error pages carry the widget as well.
 
     Args:
         app: The ASGI application.
-        config: Defaults to the client's, or to :meth:`UserComConfig.from_env`. Beside a client,
-            no other configuration is accepted.
-        identify: Returns the logged-in user, or None. Called at most once a request, and only
-            when the user matters. With it, logins and logouts are detected; needs
-            ``secret_keys``.
-        consent: Returns whether the visitor may be tracked. If not, there is no snippet, no
-            cookie and no delivery, and the helpers still return. Everyone may by default.
+        config: Defaults to the client's, or without a client to :meth:`UserComConfig.from_env`.
+            Must equal the client's if both are given.
+        identify: Returns the logged-in user, or None. Called at most once a request: before a
+            command, and for a page that carries the widget. With it, logins and logouts are
+            detected. Needs ``secret_keys``.
+        consent: Returns whether the visitor may be tracked; by default everyone. If not, the
+            response has no widget and no new cookie, and the visitor's methods send nothing.
         nonce: Returns the nonce of the response's Content-Security-Policy. Defaults to the one
             in the policy.
         should_inject: True or False force the decision for an HTML response; None leaves it to
             the library. True also covers answers to htmx, downloads and ``no-transform``.
-        outbox: Where accepted commands wait. In memory by default. Needs a lifespan.
+        outbox: Where accepted commands wait; by default in memory. Not used without a lifespan,
+            which a warning in the log points out.
         transport: An async transport of httpx (of httpx2, where that is installed) for all calls
             to User.com: a mock in tests, or TLS of your own. Its owner closes it.
         on_delivered, on_dropped, on_dead: Plain functions that receive the :class:`Outcome` of
             each command.
         client: A client to deliver with, for an application without a lifespan of its own. The
-            application enters and leaves it. It has its own outbox and hooks.
+            application enters and leaves it. The outbox, the transport and the ``on_...``
+            functions are then arguments of the client.
 
-    All hooks but the last three receive the connection, and may be coroutine functions.
+    ``identify``, ``consent``, ``nonce`` and ``should_inject`` receive the connection, and may be
+    coroutine functions.
 
     Raises:
         ConfigurationError: A setting is missing or malformed.
@@ -88,7 +91,7 @@ class UserComMiddleware:
             nonce=nonce,
             should_inject=should_inject,
         )
-        self._delivery = DeliveryProvider(
+        self._deliveries = DeliveryProvider(
             self.config,
             client=client,
             outbox=outbox,
@@ -102,50 +105,48 @@ class UserComMiddleware:
         """Serve one ASGI connection, or the lifespan."""
         if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
-        elif INSIDE in scope:
-            self._warn_if_nested(scope[INSIDE])
+        elif ENCLOSING_KEY in scope:
+            self._warn_nested(scope[ENCLOSING_KEY])
             await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
-            # A copy, because a dispatcher may pass one scope on to several applications side by
-            # side.
-            inner = {**scope, INSIDE: self._site.workspace}
-            await self._delivery.run_lifespan(self.app, inner, receive, send)
+            # A copy, because a dispatcher may pass one lifespan to several applications at once.
+            inner = {**scope, ENCLOSING_KEY: self._site.workspace}
+            await self._deliveries.run_lifespan(self.app, inner, receive, send)
         else:
-            scope[INSIDE] = self._site.workspace
+            # Not a copy, because outer middlewares read the visitor from the state of this scope.
+            scope[ENCLOSING_KEY] = self._site.workspace
             try:
                 await self._handle(scope, receive, send)
-            finally:  # the same scope may go on to another application, or to this one again
-                scope.pop(INSIDE, None)
+            finally:  # an outer middleware may call another application with the same scope
+                scope.pop(ENCLOSING_KEY, None)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        own_state(scope)
-        scope[SCOPE_KEY] = self._delivery.status_for(scope)
+        isolate_state(scope)
+        scope[DELIVERY_KEY] = self._deliveries.status_for(scope)
         if await self._site.has_consent(scope):
-            async with self._delivery.for_request(scope) as delivery:
+            async with self._deliveries.for_request(scope) as delivery:
                 await self._handle_visitor(scope, receive, send, delivery)
         else:
-            visitor = Visitor(scope, NoDelivery(), self.config, has_consent=False)
-            scope["state"][STATE_KEY] = visitor
-            # At a logout, the key that was set before the refusal is expired.
-            await self.app(scope, receive, expire_key_on_send(send, visitor, self.config))
+            session = self._site.open_refused_session(scope)
+            scope["state"][VISITOR_KEY] = Visitor(session)
+            # If the handler resets the visitor, a cookie from the time of consent is expired.
+            await self.app(scope, receive, expire_key_on_send(send, session, self.config))
 
     async def _handle_visitor(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
     ) -> None:
-        site = self._site
-        login = site.login_for(scope)
-        visitor = Visitor(scope, delivery, self.config, login=login, flash=site.flash)
-        scope["state"][STATE_KEY] = visitor
+        session = self._site.open_session(scope, delivery)
+        scope["state"][VISITOR_KEY] = Visitor(session)
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
             return
         try:
-            await Responder(self.app, visitor, delivery, login, site)(scope, receive, send)
+            await Responder(self.app, session, delivery, self._site)(scope, receive, send)
         finally:
-            if visitor.request_number is not None:
-                delivery.request_ended(visitor.request_number)
+            if session.request_number is not None:  # it has submitted a command
+                delivery.request_ended(session.request_number)
 
-    def _warn_if_nested(self, outer: tuple[str, str]) -> None:
+    def _warn_nested(self, outer: Workspace) -> None:
         if outer == self._site.workspace:
             warn_once(
                 "UserComMiddleware is installed twice around this application: the inner one does "
@@ -154,8 +155,8 @@ class UserComMiddleware:
         else:
             warn_once(
                 f"UserComMiddleware for the workspace {self.config.api_key} is inside of one for "
-                f"{outer[1]}: the inner one does nothing, and the commands of its application go "
-                f"to {outer[1]}. Put the two side by side"
+                f"{outer.api_key}: the inner one does nothing, and the commands of its application go "
+                f"to {outer.api_key}. Put the two side by side"
             )
 
 
@@ -166,4 +167,4 @@ def _resolve_config(config: UserComConfig | None, client: UserComClient | None) 
             "client",
             "has another config than the one given beside it: give the UserComClient alone",
         )
-    return UserComConfig.checked(config or (client.config if client else None))
+    return UserComConfig.resolve(config or (client.config if client else None))

@@ -1,6 +1,7 @@
-"""A local stand-in for User.com, for development, demos and tests.
+"""Local stand-in for User.com, for development, demos and tests.
 
-It knows nothing of the rest of this package: it is an independent judge of what arrives.
+It imports nothing of the rest of this package, so that it checks requests
+independently.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m usercom_asgi.sandbox`: a User.com on this machine."""
+"""Command `python -m usercom_asgi.sandbox`, which serves a sandbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until Ctrl-C; 1 if it cannot be served."""
+    """Serve until Ctrl-C; return 1 if the server cannot start."""
     options = _parser().parse_args(arguments)
     sandbox = Sandbox(
         api_key=options.api_key,
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with listener:
         url = url_of(listener)
         sys.stdout.write(
-            f"User.com sandbox, app key {options.api_key}\n  dashboard  {url}/\n  widget     {url}/widget.js\n"
+            f"User.com sandbox, app key {options.api_key}\n"
+            f"  dashboard  {url}/\n  widget     {url}/widget.js\n"
         )
         sys.stdout.flush()
         run(sandbox, listener)
@@ -50,9 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
     parser.add_argument(
-        "--port", type=int, default=8900, help="port to listen on; 0 takes a free one"
+        "--port", type=int, default=8900, help="port to listen on; 0 selects a free one"
     )
-    parser.add_argument("--api-key", default="ABC123", help="the app key that it accepts")
+    parser.add_argument("--api-key", default="ABC123", help="app key that the sandbox accepts")
     parser.add_argument(
         "--unified-identification", action="store_true", help="as switched on by User.com's support"
     )

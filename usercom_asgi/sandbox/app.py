@@ -1,8 +1,8 @@
-"""The sandbox: its settings and its application."""
+"""``Sandbox``: the ASGI application of a workspace."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,23 +10,25 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import dashboard
-from usercom_asgi.sandbox import responses as replies
-from usercom_asgi.sandbox import vendor as facts
-from usercom_asgi.sandbox.cors import AnyOrigin
+from usercom_asgi.sandbox import dashboard, responses, vendor
+from usercom_asgi.sandbox.cors import CorsMiddleware
 from usercom_asgi.sandbox.endpoints import HANDLERS
-from usercom_asgi.sandbox.faults import Fault, Faults, Sender
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
-from usercom_asgi.sandbox.store import Faulted, Rejected, Store
+from usercom_asgi.sandbox.store import Faulted, Rejected
+from usercom_asgi.sandbox.workspace import Workspace
+
+if TYPE_CHECKING:
+    from usercom_asgi.sandbox.faults import Fault, Sender
 
 ABORT = "usercom.sandbox.abort"
-"""Where our own server leaves, in a scope's extensions, a function that closes the connection at once."""
+"""Extension of the scope: the sandbox's server puts a function there that closes the
+connection at once."""
 
-_NO_SLASH = "no trailing slash: redirected, and a client that follows turns its POST into a GET"
+_NO_SLASH = "no trailing slash: a client that follows this redirect sends a GET instead of a POST"
 
 
-class Sandbox:
-    """A User.com of one's own. Its settings may be changed while it runs."""
+class Sandbox(Workspace):
+    """Local User.com: a workspace with its ASGI application."""
 
     def __init__(
         self,
@@ -35,16 +37,16 @@ class Sandbox:
         unified_identification: bool = False,
         authorize_by_email: bool = False,
     ) -> None:
-        self.api_key = api_key
-        self.unified_identification = unified_identification
-        self.authorize_by_email = authorize_by_email
-        self.store = Store()
-        self.faults = Faults()
+        super().__init__(
+            api_key=api_key,
+            unified_identification=unified_identification,
+            authorize_by_email=authorize_by_email,
+        )
         self.app = Starlette(
             routes=[*self._api_routes(), *dashboard.routes(self)],
-            middleware=[Middleware(AnyOrigin)],
+            middleware=[Middleware(CorsMiddleware)],
         )
-        # Django's redirect is a 301, and ours below; Starlette's own would be a 307.
+        # _redirect answers 301 as Django does. Starlette would answer 307.
         self.app.router.redirect_slashes = False
 
     def _api_routes(self) -> list[Route]:
@@ -61,18 +63,20 @@ class Sandbox:
         return Response(status_code=301, headers={"Location": f"{request.url.path}/"})
 
     async def _call(self, request: Request) -> Response:
-        """One request to the API, through the faults."""
+        """Answer one request to the API and apply the faults in force."""
         path = request.url.path
         try:
             raw = await request.body()
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody is there to answer
+            return Response(status_code=499)  # the client has disconnected
         sender: Sender = (
-            "widget" if facts.is_from_widget(path, request.headers, replies.peek(raw)) else "server"
+            "widget"
+            if vendor.is_from_widget(path, request.headers, responses.parse_leniently(raw))
+            else "server"
         )
-        latency, fault = self.faults.take(path, sender)
-        for met in filter(None, (latency, fault)):
-            self.store.faulted.append(Faulted(path=path, fault=str(met), sender=sender))
+        latency, fault = self.faults.next_faults(path, sender)
+        for each in filter(None, (latency, fault)):
+            self.store.faulted.append(Faulted(path=path, fault=str(each), sender=sender))
         if latency and latency.before and not await self.faults.wait(request, latency.seconds):
             return Response(status_code=499)
         response = await self._process(request, raw, fault)
@@ -84,12 +88,12 @@ class Sandbox:
         if fault is None:
             return self._answer(request, raw)
         if fault.kind == "status":
-            return replies.json_response(
+            return responses.json_response(
                 {"detail": "A fault of the sandbox."}, fault.code, fault.headers
             )
         if fault.kind == "hang":
-            there = await self.faults.wait(request)
-            return self._answer(request, raw) if there else Response(status_code=499)
+            is_connected = await self.faults.wait(request)
+            return self._answer(request, raw) if is_connected else Response(status_code=499)
         self._answer(request, raw)
         return await _drop(request)
 
@@ -105,7 +109,7 @@ class Sandbox:
                     path=path,
                     status=refused.status,
                     reason=refused.reason,
-                    body=replies.readable(raw),
+                    body=responses.quote_body(raw),
                 )
             )
             shape = (
@@ -113,15 +117,15 @@ class Sandbox:
                 if refused.status == 400
                 else {"detail": refused.reason}
             )
-            return replies.json_response(shape, refused.status)
-        return replies.json_response(answer)
+            return responses.json_response(shape, refused.status)
+        return responses.json_response(answer)
 
 
 async def _drop(request: Request) -> Response:
     abort = request.scope.get("extensions", {}).get(ABORT)
     if abort is None:
         raise ConnectionResetError(
-            "the sandbox drops this connection, and does not run on its own server"
+            "the fault drop needs the sandbox's own server, use usercom_asgi.sandbox.serve"
         )
     abort()
     while not await request.is_disconnected():

@@ -1,4 +1,4 @@
-"""Cross-origin answers: the widget calls User.com from the site's own pages, on every origin, with cookies."""
+"""Cross-origin responses, because the widget calls User.com from pages of any site."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Content-Type, X-Requested-With",
     "Access-Control-Max-Age": "600",
 }
-# A page of a public host may call a sandbox on loopback only if the browser is told so (Private Network Access, and the
-# header's later name).
+# Browsers let a page of a public host call a sandbox on loopback only with this header
+# (Private Network Access, later named Local Network Access).
 _LOCAL_NETWORK = ("Private", "Local")
 
 
-class AnyOrigin:
-    """Lets pages of any origin call the API, with credentials.
+class CorsMiddleware:
+    """Middleware that lets pages of any origin call the API with credentials.
 
-    Not the dashboard's own endpoints: a site that the developer happens to visit shall not read the sandbox.
+    The dashboard's endpoints are excluded. Otherwise any site that the developer visits
+    could read the sandbox.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer preflights, and name the origin in every other answer; on errors too, or the page could not tell."""
+        """Answer preflights and add the origin to every other response.
+
+        Errors have the headers as well. Otherwise the page could not read the status.
+        """
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         origin = headers.get("origin")
         if origin is None or scope["path"].startswith("/sandbox/"):
@@ -44,13 +48,13 @@ class AnyOrigin:
 
         async def send_with_origin(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_named(origin))
+                MutableHeaders(scope=message).update(_origin_headers(origin))
             await send(message)
 
         await self.app(scope, receive, send_with_origin)
 
 
-def _named(origin: str) -> dict[str, str]:
+def _origin_headers(origin: str) -> dict[str, str]:
     return {
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Allow-Credentials": "true",
@@ -59,7 +63,7 @@ def _named(origin: str) -> dict[str, str]:
 
 
 def _preflight(headers: Headers, origin: str) -> dict[str, str]:
-    answer = {**_named(origin), **_PREFLIGHT}
+    answer = {**_origin_headers(origin), **_PREFLIGHT}
     for name in _LOCAL_NETWORK:
         if f"access-control-request-{name.lower()}-network" in headers:
             answer[f"Access-Control-Allow-{name}-Network"] = "true"

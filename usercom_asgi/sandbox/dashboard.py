@@ -1,4 +1,4 @@
-"""The dashboard, its data and its buttons, and `widget.js`."""
+"""Routes of the dashboard and of `widget.js`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import responses as replies
+from usercom_asgi.sandbox import responses
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
 
 if TYPE_CHECKING:
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from usercom_asgi.sandbox.app import Sandbox
     from usercom_asgi.sandbox.store import User
+    from usercom_asgi.sandbox.workspace import Workspace
 
     Endpoint = Callable[[Request], Awaitable[Response]]
-    Action = Callable[[Sandbox, dict[str, Any]], None]
+    Action = Callable[[Workspace, dict[str, Any]], None]
 
-_NEWEST = 100  # of each kind of record, per look of the dashboard
+_MAX_RECORDS = 100  # of each kind, in one response
 _SWITCHES = ("unified_identification", "authorize_by_email")
-# The dashboard shows what strangers sent: only its own files may run or load there.
+# The dashboard shows untrusted input, so only its own files may run or load there.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
-def routes(sandbox: Sandbox) -> list[Route]:
-    """Everything that is not User.com's API."""
+def routes(workspace: Workspace) -> list[Route]:
+    """Return all routes that are not part of User.com's API."""
 
     async def state(_request: Request) -> Response:
-        return replies.json_response(describe(sandbox))
+        return responses.json_response(describe(workspace))
 
     return [
         Route("/", _file("dashboard.html", "text/html", {"Content-Security-Policy": _POLICY})),
@@ -48,15 +48,15 @@ def routes(sandbox: Sandbox) -> list[Route]:
         Route("/sandbox/dashboard.js", _file("dashboard.js", "text/javascript")),
         Route("/widget.js", _sender(_widget(), "text/javascript")),
         Route("/sandbox/state", state),
-        Route("/sandbox/clear", _button(sandbox, _clear), methods=["POST"]),
-        Route("/sandbox/faults", _button(sandbox, _set_fault), methods=["POST"]),
-        Route("/sandbox/settings", _button(sandbox, _set_switches), methods=["POST"]),
+        Route("/sandbox/clear", _action(workspace, _clear), methods=["POST"]),
+        Route("/sandbox/faults", _action(workspace, _set_fault), methods=["POST"]),
+        Route("/sandbox/settings", _action(workspace, _set_switches), methods=["POST"]),
     ]
 
 
-def describe(sandbox: Sandbox) -> dict[str, Any]:
-    """The state of the sandbox in values of JSON: every user, and the newest of everything else."""
-    store = sandbox.store
+def describe(workspace: Workspace) -> dict[str, Any]:
+    """Return every user and the newest records of each kind."""
+    store = workspace.store
     with store.lock:
         records: dict[str, list[Any]] = {
             "hits": list(store.hits),
@@ -74,13 +74,13 @@ def describe(sandbox: Sandbox) -> dict[str, Any]:
         ]
     return {
         "now": time.time(),
-        "api_key": sandbox.api_key,
-        "settings": {name: getattr(sandbox, name) for name in _SWITCHES},
-        "faults": sandbox.faults.describe(),
+        "api_key": workspace.api_key,
+        "settings": {name: getattr(workspace, name) for name in _SWITCHES},
+        "faults": workspace.faults.describe(),
         "users": users,
         "totals": {kind: len(found) for kind, found in records.items()},
         **{
-            kind: [dataclasses.asdict(record) for record in found[-_NEWEST:]]
+            kind: [dataclasses.asdict(record) for record in found[-_MAX_RECORDS:]]
             for kind, found in records.items()
         },
     }
@@ -110,7 +110,10 @@ def _sender(content: str, media_type: str, headers: dict[str, str] | None = None
 
 
 def _widget() -> str:
-    """The widget with its style inside: a page loads one file, like the vendor's, and no policy on styles stops it."""
+    """Return the widget with its styles.
+
+    One file, like the vendor's, so that a page's policy on styles does not apply.
+    """
     return _static("widget.js").replace('"@widget.css"', json.dumps(_static("widget.css")))
 
 
@@ -118,38 +121,45 @@ def _static(name: str) -> str:
     return files("usercom_asgi.sandbox").joinpath("static", name).read_text("utf-8")
 
 
-def _button(sandbox: Sandbox, action: Action) -> Endpoint:
-    async def press(request: Request) -> Response:
+def _action(workspace: Workspace, action: Action) -> Endpoint:
+    async def run(request: Request) -> Response:
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            # Any site that the developer has open could press buttons otherwise.
-            return replies.json_response({"detail": "The dashboard's own page only."}, 403)
+            # Otherwise any open site could run actions.
+            return responses.json_response(
+                {"detail": "Only the dashboard's page may call this."}, 403
+            )
         try:
-            action(sandbox, read_object(await request.body() or b"{}"))
+            action(workspace, read_object(await request.body() or b"{}"))
         except (RefusedError, TypeError, ValueError) as error:
-            return replies.json_response({"errors": {"detail": str(error)}}, 400)
-        return replies.json_response(describe(sandbox))
+            return responses.json_response({"errors": {"detail": str(error)}}, 400)
+        return responses.json_response(describe(workspace))
 
-    return press
-
-
-def _clear(sandbox: Sandbox, _body: dict[str, Any]) -> None:
-    sandbox.store.clear()
+    return run
 
 
-def _set_fault(sandbox: Sandbox, body: dict[str, Any]) -> None:
-    """`{"kind": "status" | "latency" | "hang" | "drop" | "clear", ...}`: replaces the faults in force."""
+def _clear(workspace: Workspace, _body: dict[str, Any]) -> None:
+    workspace.store.clear()
+
+
+def _set_fault(workspace: Workspace, body: dict[str, Any]) -> None:
+    """Replace the faults in force.
+
+    The body is `{"kind": "status" | "latency" | "hang" | "drop" | "clear", ...}`.
+    """
     kind = body.pop("kind", None)
     if kind not in ("status", "latency", "hang", "drop", "clear"):
         raise RefusedError(400, "kind must be status, latency, hang, drop or clear")
-    sandbox.faults.clear()
+    workspace.faults.clear()
     if kind != "clear":
-        getattr(sandbox.faults, kind)(**body)
+        getattr(workspace.faults, kind)(**body)
 
 
-def _set_switches(sandbox: Sandbox, body: dict[str, Any]) -> None:
-    """`{"unified_identification": true, "authorize_by_email": true}`; what is not named stays."""
+def _set_switches(workspace: Workspace, body: dict[str, Any]) -> None:
+    """Change the named switches, such as `{"authorize_by_email": true}`."""
     for name, value in body.items():
         if name not in _SWITCHES or not isinstance(value, bool):
-            raise RefusedError(400, f"only {' and '.join(_SWITCHES)}, true or false")
-        setattr(sandbox, name, value)
+            raise RefusedError(
+                400, f"the body must hold only {' and '.join(_SWITCHES)}, each true or false"
+            )
+        setattr(workspace, name, value)

@@ -1,12 +1,11 @@
-"""The widget's endpoints, as `docs/usercom.md`, 3 tells them."""
+"""The widget's endpoints, as described in `docs/usercom.md`, 3."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox import parsing as shapes
-from usercom_asgi.sandbox import vendor as facts
+from usercom_asgi.sandbox import parsing, vendor
 from usercom_asgi.sandbox.identification import Switches, resolve
 from usercom_asgi.sandbox.store import (
     Hit,
@@ -21,65 +20,70 @@ if TYPE_CHECKING:
 
     from starlette.datastructures import Headers
 
-    from usercom_asgi.sandbox.app import Sandbox
+    from usercom_asgi.sandbox.workspace import Workspace
 
-    Handler = Callable[[Sandbox, dict[str, Any], Headers], dict[str, Any]]
+    Handler = Callable[[Workspace, dict[str, Any], Headers], dict[str, Any]]
 
-AGENT = "Sandy (sandbox)"
-_REPLY = "Thanks! This is the sandbox, so nobody will read this, but in User.com an agent would answer here."
+AGENT = "Sandy (workspace)"
+_REPLY = "Thanks! This is the sandbox. In User.com, an agent would answer here."
 
 
-def ping(sandbox: Sandbox, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
-    """A page hit or a reset."""
-    shapes.require_key(body, "apiKey", sandbox.api_key)
-    shapes.check_ping(body)
-    event = shapes.event_of_ping(body)
+def ping(workspace: Workspace, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    """Process a page hit or a reset."""
+    parsing.require_key(body, "apiKey", workspace.api_key)
+    parsing.check_ping(body)
+    event = parsing.event_of_ping(body)
     user = resolve(
-        sandbox.store, Switches(sandbox.unified_identification, sandbox.authorize_by_email), body
+        workspace.store,
+        Switches(workspace.unified_identification, workspace.authorize_by_email),
+        body,
     )
-    sandbox.store.update(user, body)
-    sandbox.store.hits.append(_hit(user, body, headers))
+    workspace.store.update(user, body)
+    workspace.store.hits.append(_hit(user, body, headers))
     if event is not None:
-        _record_event(sandbox, user, event, body, headers)
+        _record_event(workspace, user, event, body, headers)
     return _answer(user)
 
 
-def event(sandbox: Sandbox, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
-    """An event."""
-    shapes.require_key(body, "api_key", sandbox.api_key)
-    named = shapes.text(body, "event"), shapes.encoded_object(body, "data")
-    _record_event(sandbox, _user(sandbox, body, "user_key"), named, body, headers)
+def event(workspace: Workspace, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    """Process an event."""
+    parsing.require_key(body, "api_key", workspace.api_key)
+    named = parsing.text(body, "event"), parsing.encoded_object(body, "data")
+    _record_event(workspace, _user(workspace, body, "user_key"), named, body, headers)
     return {}
 
 
-def product_event(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
-    """A product event."""
-    shapes.require_key(body, "api_key", sandbox.api_key)
-    product_id, event_type, data = shapes.product_event(body)
-    user = _user(sandbox, body, "user_key")
-    sandbox.store.product_events.append(
+def product_event(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
+    """Process a product event."""
+    parsing.require_key(body, "api_key", workspace.api_key)
+    product_id, event_type, data = parsing.product_event(body)
+    user = _user(workspace, body, "user_key")
+    workspace.store.product_events.append(
         RecordedProductEvent(key=user.key, product_id=product_id, event_type=event_type, data=data)
     )
     return {}
 
 
-def update(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
-    """Attributes without a page view."""
-    shapes.require_key(body, "apiKey", sandbox.api_key)
-    data = shapes.updates(body)
-    user = _user(sandbox, body, "userKey")
-    sandbox.store.update(
-        user, {name: value for name, value in data.items() if name not in facts.NOT_UPDATABLE}
+def update(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
+    """Process attributes without a page view."""
+    parsing.require_key(body, "apiKey", workspace.api_key)
+    data = parsing.updates(body)
+    user = _user(workspace, body, "userKey")
+    workspace.store.update(
+        user, {name: value for name, value in data.items() if name not in vendor.NOT_UPDATABLE}
     )
-    sandbox.store.updates.append(RecordedUpdate(key=user.key, data=data))
+    workspace.store.updates.append(RecordedUpdate(key=user.key, data=data))
     return {}
 
 
-def conversation(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
-    """A chat message, answered at once by nobody. The shape is ours: only the sandbox's widget calls it."""
-    shapes.require_key(body, "api_key", sandbox.api_key)
-    content = shapes.text(body, "content")
-    user = _user(sandbox, body, "user_key")
+def conversation(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
+    """Process a chat message and reply at once.
+
+    Only the sandbox's own widget calls this endpoint, so its format is ours.
+    """
+    parsing.require_key(body, "api_key", workspace.api_key)
+    content = parsing.text(body, "content")
+    user = _user(workspace, body, "user_key")
     now = time.time()
     reply = {"content": _REPLY, "isAdmin": True, "at": now}
     user.conversation += [{"content": content, "isAdmin": False, "at": now}, reply]
@@ -87,51 +91,54 @@ def conversation(sandbox: Sandbox, body: dict[str, Any], _headers: Headers) -> d
 
 
 HANDLERS: dict[str, Handler] = {
-    facts.PING_PATH: ping,
-    facts.EVENT_PATH: event,
-    facts.PRODUCT_EVENT_PATH: product_event,
-    facts.UPDATE_PATH: update,
-    facts.CONVERSATION_PATH: conversation,
+    vendor.PING_PATH: ping,
+    vendor.EVENT_PATH: event,
+    vendor.PRODUCT_EVENT_PATH: product_event,
+    vendor.UPDATE_PATH: update,
+    vendor.CONVERSATION_PATH: conversation,
 }
-"""Every endpoint of the API, by its path."""
+"""Handlers of the API by path."""
 
 
-def _user(sandbox: Sandbox, body: dict[str, Any], name: str) -> User:
-    user = sandbox.store.find(shapes.text(body, name))
+def _user(workspace: Workspace, body: dict[str, Any], name: str) -> User:
+    user = workspace.store.find(parsing.text(body, name))
     if user is None:
-        raise shapes.RefusedError(404, f"no user has this {name}")
+        raise parsing.RefusedError(404, f"no user has this {name}")
     return user
 
 
 def _hit(user: User, body: dict[str, Any], headers: Headers) -> Hit:
     return Hit(
         key=user.key,
-        url=shapes.optional_text(body, "url"),
-        domain=shapes.optional_text(body, "domain"),
-        referrer=shapes.optional_text(body, "referrer"),
+        url=parsing.optional_text(body, "url"),
+        domain=parsing.optional_text(body, "domain"),
+        referrer=parsing.optional_text(body, "referrer"),
         payload=body,
         created_new_gu=body.get("create_new_gu") is True,
-        from_widget=facts.is_from_widget(facts.PING_PATH, headers, body),
+        from_widget=vendor.is_from_widget(vendor.PING_PATH, headers, body),
         user_agent=headers.get("user-agent", ""),
     )
 
 
 def _record_event(
-    sandbox: Sandbox,
+    workspace: Workspace,
     user: User,
     event: tuple[str, dict[str, Any]],
     body: dict[str, Any],
     headers: Headers,
 ) -> None:
     name, data = event
-    domain, user_agent = shapes.optional_text(body, "domain"), headers.get("user-agent", "")
+    domain, user_agent = parsing.optional_text(body, "domain"), headers.get("user-agent", "")
     record = RecordedEvent(key=user.key, name=name, data=data, domain=domain, user_agent=user_agent)
     user.last_seen = record.at
-    sandbox.store.events.append(record)
+    workspace.store.events.append(record)
 
 
 def _answer(user: User) -> dict[str, Any]:
-    """What a ping is answered; `conversation` is ours, in the place of the vendor's own request for it."""
+    """Return the body of a response to a ping.
+
+    `conversation` is an addition of ours; the vendor's widget requests it separately.
+    """
     return {
         "widget": {
             "settings": {"agent": AGENT, "greeting": "Hi! How can we help you?"},

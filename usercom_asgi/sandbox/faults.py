@@ -1,4 +1,4 @@
-"""What can go wrong at User.com, on demand."""
+"""Faults of User.com on demand: statuses, latency, hanging and dropped connections."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 Sender = Literal["server", "widget"]
 Kind = Literal["status", "latency", "hang", "drop"]
 
-_POLL = 0.02  # seconds between looks at whether a waiting request may go on
+_POLL_INTERVAL = 0.02  # seconds between checks whether a waiting request may continue
 
 
 @dataclass(eq=False)
 class Fault:
-    """One thing that goes wrong, for the requests that it is about."""
+    """One fault and the requests that it applies to."""
 
     kind: Kind
     code: int = 0
@@ -34,8 +34,8 @@ class Fault:
     only: str | None = None
     sender: Sender | None = None
 
-    def concerns(self, path: str, sender: Sender) -> bool:
-        """Whether it is about such a request."""
+    def matches(self, path: str, sender: Sender) -> bool:
+        """Return whether the fault applies to such a request."""
         return (self.only is None or self.only in path) and self.sender in (None, sender)
 
     def __str__(self) -> str:
@@ -54,11 +54,12 @@ class Fault:
 
 
 class Faults:
-    """The faults in force; from any thread. Latency adds to one of the others.
+    """The faults in force. Methods may be called from any thread.
 
-    A fault with `times` comes first, in the order of the calls, and is then gone: `status(500, times=1)` and
-    `status(503, times=1)` make one 500 and one 503. Of those without, the last one counts. `only` is a part of the
-    path, `sender` says whose requests are meant.
+    Latency is combined with one other fault. Faults with `times` apply first, in the
+    order of the calls, and then end: `status(500, times=1)` and `status(503, times=1)`
+    make one 500 and one 503. Of the others, the last one applies. `only` is a part of
+    the path; `sender` selects requests of the widget or of servers.
     """
 
     def __init__(self) -> None:
@@ -76,7 +77,7 @@ class Faults:
         only: str | None = None,
         sender: Sender | None = None,
     ) -> None:
-        """Answer with this status, and process nothing."""
+        """Respond with this status and process nothing."""
         self._add(
             Fault(
                 "status",
@@ -97,7 +98,7 @@ class Faults:
         only: str | None = None,
         sender: Sender | None = None,
     ) -> None:
-        """Wait before processing, or (`before=False`) process and wait with the answer."""
+        """Delay the processing, or with `before=False` only the response."""
         self._add(
             Fault("latency", seconds=seconds, before=before, times=times, only=only, sender=sender)
         )
@@ -105,52 +106,55 @@ class Faults:
     def hang(
         self, *, times: int | None = None, only: str | None = None, sender: Sender | None = None
     ) -> None:
-        """Neither process nor answer until the faults are cleared; never, if the client has gone by then."""
+        """Hold requests until the faults are cleared.
+
+        A request is then processed, unless its client has disconnected.
+        """
         self._add(Fault("hang", times=times, only=only, sender=sender))
 
     def drop(
         self, *, times: int | None = None, only: str | None = None, sender: Sender | None = None
     ) -> None:
-        """Process, then close the connection without an answer."""
+        """Process requests, then close the connection without a response."""
         self._add(Fault("drop", times=times, only=only, sender=sender))
 
     def clear(self) -> None:
-        """Nothing goes wrong any more, and requests that hang or wait go on."""
+        """Remove all faults and resume the requests that wait."""
         with self._lock:
             self._faults.clear()
             self._cleared += 1
 
     def describe(self) -> list[str]:
-        """The faults in force, in words."""
+        """Return a description of each fault in force."""
         with self._lock:
             return [str(fault) for fault in self._faults]
 
     def stop(self) -> None:
-        """Give up the requests that hang or wait, because the server stops; the faults stay."""
+        """Abandon the requests that wait, because the server stops; keep the faults."""
         with self._lock:
             self._stopped += 1
 
-    def take(self, path: str, sender: Sender) -> tuple[Fault | None, Fault | None]:
-        """The latency and the other fault that this request meets; counts down those with `times`."""
+    def next_faults(self, path: str, sender: Sender) -> tuple[Fault | None, Fault | None]:
+        """Return latency and other fault for a request; count down `times`."""
         with self._lock:
-            mine = [fault for fault in self._faults if fault.concerns(path, sender)]
-            latency = self._spend([fault for fault in mine if fault.kind == "latency"])
-            return latency, self._spend([fault for fault in mine if fault.kind != "latency"])
+            matching = [fault for fault in self._faults if fault.matches(path, sender)]
+            latency = self._select([fault for fault in matching if fault.kind == "latency"])
+            return latency, self._select([fault for fault in matching if fault.kind != "latency"])
 
     async def wait(self, request: Request, seconds: float = math.inf) -> bool:
-        """Wait, but no longer than until `clear()`; whether there is still somebody to answer."""
+        """Wait until `clear()` at most; return whether the client is connected."""
         cleared, stopped, until = self._cleared, self._stopped, time.monotonic() + seconds
         while self._cleared == cleared and (left := until - time.monotonic()) > 0:
             if self._stopped != stopped or await request.is_disconnected():
                 return False
-            await anyio.sleep(min(left, _POLL))
-        return self._stopped == stopped  # also if both were said between two looks
+            await anyio.sleep(min(left, _POLL_INTERVAL))
+        return self._stopped == stopped  # clear() and stop() may both precede this check
 
     def _add(self, fault: Fault) -> None:
         with self._lock:
             self._faults.append(fault)
 
-    def _spend(self, faults: list[Fault]) -> Fault | None:
+    def _select(self, faults: list[Fault]) -> Fault | None:
         chosen = next(
             (fault for fault in faults if fault.times is not None), faults[-1] if faults else None
         )

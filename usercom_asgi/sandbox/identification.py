@@ -1,7 +1,7 @@
-"""Who is a ping about? The identification matrix of `docs/usercom.md`, 4, in one table.
+"""Identification of the user of a ping: the matrix of `docs/usercom.md`, 4, as a table.
 
-The vendor states some of it; the model for the rest is ours [I]. Only the sandbox needs it: the library asks, and
-believes the key that comes back.
+The vendor documents a part of it; the rest is our model [I]. Only the sandbox needs it.
+The library sends a ping and uses the key of the response.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox import vendor as facts
+from usercom_asgi.sandbox import vendor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,23 +27,23 @@ class Switches:
 
 
 class Call(Enum):
-    """What the browser called."""
+    """Function that the browser called."""
 
     PAGE_HIT = "pageHit"
     RESET = "resetAuth"
 
 
 class Owner(Enum):
-    """Whose email it is, seen from the current (cookie) user."""
+    """Owner of an email, relative to the current user (of the cookie)."""
 
-    NOBODY = "nobody"
+    NONE = "no user"
     CURRENT = "the current user"
     OTHER = "another user, and the current one has no email"
-    OTHER_AND_MINE_DIFFERS = "another user, and the current one has a different email"
+    OTHER_EMAIL_DIFFERS = "another user, and the current one has a different email"
 
 
 class Outcome(Enum):
-    """What becomes of the visitor."""
+    """Result of the identification."""
 
     UPDATE_CURRENT = "the current user is updated"
     MERGE_INTO_OWNER = "the current user is merged into the email's owner"
@@ -58,7 +58,8 @@ _U, _M, _S, _N = (
     Outcome.NEW_USER,
 )
 
-# (unified, authorize by email, call) -> the outcome for each of Owner: NOBODY, CURRENT, OTHER, OTHER_AND_MINE_DIFFERS
+# (unified, authorize by email, call) -> the outcome for each value of Owner: NONE,
+# CURRENT, OTHER, OTHER_EMAIL_DIFFERS
 MATRIX: dict[tuple[bool, bool, Call], tuple[Outcome, Outcome, Outcome, Outcome]] = {
     (False, False, Call.PAGE_HIT): (_U, _U, _U, _U),
     (False, True, Call.PAGE_HIT): (_U, _U, _U, _U),
@@ -72,7 +73,7 @@ MATRIX: dict[tuple[bool, bool, Call], tuple[Outcome, Outcome, Outcome, Outcome]]
 
 
 def resolve(store: Store, switches: Switches, payload: Mapping[str, Any]) -> User:
-    """The user that a ping is about, found, made or merged; its attributes are not written yet."""
+    """Find, create or merge the user of a ping, without writing its attributes."""
     current, call = _current(store, payload)
     user_id, email = payload.get("user_id"), payload.get("email")
     if user_id not in (None, ""):
@@ -83,24 +84,27 @@ def resolve(store: Store, switches: Switches, payload: Mapping[str, Any]) -> Use
 
 
 def _current(store: Store, payload: Mapping[str, Any]) -> tuple[User | None, Call]:
-    """The user whose key came along, and the call: a reset has no current user, unless a key survived it."""
+    """Return the user of the ping's key, and the call.
+
+    A reset has no current user, unless the ping carries a known key.
+    """
     key = payload.get("userKey")
     known = store.find(key)
-    if payload.get("create_new_gu") and not (known and facts.A_RESET_WITH_A_KNOWN_KEY_KEEPS_IT):
+    if payload.get("create_new_gu") and not (known and vendor.RESET_KEEPS_KNOWN_KEY):
         return None, Call.RESET
-    if key and known is None and not facts.UNKNOWN_KEY_MAKES_A_FRESH_KEY:
+    if key and known is None and not vendor.UNKNOWN_KEY_GETS_NEW_KEY:
         known = store.create(key)
     return known, Call.PAGE_HIT
 
 
 def _by_user_id(store: Store, user_id: str, current: User | None) -> User:
-    """The site's own id takes precedence over the email [D S1]."""
+    """Return the user of a `user_id`, which takes precedence over the email [D S1]."""
     owner = store.by_user_id(user_id)
     if owner is not None:
         return owner
     if current is None:
         return store.create()
-    taken = current.user_id is not None and not facts.A_NEW_ID_OVERWRITES_ANOTHER
+    taken = current.user_id is not None and not vendor.NEW_USER_ID_OVERWRITES
     return store.create() if taken else current
 
 
@@ -121,9 +125,9 @@ def _by_email(
 
 def _owner(owners: list[User], current: User | None) -> Owner:
     if not owners:
-        return Owner.NOBODY
+        return Owner.NONE
     if current is None:
         return Owner.OTHER
     if any(owner is current for owner in owners):
         return Owner.CURRENT
-    return Owner.OTHER_AND_MINE_DIFFERS if current.email else Owner.OTHER
+    return Owner.OTHER_EMAIL_DIFFERS if current.email else Owner.OTHER

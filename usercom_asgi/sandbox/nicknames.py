@@ -1,4 +1,4 @@
-"""Names for people who gave none: User.com calls them by an adjective and a noun [D de/161]."""
+"""Nicknames of anonymous users: an adjective and a noun, as at User.com [D de/161]."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ _NOUNS = (
 
 
 def nickname(key: str) -> str:
-    """The nickname of a user key, always the same one."""
+    """Return the nickname of a user key, which never changes."""
     number = zlib.crc32(key.encode())
     return f"{_ADJECTIVES[number % len(_ADJECTIVES)]} {_NOUNS[number // len(_ADJECTIVES) % len(_NOUNS)]}"

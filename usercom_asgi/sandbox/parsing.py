@@ -1,4 +1,4 @@
-"""Bodies of the widget's requests, checked and typed (`docs/usercom.md`, 3)."""
+"""Parsing and validation of the widget's requests (`docs/usercom.md`, 3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from usercom_asgi.sandbox.vendor import PRODUCT_EVENT_TYPES
 
 
 class RefusedError(Exception):
-    """User.com would not take this request."""
+    """A request that User.com would refuse."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -18,7 +18,7 @@ class RefusedError(Exception):
 
 
 def read_object(raw: bytes | str) -> dict[str, Any]:
-    """A JSON object."""
+    """Parse a JSON object."""
     try:
         value: object = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -29,7 +29,7 @@ def read_object(raw: bytes | str) -> dict[str, Any]:
 
 
 def require_key(body: dict[str, Any], name: str, expected: str) -> None:
-    """The app key, which every request of the widget carries in its body."""
+    """Check the app key, which is in the body of every request."""
     if body.get(name) != expected:
         raise RefusedError(
             403, f"{name} is missing" if name not in body else f"{name} is not this workspace's"
@@ -37,7 +37,7 @@ def require_key(body: dict[str, Any], name: str, expected: str) -> None:
 
 
 def text(body: dict[str, Any], name: str) -> str:
-    """A string that has to be there."""
+    """Return a required string."""
     value = body.get(name)
     if not isinstance(value, str) or not value:
         raise RefusedError(400, f"{name} must be a string that is not empty")
@@ -45,7 +45,7 @@ def text(body: dict[str, Any], name: str) -> str:
 
 
 def optional_text(body: dict[str, Any], name: str) -> str:
-    """A string, or nothing."""
+    """Return an optional string; empty if missing."""
     value = body.get(name)
     if value is None:
         return ""
@@ -55,7 +55,7 @@ def optional_text(body: dict[str, Any], name: str) -> str:
 
 
 def encoded_object(body: dict[str, Any], name: str) -> dict[str, Any]:
-    """An object in a string of JSON: the widget encodes the data of its events twice."""
+    """Parse an object in a string of JSON, because the widget encodes data twice."""
     try:
         return read_object(optional_text(body, name) or "{}")
     except RefusedError as refused:
@@ -65,7 +65,7 @@ def encoded_object(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def check_ping(body: dict[str, Any]) -> None:
-    """The parts of a ping that are no free attributes."""
+    """Check the fields of a ping that are not free attributes."""
     for name in ("userKey", "email", "url", "domain", "referrer"):
         optional_text(body, name)
     user_id = body.get("user_id")
@@ -76,7 +76,7 @@ def check_ping(body: dict[str, Any]) -> None:
 
 
 def event_of_ping(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The event that travels in a page hit: its name, and the rest of it."""
+    """Return name and data of the event in a page hit, if there is one."""
     event = body.get("event")
     if event is None:
         return None
@@ -90,7 +90,7 @@ def event_of_ping(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
 
 
 def product_event(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Product id, event type and the rest of a product event."""
+    """Return product id, event type and the rest of a product event."""
     data = encoded_object(body, "data")
     product_id, event_type = data.pop("product_id", None), data.pop("event_type", None)
     if (
@@ -108,7 +108,7 @@ def product_event(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
 
 
 def updates(body: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a `client.update`: a list of objects, the later ones over the earlier."""
+    """Merge the list of objects of a `client.update`; later ones take precedence."""
     data = body.get("data")
     if not isinstance(data, list):
         raise RefusedError(400, "data must be a list of objects")
@@ -121,5 +121,5 @@ def updates(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    message = f"{name} is no JSON value"
+    message = f"{name} is not a JSON value"
     raise ValueError(message)

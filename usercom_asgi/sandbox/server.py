@@ -1,4 +1,4 @@
-"""Runs a sandbox on a real socket: in a thread for tests and demos, or alone."""
+"""Server of a sandbox: in a thread for tests and demos, or in the main thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STOP_TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class RunningSandbox:
-    """A sandbox that accepts connections."""
+    """Sandbox that accepts connections."""
 
     url: str
     sandbox: Sandbox
@@ -38,7 +38,7 @@ def serve(
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
 ) -> Generator[RunningSandbox]:
-    """Serve from a thread for as long as the block lasts; port 0 takes a free one."""
+    """Serve from a thread until the block ends; port 0 selects a free one."""
     server = _make_server(sandbox, ssl_certfile, ssl_keyfile)
     listener = listen(host, port)
     thread = threading.Thread(
@@ -57,23 +57,24 @@ def serve(
 
 
 def run(sandbox: Sandbox, listener: socket.socket) -> None:
-    """Serve in this thread, until Ctrl-C."""
+    """Serve in this thread until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
         _make_server(sandbox).run([listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket, so that the port is known before the server runs."""
+    """Return a bound socket, so that the port is known before the server runs."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family)
-    # asyncio turns Nagle's algorithm off only on sockets that were made with a protocol number, which this one was not;
-    # every answer would wait 40 ms for an acknowledgement. Accepted sockets inherit it.
+    # asyncio disables Nagle's algorithm only on sockets that have a protocol number,
+    # and create_server() gives none. Otherwise every response would wait 40 ms for an
+    # acknowledgement. Accepted sockets inherit the option.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def url_of(listener: socket.socket, *, secure: bool = False) -> str:
-    """The address of a bound socket, as this machine would write it."""
+    """Return the URL of a bound socket for clients on this machine."""
     host, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
@@ -92,7 +93,7 @@ def _make_server(
 
 
 def check_installed() -> None:
-    """Raise ``ModuleNotFoundError``, with what to do, if the extra is missing."""
+    """Raise ``ModuleNotFoundError`` with a remedy if the extra is missing."""
     try:
         import_module("usercom_asgi.sandbox.uvicorn_server")
     except ModuleNotFoundError as error:
@@ -107,5 +108,5 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
     deadline = time.monotonic() + _START_TIMEOUT
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
-            raise RuntimeError("the sandbox did not start; its log says why")
+            raise RuntimeError("the sandbox did not start, see its log")
         time.sleep(0.005)

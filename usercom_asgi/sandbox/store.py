@@ -1,4 +1,4 @@
-"""Everything the sandbox was told, in memory."""
+"""Users and records of the sandbox, in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False)
 class User:
-    """One profile, anonymous or known."""
+    """Profile of an anonymous or known user."""
 
     key: str
     id: int
@@ -30,7 +30,7 @@ class User:
 
     @property
     def name(self) -> str:
-        """What an agent would call them: their name, else their email, else a nickname."""
+        """Display name: the name, else the email, else the nickname."""
         first_and_last = [self.attributes.get("first_name"), self.attributes.get("last_name")]
         full = " ".join(str(part) for part in first_and_last if part)
         return str(
@@ -39,20 +39,20 @@ class User:
 
     @property
     def user_id(self) -> str | None:
-        """The site's own id of this person."""
+        """The site's own id of the user."""
         value = self.attributes.get("user_id")
         return None if value is None else str(value)
 
     @property
     def email(self) -> str | None:
-        """Their email."""
+        """Email of the user."""
         value = self.attributes.get("email")
         return str(value) if value else None
 
 
 @dataclass(kw_only=True)
 class Hit:
-    """One ping: a page view, by the widget or by a server. `created_new_gu`: it was a reset."""
+    """Ping of the widget or of a server: a page view, or a reset (`created_new_gu`)."""
 
     key: str
     url: str
@@ -67,7 +67,7 @@ class Hit:
 
 @dataclass(kw_only=True)
 class RecordedEvent:
-    """One `event.NAME`."""
+    """Event, `event.NAME`."""
 
     key: str
     name: str
@@ -79,7 +79,7 @@ class RecordedEvent:
 
 @dataclass(kw_only=True)
 class RecordedProductEvent:
-    """One `product_event`; `data` is the rest of its body, `custom_data` included."""
+    """Event of a product; `data` is the rest of its body, with `custom_data`."""
 
     key: str
     product_id: str
@@ -90,7 +90,7 @@ class RecordedProductEvent:
 
 @dataclass(kw_only=True)
 class RecordedUpdate:
-    """One `client.update`."""
+    """Update of attributes, `client.update`."""
 
     key: str
     data: dict[str, Any]
@@ -99,7 +99,7 @@ class RecordedUpdate:
 
 @dataclass(kw_only=True)
 class Rejected:
-    """One request that User.com would not take."""
+    """Request that User.com would refuse."""
 
     path: str
     status: int
@@ -110,7 +110,7 @@ class Rejected:
 
 @dataclass(kw_only=True)
 class Faulted:
-    """One request that met a fault; for the dashboard."""
+    """Request that a fault was applied to, for the dashboard."""
 
     path: str
     fault: str
@@ -119,7 +119,7 @@ class Faulted:
 
 
 class Store:
-    """Profiles and what they did. Handlers write on the server's thread, tests read on theirs."""
+    """Users and records. The server's thread writes, tests read from another one."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -133,7 +133,7 @@ class Store:
         self._last_id = 0
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all users and records."""
         with self.lock:
             self.users.clear()
             self.rejected.clear()
@@ -142,28 +142,33 @@ class Store:
                 records.clear()
 
     def find(self, key: str | None) -> User | None:
-        """The user of a key; of a merged user's key, the user that survived."""
+        """Return the user of a key, or the user that it was merged into."""
         user = self.users.get(key) if key else None
         while user is not None and user.merged_into is not None:
             user = self.users.get(user.merged_into)
         return user
 
     def by_user_id(self, user_id: str) -> User | None:
-        """The one user with this id of the site's own."""
-        return next((user for user in self.living() if user.user_id == user_id), None)
+        """Return the user with this id of the site's own."""
+        return next((user for user in self.active_users() if user.user_id == user_id), None)
 
     def by_email(self, email: str) -> list[User]:
-        """The users with this email; it is not unique. The best first: with a user id, then seen most recently."""
+        """Return the users with this email, which is not unique.
+
+        Users with a user id come first, then those seen most recently.
+        """
         wanted = email.strip().casefold()
-        found = [user for user in self.living() if (user.email or "").strip().casefold() == wanted]
+        found = [
+            user for user in self.active_users() if (user.email or "").strip().casefold() == wanted
+        ]
         return sorted(found, key=lambda user: (user.user_id is None, -user.last_seen))
 
-    def living(self) -> list[User]:
-        """The users that were not merged into another."""
+    def active_users(self) -> list[User]:
+        """Return the users that were not merged into another."""
         return [user for user in self.users.values() if user.merged_into is None]
 
     def create(self, key: str | None = None) -> User:
-        """A new anonymous user."""
+        """Create an anonymous user."""
         with self.lock:
             self._last_id += 1
             now = time.time()
@@ -175,7 +180,7 @@ class Store:
             return user
 
     def update(self, user: User, values: Mapping[str, Any]) -> None:
-        """Give a user the attributes and the company of a ping or an update."""
+        """Set the attributes and the company of a ping or an update."""
         with self.lock:
             company = values.get("company")
             if company:
@@ -186,7 +191,7 @@ class Store:
             user.last_seen = time.time()
 
     def merge(self, loser: User, survivor: User) -> None:
-        """Make one of two profiles: the survivor keeps its own values and gains the other's history."""
+        """Merge a user into another, which keeps its values and gains the records."""
         with self.lock:
             survivor.attributes = {**loser.attributes, **survivor.attributes}
             survivor.company = {**loser.company, **survivor.company}

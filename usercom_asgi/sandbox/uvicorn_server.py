@@ -1,4 +1,4 @@
-"""The uvicorn server of a sandbox. The only module that imports uvicorn, and itself imported only to serve."""
+"""Uvicorn server of a sandbox; the only module that imports uvicorn."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 
 class DroppableProtocol(H11Protocol):
-    """HTTP/1.1 whose applications may close the connection without an answer: ASGI has no word for that."""
+    """HTTP/1.1 protocol whose application can close the connection without a response.
+
+    ASGI has no message for that.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Hand the application the way to close this connection."""
+        """Give the application a function that closes the connection."""
         super().connection_made(transport)
         self.app = cast("ASGI3Application", _with_abort(cast("ASGIApp", self.app), transport))
 
 
 def make_server(app: ASGIApp, ssl_certfile: str | None, ssl_keyfile: str | None) -> uvicorn.Server:
-    """A quiet server of one process, which touches nobody's logging."""
+    """Return a server of one process that does not configure logging."""
     config = uvicorn.Config(
         app,
         http=DroppableProtocol,

@@ -1,6 +1,7 @@
-"""What we believe of User.com without the vendor's word for it, each fact once, with its source.
+"""Facts about User.com that the vendor does not document fully, each with its source.
 
-Sources are those of `docs/usercom.md`: [D] documented, [C] seen in code, [I] inferred, S3 the vendor's bundle of 2022.
+Sources are those of `docs/usercom.md`: [D] documented, [C] seen in code, [I] inferred,
+S3 the vendor's bundle of 2022.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ CONVERSATION_PATH = "/api/conversation/new/"
 WIDGETS_OWN_KEYS = frozenset(
     {"create_new_gu", "widget_ready", "domain", "timezone", "resolution", "url", "referrer"}
 )
-"""Keys that the widget adds to a ping by itself [C S3]: they are no attributes [I]."""
+"""Keys that the widget adds to a ping [C S3]; they are not attributes [I]."""
 
 CALLBACKS = frozenset(
     {"onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose", "onDestroy"}
 )
-"""Callbacks of `civchat`: the widget strips them before it sends [C S3]."""
+"""Callbacks of `civchat`, which the widget does not send [C S3]."""
 
 NOT_ATTRIBUTES = (
     WIDGETS_OWN_KEYS
@@ -70,32 +71,44 @@ NOT_ATTRIBUTES = (
 """Keys of a ping that never become attributes of the user ([C S3], partly [I])."""
 
 NOT_UPDATABLE = frozenset({"user_id"})
-"""What `client.update` leaves alone: "not all attributes may be changed this way" [D]; which ones is our guess [I]."""
+"""Attributes that `client.update` does not change.
 
-UNKNOWN_KEY_MAKES_A_FRESH_KEY = True
-"""A ping with a `userKey` that nobody has makes a new user under a new key; False: under the key it named [I]."""
+The vendor documents that some exist [D]; which ones is a guess [I].
+"""
 
-A_RESET_WITH_A_KNOWN_KEY_KEEPS_IT = True
-"""`create_new_gu` beside a known `userKey` (left in the URL or localStorage) re-adopts that user [C S3, 3.1]."""
+UNKNOWN_KEY_GETS_NEW_KEY = True
+"""Whether a ping with an unknown `userKey` creates a user under a new key [I].
 
-A_NEW_ID_OVERWRITES_ANOTHER = True
-"""A `user_id` nobody has goes to the current profile [D], even if that has another one already [I, pitfall 9]."""
+False creates it under the key of the ping.
+"""
+
+RESET_KEEPS_KNOWN_KEY = True
+"""Whether `create_new_gu` with a known `userKey` keeps that user [C S3, 3.1].
+
+Such a key may be left in the URL or in localStorage.
+"""
+
+NEW_USER_ID_OVERWRITES = True
+"""Whether a new `user_id` overwrites one of the current profile [I, pitfall 9].
+
+A profile without a `user_id` always gets the new one [D].
+"""
 
 KEY_LENGTH = 12
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-"""The look of a user key since 2022 [D S12, C many]."""
+"""Form of a user key since 2022 [D S12, C many]."""
 
 
 def new_user_key() -> str:
-    """A user key as User.com makes them."""
+    """Return a new user key of the form that User.com uses."""
     return "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_LENGTH))
 
 
 def is_from_widget(path: str, headers: Headers, body: Mapping[str, Any]) -> bool:
-    """Whether a browser's widget sent this request, rather than somebody's server.
+    """Return whether a browser's widget sent this request, not a server.
 
-    A ping of the widget carries timezone and resolution [C S3], which no server knows. Its other requests carry
-    neither, but a browser puts an Origin on every POST.
+    A ping of the widget carries timezone and resolution [C S3], which a server does not
+    have. Its other requests carry neither, but a browser adds an Origin to every POST.
     """
     if path == PING_PATH:
         return "timezone" in body and "resolution" in body

@@ -1,10 +1,10 @@
-"""``visitor.browser``: what a handler says to the page, for its widget to do."""
+"""Commands for the widget in the page: ``visitor.browser`` and its queue."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import ConfigurationError, InvalidCommand
@@ -15,40 +15,40 @@ if TYPE_CHECKING:
     from ..core.commands import Command
     from ..core.config import UserComConfig
     from ..core.validation import Json
-    from .signed_cookies import Said
 
-#: Bytes of JSON that may wait for a page. A browser takes 4,096 for a cookie, signed and encoded; but nginx, as it comes, takes
-#: 4,096 for all of a response's headers, and answers 502 to more.
-LIMIT = 1_500
+#: One call in the page: a unique id, the name of the function, and its arguments.
+BrowserCall: TypeAlias = "list[Json]"
+
+#: Bytes of JSON that may wait for a page. A browser takes 4,096 for a cookie, signed and
+#: encoded. But nginx by default takes 4,096 for all headers of a response, and answers 502
+#: to more.
+MAX_BYTES = 1_500
 RESET = "UE.resetAuth"
 
 
 class BrowserCommands:
-    """The SDK's verbs and the widget's controls, for the page: they run there in order, each once, when the widget is ready.
+    """The SDK's verbs for the widget in the page. They run there in order, each once.
 
-    Said for a response that carries the snippet, they run in it; for one that does not (a redirect, JSON), on the next page
-    that does; for htmx, or with the ``bridge``, in the page that asks. A page that is left before its widget is ready does not
-    run them: what must not be lost is said by the visitor's own helpers.
+    In a response with the snippet, they run in that page. In a redirect or JSON they wait for
+    the next page with the snippet. With htmx or ``bridge=True`` they run in the page that sent
+    the request. A command is lost if the user leaves the page before its widget is ready, so
+    record purchases with the visitor's own methods.
 
-    Nothing here is awaited. Everything raises :class:`~usercom_asgi.InvalidCommand` for what User.com could never take, for
-    more than fits into a cookie, and after the response has begun; and :class:`~usercom_asgi.ConfigurationError` without
-    ``secret_keys``.
+    Nothing here is awaited. Each method raises :class:`~usercom_asgi.InvalidCommand` for a
+    value that User.com does not accept, when more commands wait than fit into a cookie, and
+    after the response has started. Each raises :class:`~usercom_asgi.ConfigurationError`
+    without ``secret_keys``.
     """
 
-    def __init__(self, config: UserComConfig, *, persistent: bool, enabled: bool) -> None:
-        self._config = config
-        self._persistent = persistent
-        self._enabled = enabled
-        #: What this response says.
-        self.said: list[Said] = []
-        #: Bytes that wait from earlier responses.
-        self.carried = 0
-        #: The response has begun.
-        self.response_started = False
+    __slots__ = ("_queue", "_truncate")
+
+    def __init__(self, queue: BrowserQueue, *, truncate: bool) -> None:
+        self._queue = queue
+        self._truncate = truncate
 
     def event(self, name: str, /, **data: Any) -> None:
-        """``userengage('event.NAME', {...})``."""
-        self.enqueue(Event(name, data, cut=self._config.truncate_strings))
+        """Record an event: ``userengage('event.NAME', {...})``."""
+        self._queue.enqueue(Event(name, data, truncate=self._truncate))
 
     def product_event(
         self,
@@ -60,8 +60,8 @@ class BrowserCommands:
         custom_data: Mapping[str, object] | None = None,
         **attributes: Any,
     ) -> None:
-        """``userengage('product_event', {...})``."""
-        self.enqueue(
+        """Record what happened to a product: ``userengage('product_event', {...})``."""
+        self._queue.enqueue(
             ProductEvent(
                 product_id,
                 event_type,
@@ -69,134 +69,179 @@ class BrowserCommands:
                 description,
                 attributes,
                 custom_data or {},
-                cut=self._config.truncate_strings,
+                truncate=self._truncate,
             )
         )
 
     def page_hit(self, /, event: Event | None = None, **attributes: Any) -> None:
-        """``UE.pageHit({...})``, of the address that the browser shows."""
-        self.enqueue(PageHit(None, event, attributes, cut=self._config.truncate_strings))
+        """Record a view of the URL that the browser shows: ``UE.pageHit({...})``."""
+        self._queue.enqueue(PageHit(None, event, attributes, truncate=self._truncate))
 
     def update(self, /, **attributes: Any) -> None:
-        """``userengage('client.update', {...})``."""
-        self.enqueue(Update(attributes, cut=self._config.truncate_strings))
+        """Change attributes: ``userengage('client.update', {...})``."""
+        self._queue.enqueue(Update(attributes, truncate=self._truncate))
 
     def open(self) -> None:
         """Open the chat: ``userengage('widget.open')``."""
-        self._add("userengage", "widget.open")
+        self._queue.call("userengage", "widget.open")
 
     def close(self) -> None:
         """Close the chat: ``userengage('widget.close')``."""
-        self._add("userengage", "widget.close")
+        self._queue.call("userengage", "widget.close")
 
     def show(self) -> None:
         """Show the widget: ``userengage('widget.show')``."""
-        self._add("userengage", "widget.show")
+        self._queue.call("userengage", "widget.show")
 
     def hide(self) -> None:
         """Hide the widget: ``userengage('widget.hide')``."""
-        self._add("userengage", "widget.hide")
+        self._queue.call("userengage", "widget.hide")
 
     def destroy(self) -> None:
-        """Take the widget out of the page: ``UE.destroy()``. Nothing runs in that page after it."""
-        self._add("UE.destroy")
+        """Remove the widget from the page: ``UE.destroy()``. Later commands do not run there."""
+        self._queue.call("UE.destroy")
+
+
+class BrowserQueue:
+    """The browser commands of one response.
+
+    ``flashed_bytes`` counts those of earlier responses that still wait in the cookie.
+    """
+
+    def __init__(
+        self,
+        config: UserComConfig,
+        *,
+        persistent: bool,
+        enabled: bool,
+        flashed_bytes: int = 0,
+        is_closed: bool = False,
+    ) -> None:
+        self._config = config
+        self._persistent = persistent
+        self._enabled = enabled
+        self._flashed_bytes = flashed_bytes
+        self._is_closed = is_closed
+        self.calls: list[BrowserCall] = []
+
+    def close(self) -> None:
+        """Accept no more commands, because the response has started."""
+        self._is_closed = True
+
+    def restart(self, *, keep_calls: bool) -> None:
+        """Drop the commands of a visitor who has ended: those in the cookie, and our own."""
+        self._flashed_bytes = 0
+        if not keep_calls:
+            self.calls = []
 
     def enqueue(self, command: Command) -> None:
-        """Say a command to the page."""
-        self._add(*self._call(command))
+        """Add a command.
 
-    def put(self, command: Command) -> bool:
-        """Say a command to the page if there is room: for what was said elsewhere, and is the page's to do."""
-        return self._put(cast("Said", [_new_id(), *self._call(command)]))
+        Raises:
+            ConfigurationError: There are no ``secret_keys``.
+            InvalidCommand: There is no room, or the response has started.
 
-    def reset(
-        self, new_user: Mapping[str, Json], names: Mapping[str, Json], reset_id: str, *, keep: bool
-    ) -> bool:
-        """Say a reset, which always has room; false if something else has had to go.
-
-        ``names`` are the details to fall back on; ``keep`` if what was said is meant for the new visitor. A reset that is said
-        in two answers, since somebody has clicked twice, has one id: it is made once.
         """
-        later = self.said if keep else []
-        self.carried, self.said = 0, [] if keep else self.said
-        fits = False
-        nobody: Mapping[str, Json] = {}
-        for details in (new_user, names, nobody):
-            said = cast("Said", [reset_id, *self._call(ResetAuth(details))])
-            fits = self._put(said)
-            if fits:
+        self.call(*self._function_and_arguments(command))
+
+    def try_enqueue(self, command: Command) -> bool:
+        """Add a command if there is room; return whether there was."""
+        return self._try_add([_new_id(), *self._function_and_arguments(command)])
+
+    def enqueue_reset(
+        self,
+        new_user: Mapping[str, Json],
+        identifiers: Mapping[str, Json],
+        reset_id: str,
+        *,
+        keep_calls: bool,
+    ) -> bool:
+        """Add a reset, which always has room; return False if details had to be left out.
+
+        ``identifiers`` are sent if the whole of ``new_user`` does not fit. ``keep_calls`` is
+        True if the commands so far are for the new visitor. A double click makes two responses
+        with one ``reset_id``, so that the page runs one reset.
+        """
+        # Commands for the earlier visitor run before the reset, those for the new one after it.
+        later = self.calls if keep_calls else []
+        self.restart(keep_calls=not keep_calls)
+        is_complete = True
+        no_details: Mapping[str, Json] = {}
+        for details in (new_user, identifiers, no_details):
+            reset = [reset_id, *self._function_and_arguments(ResetAuth(details))]
+            if self._try_add(reset):
                 break
+            is_complete = False
         else:
-            self.said = [said]
-        return all([details is new_user and fits, *(self._put(each) for each in later)])
+            self.calls = [reset]
+        return all([is_complete, *map(self._try_add, later)])
 
-    def _put(self, said: Said) -> bool:
-        if self.response_started or not self._has_room_for(said):
-            return False
-        self.said.append(said)
-        return True
-
-    def _call(self, command: Command) -> list[object]:
-        """Return the function that says it in the browser, and the arguments."""
-        if isinstance(command, Event):
-            return ["userengage", f"event.{command.name}", dict(command.data)]
-        if isinstance(command, ProductEvent):
-            return ["userengage", "product_event", command.payload()]
-        if isinstance(command, Update):
-            return ["userengage", "client.update", dict(command.attributes)]
-        if isinstance(command, ResetAuth):
-            return [
-                RESET,
-                {**command.attributes, "apiKey": self._config.api_key},
-            ]  # without the key it does nothing
-        return ["UE.pageHit", command.payload()]
-
-    def _add(self, *call: object) -> None:
+    def call(self, *call: Json) -> None:
+        """Add a call of a function in the page; raises as :meth:`enqueue`."""
         if not self._enabled:
             return
         if not self._persistent:
             raise ConfigurationError(
                 "secret_keys",
-                "visitor.browser needs a key to sign with, such as secret_keys=('<16 characters or more>',), with the "
-                "bridge as well: what it says may have to travel to the next page in a cookie",
+                "visitor.browser needs a key to sign with, such as "
+                "secret_keys=('<16 characters or more>',), with the bridge as well: "
+                "its commands may have to wait for the next page in a cookie",
             )
-        if self.response_started:
+        if self._is_closed:
             raise InvalidCommand(
-                "browser", "the response has begun, so nothing can be said to its page any more"
+                "browser", "must be used before the response starts: its page cannot change now"
             )
-        said = cast("Said", [_new_id(), *call])
-        if not self._has_room_for(said):
+        if not self._try_add([_new_id(), *call]):
             raise InvalidCommand(
                 "browser",
-                f"more than {LIMIT} bytes would wait for the page; say it by the visitor's own helpers instead",
+                f"must not hold more than {MAX_BYTES} bytes of waiting commands: "
+                "use the visitor's own methods instead",
             )
-        self.said.append(said)
 
-    def _has_room_for(self, said: Said) -> bool:
-        return self.carried + size([*self.said, said]) <= LIMIT
+    def _try_add(self, call: BrowserCall) -> bool:
+        if self._is_closed or self._flashed_bytes + size([*self.calls, call]) > MAX_BYTES:
+            return False
+        self.calls.append(call)
+        return True
+
+    def _function_and_arguments(self, command: Command) -> list[Json]:
+        if isinstance(command, Event):
+            return ["userengage", f"event.{command.name}", cast("Json", dict(command.data))]
+        if isinstance(command, ProductEvent):
+            return ["userengage", "product_event", cast("Json", command.payload())]
+        if isinstance(command, Update):
+            return ["userengage", "client.update", cast("Json", dict(command.attributes))]
+        if isinstance(command, ResetAuth):
+            # Without the app key, the SDK ignores the call.
+            details = {**command.attributes, "apiKey": self._config.api_key}
+            return [RESET, cast("Json", details)]
+        return ["UE.pageHit", cast("Json", command.payload())]
 
 
 def _new_id() -> str:
     return secrets.token_urlsafe(6)
 
 
-def size(said: Sequence[Sequence[object]]) -> int:
-    """Return the bytes that this takes as JSON."""
-    return len(json.dumps(said, separators=(",", ":"))) if said else 0
+def size(calls: Sequence[Sequence[object]]) -> int:
+    """Return the bytes of these calls as JSON."""
+    return len(json.dumps(calls, separators=(",", ":"))) if calls else 0
 
 
-def drop_before_reset(said: Sequence[Said]) -> list[Said]:
-    """Return what is said of the visitor who is there now: what comes before a reset was the last one's."""
-    resets = [n for n, each in enumerate(said) if each[1] == RESET]
-    return list(said[resets[-1] :]) if resets else list(said)
+def drop_before_reset(calls: Sequence[BrowserCall]) -> list[BrowserCall]:
+    """Return the calls from the last reset on: those before it are for the earlier visitor."""
+    resets = [n for n, each in enumerate(calls) if each[1] == RESET]
+    return list(calls[resets[-1] :]) if resets else list(calls)
 
 
-def split_initial_reset(said: Sequence[Said]) -> tuple[list[Said], Mapping[str, Json] | None]:
-    """Return what a page says that is about to load its widget, and who a reset has said that the visitor is now.
+def split_initial_reset(
+    calls: Sequence[BrowserCall],
+) -> tuple[list[BrowserCall], Mapping[str, Json] | None]:
+    """Return the calls without a reset at the start, and the attributes of that reset.
 
-    A reset is not repeated there: the cookie is gone, so its widget starts with a new visitor anyway.
+    A page that loads its widget does not repeat the reset: the cookie is gone, so the widget
+    starts with a new visitor.
     """
-    if not said or said[0][1] != RESET:
-        return list(said), None
-    details = cast("dict[str, Json]", said[0][2])
-    return list(said[1:]), {name: value for name, value in details.items() if name != "apiKey"}
+    if not calls or calls[0][1] != RESET:
+        return list(calls), None
+    details = cast("dict[str, Json]", calls[0][2])
+    return list(calls[1:]), {name: value for name, value in details.items() if name != "apiKey"}

@@ -1,11 +1,11 @@
-"""May this visitor be tracked? Asked once a request, before anything else."""
+"""Consent to tracking, checked once a request before anything else."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from ..core.hooks import ask
+from ..core.hooks import call_hook
 from ..core.receipts import skip_receipt
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ logger = logging.getLogger("usercom_asgi")
 
 
 async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComConfig) -> bool:
-    """Tell whether this visitor may be tracked; a hook that fails counts as a no, and is logged."""
-    # Pairs may be lists (mangum's are), so none is compared with a tuple.
+    """Return whether this visitor may be tracked; False if the hook fails, which is logged."""
+    # A pair may be a list (mangum), which never equals a tuple.
     if config.honour_gpc and any(
         name == b"sec-gpc" and value.strip() == b"1" for name, value in scope["headers"]
     ):
@@ -30,17 +30,17 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
     if hook is None:
         return True
     try:
-        return bool(await ask(hook, scope))
+        return bool(await call_hook(hook, scope))
     except Exception:
-        logger.exception("the consent hook failed: nothing is tracked")
+        logger.exception("The consent hook failed, tracking nothing for this request")
         return False
 
 
 class NoDelivery:
-    """Takes everything, and sends nothing: the helpers return all the same."""
+    """A delivery that skips every command, so that the visitor's methods still return."""
 
     def submit(self, envelope: Envelope) -> Receipt:
-        """Skip it."""
+        """Skip the command."""
         return self.skip(envelope.command, "the visitor has not consented")
 
     def skip(self, command: Command, reason: str) -> Receipt:
@@ -51,8 +51,8 @@ class NoDelivery:
         """Return at once: there is no outcome to wait for."""
 
     def remember(self, name: str, reset: PendingReset) -> None:
-        """Forget it."""
+        """Do nothing."""
 
-    def recall(self, name: str) -> PendingReset | None:  # noqa: ARG002  the runtime's signature
-        """There is nothing."""
+    def recall(self, name: str) -> PendingReset | None:  # noqa: ARG002  the protocol's signature
+        """Return None."""
         return None

@@ -1,4 +1,4 @@
-"""Login and logout by themselves: who is logged in now, and who this browser was last identified as."""
+"""Detection of logins and logouts: the logged-in user beside the browser's last one."""
 
 from __future__ import annotations
 
@@ -6,170 +6,190 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import anyio
 
 from ..core.exceptions import InvalidCommand
-from ..core.hooks import Hook, ask
+from ..core.hooks import Hook, call_hook
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from .request import RequestInfo
     from .signed_cookies import IdentityCookie
-    from .visitor import Visitor
 
 logger = logging.getLogger("usercom_asgi")
 
-#: Returns who is logged in (``user_id``, ``email``, attributes), or None for nobody.
+#: Returns the logged-in user (``user_id``, ``email``, attributes), or None.
 IdentifyHook: TypeAlias = Hook[Mapping[str, Any] | None]
 
-#: Whose hook is being asked by this task, or by one that its hook has started.
-_LOOKING: ContextVar[Login | None] = ContextVar("usercom_asgi.looking", default=None)
+#: The tracker whose hook this task is running, or the task that the hook has started.
+_CHECKING: ContextVar[LoginTracker | None] = ContextVar("usercom_asgi.checking", default=None)
 
 
-class Login:
-    """Asks the hook at most once a request, and only when somebody needs to know.
+class LoginChange(Enum):
+    """How the logged-in user compares to the one that this browser had last."""
 
-    Where the person of the last time is gone or is another one, the visitor is reset before anything of the next one is sent
-    or shown. From nobody to somebody is no reset, and the history is kept, unless ``rotate``.
-    """
+    SAME = auto()
+    #: There was none before.
+    LOGGED_IN = auto()
+    #: There was another one, who has logged out or was replaced.
+    SWITCHED = auto()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LoginCheck:
+    """The result of a check; ``user`` is empty without a logged-in user."""
+
+    change: LoginChange
+    user: Mapping[str, Json]
+
+
+class LoginTracker:
+    """Calls the ``identify`` hook at most once a request, and only when the user matters."""
 
     def __init__(
         self,
         hook: IdentifyHook,
         identity_cookie: IdentityCookie,
         scope: Scope,
+        request: RequestInfo,
         *,
-        rotate: bool,
-        cuts: bool = False,
+        truncate: bool = False,
     ) -> None:
         self._hook = hook
         self._identity_cookie = identity_cookie
         self._scope: Scope | None = scope
-        self._rotate = rotate
-        self._cuts = cuts
-        # Who the browser was last identified as, once the cookie was read: to check its signature costs more than most pages.
-        self._remembered: list[str | None] | None = None
-        self._now: str | None = None
-        self._is_settled = False
-        self._is_looking = False
-        # Somebody waits for the answer: most requests have one task, and an event costs more than many a hook.
-        self._answered: anyio.Event | None = None
+        self._request = request
+        self._truncate = truncate
+        # The fingerprints in the cookies, once they were read: verifying one costs more than
+        # most pages.
+        self._loaded: list[str | None] | None = None
+        self._current: str | None = None
+        self._is_known = False
+        self._is_checking = False
+        # Made only if a second task waits: most requests have one, and an event is not cheap.
+        self._checked: anyio.Event | None = None
 
-    def had_user(self, visitor: Visitor) -> bool:
-        """Tell whether this browser was identified before."""
-        return any(self._previous(visitor))
+    def had_user(self) -> bool:
+        """Return whether this browser was identified before."""
+        return any(self._previous())
 
-    async def check(self, visitor: Visitor) -> None:
-        """Make the visitor whoever is logged in."""
-        while self._is_looking:
-            if _LOOKING.get() is self:  # the hook itself may use the visitor, and must not wait
-                return
-            self._answered = self._answered or anyio.Event()
-            await self._answered.wait()
-        if self._is_settled or self._scope is None:
-            return
-        scope, self._scope = self._scope, None  # asked once; and no circle over the scope
-        self._is_looking, token = True, _LOOKING.set(self)
+    async def check(self) -> LoginCheck | None:
+        """Return how the user has changed; None if that is known already, or the hook fails.
+
+        The caller acts on the result before its next ``await``, because a second task that
+        waits here goes on after that.
+        """
+        while self._is_checking:
+            if _CHECKING.get() is self:  # the hook itself uses the visitor, and must not wait
+                return None
+            self._checked = self._checked or anyio.Event()
+            await self._checked.wait()
+        if self._is_known or self._scope is None:
+            return None
+        scope, self._scope = self._scope, None  # called once, and no reference cycle remains
+        self._is_checking, token = True, _CHECKING.set(self)
         try:
-            person = await self._ask(scope)
-            if person is not None:  # else the hook failed: nobody knows, so nothing changes
-                await self._settle(visitor, person)
-        except (
-            BaseException
-        ):  # whoever asked was cut off, and others may go on: the next one asks again
-            self._scope = None if self._is_settled else scope
+            user = await self._call_hook(scope)
+        except BaseException:
+            # This task was cancelled. Another one may go on, and calls the hook again.
+            self._scope = scope
             raise
         finally:
-            _LOOKING.reset(token)
-            self._is_looking = False
-            if self._answered is not None:
-                self._answered.set()
-                self._answered = None
+            _CHECKING.reset(token)
+            self._is_checking = False
+            if self._checked is not None:
+                self._checked.set()
+                self._checked = None
+        if user is None or self._is_known:  # the hook itself may have reset the visitor
+            return None
+        self._is_known = True
+        self._current = self._identity_cookie.fingerprint(user)
+        return LoginCheck(self._compare(user), user)
 
-    async def _settle(self, visitor: Visitor, person: Mapping[str, Json]) -> None:
-        self._is_settled = True
-        self._now = self._identity_cookie.fingerprint(person)
-        last = [each for each in self._previous(visitor) if each is not None]
-        if not last:
-            is_somebody_else = self._rotate and self._now is not None and visitor.key is not None
-        else:  # of two cookies either may be planted, or left from before `cookie_domain` was changed: only one voice counts
-            is_somebody_else = not all(
-                each == self._now or self._identity_cookie.matches(each, person) for each in last
-            )
-        if is_somebody_else and (visitor.is_websocket or visitor.response_started):
-            visitor.discard_cookie_key(
-                person
-            )  # there is no response, or not any more, to change the browser's cookie by
-            return
-        if is_somebody_else:
-            await visitor.reset_visitor(person, was_noticed=True)
-            return
-        visitor.set_default_identity(person)
+    def _compare(self, user: Mapping[str, Json]) -> LoginChange:
+        previous = [each for each in self._previous() if each is not None]
+        if not previous:
+            return LoginChange.SAME if self._current is None else LoginChange.LOGGED_IN
+        # Of two cookies one may be planted, or left from before `cookie_domain` was changed.
+        # They count only if they agree.
+        is_same = all(
+            each == self._current or self._identity_cookie.matches(each, user) for each in previous
+        )
+        return LoginChange.SAME if is_same else LoginChange.SWITCHED
 
-    def settle(self, new_user: Mapping[str, Json]) -> None:
-        """The application has reset the visitor itself: from now on it is this person, or nobody."""
-        self._is_settled = True
+    def override(self, new_user: Mapping[str, Json]) -> None:
+        """Take the user from a reset that the application has made."""
+        self._is_known = True
         self._scope = None
-        self._now = self._identity_cookie.fingerprint(new_user)
+        self._current = self._identity_cookie.fingerprint(new_user)
 
-    def cookies(self, visitor: Visitor) -> list[bytes]:
-        """Return the ``Set-Cookie`` values that are due with this response."""
-        last = self._previous(visitor)
-        if not self._is_settled or last == [self._now] or (not last and self._now is None):
+    def cookies(self) -> list[bytes]:
+        """Return the ``Set-Cookie`` values that this response needs."""
+        previous, request = self._previous(), self._request
+        is_same = previous == [self._current] or (not previous and self._current is None)
+        if not self._is_known or is_same:
             return []
-        # One that the browser has may live elsewhere, and would be sent before ours from then on.
-        path = visitor.path if len(last) > 1 else "/"
-        twins = (
-            self._identity_cookie.expire_twins(
-                host=visitor.host, secure=visitor.is_secure, path=path
+        # A cookie that the browser sends may live on another domain or path, and would be sent
+        # before ours from now on.
+        path = request.path if len(previous) > 1 else "/"
+        duplicates = (
+            self._identity_cookie.expire_duplicates(
+                host=request.host, secure=request.is_secure, path=path
             )
-            if last
+            if previous
             else []
         )
-        return [*twins, self._identity_cookie.set_cookie(self._now, secure=visitor.is_secure)]
+        cookie = self._identity_cookie.set_cookie(self._current, secure=request.is_secure)
+        return [*duplicates, cookie]
 
     def close(self) -> None:
-        """Drop the scope at the end of a request."""
+        """Drop the scope at the end of the request."""
         self._scope = None
 
-    def _previous(self, visitor: Visitor) -> list[str | None]:
-        """Return who the browser was identified as by each of its cookies; None for one that we did not write."""
-        if self._remembered is None:
-            self._remembered = [
+    def _previous(self) -> list[str | None]:
+        """Return the fingerprint in each of the browser's cookies; None if it is not valid."""
+        if self._loaded is None:
+            self._loaded = [
                 self._identity_cookie.load(value)
-                for value in visitor.cookie_values(IDENTITY_COOKIE)
+                for value in self._request.cookie_values(IDENTITY_COOKIE)
             ]
-        return self._remembered
+        return self._loaded
 
-    def _clean(self, person: Mapping[str, Any]) -> dict[str, Json]:
-        """Leave out what User.com cannot take. Whoever it is, the last one is gone: that must not hang on a phone number."""
+    async def _call_hook(self, scope: Scope) -> Mapping[str, Json] | None:
+        try:
+            user: object = await call_hook(self._hook, scope) or {}
+            if isinstance(user, Mapping):
+                return self._clean(cast("Mapping[str, Any]", user))
+        except Exception:
+            logger.exception("The identify hook failed, the visitor does not change")
+            return None
+        logger.error(
+            "The identify hook must return a mapping such as {'user_id': '42'}, or None,"
+            " got %s: the visitor does not change",
+            type(user).__name__,
+        )
+        return None
+
+    def _clean(self, user: Mapping[str, Any]) -> dict[str, Json]:
+        """Return the attributes that User.com accepts.
+
+        An invalid one is left out. A wrong phone number must not keep the last user's visitor.
+        """
         with suppress(InvalidCommand):
-            return clean_attributes(person, cut=self._cuts)
+            return clean_attributes(user, truncate=self._truncate)
         cleaned: dict[str, Json] = {}
-        for name, value in person.items():
+        for name, value in user.items():
             try:
-                cleaned |= clean_attributes({name: value}, cut=self._cuts)
+                cleaned |= clean_attributes({name: value}, truncate=self._truncate)
             except InvalidCommand as error:
                 logger.error(  # noqa: TRY400  the error is in the text
                     "Ignoring invalid attribute from the identify hook: %s", error
                 )
         return cleaned
-
-    async def _ask(self, scope: Scope) -> Mapping[str, Json] | None:
-        try:
-            person: object = await ask(self._hook, scope) or {}
-            if isinstance(person, Mapping):
-                return self._clean(cast("Mapping[str, Any]", person))
-        except Exception:
-            logger.exception("the identify hook failed: the visitor stays who they were")
-            return None
-        logger.error(
-            "the identify hook must return a mapping, such as {'user_id': '42'}, or None (got %s):"
-            " the visitor stays who they were",
-            type(person).__name__,
-        )
-        return None

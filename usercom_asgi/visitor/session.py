@@ -1,4 +1,4 @@
-"""Per-request visitor state: user key, identity and resets."""
+"""Visitor of one request: user key, identity, resets, and the commands that depend on them."""
 
 from __future__ import annotations
 
@@ -6,293 +6,290 @@ import logging
 import time
 from itertools import count
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..core.commands import PageHit, ResetAuth
 from ..core.envelope import RESET_DEADLINE, Envelope, PendingReset, ordering_key_for
 from ..core.exceptions import InvalidCommand
 from ..core.receipts import Receipt, Status
-from ..core.user_key import COOKIE, ResetMarker, is_user_key, key_digest, new_ordering_key
-from .browser import BrowserCommands, size
-from .request import Connection
+from ..core.user_key import ResetMarker, key_digest, new_ordering_key
+from .browser import BrowserQueue, size
+from .login import LoginChange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from starlette.types import Scope
 
     from ..core.commands import Command
     from ..core.config import UserComConfig
     from ..core.envelope import Delivery
     from ..core.validation import Json
-    from .login import Login
-    from .signed_cookies import FlashCookie, Said
-
-
-class KeyHolder(Connection):
-    """The visitor of a request, as far as the key goes."""
-
-    # On the class, since most requests never touch them: a visitor is made for every one.
-    # Set where what is said waits for the key that a reset brings.
-    _ordering_key: str | None = None
-    _reset: PendingReset | None = None
-    _has_recalled = False
-    # The receipts of this request whose answers name a key, each with the identity that it was sent for.
-    _hits: tuple[tuple[Mapping[str, Json], Receipt], ...] = ()
-    # The browser's key is somebody else's.
-    _key_discarded = False
-
-    _delivery: Delivery
-
-    @property
-    def key(self) -> str | None:
-        """The visitor's user key; None if there is none, or none yet.
-
-        Whoever holds it can open this visitor's chat: it is a secret, and never a proof of identity.
-        """
-        reset = self.reset
-        if reset is not None:
-            return reset.receipt.key
-        return self.assigned_key or (None if self._key_discarded else self._cookie_key)
-
-    @property
-    def assigned_key(self) -> str | None:
-        """The key that User.com has named in answer to a hit of this request, if it is another than the browser's."""
-        named = next((hit.key for _, hit in reversed(self._hits) if hit.key is not None), None)
-        return named if named != self._cookie_key else None
-
-    def key_for(self, who: Mapping[str, Json]) -> str | None:
-        """Return the key to send a command about ``who`` with: never one that an answer about another person has named."""
-        if self.reset is not None:
-            return self.reset.receipt.key
-        named = next(
-            (
-                hit.key
-                for names, hit in reversed(self._hits)
-                if hit.key is not None and names == who
-            ),
-            None,
-        )
-        return named or (None if self._key_discarded else self._cookie_key)
-
-    @property
-    def _cookie_key(self) -> str | None:
-        return next(
-            (
-                key
-                for key in self.cookie_values(COOKIE)
-                if is_user_key(key) and not self.has_ended(key)
-            ),
-            None,
-        )
-
-    @property
-    def has_pending_hits(self) -> bool:
-        """True if something was said whose answer may name another key than the browser's."""
-        return bool(self._hits)
-
-    @property
-    def reset(self) -> PendingReset | None:
-        """The reset that this request asks for; or an earlier one's, whose key the browser has not been given yet."""
-        if self._reset is None and not self._has_recalled:
-            self._has_recalled = True
-            marker = self.marker
-            if marker and self._cookie_key is None:
-                self._reset = self._delivery.recall(marker.token)
-                self._ordering_key = marker.token if self._reset else None
-        return self._reset
-
-
-# How a profile can be found without a key; the rest of what is known does not tell who somebody is.
-_IDENTIFIERS = ("user_id", "email")
-
-
-class Person:
-    """What was told of a visitor."""
-
-    _identity: Mapping[str, Json] = MappingProxyType({})
-
-    @property
-    def user_id(self) -> str | None:
-        """The application's own id of this person, if it was told."""
-        return cast("str | None", self._identity.get("user_id"))
-
-    @property
-    def email(self) -> str | None:
-        """The person's e-mail address, if it was told."""
-        return cast("str | None", self._identity.get("email"))
-
-    @property
-    def is_identified(self) -> bool:
-        """True if it was said who this is, by ``user_id`` or ``email``."""
-        return any(name in self._identity for name in _IDENTIFIERS)
-
-    @property
-    def attributes(self) -> Mapping[str, Json]:
-        """What was told of this person, as User.com takes it."""
-        return self._identity
-
-    def set_default_identity(self, person: Mapping[str, Json]) -> None:
-        """Say who is logged in; what the application has said itself counts more."""
-        self._identity = {**person, **self._identity}
-
-    def names(self) -> dict[str, Json]:
-        """Return what finds this person's profile at User.com."""
-        return {name: self._identity[name] for name in _IDENTIFIERS if name in self._identity}
-
+    from .browser import BrowserCall
+    from .login import LoginCheck, LoginTracker
+    from .request import RequestInfo
+    from .signed_cookies import FlashCookie
 
 logger = logging.getLogger("usercom_asgi")
 
-_NO_KEY = "the visitor has no user key yet, and nobody is known: the widget's first ping makes it"
-_LEFT = "the widget that runs in the page does it"
-_FULL = (
-    "too much waits for the page, and after a reset that the page makes nothing else can carry it"
-)
+# Attributes by which User.com finds a profile without a user key.
+_IDENTIFIERS = ("user_id", "email")
+_NO_IDENTITY: Mapping[str, Json] = MappingProxyType({})
 
-# The requests of this process that have said something.
-_REQUESTS = count(1)
+_NO_KEY = "the visitor has no user key and no identity yet: the widget's first ping creates both"
+_DELEGATED = "the widget that runs in the page does it"
+_NO_ROOM = "too many commands wait for the page, which is the only way after its own reset"
+
+# Numbers the requests of this process that have submitted a command.
+_request_numbers = count(1)
 
 
-class VisitorSession(KeyHolder, Person):
-    """Who the visitor of a request is for User.com, from its first line to its last."""
+class VisitorSession:
+    """The state behind a :class:`~usercom_asgi.Visitor`, for one request or websocket.
 
-    # On the class, since most requests never touch them: a visitor is made for every one.
-    #: This request has asked for a reset.
+    A key that User.com names in an answer serves later commands about the same person only;
+    see ``delivery/key_ring.py``.
+    """
+
+    # Defaults on the class make a session cheap: every request has one, and few use it.
+    #: The attributes that the application has given, checked.
+    identity: Mapping[str, Json] = _NO_IDENTITY
+    #: How the widget appears in this response; None as configured.
+    widget_state: str | None = None
+    #: True if this response goes out without the snippet.
+    is_suppressed = False
+    #: True once this request has reset the visitor.
     has_reset = False
-    #: The response has begun.
-    response_started = False
-    #: This request has asked for a reset that is the widget's to make: it runs in the page that asks.
+    #: True if the widget in the page makes that reset.
     reset_delegated = False
-    #: The number of a request that has said something, and must tell the delivery when it has ended.
+    #: True once nothing in the response can change.
+    response_started = False
+    #: Number of this request, once it has submitted a command. The delivery learns its end.
     request_number: int | None = None
-    # A random name of this request, by which the delivery knows whose answer a user key came with.
+
+    # Set where commands wait for the key that a reset brings.
+    _ordering_key: str | None = None
+    _reset: PendingReset | None = None
+    _has_recalled = False
+    # The receipts whose answers name a user key, each with the identity that it was sent for.
+    _hits: tuple[tuple[Mapping[str, Json], Receipt], ...] = ()
+    # True if the browser's key belongs to another person.
+    _key_discarded = False
+    # Random name of this request, to which the delivery binds the keys of its answers.
     _source = ""
-    _browser: BrowserCommands | None = None
+    _browser: BrowserQueue | None = None
 
     def __init__(
         self,
-        scope: Scope,
+        request: RequestInfo,
         delivery: Delivery,
         config: UserComConfig,
         *,
-        login: Login | None = None,
+        login: LoginTracker | None = None,
         flash: FlashCookie | None = None,
         has_consent: bool = True,
     ) -> None:
-        super().__init__(scope)
+        self.request = request
+        self.config = config
+        self.login = login
         self._delivery = delivery
-        self._config = config
-        self._login = login
         self._flash = flash
         self._has_consent = has_consent
 
     @property
     def accessed(self) -> bool:
-        """True if somebody wanted to know or to change who this is, or has said something to the page."""
-        return self.has_reset or self._cookies is not None or self._browser is not None
+        """True if this request has read or changed the visitor, or used its browser commands."""
+        return self.has_reset or self._browser is not None or self.request.are_cookies_parsed
+
+    # The user key.
 
     @property
-    def browser(self) -> BrowserCommands:
-        """What is said to the page, for its widget to do; see :class:`~usercom_asgi.visitor.browser.BrowserCommands`.
+    def key(self) -> str | None:
+        """User key of the visitor; None if there is none yet."""
+        reset = self.reset
+        if reset is not None:
+            return reset.receipt.key
+        return self.assigned_key or self._usable_cookie_key
+
+    @property
+    def assigned_key(self) -> str | None:
+        """Key that User.com has named in this request, if it is not the browser's."""
+        named = next((hit.key for _, hit in reversed(self._hits) if hit.key is not None), None)
+        return named if named != self.request.cookie_key else None
+
+    @property
+    def has_pending_hits(self) -> bool:
+        """True if an answer may still name another key than the browser's."""
+        return bool(self._hits)
+
+    @property
+    def reset(self) -> PendingReset | None:
+        """The reset of this request, or an earlier one whose key the browser does not have yet."""
+        if self._reset is None and not self._has_recalled:
+            self._has_recalled = True
+            marker = self.request.reset_marker
+            if marker and self.request.cookie_key is None:
+                self._reset = self._delivery.recall(marker.token)
+                self._ordering_key = marker.token if self._reset else None
+        return self._reset
+
+    @property
+    def _usable_cookie_key(self) -> str | None:
+        return None if self._key_discarded else self.request.cookie_key
+
+    def _key_for(self, identifiers: Mapping[str, Json]) -> str | None:
+        """Return the key for a command about this person: never one that is named for another."""
+        if self.reset is not None:
+            return self.reset.receipt.key
+        named = (hit.key for sent_for, hit in reversed(self._hits) if sent_for == identifiers)
+        return next(filter(None, named), None) or self._usable_cookie_key
+
+    # The identity.
+
+    @property
+    def is_identified(self) -> bool:
+        """True if the ``user_id`` or the ``email`` is known."""
+        return any(name in self.identity for name in _IDENTIFIERS)
+
+    def identifiers(self) -> dict[str, Json]:
+        """Return the attributes by which User.com finds this person."""
+        return {name: self.identity[name] for name in _IDENTIFIERS if name in self.identity}
+
+    async def resolve_identity(self) -> None:
+        """Call the ``identify`` hook, at most once a request, and act on a login or logout."""
+        found = await self.login.check() if self.login is not None else None
+        if found is not None:
+            self._apply_login(found)
+
+    def _apply_login(self, found: LoginCheck) -> None:
+        is_other_visitor = found.change is LoginChange.SWITCHED or (
+            # Anonymous history stays with the person who logs in, unless configured otherwise.
+            found.change is LoginChange.LOGGED_IN
+            and self.config.rotate_on_login
+            and self.key is not None
+        )
+        if not is_other_visitor:
+            # The application's own `identify()` takes precedence over the hook.
+            self.identity = {**found.user, **self.identity}
+        elif self.request.is_websocket or self.response_started:
+            self._discard_cookie_key(found.user)
+        else:
+            self.identity = found.user
+            # Browser commands before a login is detected are meant for the person who logs in.
+            self._start_reset(found.user, keep_calls=bool(found.user))
+
+    def _discard_cookie_key(self, user: Mapping[str, Json]) -> None:
+        """Ignore the browser's key: it is of another person, and the cookie cannot change now."""
+        self.identity = user
+        self._key_discarded = True
+
+    # Commands to the page.
+
+    @property
+    def browser(self) -> BrowserQueue:
+        """Commands that this response brings to the page.
 
         Raises:
-            InvalidCommand: On a websocket, which has no response for it to travel in.
+            InvalidCommand: On a websocket, which has no response to carry them.
 
         """
         if self._browser is None:
-            if self.is_websocket:
+            if self.request.is_websocket:
                 raise InvalidCommand(
                     "browser",
-                    "a websocket has no response for it to travel in; use the visitor's own helpers",
+                    "must be used in a request: a websocket has no response that could carry it, "
+                    "so use the visitor's own methods",
                 )
-            self._browser = BrowserCommands(
-                self._config, persistent=self._flash is not None, enabled=self._has_consent
+            self._browser = BrowserQueue(
+                self.config,
+                persistent=self._flash is not None,
+                enabled=self._has_consent,
+                flashed_bytes=size(self._flashed_calls()),
+                is_closed=self.response_started,
             )
-            self._browser.carried = size(self.carried)
-            self._browser.response_started = self.response_started
         return self._browser
 
     @property
     def has_browser_commands(self) -> bool:
-        """True if this request has said something to the page, or taken back what was."""
+        """True if this request has changed the commands that wait for the page."""
         return self._browser is not None or self.has_reset
 
-    @property
-    def carried(self) -> list[Said]:
-        """What earlier responses have said to the page, if it is still the same visitor's."""
-        if self._flash is None or self.has_reset or not self.has_flash_cookie():
-            return []
-        secure = self.is_secure
-        return self._flash.load(
-            self.read_cookie(self._flash.name(secure=secure)), self.key, secure=secure
-        )
+    def browser_calls(self) -> list[BrowserCall]:
+        """Return the calls for the page: those of earlier responses, then our own."""
+        own = self._browser.calls if self._browser is not None else []
+        return [*self._flashed_calls(), *own]
 
-    @property
-    def said(self) -> list[Said]:
-        """What the response has to say to the page."""
-        return [*self.carried, *self._browser.said] if self._browser is not None else self.carried
+    def _flashed_calls(self) -> list[BrowserCall]:
+        if self._flash is None or self.has_reset or not self.request.has_flash_cookie():
+            return []
+        secure = self.request.is_secure
+        value = self.request.read_cookie(self._flash.name(secure=secure))
+        return self._flash.load(value, self.key, secure=secure)
 
     def close(self) -> None:
-        """Refuse browser commands from now on, because the response begins."""
+        """Accept no more browser commands, because the response starts."""
         self.response_started = True
         if self._browser is not None:
-            self._browser.response_started = True
+            self._browser.close()
 
-    async def reset_visitor(
-        self, new_user: Mapping[str, Json], *, was_noticed: bool = False
-    ) -> Receipt:
-        """End this visitor, and start the next one; see ``reset_auth``. ``was_noticed`` if nobody asked for it."""
-        if self.is_websocket:
+    # Resets.
+
+    async def reset_visitor(self, new_user: Mapping[str, Json]) -> Receipt:
+        """End this visitor and start a new one, as the application asks; see ``reset_auth``."""
+        if self.request.is_websocket:
             return self._delivery.skip(
                 ResetAuth(new_user),
                 "a websocket cannot change the browser's cookie: reset in a request",
             )
-        self._identity = new_user
+        self.identity = new_user
         if self.has_reset and self._reset is not None:
-            # One logout is one new visitor, however often it is said; but what is said of the new one counts.
+            # A logout creates one new visitor, even if the application resets twice. The later
+            # details still reach User.com.
             return (
-                await self._enqueue_stored(PageHit(attributes=new_user))
+                await self.enqueue(PageHit(attributes=new_user))
                 if new_user
                 else self._reset.receipt
             )
         if self.response_started:
             logger.warning(
-                "a reset comes too late: the response has begun, so the browser keeps its user key"
+                "The visitor cannot be reset: the response has started, so the browser keeps its "
+                "user key"
             )
-            self.discard_cookie_key(new_user)
+            self._discard_cookie_key(new_user)
             return self._delivery.skip(
-                ResetAuth(new_user), "the response has begun: reset before it"
+                ResetAuth(new_user), "the response has started: reset before it"
             )
-        # Who it is for belongs to it: two people must never be taken for one who has clicked twice.
-        browser = self.fingerprint() if self.has_cookie else None
+        return self._start_reset(new_user, keep_calls=False)
+
+    def create_visitor(self, command: PageHit) -> Receipt:
+        """Let a page hit create the visitor.
+
+        It is handled as a reset, because the widget would create the visitor a second time.
+        """
+        return self._set_reset(self._submit_reset(command, key_digest(None)))
+
+    def _start_reset(self, new_user: Mapping[str, Json], *, keep_calls: bool) -> Receipt:
+        # The new user is part of the name, so that two people are never taken for a double click.
+        browser = self.request.browser_fingerprint() if self.request.has_cookie else None
         click = f"{browser} {sorted(new_user.items())}" if browser else None
-        earlier = self._same_click(click)
-        # What was said to the page before a login is noticed is meant for whoever has logged in.
-        kept = was_noticed and bool(new_user)
-        if self.has_running_widget and self._has_consent:
-            reset = self._delegate_reset(new_user, earlier, kept=kept)
+        earlier = self._recall_click(click)
+        if self.request.has_running_widget and self._has_consent:
+            reset = self._delegate_reset(new_user, earlier, keep_calls=keep_calls)
         else:
             if self._browser is not None:
-                self._browser.carried = 0
-                self._browser.said = self._browser.said if kept else []
-            reset = earlier or self._create_visitor(
-                ResetAuth(new_user), key_digest(self.key or self.stale_key)
-            )
+                self._browser.restart(keep_calls=keep_calls)
+            reset = earlier or self._submit_reset(ResetAuth(new_user), self._old_key_digest())
         if click is not None:
             self._delivery.remember(click, reset)
         return self._set_reset(reset)
 
-    def discard_cookie_key(self, person: Mapping[str, Json]) -> None:
-        """Ignore the browser's key: it is of another person, and the cookie cannot be changed now."""
-        self._identity = person
-        self._key_discarded = True
-
-    def _same_click(self, click: str | None) -> PendingReset | None:
-        """Return the reset that this browser asked for seconds ago, with the same cookies."""
+    def _recall_click(self, click: str | None) -> PendingReset | None:
+        """Return the reset that this browser requested seconds ago, with the same cookies."""
         reset = self._delivery.recall(click) if click else None
         return reset if reset and time.time() - reset.marker.at < RESET_DEADLINE else None
 
-    def _create_visitor(self, command: ResetAuth | PageHit, old_key_digest: str) -> PendingReset:
+    def _old_key_digest(self) -> str:
+        return key_digest(self.key or self.request.stale_key)
+
+    def _submit_reset(self, command: ResetAuth | PageHit, old_key_digest: str) -> PendingReset:
         """Ask User.com for a new visitor, whose commands wait in their own queue for the key."""
         marker = ResetMarker.new(old_key_digest)
         self._ordering_key = marker.token
@@ -301,22 +298,22 @@ class VisitorSession(KeyHolder, Person):
         return reset
 
     def _delegate_reset(
-        self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, kept: bool
+        self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, keep_calls: bool
     ) -> PendingReset:
         """Let the running widget create the new visitor: only it can end the chat that it shows."""
         reset = earlier
         if reset is None or reset.receipt.status is not Status.SKIPPED:
-            reset = PendingReset(
-                ResetMarker.new(key_digest(self.key or self.stale_key)),
-                Receipt(Status.SKIPPED, _LEFT),
-            )
-        elif not kept:
-            self.browser.said = []  # the other answer's reset may be over before these would be said
-        if not self.browser.reset(
-            new_user, self.names(), key_digest(reset.marker.token), keep=kept
+            receipt = Receipt(Status.SKIPPED, _DELEGATED)
+            reset = PendingReset(ResetMarker.new(self._old_key_digest()), receipt)
+        elif not keep_calls:
+            # The reset of the first click's response may be over before these would run.
+            self.browser.restart(keep_calls=False)
+        reset_id = key_digest(reset.marker.token)
+        if not self.browser.enqueue_reset(
+            new_user, self.identifiers(), reset_id, keep_calls=keep_calls
         ):
             logger.warning(
-                "a reset's details (%d) do not all fit into a header: some are left out",
+                "The %d details of a reset do not fit into a header, leaving some out",
                 len(new_user),
             )
         self.reset_delegated = True
@@ -327,7 +324,13 @@ class VisitorSession(KeyHolder, Person):
         self._ordering_key = reset.marker.token
         return reset.receipt
 
-    async def _enqueue_stored(self, command: Command) -> Receipt:
+    # Commands to User.com.
+
+    def skip(self, command: Command, reason: str) -> Receipt:
+        """Return the receipt of a command that is not sent."""
+        return self._delivery.skip(command, reason)
+
+    async def enqueue(self, command: Command) -> Receipt:
         """Enqueue a command, and wait until it is on disk if the outbox has one."""
         receipt = self._enqueue(command)
         await receipt.stored()
@@ -335,46 +338,51 @@ class VisitorSession(KeyHolder, Person):
 
     def _enqueue(self, command: Command) -> Receipt:
         if self.reset_delegated:
-            return (
-                Receipt(Status.SKIPPED, _LEFT)
-                if self.browser.put(command)
-                else Receipt(Status.DROPPED, _FULL)
-            )
-        who = self.names()
-        key = self.key_for(who)
-        if (
-            self._reset is not None and not self._reset.receipt.is_final
-        ):  # `key_for` has looked for one
-            return self._submit(
-                command, key=None
-            )  # waits in the new visitor's lane, behind the reset
-        if key is None and not who and self._has_consent:
+            if self.browser.try_enqueue(command):
+                return Receipt(Status.SKIPPED, _DELEGATED)
+            return Receipt(Status.DROPPED, _NO_ROOM)
+        identifiers = self.identifiers()
+        key = self._key_for(identifiers)
+        if self._reset is not None and not self._reset.receipt.is_final:
+            return self._submit(command, key=None)  # waits for the key in the reset's queue
+        if key is None and not identifiers and self._has_consent:
             return self._delivery.skip(command, _NO_KEY)
         receipt = self._submit(command, key=key)
-        if key is None or isinstance(command, PageHit):
-            self._hits += ((who, receipt),)  # its answer names a key
+        if key is None or isinstance(command, PageHit):  # then the answer names a key
+            self._hits += ((identifiers, receipt),)
         return receipt
 
-    def _lane_of_reset(self, key: str | None) -> str | None:
-        """Return the lane of the reset that created this browser's key: commands from before that answer may wait in it."""
-        marker = self.marker if key is not None and self.has_reset_cookie() else None
-        reset = self._delivery.recall(marker.token) if marker else None
-        return marker.token if marker and reset and reset.receipt.key == key else None
-
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
-        who = self.names()
+        identifiers = self.identifiers()
         self._source = self._source or new_ordering_key()
         if self._ordering_key is None:
-            # One lane for all of a request, whatever keys its answers name: that keeps the order.
-            cookie_key = None if self._key_discarded else self._cookie_key
+            # One queue for the whole request, whatever keys its answers name, keeps the order.
+            cookie_key = self._usable_cookie_key
             self._ordering_key = (
-                self._lane_of_reset(cookie_key) or cookie_key or ordering_key_for(who, self._source)
+                self._queue_of_reset(cookie_key)
+                or cookie_key
+                or ordering_key_for(identifiers, self._source)
             )
-        if self.request_number is None and not self.is_websocket:  # which may stay open for hours
-            self.request_number = next(_REQUESTS)
+        # A websocket has no number, because it may stay open for hours.
+        if self.request_number is None and not self.request.is_websocket:
+            self.request_number = next(_request_numbers)
         return self._delivery.submit(
             Envelope(
-                command=command, ordering_key=self._ordering_key, key=key, source=self._source, identity=who, page=self.page(),
-                may_create=may_create, request=self.request_number,
+                command=command,
+                ordering_key=self._ordering_key,
+                key=key,
+                source=self._source,
+                identity=identifiers,
+                page=self.request.page(),
+                may_create=may_create,
+                request=self.request_number,
             )
-        )  # fmt: skip
+        )
+
+    def _queue_of_reset(self, key: str | None) -> str | None:
+        """Return the queue of the reset that created this key, where commands may still wait."""
+        if key is None or not self.request.has_reset_cookie():
+            return None
+        marker = self.request.reset_marker
+        reset = self._delivery.recall(marker.token) if marker else None
+        return marker.token if marker and reset and reset.receipt.key == key else None

@@ -6,54 +6,89 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
-from ..core.user_key import key_digest
 from ..core.validation import Json, check_state, clean_attributes
+from .browser import BrowserCommands
 from .request import without_key
-from .session import VisitorSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..core.receipts import Receipt
+    from .session import VisitorSession
 
 
-class Appearance:
-    """Appearance of the widget in one response."""
+class Visitor:
+    """The person behind a request.
 
-    _widget_state: str | None = None
-    #: No snippet will go into this response.
-    is_suppressed = False
+    Each awaited method checks a command, enqueues it and returns a
+    :class:`~usercom_asgi.Receipt`. The command is delivered to User.com in the background. A
+    command that User.com does not accept raises :class:`~usercom_asgi.InvalidCommand`. The
+    methods raise nothing else.
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: VisitorSession) -> None:
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"<Visitor {'known' if self.is_identified else 'anonymous'}>"
+
+    @property
+    def key(self) -> str | None:
+        """The visitor's user key; None if there is none yet.
+
+        It is a secret: it opens this visitor's chat. It never proves who the visitor is.
+        """
+        return self._session.key
+
+    @property
+    def user_id(self) -> str | None:
+        """The application's own id of this person, if it is known."""
+        return cast("str | None", self._session.identity.get("user_id"))
+
+    @property
+    def email(self) -> str | None:
+        """The person's e-mail address, if it is known."""
+        return cast("str | None", self._session.identity.get("email"))
+
+    @property
+    def is_identified(self) -> bool:
+        """True if the ``user_id`` or the ``email`` is known."""
+        return self._session.is_identified
+
+    @property
+    def browser(self) -> BrowserCommands:
+        """Commands for the widget in the page.
+
+        Raises:
+            InvalidCommand: On a websocket, which has no response to carry them.
+
+        """
+        return BrowserCommands(self._session.browser, truncate=self._truncate)
 
     @property
     def widget_state(self) -> str | None:
         """How the widget appears in this response; None as configured.
 
         One of ``simple``, ``standard``, ``hidden`` and ``expanded``.
+
+        Raises:
+            InvalidCommand: When set to anything else.
+
         """
-        return self._widget_state
+        return self._session.widget_state
 
     @widget_state.setter
     def widget_state(self, state: str | None) -> None:
         try:
-            self._widget_state = None if state is None else check_state(state)
+            self._session.widget_state = None if state is None else check_state(state)
         except ValueError as error:
             raise InvalidCommand("widget_state", str(error)) from None
 
     def suppress(self) -> None:
         """Leave the snippet out of this response."""
-        self.is_suppressed = True
-
-
-class Visitor(VisitorSession, Appearance):
-    """The person behind a request.
-
-    Each helper checks a command, enqueues it and returns a :class:`~usercom_asgi.Receipt`.
-    The command is delivered to User.com in the background. A command that User.com could
-    never accept raises :class:`~usercom_asgi.InvalidCommand`; the helpers raise nothing else.
-    """
-
-    def __repr__(self) -> str:
-        return f"<Visitor {'known' if self.is_identified else 'anonymous'}>"
+        self._session.is_suppressed = True
 
     def identify(self, /, **attributes: Any) -> None:
         """Set who this visitor is, for the page's widget and for the commands that follow.
@@ -66,7 +101,8 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        self._identity = {**self._identity, **clean_attributes(attributes, cut=self._cuts)}
+        cleaned = clean_attributes(attributes, truncate=self._truncate)
+        self._session.identity = {**self._session.identity, **cleaned}
 
     async def page_hit(
         self, /, url: str | None = None, event: Event | None = None, **attributes: Any
@@ -81,19 +117,20 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A value cannot be sent.
 
         """
-        await self.resolve_identity()
+        session = self._session
+        await session.resolve_identity()
         command = PageHit(
             without_key(url) if isinstance(url, str) else url,
             event,
-            {**self._identity, **attributes},
-            cut=self._cuts,
+            {**session.identity, **attributes},
+            truncate=self._truncate,
         )
-        if self.is_prefetch:
-            return self._delivery.skip(command, "a prefetch is no page view")
-        if self._creates and self.key is None and not self.is_identified and self.reset is None:
-            # Handled as a reset, because the widget would create the visitor a second time.
-            return self._set_reset(self._create_visitor(command, key_digest(None)))
-        return await self._enqueue_stored(command)
+        if session.request.is_prefetch:
+            return session.skip(command, "a prefetch is no page view")
+        is_unknown = session.key is None and not session.is_identified and session.reset is None
+        if self._may_create_visitor and is_unknown:
+            return session.create_visitor(command)
+        return await session.enqueue(command)
 
     async def event(self, name: str, /, **data: Any) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.
@@ -102,9 +139,7 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: The name is empty or a value cannot be sent.
 
         """
-        command = Event(name, data, cut=self._cuts)
-        await self.resolve_identity()
-        return await self._enqueue_stored(command)
+        return await self._enqueue(Event(name, data, truncate=self._truncate))
 
     async def product_event(
         self,
@@ -119,14 +154,21 @@ class Visitor(VisitorSession, Appearance):
         """Record what happened to a product: ``userengage('product_event', {...})``.
 
         Raises:
-            InvalidCommand: The product is missing, the type is none of the sixteen, or a value cannot be sent.
+            InvalidCommand: The product is missing, the type is not one of the sixteen, or a
+                value cannot be sent.
 
         """
-        command = ProductEvent(
-            product_id, event_type, name, description, attributes, custom_data or {}, cut=self._cuts
+        return await self._enqueue(
+            ProductEvent(
+                product_id,
+                event_type,
+                name,
+                description,
+                attributes,
+                custom_data or {},
+                truncate=self._truncate,
+            )
         )
-        await self.resolve_identity()
-        return await self._enqueue_stored(command)
 
     async def update(self, /, **attributes: Any) -> Receipt:
         """Change attributes without a page view: ``userengage('client.update', {...})``.
@@ -137,13 +179,12 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        command = Update(attributes, cut=self._cuts)
+        command = Update(attributes, truncate=self._truncate)
         if not command.attributes:
-            return self._delivery.skip(
+            return self._session.skip(
                 command, "there is nothing to change: an attribute that is None is left out"
             )
-        await self.resolve_identity()
-        return await self._enqueue_stored(command)
+        return await self._enqueue(command)
 
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
         """End this visitor and start a new one, at logout: ``UE.resetAuth``.
@@ -158,21 +199,21 @@ class Visitor(VisitorSession, Appearance):
             InvalidCommand: A name is reserved or a value cannot be sent.
 
         """
-        command = ResetAuth(new_user, cut=self._cuts)
-        if self._login is not None:
-            self._login.settle(cast("Mapping[str, Json]", command.attributes))
-        return await self.reset_visitor(cast("Mapping[str, Json]", command.attributes))
+        command = ResetAuth(new_user, truncate=self._truncate)
+        cleaned = cast("Mapping[str, Json]", command.attributes)
+        if self._session.login is not None:
+            self._session.login.override(cleaned)
+        return await self._session.reset_visitor(cleaned)
 
-    async def resolve_identity(self) -> None:
-        """Call the ``identify`` hook, at most once a request."""
-        if self._login is not None:
-            await self._login.check(self)
-
-    @property
-    def _cuts(self) -> bool:
-        return self._config.truncate_strings
+    async def _enqueue(self, command: Event | ProductEvent | Update) -> Receipt:
+        await self._session.resolve_identity()
+        return await self._session.enqueue(command)
 
     @property
-    def _creates(self) -> bool:
-        """True if the first page hit creates a visitor without a key."""
-        return self._config.anonymous == "create" and not self.is_websocket
+    def _truncate(self) -> bool:
+        return self._session.config.truncate_strings
+
+    @property
+    def _may_create_visitor(self) -> bool:
+        session = self._session
+        return session.config.anonymous == "create" and not session.request.is_websocket

@@ -17,8 +17,8 @@ from ...core.exceptions import OutboxError
 from ...core.receipts import PendingReceipt
 from ...core.serialization import from_text, to_text
 from ...core.signals import Signal
+from ..log_throttle import LogThrottle
 from ..queue import QueuedCommand
-from ..recorder import LogThrottle
 from .buffer import WriteBuffer
 from .database import (
     SHORT_BUSY_TIMEOUT,
@@ -95,7 +95,7 @@ class SqliteStore:
         return queued.row is not None
 
     def dead(self) -> list[Outcome]:
-        """Return nothing, because ``usercom-asgi outbox PATH`` shows them."""
+        """Return nothing, because ``usercom-asgi outbox list`` shows them."""
         return []
 
     def rejection_reason(self, pending: int) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ...core.serialization import pack
-from ...delivery.recorder import LogThrottle
+from ...delivery.log_throttle import LogThrottle
 from ...delivery.retry import RetryPolicy
 
 if TYPE_CHECKING:

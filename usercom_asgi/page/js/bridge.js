@@ -1,12 +1,13 @@
-// Tells the server that a script of this page asks, and hears what a handler says to the page in its answer.
+// Bridge between the page's own requests and handlers: marks requests to the page's origin,
+// and runs the commands in their responses.
 //
-// It asks by a media type in Accept, since any header of our own would make the browser ask another host for its leave
-// (a CORS preflight) where a request of the page's is redirected there. Up to 128 bytes pass without.
-(function (w, TYPE, SAYS) {
+// The mark is a media type in Accept. A header of our own would cause a CORS preflight if
+// the request is redirected to another host. Accept causes none up to 128 bytes.
+(function (w, TYPE, HEADER) {
   if (!w.usercom || w.usercom.bridge) return;
   w.usercom.bridge = true;
 
-  function isOurs(address) {
+  function isSameOrigin(address) {
     try { return new URL(address, location.href).origin === location.origin; } catch (e) { return false; }
   }
 
@@ -15,7 +16,8 @@
     return both.length > 128 ? accept : both;
   }
 
-  // In the form in which the page gives them: it may have wrapped fetch before us, and read them there.
+  // Keep the type of the given headers, because the page may have wrapped fetch and may read
+  // them there.
   function withAccept(given) {
     var accept = withType(new Headers(given || {}).get("Accept"));
     function isOther(name) { return !/^accept$/i.test(name); }
@@ -34,48 +36,48 @@
     return copy;
   }
 
-  // Only from our own host: a request may have been redirected to another one.
-  function hear(address, text) {
-    if (!text || !address || !isOurs(address)) return;
+  // Ignore other origins, because the request may have been redirected.
+  function receive(address, text) {
+    if (!text || !address || !isSameOrigin(address)) return;
     try { w.usercom.run(JSON.parse(text)); } catch (error) { setTimeout(function () { throw error; }); }
   }
 
-  function named(wrapper, original) {
+  function nameLike(wrapper, original) {
     Object.defineProperty(wrapper, "name", { value: original.name, configurable: true });
     Object.defineProperty(wrapper, "length", { value: original.length, configurable: true });
     return wrapper;
   }
 
   var fetch = w.fetch;
-  w.fetch = named(function (input, init) {
+  w.fetch = nameLike(function (input, init) {
     var isRequest = input && typeof input === "object" && typeof input.url === "string";
-    if (!arguments.length || !isOurs(isRequest ? input.url : input)) return fetch.apply(this, arguments);
-    var with_ = init;
+    if (!arguments.length || !isSameOrigin(isRequest ? input.url : input)) return fetch.apply(this, arguments);
+    var options = init;
     try {
       var given = init && init.headers != null ? init.headers : isRequest ? input.headers : undefined;
-      with_ = Object.assign({}, init, { headers: withAccept(given) });
-    } catch (e) {} // let it tell what is wrong
-    return fetch.call(this, input, with_).then(function (response) {
-      if (response && response.type === "basic") hear(response.url, response.headers.get(SAYS));
+      options = Object.assign({}, init, { headers: withAccept(given) });
+    } catch (e) {} // let fetch() raise the error
+    return fetch.call(this, input, options).then(function (response) {
+      if (response && response.type === "basic") receive(response.url, response.headers.get(HEADER));
       return response;
     });
   }, fetch);
 
   var xhr = XMLHttpRequest.prototype, open = xhr.open, send = xhr.send, setRequestHeader = xhr.setRequestHeader;
-  var accepts = new WeakMap(); // of each request that is ours: the Accept that the page has given it, or null
-  xhr.open = named(function (method, address) {
+  var accepts = new WeakMap(); // the page's Accept of each request to our origin, or null
+  xhr.open = nameLike(function (method, address) {
     accepts.delete(this);
-    if (isOurs(address)) accepts.set(this, null);
+    if (isSameOrigin(address)) accepts.set(this, null);
     return open.apply(this, arguments);
   }, open);
-  xhr.setRequestHeader = named(function (name, value) {
+  xhr.setRequestHeader = nameLike(function (name, value) {
     if (accepts.has(this) && /^accept$/i.test(name)) {
       var before = accepts.get(this);
-      accepts.set(this, before == null ? String(value) : before + ", " + value); // as the browser joins them
+      accepts.set(this, before == null ? String(value) : before + ", " + value); // as browsers do
     }
     return setRequestHeader.apply(this, arguments);
   }, setRequestHeader);
-  xhr.send = named(function () {
+  xhr.send = nameLike(function () {
     if (accepts.has(this)) {
       var given = accepts.get(this);
       accepts.delete(this);
@@ -83,53 +85,58 @@
         if (given == null) setRequestHeader.call(this, "Accept", withType(null));
         else if (withType(given) !== given) setRequestHeader.call(this, "Accept", TYPE);
         this.addEventListener("loadend", function () {
-          hear(this.responseURL, this.getResponseHeader(SAYS));
+          receive(this.responseURL, this.getResponseHeader(HEADER));
         }, { once: true });
-      } catch (e) {} // let send() tell what is wrong
+      } catch (e) {} // let send() raise the error
     }
     return send.apply(this, arguments);
   }, send);
 
-  // The widget sees the page's first view by itself, and none after it (docs/usercom.md, 1): UE.pageHit, once a navigation.
-  var shown = location.href, inVisit = false, pending = 0;
+  // The widget sends only the first page view (docs/usercom.md, 1), so call UE.pageHit once for
+  // each later navigation.
+  var lastUrl = location.href, inVisit = false, pending = 0;
 
   function isElsewhere() {
-    var path = function (href) { // "#/" and "#!" are routes; a user key is no part of the address (usercom.js takes it out)
+    // Fragments with "#/" and "#!" are routes. Remove the user key, as usercom.js does.
+    var path = function (href) {
       href = href.replace(/(\?|&)__ca__chat=[^&#]*&?/, "$1").replace(/[?&](#|$)/, "$1");
       return /#[/!]/.test(href) ? href : href.split("#")[0];
     };
-    return path(location.href) !== path(shown);
+    return path(location.href) !== path(lastUrl);
   }
 
   function hit() {
-    shown = location.href;
+    lastUrl = location.href;
     clearTimeout(pending);
-    pending = setTimeout(function () { // the page may set its title first, and say who the visitor is
+    // Wait until the page has set its title and the visitor's attributes.
+    pending = setTimeout(function () {
       w.usercom.ready(function () {
-        var said = {}, civchat = w.civchat || {};
+        var attributes = {}, civchat = w.civchat || {};
         Object.keys(civchat).forEach(function (name) {
-          if (name !== "userKey" && typeof civchat[name] !== "function") said[name] = civchat[name];
+          if (name !== "userKey" && typeof civchat[name] !== "function") attributes[name] = civchat[name];
         });
-        w.UE.pageHit(said);
+        w.UE.pageHit(attributes);
       });
     }, 50);
   }
 
-  function look() {
+  function check() {
     if (!inVisit && isElsewhere()) hit();
   }
 
-  ["pushState", "replaceState"].forEach(function (name) { // htmx and the routers of single-page applications use them
+  // htmx and the routers of single-page applications use these.
+  ["pushState", "replaceState"].forEach(function (name) {
     var original = history[name];
-    history[name] = named(function () {
+    history[name] = nameLike(function () {
       var result = original.apply(this, arguments);
-      look();
+      check();
       return result;
     }, original);
   });
-  w.addEventListener("popstate", look);
-  w.addEventListener("hashchange", look);
-  // Turbo tells when a visit begins, right after its pushState, and when its page is there, which may be one of the same address.
+  w.addEventListener("popstate", check);
+  w.addEventListener("hashchange", check);
+  // Turbo fires turbo:visit right after its pushState, and turbo:load when the page is lastUrl.
+  // The new page may have the same address.
   w.addEventListener("turbo:visit", function () {
     inVisit = true;
     clearTimeout(pending);

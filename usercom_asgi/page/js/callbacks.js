@@ -1,4 +1,4 @@
-// A callback is looked up when it is called: the page may define its functions after this.
+// Look up each callback when it is called, because the page may define its functions later.
 (function (civchat, paths) {
   Object.keys(paths).forEach(function (name) {
     civchat[name] = function () {

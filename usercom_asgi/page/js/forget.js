@@ -1,6 +1,7 @@
-// Runs before widget.js does, which takes a legacy localStorage entry before the cookie, wherever the cookie lives
-// (docs/architecture.md). `key` is the new visitor's, or "" while the widget is to make one; `homes` are
-// the domains that the cookie may live on, its own first.
+// Removes an old user key before widget.js runs (docs/architecture.md), because the widget
+// prefers a legacy localStorage entry and reads the cookie of any domain. `key` is the new
+// visitor's key, or "" if the widget creates one. `homes` are the domains that the cookie
+// may be set for, its own first.
 (function (key, homes) {
   try { localStorage.removeItem("__ca__chat"); } catch (e) {}
   var found = document.cookie.match(/(?:^|;\s*)__ca__chat=([^;]*)/);

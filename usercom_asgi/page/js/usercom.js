@@ -1,13 +1,15 @@
-// What a page says to its widget, and the guard that keeps it silent for anybody else than the identity it was made for:
-// window.usercom.
+// window.usercom: runs commands of the page with the widget, and silences the page if the
+// browser's identity is another one than that of the page.
 //
-// `__ca__epoch` holds the identity's id, which every reset changes, and short marks of the keys that have ended, joined by dots.
-// `made` is the id that a page with a person's data was made for; an anonymous page, the same for all, takes the one it finds.
-(function (w, HOST, DOMAIN, made, isAnswer) {
-  var CHAT = "__ca__chat", EPOCH = "__ca__epoch", MOST_ENDED = 6;
+// The cookie `__ca__epoch` holds the id of the identity, which every reset changes, and short
+// marks of the ended keys, joined by dots. `made` is the id that a page with personal data
+// was rendered for. An anonymous page, the same for all visitors, uses the browser's id.
+(function (w, HOST, DOMAIN, made, isPost) {
+  var CHAT = "__ca__chat", EPOCH = "__ca__epoch", MAX_ENDED = 6;
   var d = document, mine, isSilent = false;
 
-  function values(name) { // in the browser's order: of two cookies of one name the first counts
+  // In the browser's order, because the first of two cookies with one name is used.
+  function values(name) {
     try {
       return d.cookie.split(/; */).filter(function (pair) { return pair.indexOf(name + "=") === 0; })
         .map(function (pair) { return pair.slice(name.length + 1); });
@@ -19,15 +21,15 @@
       (value ? "; max-age=31536000" : "; expires=Thu, 01 Jan 1970 00:00:00 GMT");
   }
 
-  // Where the widget keeps its cookie (docs/usercom.md, 2 [C S3]).
-  function home() {
+  // The domain of the widget's cookie (docs/usercom.md, 2 [C S3]).
+  function cookieDomain() {
     var host = location.hostname, labels = host.split("."), last = labels.length - 1;
     if (DOMAIN || !last || /^[\d.]+$/.test(host)) return DOMAIN;
     return labels.slice(labels[last].length === 2 && labels[last - 1].length <= 3 ? -3 : -2).join(".");
   }
 
-  // On every domain and path that this page can see.
-  function wipe(name) {
+  // Delete a cookie on every domain and path that this page can reach.
+  function deleteEverywhere(name) {
     var labels = location.hostname.split("."), paths = ["/"], path = "";
     location.pathname.split("/").slice(1, 9).forEach(function (step) {
       path += "/" + step;
@@ -40,18 +42,18 @@
   }
 
   function keep(name, value) {
-    put(name, value, home());
+    put(name, value, cookieDomain());
     var found = values(name);
     if (found.length === 1 && found[0] === value) return;
-    wipe(name);
-    put(name, value, home());
+    deleteEverywhere(name);
+    put(name, value, cookieDomain());
   }
 
   function epoch() {
     return (values(EPOCH)[0] || "").split(".");
   }
 
-  // As visitor/cookies.py does: enough to know a key again, too little to tell what it was.
+  // The same hash as in visitor/cookies.py: it recognises a key and does not reveal it.
   function mark(key) {
     for (var hash = 0x811c9dc5, n = 0; n < key.length; n++) hash = Math.imul(hash ^ key.charCodeAt(n), 16777619);
     return (hash >>> 8).toString(16);
@@ -61,70 +63,74 @@
     return epoch().indexOf(mark(key), 1) > 0;
   }
 
-  // Where no cookie is kept there is nothing to compare, and nothing to mistake.
-  function isOld(id) {
+  // Without cookies there is no identity to compare, so the page is current.
+  function isStale(id) {
     var now = epoch()[0];
     return isSilent || !!now && now !== (id === undefined ? mine : id);
   }
 
-  if (w.usercom) { // another page's body was swapped in, from the server or from the history of htmx or Turbo
-    if (made !== null) w.usercom.look(made);
+  // The body of another page was swapped in, by the server or the history of htmx or Turbo.
+  if (w.usercom) {
+    if (made !== null) w.usercom.recheck(made);
     return;
   }
 
-  var waiting = [], early = [], ran = [], isPaused = false, isOwn = false, pause = 50, timer = 0;
+  var waiting = [], calls = [], ran = [], isPaused = false, isOwn = false, pause = 50, timer = 0;
   var turn = 0, known = {}, adopted, last, seen, real;
-  var KEPT = "usercom.ran", MOST = 64, LOADED = "usercom.reload", SHOWN = "usercom.epoch";
+  var KEPT = "usercom.ran", MAX_RAN = 64, LOADED = "usercom.reload", SHOWN = "usercom.epoch";
 
-  // An error is the page's to hear of, and no reason to leave out what comes next.
+  // Report an error to the page and continue with the next task.
   function attempt(task) {
     try { return task(); } catch (error) { setTimeout(function () { throw error; }); }
   }
 
-  // UE.isReady: true after the first ping's answer; no stub of ours may stand in for UE (docs/usercom.md, 1 [C S3]).
+  // UE.isReady is true after the response to the first ping (docs/usercom.md, 1 [C S3]).
   function isReady() {
     return !isPaused && !isSilent && real && w.UE && w.UE.isReady;
   }
 
-  // Calls of userengage(...) are kept until they can be sent, and handed over one by one: the widget's own queue stops at the
-  // first failure, and sends the rest under the key of whoever comes after a reset.
-  function say() {
-    if (isOld()) return;
-    early.push(arguments);
+  // Queue calls of userengage(...) until the widget is ready, then pass them on one by one. The
+  // widget's own queue stops at the first failure, and would send the rest with the key of
+  // the visitor after the next reset.
+  function enqueue() {
+    if (isStale()) return;
+    calls.push(arguments);
     check();
   }
-  if (typeof w.userengage !== "function") w.userengage = say;
+  if (typeof w.userengage !== "function") w.userengage = enqueue;
 
-  // Takes the place of the widget's functions as soon as they are there.
-  function adorn() {
-    var UE = w.UE, hit, anew;
-    if (!UE || UE === seen || typeof w.userengage !== "function" || w.userengage === say) return;
+  // Wrap the widget's functions as soon as they exist.
+  function wrap() {
+    var UE = w.UE, hit, resetAuth;
+    if (!UE || UE === seen || typeof w.userengage !== "function" || w.userengage === enqueue) return;
     seen = UE;
     real = w.userengage;
-    w.userengage = say;
+    w.userengage = enqueue;
     hit = UE.pageHit;
-    anew = UE.resetAuth;
-    UE.pageHit = function (said) {
-      if (isOld()) return;
-      if (isPaused) return void ready(function () { w.UE.pageHit(said); });
-      attempt(tidy);
+    resetAuth = UE.resetAuth;
+    UE.pageHit = function (attributes) {
+      if (isStale()) return;
+      if (isPaused) return void ready(function () { w.UE.pageHit(attributes); });
+      attempt(removeEnded);
       var key = adopted ? { userKey: adopted } : {};
       adopted = undefined;
-      return hit.call(UE, Object.assign(key, fixed(said), said));
+      return hit.call(UE, Object.assign(key, fixed(attributes), attributes));
     };
-    UE.resetAuth = function (said) {
-      if (isOld()) return;
-      if (!isOwn && said && said.apiKey) attempt(function () { renew(Math.random().toString(36).slice(2, 14), said); });
-      return anew.call(UE, said);
+    UE.resetAuth = function (details) {
+      if (isStale()) return;
+      if (!isOwn && details && details.apiKey) attempt(function () { renew(Math.random().toString(36).slice(2, 14), details); });
+      return resetAuth.call(UE, details);
     };
   }
-  // A script's load does not bubble, but is seen on its way down: right after it has run, before anything else does.
-  d.addEventListener("load", function () { attempt(adorn); }, true);
+  // A script's load event does not bubble, so listen in the capture phase, right after the
+  // script has run.
+  d.addEventListener("load", function () { attempt(wrap); }, true);
 
-  // A parameter of the address outweighs what was said before: who the visitor is, is said again with each call.
-  function fixed(said) {
+  // Repeat user_id and email with each call, because parameters of the page's address would
+  // override those of earlier calls.
+  function fixed(attributes) {
     ["user_id", "email"].forEach(function (name) {
-      if (said && said[name] != null) known[name] = said[name];
+      if (attributes && attributes[name] != null) known[name] = attributes[name];
     });
     return Object.assign("user_id" in known || "email" in known ? { user_id: undefined, email: undefined } : {}, known);
   }
@@ -132,36 +138,37 @@
   function check() {
     clearTimeout(timer);
     if (isSilent) return;
-    attempt(adorn);
-    while (isReady() && early.length) attempt(function (args) { real.apply(w, args); }.bind(null, early.shift()));
+    attempt(wrap);
+    while (isReady() && calls.length) attempt(function (args) { real.apply(w, args); }.bind(null, calls.shift()));
     while (isReady() && waiting.length) attempt(waiting.shift().task);
-    if ((waiting.length || early.length) && !isPaused) {
+    if ((waiting.length || calls.length) && !isPaused) {
       timer = setTimeout(check, pause);
       pause = Math.min(pause * 1.2, 2000);
     }
   }
 
-  // Runs a task once, when the widget can be used: for UE, which no stub may stand in for.
-  function ready(task, isSaid) {
-    waiting.push({ task: task, isSaid: isSaid });
+  // Run a task once, when the widget is ready. UE cannot be replaced by a stub.
+  function ready(task, isCommand) {
+    waiting.push({ task: task, isCommand: isCommand });
     pause = 50;
     check();
   }
 
-  // A page may be shown again from a cache, or asked for twice at a time: what it says is said once in this browser.
+  // Run each command once in this browser. A page may be shown again from a cache, or be
+  // requested twice at the same time.
   function isNew(id) {
     var kept = [];
     try { kept = JSON.parse(localStorage.getItem(KEPT)) || []; } catch (e) {}
     if (ran.indexOf(id) >= 0 || kept.indexOf(id) >= 0) return false;
     ran.push(id);
-    try { localStorage.setItem(KEPT, JSON.stringify(kept.concat(id).slice(-MOST))); } catch (e) {}
+    try { localStorage.setItem(KEPT, JSON.stringify(kept.concat(id).slice(-MAX_RAN))); } catch (e) {}
     return true;
   }
 
-  // Commands are [id, name, argument, ...]; no other function can be called by them.
+  // Commands are [id, name, argument, ...]. They can call no other functions than these.
   function run(commands) {
     commands.forEach(function (command) {
-      if (isOld() || !isNew(command[0])) return;
+      if (isStale() || !isNew(command[0])) return;
       var name = command[1], args = command.slice(2);
       if (name === "UE.resetAuth") return reset(command[0], args[0]);
       ready(function () {
@@ -172,7 +179,8 @@
     });
   }
 
-  // A page that is left at a logout must not make a new visitor: the next page does. So it is given a moment to go.
+  // Delay the reset, because a page that is left at a logout must not create a new visitor. The
+  // next page does.
   function reset(id, details) {
     var moment = setTimeout(go, 300);
     isPaused = true;
@@ -183,13 +191,13 @@
     }
     function go() {
       w.removeEventListener("beforeunload", wait);
-      if (isOld()) return;
+      if (isStale()) return;
       isOwn = true;
-      attempt(function () { if (w.UE) w.UE.resetAuth(details); }); // else its first ping makes the new visitor
+      attempt(function () { if (w.UE) w.UE.resetAuth(details); }); // else by the first ping
       isOwn = false;
       resume(200);
     }
-    // What follows is said of the new visitor, whose key the widget writes down when it has it.
+    // Later commands belong to the new visitor, so wait until the widget has stored the key.
     function resume(tries) {
       if (tries && !values(CHAT).some(function (key) { return key && !hasEnded(key); })) {
         setTimeout(function () { resume(tries - 1); }, 50);
@@ -201,27 +209,27 @@
     w.addEventListener("beforeunload", wait);
   }
 
-  // This page ends the identity: nothing of the last one is sent from here on, nor what they were answered taken up.
+  // Start a new identity in this page. Commands and responses of the last one are discarded.
   function renew(id, details) {
-    attempt(tidy);
+    attempt(removeEnded);
     var ended = epoch().slice(1);
     values(CHAT).concat(last || [], adopted || []).forEach(function (key) {
       if (key && ended.indexOf(mark(key)) < 0) ended.push(mark(key));
     });
     turn += 1;
     mine = id;
-    early = [];
-    waiting = waiting.filter(function (each) { return !each.isSaid; });
+    calls = [];
+    waiting = waiting.filter(function (each) { return !each.isCommand; });
     last = adopted = undefined;
     known = {};
     fixed(details);
-    keep(EPOCH, [id].concat(ended.slice(-MOST_ENDED)).join("."));
+    keep(EPOCH, [id].concat(ended.slice(-MAX_ENDED)).join("."));
     forget(details);
-    attempt(tidy);
-    show();
+    attempt(removeEnded);
+    announce();
   }
 
-  // civchat keeps the last person through a reset (docs/usercom.md, 2 [C S3]).
+  // civchat keeps the last visitor's attributes at a reset (docs/usercom.md, 2 [C S3]).
   function forget(details) {
     var civchat = w.civchat || {};
     Object.keys(civchat).forEach(function (name) {
@@ -230,12 +238,12 @@
     Object.assign(civchat, details);
   }
 
-  // A key that has ended goes from wherever the widget may find it; one in the address that has not is taken up once.
-  function tidy() {
+  // Remove ended keys wherever the widget reads one. Adopt a valid key in the address once.
+  function removeEnded() {
     var keys = values(CHAT), live = keys.filter(function (key) { return key && !hasEnded(key); }), found = null;
     if (keys.length > 1 || live.length < keys.length) {
-      wipe(CHAT);
-      if (live.length) put(CHAT, live[0], home());
+      deleteEverywhere(CHAT);
+      if (live.length) put(CHAT, live[0], cookieDomain());
     }
     if (epoch().join("")) try { localStorage.removeItem(CHAT); } catch (e) {}
     var kept = location.search.slice(1).split("&").filter(function (pair) {
@@ -250,16 +258,17 @@
     if (/^[A-Za-z0-9]{1,64}$/.test(found) && !hasEnded(found)) adopted = found;
   }
 
-  // This page was made for somebody who is gone: nothing leaves it, and their chat goes.
-  function hush() {
+  // The identity of this page has ended: stop sending, and remove the chat.
+  function silence() {
     if (isSilent) return;
     isSilent = true;
-    early = waiting = [];
+    calls = waiting = [];
     attempt(function () { forget(); });
     attempt(function () { if (w.UE) w.UE.destroy(); });
   }
 
-  // Once for an address and identity in some seconds: what comes again may be kept by somebody between us and the server.
+  // Reload at most once in 10 s for one address and identity. A cache between browser and
+  // server may return the same page again.
   function reload() {
     try {
       var what = epoch()[0] + " " + location.href, now = Date.now();
@@ -267,89 +276,89 @@
       if (before[0] === what && Math.abs(now - before[1]) < 10000) return;
       sessionStorage.setItem(LOADED, JSON.stringify([what, now]));
     } catch (e) { return; }
-    if (isAnswer) location.replace(location.href.split("#")[0]); // a form must not be sent again
+    if (isPost) location.replace(location.href.split("#")[0]); // reload() would send a form again
     else location.reload();
   }
 
-  function look(id) {
+  function recheck(id) {
     attempt(function () {
-      if (isOld() || isOld(id)) {
-        hush();
+      if (isStale() || isStale(id)) {
+        silence();
         reload();
-      } else tidy();
+      } else removeEnded();
     });
   }
 
-  // Somebody else's reset, while this page may be in view or on its way out: it is silent, and loads again when it is looked at.
-  function listen() {
-    if (isOld()) hush();
+  // Another tab has reset the identity. Silence this page; it reloads when it is shown.
+  function onIdentityChange() {
+    if (isStale()) silence();
   }
 
-  // To the other tabs: where there is no cookieStore they are told by this.
-  function show() {
+  // Notify other tabs of browsers without cookieStore.
+  function announce() {
     var id = epoch()[0];
     try { if (id && localStorage.getItem(SHOWN) !== id) localStorage.setItem(SHOWN, id); } catch (e) {}
   }
 
-  // All that the widget sends passes here, and what it is answered.
+  // Guard all requests of the widget and their responses.
   var fetch = w.fetch;
   function never() {
     return new Promise(function () {});
   }
-  function sends(input, init) {
+  function guarded(input, init) {
     var of = turn, isPing = /chatping/.test(input && input.url || input), key = isPing && /"userKey":"(\w+)"/.exec(init && init.body);
-    if (isOld()) {
-      hush();
+    if (isStale()) {
+      silence();
       return never();
     }
     if (key && hasEnded(key[1])) {
-      attempt(tidy);
+      attempt(removeEnded);
       return Promise.reject(new TypeError("the user key has ended"));
     }
-    return fetch.apply(this, arguments).then(function (answer) {
-      return answer.clone().json().catch(function () {}).then(function (said) {
-        var named = said && said.user && said.user.key;
-        if (isOld() || named && of !== turn) return never();
-        if (named) attempt(function () { learn(named); });
+    return fetch.apply(this, arguments).then(function (response) {
+      return response.clone().json().catch(function () {}).then(function (body) {
+        var named = body && body.user && body.user.key;
+        if (isStale() || named && of !== turn) return never();
+        if (named) attempt(function () { onKey(named); });
         setTimeout(check);
-        return answer;
+        return response;
       });
     });
   }
-  // User.com names a key that has ended: the same person is back.
-  function learn(key) {
+  // A response with an ended key means that the same visitor has returned.
+  function onKey(key) {
     var parts = epoch(), at = parts.indexOf(mark(key), 1);
     last = key;
     if (at > 0) parts.splice(at, 1), keep(EPOCH, parts.join("."));
   }
   if (fetch) {
     w.fetch = function (input) {
-      var isTheirs = false;
-      try { isTheirs = String(input && input.url || input).indexOf(HOST + "/") === 0; } catch (e) {}
-      return (isTheirs ? sends : fetch).apply(this, arguments);
+      var isVendor = false;
+      try { isVendor = String(input && input.url || input).indexOf(HOST + "/") === 0; } catch (e) {}
+      return (isVendor ? guarded : fetch).apply(this, arguments);
     };
     attempt(function () { Object.defineProperty(w.fetch, "name", { value: "fetch", configurable: true }); });
   }
 
-  // htmx makes an event of what it finds in HX-Trigger.
+  // htmx fires this event for the header HX-Trigger.
   w.addEventListener("usercom", function (event) {
     if (event.detail && Array.isArray(event.detail.commands)) run(event.detail.commands);
   });
 
-  w.usercom = { ready: function (task) { ready(task); }, run: run, look: look };
+  w.usercom = { ready: function (task) { ready(task); }, run: run, recheck: recheck };
 
-  // Shown again: from memory, from another tab, or by a history that a library keeps.
+  // The page is shown again: from memory, from another tab, or by the history of a library.
   ["pageshow", "focus", "popstate", "htmx:historyRestore", "turbo:load"]
-    .forEach(function (name) { w.addEventListener(name, function () { look(); }); });
+    .forEach(function (name) { w.addEventListener(name, function () { recheck(); }); });
   ["visibilitychange", "prerenderingchange"].forEach(function (name) {
-    d.addEventListener(name, function () { if (d.visibilityState === "visible") look(); });
+    d.addEventListener(name, function () { if (d.visibilityState === "visible") recheck(); });
   });
-  w.addEventListener("storage", listen);
-  attempt(function () { if (w.cookieStore) w.cookieStore.addEventListener("change", listen); });
+  w.addEventListener("storage", onIdentityChange);
+  attempt(function () { if (w.cookieStore) w.cookieStore.addEventListener("change", onIdentityChange); });
 
   mine = made === null ? epoch()[0] : made;
-  show();
-  look();
+  announce();
+  recheck();
   attempt(function () {
     if (!w.civchat || isSilent) return;
     Object.assign(w.civchat, fixed(w.civchat));

@@ -1,4 +1,4 @@
-/* The dashboard: looks at /sandbox/state every second, and touches only what has changed. All text is set as text. */
+/* The dashboard: polls /sandbox/state every second and updates what has changed. Text is never set as HTML. */
 (function () {
   "use strict";
 
@@ -31,7 +31,7 @@
     if (target.textContent !== content) target.textContent = content;
   }
 
-  /* Rows are kept while what they show stays the same, so nothing flickers and a selection survives. */
+  /* Keep rows whose content is unchanged, so that nothing flickers and a selection stays. */
   function keyed(parent) {
     const shown = new Map();
     return (items, build) => {
@@ -82,7 +82,7 @@
   function addCell(row, label, name, ...content) {
     const cell = element("td", name, element("span", "", ...content));
     cell.dataset.label = label;
-    if (name === "long") cell.title = content[0]; // it may be cut off
+    if (name === "long") cell.title = content[0]; // it may be truncated
     row.append(cell);
   }
 
@@ -136,7 +136,7 @@
     for (const [kind, describe] of Object.entries(KINDS)) {
       const before = state.totals[kind] - state[kind].length;
       state[kind].forEach((record, index) => {
-        const who = record.key ? `${names.get(record.key) || "somebody"} (${short(record.key)})` : "";
+        const who = record.key ? `${names.get(record.key) || "visitor"} (${short(record.key)})` : "";
         items.push([`${kind} ${before + index}`, { ...describe(record), who, at: record.at }]);
       });
     }
@@ -170,7 +170,7 @@
     renderTimeline(state);
   }
 
-  let shown = ""; // the last state drawn, but for its clock
+  let shown = ""; // the last state shown, without its clock
 
   function draw(state) {
     const content = JSON.stringify({ ...state, now: 0 });

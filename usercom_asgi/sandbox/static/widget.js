@@ -1,16 +1,16 @@
-/* The sandbox's stand-in for User.com's widget.js: written from its contract, not from the vendor's code.
- * What it does is meant to be what the real one does where a page or a server can notice; what it looks like is its own. */
+/* Stand-in for User.com's widget.js, written from its documented behaviour, not from the vendor's code.
+ * It behaves like the vendor's widget towards pages and servers, and looks different. */
 (function () {
   "use strict";
 
   const COOKIE = "__ca__chat";
   const CALLBACKS = ["onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose", "onDestroy"];
   const NOT_SENT = [...CALLBACKS, "widget", "source_context", "__internal"];
-  const ONCE = ["event", "create_new_gu"]; // said in one ping, and not remembered for the next
+  const ONCE = ["event", "create_new_gu"]; // sent in one ping only
   const LEAVING = ["turbolinks:visit", "page:before-change", "turbolinks:before-cache", "turbolinks:load", "page:change"];
   const LOOKS = ["standard", "simple", "expanded", "hidden"];
   const ALIASES = { "conditionally hidden": "hidden", "without welcome message": "simple" };
-  const STYLE = "@widget.css"; // put here by the server, so that this file needs no other
+  const STYLE = "@widget.css"; // replaced by the server, so that a page loads one file
 
   if (window.UE && !(window.UE.__internal && window.UE.__internal.isDestroyed())) {
     console.warn("Widget has been attached multiple times: this copy of the sandbox's widget.js does nothing.");
@@ -22,19 +22,19 @@
     return;
   }
 
-  let state = {}; // what the next ping says again: attributes, apiKey
-  let userKey; // of the last answer: calls of userengage() go out under it
+  let state = {}; // attributes and apiKey, which every ping repeats
+  let userKey; // of the last response; calls of userengage() are sent with it
   const callbacks = {};
   const early = []; // userengage() calls that wait for a user key
-  let stuck = false; // an early call has failed: the real widget sends none of the rest, until the next reset
-  let visitor = 0; // counts the resets: a chat line of the last visitor is not shown to the next one
+  let stuck = false; // an early call has failed; the vendor's widget keeps the rest until the next reset
+  let visitor = 0; // counts the resets, so that the next visitor sees no message of the last one
   let destroyed = false;
   let ui = null;
   const mounted = whenDomIsReady().then(mount);
-  let pings = Promise.resolve(); // one at a time, so that a page makes one user and not two
+  let pings = Promise.resolve(); // one at a time, so that a page creates one user
   let commands = Promise.resolve();
 
-  /* ---- where we are, and who is here ---- */
+  /* ---- address and user key ---- */
 
   function findHost() {
     const isOurs = (script) => script && script.src && script.src.includes("/widget.js");
@@ -46,7 +46,7 @@
     return Object.fromEntries(Object.entries(object || {}).filter(([name]) => !names.includes(name)));
   }
 
-  /* The vendor's rule, with its misdetections: two labels, or three where the last two look like "co.uk". */
+  /* The vendor's rule, with its errors: two labels, or three if the last two look like "co.uk". */
   function cookieDomain(hostname) {
     if (hostname === "localhost" || /^\d+\.\d+\.\d+\.\d+$/.test(hostname)) return hostname;
     const labels = hostname.split(".");
@@ -74,7 +74,7 @@
     try {
       key = localStorage.getItem(COOKIE);
     } catch (error) {
-      return undefined; // storage is forbidden here
+      return undefined; // storage is not allowed
     }
     if (key) setCookie(key);
     return key || undefined;
@@ -84,12 +84,12 @@
     return explicit || legacyKey() || new URLSearchParams(location.search).get(COOKIE) || getCookie() || undefined;
   }
 
-  /* Every other parameter of the page's address goes into each ping, over what earlier calls said, under what this one says. */
+  /* Each ping has all other parameters of the page's address. They override earlier calls, but not this one. */
   function addressAttributes() {
     return omit(Object.fromEntries(new URLSearchParams(location.search)), [COOKIE, ...NOT_SENT]);
   }
 
-  /* ---- talking to User.com ---- */
+  /* ---- requests to User.com ---- */
 
   async function post(path, body) {
     const answer = await fetch(api + path, {
@@ -102,10 +102,10 @@
     return answer.json();
   }
 
-  function ping(said) {
-    const isReset = said.create_new_gu;
-    for (const name of CALLBACKS) if (typeof said[name] === "function") callbacks[name] = said[name];
-    const attributes = { ...state, ...addressAttributes(), ...omit(said, NOT_SENT) };
+  function ping(given) {
+    const isReset = given.create_new_gu;
+    for (const name of CALLBACKS) if (typeof given[name] === "function") callbacks[name] = given[name];
+    const attributes = { ...state, ...addressAttributes(), ...omit(given, NOT_SENT) };
     state = omit(attributes, [...ONCE, "userKey"]);
     const view = {
       domain: location.hostname,
@@ -116,10 +116,10 @@
     };
     pings = pings.then(async () => {
       const repeated = UE.isReady && !isReset ? { widget_ready: true } : {};
-      const found = destroyed ? undefined : findKey(said.userKey); // after destroy() it knows nobody any more
+      const found = destroyed ? undefined : findKey(given.userKey); // after destroy() no key is known
       if (found && window.civchat && !destroyed) window.civchat.userKey = found;
       try {
-        // Whatever has happened meanwhile: a late answer brings its key back.
+        // Even a late response sets its key, as in the vendor's widget.
         adopt(await post("/api/v2/user-chatping/", { ...attributes, userKey: found, ...view, ...repeated }));
       } catch (error) {
         console.warn("Sandbox widget: the ping failed.", error);
@@ -139,7 +139,7 @@
     flush();
   }
 
-  /* One after the other; where one fails, the rest stays until the answer to a reset. */
+  /* One after the other. If one fails, the rest stays until the response to a reset. */
   async function flush() {
     if (stuck) return;
     stuck = true;
@@ -179,7 +179,7 @@
     return false;
   }
 
-  /* Whether it was taken, as a promise. */
+  /* Return a promise of whether the call was accepted. */
   function send(path, body) {
     const sent = commands.then(() => post(path, body));
     commands = sent.catch((error) => console.warn("Sandbox widget:", error));
@@ -195,16 +195,16 @@
 
   const whenMounted = (task) => (ui ? task() : mounted.then(task));
 
-  function pageHit(said) {
-    if (!destroyed || (said && said.apiKey)) whenMounted(() => ping(said || {}));
+  function pageHit(given) {
+    if (!destroyed || (given && given.apiKey)) whenMounted(() => ping(given || {}));
   }
 
-  function resetAuth(said) {
-    if (said && said.apiKey) whenMounted(() => startOver(said));
+  function resetAuth(given) {
+    if (given && given.apiKey) whenMounted(() => startOver(given));
     else console.error("apiKey is required");
   }
 
-  function startOver(said) {
+  function startOver(given) {
     if (destroyed) return;
     visitor += 1;
     writeCookie("", new Date(0));
@@ -214,7 +214,7 @@
     stuck = false;
     pings = Promise.resolve();
     ui.forget();
-    ping({ ...said, create_new_gu: true });
+    ping({ ...given, create_new_gu: true });
   }
 
   function destroy() {
@@ -224,17 +224,17 @@
     if (ui) ui.remove();
     UE.isReady = false;
     userKey = undefined;
-    call("onDestroy"); // UE and userengage stay: what is said from here on is kept and goes nowhere
+    call("onDestroy"); // UE and userengage stay, but later calls are never sent
   }
 
-  /* Not the vendor's: lets a test or a demo say what the "Send Code" automation would. */
+  /* An addition: lets a test or a demo act as the "Send Code" automation. */
   const receivePayload = (message) => call("onPayloadReceived", message);
   const UE = { isReady: false, pageHit, resetAuth, destroy, __internal: { cookieDomain, receivePayload, isDestroyed: () => destroyed } };
   window.UE = UE;
   window.userengage = userengage;
   for (const name of LEAVING) document.addEventListener(name, destroy);
 
-  /* ---- boot ---- */
+  /* ---- start ---- */
 
   function whenDomIsReady() {
     if (document.readyState !== "loading") return Promise.resolve();
@@ -247,24 +247,24 @@
     if (window.civchat) ping(window.civchat);
   }
 
-  /* ---- the chat: kept by the sandbox, per user key ---- */
+  /* ---- the chat, which the sandbox stores for each user key ---- */
 
-  function say(content) {
+  function sendMessage(content) {
     const now = visitor;
     const body = { api_key: state.apiKey, user_key: userKey, domain: location.hostname, content };
-    hear({ content, isAdmin: false });
+    addMessage({ content, isAdmin: false });
     commands = commands
       .then(() => post("/api/conversation/new/", body))
-      .then(({ reply }) => now === visitor && !destroyed && hear(reply))
+      .then(({ reply }) => now === visitor && !destroyed && addMessage(reply))
       .catch(() => now === visitor && ui.note("Not sent: User.com does not answer."));
   }
 
-  function hear({ content, isAdmin }) {
+  function addMessage({ content, isAdmin }) {
     ui.line(content, isAdmin);
     call("onMessage", { content, isAdmin });
   }
 
-  /* ---- what the visitor sees ---- */
+  /* ---- user interface ---- */
 
   function element(tag, name, content) {
     const made = document.createElement(tag);
@@ -288,7 +288,7 @@
     const root = host.attachShadow({ mode: "open" });
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
-    root.adoptedStyleSheets = [sheet]; // the site's policy on styles is not our business
+    root.adoptedStyleSheets = [sheet]; // not affected by the page's policy on styles
     const title = element("strong", "title");
     const who = element("span", "who");
     const lines = element("div", "lines");
@@ -319,7 +319,7 @@
         event.preventDefault();
         const content = input.value.trim();
         input.value = "";
-        if (content && userKey) say(content);
+        if (content && userKey) sendMessage(content);
       });
       made.addEventListener("keydown", (event) => event.key === "Escape" && close());
       made.append(head, lines, form);
@@ -340,7 +340,7 @@
       greeting.textContent = widget.settings.greeting;
       lines.replaceChildren();
       note(`You are talking to ${widget.settings.agent}`);
-      for (const said of conversation) line(said.content, said.isAdmin);
+      for (const message of conversation) line(message.content, message.isAdmin);
     }
 
     function toggle(opened) {

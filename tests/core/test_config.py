@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from usercom_asgi import ConfigurationError, UserComConfig
+
+TOKEN = "t0ken-" * 10
+
+
+@pytest.mark.parametrize(
+    ("place", "origin"),
+    [
+        ({"app": "acme"}, "https://acme.user.com"),
+        ({"app": "Acme-2"}, "https://acme-2.user.com"),
+        ({"host": "chat.example.com"}, "https://chat.example.com"),
+        ({"base_url": "http://127.0.0.1:8900"}, "http://127.0.0.1:8900"),
+        ({"base_url": "http://127.0.0.1:8900/"}, "http://127.0.0.1:8900"),
+        ({"base_url": "https://[::1]:8900"}, "https://[::1]:8900"),
+    ],
+)
+def test_where_user_com_is(place: dict[str, str], origin: str) -> None:
+    config = UserComConfig(api_key="ABC123", **place)  # type: ignore[arg-type]
+    assert config.origin == origin
+    assert config.widget_url == f"{origin}/widget.js"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "shown"),
+    [
+        ({}, "app", "app='acme'"),
+        ({"app": ""}, "app", "app='acme'"),
+        ({"app": "https://acme.user.com"}, "app", "app='acme' for acme.user.com"),
+        ({"app": "https://shop.user.com/widget.js"}, "app", "app='shop'"),
+        ({"app": "acme.user.com"}, "app", "app='acme'"),
+        ({"app": "-acme"}, "app", "subdomain"),
+        ({"app": 'acme"><script>'}, "app", "subdomain"),
+        ({"app": 7}, "app", "subdomain"),
+        ({"app": "acme", "host": "chat.example.com"}, "host", "beside app"),
+        ({"host": "https://chat.example.com"}, "host", "without scheme"),
+        ({"host": "localhost"}, "host", "chat.example.com"),
+        ({"base_url": "127.0.0.1:8900"}, "base_url", "http://127.0.0.1:8900"),
+        ({"base_url": "http://user:pw@example.com"}, "base_url", "credentials"),
+        ({"base_url": "http://example.com/path"}, "base_url", "without path"),
+        ({"base_url": "http://example.com:99999"}, "base_url", "http://"),
+        ({"base_url": 'http://example.com"'}, "base_url", "http://"),
+        ({"app": "acme", "api_key": ""}, "api_key", "ABC123"),
+        ({"app": "acme", "api_key": None}, "api_key", "ABC123"),
+        ({"app": "acme", "api_key": "ABC 123"}, "api_key", "letters and digits"),
+        ({"app": "acme", "api_key": "<script>"}, "api_key", "letters and digits"),
+        ({"app": "acme", "rest_token": "short"}, "rest_token", "REST API"),
+        ({"app": "acme", "rest_token": "with a space in it"}, "rest_token", "REST API"),
+        ({"app": "acme", "api_key": TOKEN, "rest_token": TOKEN}, "api_key", "public"),
+        ({"app": "acme", "secret_keys": "one-long-secret-key"}, "secret_keys", "sequence"),
+        ({"app": "acme", "secret_keys": ("short",)}, "secret_keys", "16 characters"),
+        ({"app": "acme", "cookie_domain": "https://example.com"}, "cookie_domain", "bare domain"),
+        ({"app": "acme", "cookie_domain": "example.com; HttpOnly"}, "cookie_domain", "bare domain"),
+        ({"app": "acme", "widget_state": "open"}, "widget_state", "standard"),
+        ({"app": "acme", "callbacks": {"onClick": "f"}}, "callbacks", "onPayloadReceived"),
+        ({"app": "acme", "callbacks": {"onOpen": "alert(1)"}}, "callbacks", "dotted path"),
+        ({"app": "acme", "callbacks": {"onOpen": "a..b"}}, "callbacks", "dotted path"),
+        ({"app": "acme", "callbacks": {"onOpen": "f\n"}}, "callbacks", "dotted path"),
+        ({"app": "acme", "callbacks": {"onOpen": 7}}, "callbacks", "dotted path"),
+        (
+            {"app": "acme", "callbacks": {"onPayloadReceived": "window.eval"}},
+            "callbacks",
+            "run its argument as code",
+        ),
+        (
+            {"app": "acme", "callbacks": {"onOpen": "shop.constructor.constructor"}},
+            "callbacks",
+            "run its argument as code",
+        ),
+        ({"app": "acme", "callbacks": "onOpen"}, "callbacks", "mapping"),
+        ({"app": "acme", "reset_timeout": -1}, "reset_timeout", "0 or more"),
+        ({"app": "acme", "reset_timeout": float("nan")}, "reset_timeout", "number"),
+        ({"app": "acme", "timeout": 0}, "timeout", "number"),
+        ({"app": "acme", "max_queue_size": 0}, "max_queue_size", "whole number of 1"),
+        ({"app": "acme", "max_queue_size": 1.5}, "max_queue_size", "whole number"),
+        ({"app": "acme", "max_concurrency": True}, "max_concurrency", "whole number"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(
+    settings: dict[str, Any], field: str, shown: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        UserComConfig(**{"api_key": "ABC123", **settings})
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"UserComConfig.{field}: ")
+    assert shown in str(caught.value)
+
+
+def test_secrets_are_in_no_repr_and_no_error() -> None:
+    secret = "s3cret-s3cret-s3cret"
+    config = UserComConfig(app="acme", api_key="ABC123", rest_token=secret, secret_keys=(secret,))
+    assert secret not in repr(config)
+    for settings in (
+        {"rest_token": secret + " "},
+        {"secret_keys": secret},
+        {"api_key": secret + "!"},
+        {"app": secret + "!"},
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            UserComConfig(**{"app": "acme", "api_key": "ABC123", **settings})  # type: ignore[arg-type]
+        assert secret not in str(caught.value)
+
+
+def test_it_cannot_be_changed() -> None:
+    config = UserComConfig(app="acme", api_key="ABC123")
+    with pytest.raises(AttributeError):
+        config.api_key = "OTHER1"  # type: ignore[misc]
+    assert config == UserComConfig(app="acme", api_key="ABC123")
+
+
+def test_the_environment() -> None:
+    environ = {
+        "USERCOM_APP": "acme",
+        "USERCOM_API_KEY": "ABC123",
+        "USERCOM_REST_TOKEN": TOKEN,
+        "USERCOM_SECRET_KEYS": "old-old-old-old-old, new-new-new-new-new",
+        "USERCOM_COOKIE_DOMAIN": ".example.com",
+    }
+    config = UserComConfig.from_env(environ, reset_timeout=0)
+    assert config.origin == "https://acme.user.com"
+    assert config.rest_token == TOKEN
+    assert config.secret_keys == ("old-old-old-old-old", "new-new-new-new-new")
+    assert config.cookie_domain == "example.com"
+    assert config.reset_timeout == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"USERCOM_APP": "acme"}, "USERCOM_API_KEY"),
+        ({"USERCOM_API_KEY": "ABC123"}, "USERCOM_APP"),
+        ({}, "USERCOM_API_KEY"),
+    ],
+)
+def test_a_variable_that_is_missing_is_named(environ: dict[str, str], variable: str) -> None:
+    with pytest.raises(ConfigurationError, match=variable):
+        UserComConfig.from_env(environ)
+
+
+def test_a_setting_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="must be a setting"):
+        UserComConfig.from_env({"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}, colour="red")
+
+
+def test_errors_survive_a_pickle() -> None:
+    error = ConfigurationError("app", "is wrong")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.field) == (str(error), "app")

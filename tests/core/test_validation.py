@@ -1,0 +1,39 @@
+"""Values that User.com accepts, and values that it does not."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+
+import pytest
+
+from usercom_asgi import Event, InvalidCommand, Update
+
+
+@pytest.mark.parametrize("number", ["1E+200000", "-1E+200000", "1E+17", "9007199254740992"])
+def test_validation_huge_decimal_is_rejected_in_time(number: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidCommand, match=r"^data\.price: must be at most 2\*\*53 - 1"):
+        Event("purchase", {"price": Decimal(number)})
+    assert time.process_time() - began < 0.5  # it took 1 s, and 40 s with five more zeros
+
+
+def test_validation_numbers_at_the_limit_pass() -> None:
+    data = Event(
+        "e",
+        {
+            "a": Decimal(2**53 - 1),
+            "b": Decimal("1E+15"),
+            "c": Decimal("1E-400000"),
+            "d": Decimal("-0.5"),
+        },
+    ).data
+    assert dict(data) == {"a": 2**53 - 1, "b": 10**15, "c": 0.0, "d": -0.5}
+
+
+def test_validation_too_long_user_id_raises_invalid_command() -> None:
+    with pytest.raises(InvalidCommand, match=r"^user_id: must have at most 255"):
+        Update({"user_id": 10**5000})
+    with pytest.raises(InvalidCommand, match=r"^user_id: must have at most 255"):
+        Update({"user_id": 10**260})
+    assert Update({"user_id": 10**254}).attributes["user_id"] == str(10**254)

@@ -1,0 +1,407 @@
+"""The delivery against a sender of the test's own: order, bounds, retries."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from helpers.fake_sender import FakeSender, balanced, make_envelope, numbers, running
+from helpers.fake_usercom import CONFIG
+from helpers.waiting import until
+
+from usercom_asgi import Event, PageHit, ResetAuth, Status, Update, UserComConfig
+from usercom_asgi.core.envelope import Envelope, PendingReset, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
+from usercom_asgi.core.user_key import ResetMarker
+from usercom_asgi.delivery.retry import RetryPolicy
+from usercom_asgi.delivery.service import DeliveryService
+
+
+async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> (
+    None
+):
+    post = FakeSender(delay=0.001)
+    lanes = [random.choice("abcdefgh") for _ in range(200)]
+    async with running(post) as runtime:
+        for n, lane in enumerate(lanes):
+            runtime.submit(make_envelope(n, lane))
+    for lane in set(lanes):
+        assert numbers(post, lane) == [n for n, each in enumerate(lanes) if each == lane]
+    assert 1 < post.most <= CONFIG.max_concurrency
+
+
+async def test_one_visitor_is_never_sent_twice_at_a_time() -> None:
+    post = FakeSender(delay=0.001)
+    async with running(post) as runtime:
+        for n in range(20):
+            runtime.submit(make_envelope(n))
+    assert post.most == 1
+
+
+async def test_a_slow_visitor_holds_back_nobody_else() -> None:
+    class Slow(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "slow":
+                await is_over.wait()
+            return await super().send(envelope, key)
+
+    post, is_over = Slow(), anyio.Event()
+    async with running(post) as runtime:
+        runtime.submit(make_envelope(0, "slow"))
+        for n in range(50):
+            runtime.submit(make_envelope(n, f"lane{n % 5}"))
+        await until(lambda: len(post.sent) == 50)
+        is_over.set()
+    assert numbers(post, "slow") == [0]
+
+
+async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    post = FakeSender(holding=True)
+    async with running(post, max_queue_size=5) as runtime:
+        receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(5)]
+        await until(lambda: post.now == 5)
+        receipts += [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(5, 9)]
+        post.release()
+    assert [each.status for each in receipts] == [Status.DELIVERED] * 5 + [Status.DROPPED] * 4
+    assert (runtime.stats.accepted, runtime.stats.delivered, runtime.stats.dropped) == (5, 5, 4)
+    assert len([each for each in caplog.records if "max_queue_size" in each.message]) == 1
+
+
+async def test_a_failure_that_may_pass_is_tried_again_in_order() -> None:
+    post = FakeSender(UnavailableError("503"), UnavailableError("503"), UnavailableError("503"))
+    async with running(post) as runtime:
+        receipts = [runtime.submit(make_envelope(n)) for n in range(3)]
+    assert numbers(post, "a") == [0, 0, 0, 0, 1, 2]
+    assert {each.status for each in receipts} == {Status.DELIVERED}
+    assert runtime.stats.retried == 3
+
+
+async def test_a_refusal_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
+    post = FakeSender(RejectedError("answered 400", detail="secret value"))
+    async with running(post) as runtime:
+        receipts = [runtime.submit(make_envelope(n)) for n in range(2)]
+    assert [each.status for each in receipts] == [Status.DEAD, Status.DELIVERED]
+    assert "answered 400" in receipts[0].reason
+    assert "secret value" not in caplog.text
+
+
+async def test_an_error_of_ours_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
+    post = FakeSender(ZeroDivisionError())
+    async with running(post) as runtime:
+        receipts = [runtime.submit(make_envelope(n)) for n in range(2)]
+    assert [each.status for each in receipts] == [Status.DROPPED, Status.DELIVERED]
+
+
+async def test_after_its_deadline_a_command_is_given_up() -> None:
+    post = FakeSender(*[UnavailableError("503")] * 10_000)
+    async with running(
+        post, retry=RetryPolicy(initial_delay=0.01, max_delay=0.01, give_up_after=0.1)
+    ) as runtime:
+        receipt = runtime.submit(make_envelope(1))
+        assert not await receipt.delivered(20)
+    assert receipt.status is Status.DEAD
+    assert "given up" in receipt.reason
+
+
+async def test_retry_after_is_the_least() -> None:
+    post = FakeSender(UnavailableError("429", status=429, retry_after=0.3))
+    async with running(post) as runtime:
+        began = anyio.current_time()
+        assert await runtime.submit(make_envelope(1)).delivered(20)
+        assert anyio.current_time() - began >= 0.3
+
+
+async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
+    """With Unified Identification a hit may turn out to be somebody else's, and what follows is theirs."""
+    post = FakeSender(
+        SendResult("switched", next_command=Event("said", {"n": 1})), SendResult("switched")
+    )
+    async with running(post) as runtime:
+        hit = runtime.submit(
+            Envelope(command=PageHit(event=Event("said", {"n": 1})), ordering_key="a", key="key")
+        )
+        runtime.submit(make_envelope(2))
+    assert [key for _, _, key in post.sent] == ["key", "switched", "switched"]
+    assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
+    assert hit.key == "switched"
+
+
+async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
+    post = FakeSender(
+        SendResult("k", next_command=Event("said", {"n": 1})), UnavailableError("503")
+    )
+    async with running(post) as runtime:
+        runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="key"))
+    assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
+
+
+async def test_what_follows_a_reset_waits_for_its_key() -> None:
+    post = FakeSender(UnavailableError("429", not_sent=True), SendResult("new"))
+    async with running(post) as runtime:
+        runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
+        runtime.submit(make_envelope(1, "reset", None))
+    assert [key for _, _, key in post.sent] == [None, None, "new"]
+
+
+async def test_while_nobody_answers_user_com_is_known_to_be_down() -> None:
+    post = FakeSender(*[UnavailableError("x")] * 10_000)
+    async with running(post) as runtime:
+        assert runtime.reachable
+        receipt = runtime.submit(make_envelope(1))
+        await until(lambda: not runtime.reachable)
+        post.outcomes.clear()
+        assert await receipt.delivered(20)
+        assert runtime.reachable
+
+
+async def test_nothing_is_accepted_after_the_drain() -> None:
+    post = FakeSender()
+    async with running(post) as runtime:
+        pass
+    assert runtime.submit(make_envelope(1)).status is Status.DROPPED
+
+
+async def test_a_cancelled_drain_ends_all_the_same() -> None:
+    post = FakeSender(holding=True)
+    config = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0.1)
+    runtime = DeliveryService(post.open, config)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(runtime.run)
+            receipt = runtime.submit(make_envelope(1))
+            await until(lambda: post.now == 1)
+            tasks.cancel_scope.cancel()
+    assert receipt.status is Status.DROPPED
+
+
+async def test_resets_are_recalled_by_name_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.service._MAX_REMEMBERED", 3)
+    post = FakeSender()
+    async with running(post) as runtime:
+        for n in range(5):
+            runtime.remember(
+                f"token{n}", PendingReset(ResetMarker.new("-"), runtime.submit(make_envelope(n)))
+            )
+        assert [runtime.recall(f"token{n}") is not None for n in range(5)] == [
+            False,
+            False,
+            True,
+            True,
+            True,
+        ]
+
+
+async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> None:
+    post = FakeSender(UnavailableError("ReadTimeout"))
+    async with running(post) as runtime:
+        receipt = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
+        assert not await receipt.delivered(20)
+    assert len(post.sent) == 1
+    assert receipt.status is Status.DROPPED
+
+
+@pytest.mark.parametrize("retry_after", [None, 3600.0])
+async def test_a_reset_is_not_ours_after_its_deadline(
+    retry_after: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.retry.RESET_DEADLINE", 1.0)
+    post = FakeSender(*[UnavailableError("429", retry_after=retry_after, not_sent=True)] * 10_000)
+    async with running(post) as runtime:
+        receipt = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
+        assert not await receipt.delivered(20)
+        assert receipt.status is Status.DROPPED
+        tries = len(post.sent)
+        assert tries
+        late = runtime.submit(
+            Envelope(command=ResetAuth(), ordering_key="late", created_at=time.time() - 10)
+        )
+        assert not await late.delivered(20)
+        assert late.status is Status.DROPPED
+    assert len(post.sent) == tries  # the late one was never sent at all
+
+
+async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() -> None:
+    post = FakeSender(*[UnavailableError("503")] * 3)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with running(
+        post, retry=RetryPolicy(initial_delay=0.3, max_delay=0.3, give_up_after=100)
+    ) as runtime:
+        resets = [
+            Envelope(command=ResetAuth(), ordering_key=f"late{n}", created_at=time.time() - 1000)
+            for n in range(300)
+        ]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(others)
+            receipts = [runtime.submit(each) for each in resets]
+            turns = 0
+            await until(lambda: all(each.is_final for each in receipts))
+            tasks.cancel_scope.cancel()
+    assert {each.status for each in receipts} == {Status.DROPPED}
+    assert post.sent == []
+    assert turns > 300 / 8 / 2
+
+
+async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
+    post = FakeSender(SendResult("new"), holding=True)
+
+    async def release() -> None:
+        post.release()
+
+    async with running(post, max_concurrency=1) as runtime, anyio.create_task_group() as tasks:
+        known = {"user_id": "7"}
+        envelopes = [
+            Envelope(command=Event("said", {"n": n}), ordering_key="a", identity=known)
+            for n in range(4)
+        ]
+        receipts = [runtime.submit(each) for each in [*envelopes, make_envelope(9, "b")]]
+        await until(lambda: post.now == 1)
+        tasks.start_soon(release)  # which gets its turn while the first one is waited for
+        withdrawn = await runtime.remove(receipts[:4])
+        assert receipts[0].status is Status.DELIVERED
+        assert [each.receipt for each in withdrawn] == receipts[1:4]
+        assert {each.envelope.key for each in withdrawn} == {"new"}
+        for each in withdrawn[:2]:
+            runtime.mark_forwarded(each, "elsewhere")
+        runtime.dead_letter(withdrawn[2], "too old")
+        assert not await receipts[1].delivered(20)
+        assert await receipts[4].delivered(20)
+    assert numbers(post, "a") == [0]
+    assert [each.status for each in receipts[1:4]] == [
+        Status.ACCEPTED,
+        Status.ACCEPTED,
+        Status.DEAD,
+    ]
+    assert receipts[1].reason == "elsewhere"
+    stats = runtime.stats
+    assert (
+        stats.accepted,
+        stats.delivered,
+        stats.persisted,
+        stats.dead_lettered,
+        stats.waiting,
+    ) == (
+        5,
+        2,
+        2,
+        1,
+        0,
+    )
+
+
+async def test_what_was_taken_out_goes_back_if_its_taker_is_cut_off() -> None:
+    """A broker's worker may cancel a task at any moment; its commands must not be in no lane and in no account."""
+    post = FakeSender(holding=True)
+    async with running(post, max_concurrency=1) as runtime:
+        receipts = [runtime.submit(make_envelope(n, "a")) for n in range(5)]
+        await until(lambda: post.now == 1)
+        with anyio.move_on_after(0.05):
+            await runtime.remove(receipts)
+            pytest.fail("what is in flight was not waited for")
+        post.release()
+        assert await receipts[-1].delivered(20)
+    assert numbers(post, "a") == list(range(5))
+    assert (runtime.stats.delivered, runtime.stats.waiting) == (5, 0)
+
+
+async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> None:
+    post = FakeSender(*[UnavailableError("429", status=429, retry_after=60.0)] * 10)
+    async with running(post, shutdown_timeout=0.1) as runtime:
+        receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(20)]
+        await until(lambda: not runtime.reachable)
+        assert len(await runtime.remove(receipts)) == 20
+        assert await runtime.remove(receipts) == []
+        again = runtime.submit(make_envelope(0, "lane0"))
+        assert len(await runtime.remove([again])) == 1
+
+
+async def test_service_reset_goes_before_a_backlog() -> None:
+    """A response waits for its answer; and ten seconds later it would not be ours any more."""
+    post = FakeSender(delay=0.01)
+    async with running(post, max_concurrency=1) as runtime:
+        for n in range(100):
+            runtime.submit(make_envelope(n, f"lane{n}"))
+        await until(lambda: len(post.sent) > 2)
+        before = len(post.sent)
+        reset = runtime.submit(Envelope(command=ResetAuth(), ordering_key="token", may_create=True))
+        assert await reset.delivered(20)
+    assert before < 90
+    assert [lane for lane, _, _ in post.sent].index("token") <= before + 1  # one was on its way
+
+
+async def test_service_drain_in_a_pause_waits_for_calls_in_flight() -> None:
+    class Mixed(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            if envelope.ordering_key == "limited":
+                raise UnavailableError("429", status=429, retry_after=60)
+            return await super().send(envelope, key)
+
+    post = Mixed(holding=True)
+
+    async def release(runtime: DeliveryService) -> None:
+        await until(lambda: runtime.readiness().state == "closed")
+        await anyio.sleep(0.4)  # while it looks whether there is any hope left
+        post.release()
+
+    async with anyio.create_task_group() as tasks, running(post) as runtime:
+        receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(7)]
+        await until(lambda: post.now == 7)
+        runtime.submit(make_envelope(9, "limited"))
+        await until(lambda: runtime.readiness().state == "paused")
+        tasks.start_soon(release, runtime)
+    assert {each.status for each in receipts} == {Status.DELIVERED}
+    assert runtime.stats.dropped == 1
+
+
+async def test_service_rejected_update_costs_no_other() -> None:
+    class Picky(FakeSender):
+        async def send(self, envelope: Envelope, key: str | None) -> SendResult:
+            answer = await super().send(envelope, key)
+            if isinstance(envelope.command, Update) and "bad" in envelope.command.attributes:
+                raise RejectedError("answered 400", status=400)
+            return answer
+
+    post = Picky(holding=True)
+    async with running(post) as runtime:
+        runtime.submit(make_envelope(0))
+        await until(lambda: post.now == 1)
+        receipts = [
+            runtime.submit(Envelope(command=Update(each), ordering_key="a", key="key"))
+            for each in ({"a": 1}, {"bad": 1}, {"b": 2})
+        ]
+        post.release()
+        assert [await each.delivered(20) for each in receipts] == [True, False, True]
+    assert runtime.stats.dead_lettered == 1
+    assert balanced(runtime)
+
+
+async def test_service_that_cannot_run_drops_with_a_reason() -> None:
+    @asynccontextmanager
+    async def broken() -> AsyncIterator[Any]:
+        raise OSError("no certificates")
+        yield
+
+    runtime = DeliveryService(broken, CONFIG)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(runtime.run)
+        assert (
+            "cannot run"
+            in runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="k")).reason
+        )
+        await runtime.drain()

@@ -1,0 +1,38 @@
+"""A stand-in for User.com on a real socket, and configurations that reach it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from usercom_asgi import UserComConfig
+from usercom_asgi.sandbox import Sandbox
+
+#: A configuration for tests that send nothing.
+CONFIG = UserComConfig(app="acme", api_key="ABC123")
+
+
+class FakeUserCom:
+    """A sandbox that is served at ``url``."""
+
+    def __init__(self, sandbox: Sandbox, url: str) -> None:
+        self.sandbox = sandbox
+        self.store = sandbox.store
+        self.faults = sandbox.faults
+        self.url = url
+
+    def config(self, **settings: Any) -> UserComConfig:
+        """Return a configuration that delivers to the sandbox.
+
+        The deadlines are long, because a machine that runs tests may be slow.
+        """
+        patience = {"shutdown_timeout": 30, "inline_deadline": 30}
+        return UserComConfig(**{"base_url": self.url, "api_key": "ABC123", **patience, **settings})
+
+    def new_user(self) -> str:
+        """Create a visitor as the first ping of a widget does; return the user key."""
+        ping = {"apiKey": "ABC123", "url": "http://shop.example.com/"}
+        answer = httpx.post(f"{self.url}/api/v2/user-chatping/", json=ping, timeout=30)
+        self.store.hits.clear()
+        return str(answer.json()["user"]["key"])

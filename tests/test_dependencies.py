@@ -1,0 +1,40 @@
+"""What applications read from a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers.asgi_client import call, html, http_scope
+from helpers.fake_usercom import CONFIG
+from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
+
+from usercom_asgi import UserComMiddleware, Visitor, get_visitor
+
+PAGE = b"<html><body><p>hello</p></body></html>"
+
+
+def test_get_visitor_without_the_middleware_names_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match="UserComMiddleware"):
+        get_visitor(http_scope())
+
+
+async def test_get_visitor_and_get_delivery_are_typed_for_starlette() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        connection = HTTPConnection(scope)
+        assert isinstance(connection.state.usercom, Visitor)
+        assert connection.state.usercom is get_visitor(connection) is get_visitor(scope)
+        await html(PAGE)(scope, receive, send)
+
+    await call(UserComMiddleware(app, CONFIG))
+
+
+HELLO = b"<html><body></body></html>"
+
+
+async def test_get_visitor_outside_of_the_middleware_ignores_another_requests_visitor() -> None:
+    state: dict[str, Any] = {}
+    await call(UserComMiddleware(html(HELLO), CONFIG), state=state)
+    with pytest.raises(RuntimeError, match="add UserComMiddleware"):
+        get_visitor({"type": "http", "state": state})

@@ -1,0 +1,992 @@
+"""`visitor.browser`: what a handler says to the page, and how it gets there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+from helpers.asgi_client import Recorded, answers, body, call, html, lifespan, start
+from helpers.browser import FakeBrowser
+from helpers.fake_usercom import CONFIG, FakeUserCom
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from usercom_asgi import (
+    ConfigurationError,
+    Event,
+    InvalidCommand,
+    Status,
+    UserComConfig,
+    UserComMiddleware,
+    get_visitor,
+)
+from usercom_asgi.core.user_key import key_digest
+from usercom_asgi.visitor.browser import MAX_BYTES
+from usercom_asgi.visitor.consent import NoDelivery
+from usercom_asgi.visitor.request import RequestInfo
+from usercom_asgi.visitor.session import VisitorSession
+from usercom_asgi.visitor.signed_cookies import (
+    FLASH_COOKIE,
+    FLASH_HOST_COOKIE,
+    FLASH_MAX_AGE,
+    IDENTITY_COOKIE,
+    FlashCookie,
+    IdentityCookie,
+)
+from usercom_asgi.visitor.visitor import Visitor
+
+KEYS = ("an old key, sixteen or more", "a new key, sixteen or more")
+PAGE = b"<html><body>hello</body></html>"
+KEY = "aaaaaaaaaaaa"
+HTMX = {"hx-request": "true"}
+BRIDGE = {"accept": "*/*, application/x-usercom"}
+REDIRECT = (start({"location": "/"}, 303), body())
+JSON = (start({"content-type": "application/json"}), body(b"{}"))
+
+Says = Callable[[Visitor], Awaitable[Any] | None]
+
+
+def config(**settings: Any) -> UserComConfig:
+    return UserComConfig(**{"app": "acme", "api_key": "ABC123", "secret_keys": KEYS, **settings})
+
+
+def site(
+    says: Says | None = None, then: tuple[Message, ...] = REDIRECT, **settings: Any
+) -> UserComMiddleware:
+    """/say says something and answers with `then`; /json, /fragment and /redirect say nothing; else there is a page."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        path = scope["path"]
+        if path == "/say" and says:
+            said = says(get_visitor(scope))
+            if said is not None:
+                await said
+            await answers(*then)(scope, receive, send)
+        elif path == "/json":
+            await answers(*JSON)(scope, receive, send)
+        elif path == "/redirect":
+            await answers(*REDIRECT)(scope, receive, send)
+        elif path == "/fragment":
+            await html(b"<p>part</p>")(scope, receive, send)
+        else:
+            await html(PAGE)(scope, receive, send)
+
+    return UserComMiddleware(app, settings.pop("config", None) or config(**settings))
+
+
+class Visit(FakeBrowser):
+    def __init__(self, app: ASGIApp, **cookies: str) -> None:
+        super().__init__(**{"__ca__chat": KEY, **cookies})
+        self.app = app
+
+    async def go(
+        self, path: str = "/", headers: Mapping[str, str] | None = None, **scope: Any
+    ) -> Recorded:
+        got = await call(self.app, path, headers={**self.headers, **(headers or {})}, **scope)
+        self.keep(got)
+        for line in [*got.set_cookies(FLASH_COOKIE), *got.set_cookies(IDENTITY_COOKIE)]:
+            assert "HttpOnly" in line
+            name, _, value = line.partition(";")[0].partition("=")
+            self.jar.pop(name, None)
+            if value:
+                self.jar[name] = value
+        return got
+
+
+def in_page(got: Recorded) -> list[list[Any]]:
+    """What the snippet of a page says: without the ids, which are all different."""
+    found = re.search(r"usercom\.run\((\[.*?\])\);</script>", got.text)
+    commands = json.loads(found[1]) if found else []
+    assert len({each[0] for each in commands}) == len(commands)
+    return [each[1:] for each in commands]
+
+
+def in_trigger(got: Recorded) -> list[list[Any]]:
+    given = json.loads(got.header("hx-trigger") or "{}")
+    return [each[1:] for each in given.get("usercom", {}).get("commands", [])]
+
+
+def civchat(got: Recorded) -> dict[str, Any]:
+    found = re.search(r"window\.civchat = (\{.*?\});", got.text)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def opens(visitor: Visitor) -> None:
+    visitor.browser.open()
+
+
+def says_everything(visitor: Visitor) -> None:
+    said = visitor.browser
+    said.page_hit(Event("purchase", {"total": 19.9}), plan="gold")
+    said.event("seen", where="</script><b>")
+    said.product_event(
+        "sku-1", "purchase", name="Cup", description="A cup", custom_data={"n": 1}, price=2.5
+    )
+    said.update(first_name="Zoë")
+    said.open()
+    said.close()
+    said.show()
+    said.hide()
+    said.destroy()
+
+
+EVERYTHING: list[list[Any]] = [
+    ["UE.pageHit", {"plan": "gold", "event": {"event_name": "purchase", "total": 19.9}}],
+    ["userengage", "event.seen", {"where": "</script><b>"}],
+    [
+        "userengage",
+        "product_event",
+        {
+            "product_id": "sku-1",
+            "event_type": "purchase",
+            "name": "Cup",
+            "description": "A cup",
+            "price": 2.5,
+            "custom_data": {"n": 1},
+        },
+    ],
+    ["userengage", "client.update", {"first_name": "Zoë"}],
+    ["userengage", "widget.open"],
+    ["userengage", "widget.close"],
+    ["userengage", "widget.show"],
+    ["userengage", "widget.hide"],
+    ["UE.destroy"],
+]
+
+
+async def test_on_a_page_it_is_in_the_snippet_and_no_cache_keeps_it() -> None:
+    visit = Visit(site(says_everything, (start(), body(PAGE))))
+    got = await visit.go("/say")
+    assert in_page(got) == EVERYTHING
+    assert "</script><b>" not in got.text
+    assert got.header("cache-control") == "no-store"
+    assert not got.set_cookies(FLASH_COOKIE)
+    assert in_page(await visit.go()) == []
+
+
+async def test_over_redirects_and_over_json_it_runs_on_the_next_page_and_once() -> None:
+    visit = Visit(site(says_everything))
+    got = await visit.go("/say", method="POST")
+    assert got.header("cache-control") == "private"
+    for path in ("/redirect", "/json", "/fragment", "/redirect"):
+        assert not (await visit.go(path)).set_cookies(FLASH_COOKIE)
+    got = await visit.go("/")
+    assert in_page(got) == EVERYTHING
+    assert got.header("cache-control") == "no-store"
+    assert "Max-Age=0" in got.set_cookies(FLASH_COOKIE)[0]
+    assert in_page(await visit.go("/")) == []
+
+
+async def test_what_several_responses_say_runs_in_order() -> None:
+    n = 0
+
+    def counts(visitor: Visitor) -> None:
+        nonlocal n
+        n += 1
+        visitor.browser.event("step", n=n)
+
+    visit = Visit(site(counts))
+    for _ in range(3):
+        await visit.go("/say")
+    assert [each[2] for each in in_page(await visit.go())] == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "method"),
+    [
+        ("/", {"sec-purpose": "prefetch"}, "GET"),
+        ("/", {"x-sec-purpose": "prefetch", "x-turbo-request-id": "1"}, "GET"),
+        ("/", {"sec-fetch-dest": "empty"}, "GET"),
+        ("/", {}, "HEAD"),
+        ("/fragment", {}, "GET"),
+        ("/fragment", {"hx-request": "true", "hx-history-restore-request": "true"}, "GET"),
+    ],
+)
+async def test_a_response_that_nobody_shows_does_not_use_it_up(
+    path: str, headers: dict[str, str], method: str
+) -> None:
+    visit = Visit(site(opens))
+    await visit.go("/say")
+    got = await visit.go(path, headers, method=method)
+    assert in_page(got) == []
+    assert not got.set_cookies(FLASH_COOKIE)
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}]
+)
+async def test_a_page_that_is_fetched_by_script_and_shown(headers: dict[str, str]) -> None:
+    visit = Visit(site(opens))
+    await visit.go("/say")
+    got = await visit.go("/", {"sec-fetch-dest": "empty", **headers})
+    assert in_page(got) == [["userengage", "widget.open"]]
+    assert FLASH_COOKIE not in visit.jar
+
+
+async def test_a_fragment_after_which_it_waits_and_a_page_that_comes_in_pieces() -> None:
+    said = Visit(site(opens, (start(), body(b"<p>part</p>"))))
+    got = await said.go("/say")
+    assert got.text == "<p>part</p>"
+    assert in_page(await said.go()) == [["userengage", "widget.open"]]
+    # When the start has to go out nobody knows yet whether this becomes a page: both ways, and the id counts it once.
+    late = Visit(
+        site(
+            opens,
+            (start(), body(b"<!doctype html>", more=True), body(b"<html><body>x</body></html>")),
+        )
+    )
+    got = await late.go("/say")
+    assert in_page(got) == [["userengage", "widget.open"]]
+    ids = re.search(r"usercom\.run\(\[\[\"(.*?)\"", got.text)
+    again = re.search(r"usercom\.run\(\[\[\"(.*?)\"", (await late.go()).text)
+    assert ids
+    assert again
+    assert ids[1] == again[1]
+
+
+async def test_suppressed_it_waits() -> None:
+    def quiet(visitor: Visitor) -> None:
+        visitor.browser.open()
+        visitor.suppress()
+
+    visit = Visit(site(quiet, (start(), body(PAGE))))
+    assert (await visit.go("/say")).body == PAGE
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+@pytest.mark.parametrize(
+    ("own", "events"),
+    [
+        ([], {}),
+        (["cart, saved"], {"cart": "", "saved": ""}),
+        (["cart", "saved"], {"cart": "", "saved": ""}),
+        (['{"cart":{"n":1,"target":"#a"}}'], {"cart": {"n": 1, "target": "#a"}}),
+    ],
+)
+async def test_for_htmx_it_is_beside_the_applications_own_events(
+    own: list[str], events: dict[str, Any]
+) -> None:
+    headers = [(b"content-type", b"text/html"), *((b"HX-Trigger", each.encode()) for each in own)]
+    visit = Visit(site(says_everything, (start(headers), body(b"<p>part</p>"))))
+    got = await visit.go("/say", HTMX)
+    assert in_trigger(got) == EVERYTHING
+    trigger = json.loads(got.header("hx-trigger") or "")
+    assert list(trigger) == [*events, "usercom"]
+    assert {name: trigger[name] for name in events} == events
+    assert got.header("cache-control") == "no-store"
+    assert got.text == "<p>part</p>"
+    assert not got.set_cookies(FLASH_COOKIE)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"hx-redirect": "/"},
+        {"HX-Refresh": "true"},
+        {"hx-trigger": "{broken"},
+        {"hx-trigger": '{"usercom":1}'},
+    ],
+)
+async def test_for_htmx_it_waits_where_the_page_is_left_or_has_no_room(
+    headers: dict[str, str],
+) -> None:
+    visit = Visit(site(opens, (start({"content-type": "text/html", **headers}), body())))
+    got = await visit.go("/say", HTMX)
+    assert got.header("hx-trigger") == headers.get("hx-trigger") or "usercom" not in str(
+        got.header("hx-trigger")
+    )
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+@pytest.mark.parametrize("path", ["/fragment", "/json"])
+async def test_what_waits_is_heard_by_htmx_and_by_the_bridge(path: str) -> None:
+    for headers in (HTMX, BRIDGE):
+        visit = Visit(site(opens))
+        await visit.go("/say", headers)  # a redirect: the script does not see its headers
+        got = await visit.go(path, headers)
+        if headers is HTMX:
+            assert in_trigger(got) == [["userengage", "widget.open"]]
+        else:
+            assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == [
+                ["userengage", "widget.open"]
+            ]
+        assert FLASH_COOKIE not in visit.jar
+
+
+async def test_the_bridge_hears_in_a_header() -> None:
+    got = await Visit(site(says_everything, JSON)).go("/say", BRIDGE)
+    assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == EVERYTHING
+    assert got.body == b"{}"
+
+
+async def test_without_a_secret_key_the_first_use_says_so() -> None:
+    request = RequestInfo({"type": "http", "method": "GET", "path": "/", "headers": []})
+    visitor = Visitor(VisitorSession(request, NoDelivery(), CONFIG))
+    with pytest.raises(
+        ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with"
+    ) as raised:
+        visitor.browser.open()
+    assert "secret_keys=('<16 characters or more>',), with the bridge as well" in str(raised.value)
+
+
+async def test_too_much_is_refused_at_the_call_and_loses_nothing() -> None:
+    def floods(visitor: Visitor) -> None:
+        visitor.browser.event("first")
+        for _ in range(5):
+            visitor.browser.event("many", text="x" * 200)
+        with pytest.raises(InvalidCommand, match=f"more than {MAX_BYTES} bytes"):
+            visitor.browser.event("many", text="x" * 200)
+        visitor.browser.event("last")
+
+    visit = Visit(site(floods))
+    got = await visit.go("/say")
+    (cookie,) = got.set_cookies(FLASH_COOKIE)
+    assert len(cookie.partition(";")[0]) < 2_300
+    said = in_page(await visit.go())
+    assert said[0][1] == "event.first"
+    assert said[-1][1] == "event.last"
+    assert len(said) == 7
+
+
+async def test_what_waits_counts_as_well() -> None:
+    def much(visitor: Visitor) -> None:
+        visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250])
+
+    visit = Visit(site(much))
+    await visit.go("/say")
+    with pytest.raises(InvalidCommand, match="browser"):
+        await visit.go("/say")
+    assert len(in_page(await visit.go())) == 1
+
+
+@given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
+async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> None:
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    session = VisitorSession(
+        RequestInfo(scope), NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com")
+    )
+    visitor = Visitor(session)
+    try:
+        for _ in range(50):
+            visitor.browser.event(
+                "e", **{name: value for name, value in data.items() if name.isidentifier()}
+            )
+            visitor.browser.update(**data)
+    except InvalidCommand:
+        pass
+    cookie = FlashCookie(KEYS, None).set_cookie(session.browser_calls(), KEY, secure=True)
+    assert len(cookie) < 2_400
+    assert (
+        FlashCookie(KEYS, None).load(
+            cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True
+        )
+        == session.browser_calls()
+    )
+
+
+async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = get_visitor(scope)
+        visitor.browser.open()
+        await html(PAGE)(scope, receive, send)
+        with pytest.raises(InvalidCommand, match="before the response starts"):
+            visitor.browser.close()
+
+    got = await call(UserComMiddleware(app, config()))
+    assert in_page(got) == [["userengage", "widget.open"]]
+
+
+async def test_what_user_com_could_never_take_is_refused_at_the_call() -> None:
+    def wrong(visitor: Visitor) -> None:
+        with pytest.raises(InvalidCommand, match="event_type"):
+            visitor.browser.product_event("sku", "bought")
+        with pytest.raises(InvalidCommand, match="apiKey"):
+            visitor.browser.update(apiKey="other")
+        with pytest.raises(InvalidCommand, match="phone_number"):
+            visitor.browser.page_hit(phone_number="12")
+
+    assert in_page(await Visit(site(wrong, (start(), body(PAGE)))).go("/say")) == []
+
+
+async def test_without_consent_nothing_is_said_and_nothing_fails() -> None:
+    app = UserComMiddleware(site(opens).app, config(), consent=lambda _: False)
+    got = await Visit(app).go("/say")
+    assert got.status == 303
+    assert not got.all("set-cookie")
+    no_keys = UserComMiddleware(site(opens).app, CONFIG, consent=lambda _: False)
+    assert (await Visit(no_keys).go("/say")).status == 303
+
+
+async def test_on_a_websocket_there_is_no_page() -> None:
+    request = RequestInfo({"type": "websocket", "path": "/", "headers": []})
+    visitor = Visitor(VisitorSession(request, NoDelivery(), config()))
+    with pytest.raises(InvalidCommand, match="websocket"):
+        _ = visitor.browser
+
+
+# ---- whose it is ----
+
+
+async def test_it_is_said_to_the_visitor_of_whom_it_was_said() -> None:
+    visit = Visit(site(opens))
+    await visit.go("/say")
+    visit.jar["__ca__chat"] = "bbbbbbbbbbbb"  # somebody else, and no reset of ours has seen it
+    assert in_page(await visit.go()) == []
+    assert FLASH_COOKIE not in visit.jar
+
+
+async def test_flash_of_a_browser_without_a_key_runs_in_a_page_without_a_key() -> None:
+    visit = Visit(site(opens))
+    del visit.jar["__ca__chat"]
+    await visit.go("/say")
+    assert in_page(await visit.go()) == [["userengage", "widget.open"]]
+
+
+async def test_flash_of_a_browser_without_a_key_on_http_does_not_run_under_a_key() -> None:
+    """A sibling subdomain can plant the cookie of a stranger's browser in any other one."""
+    visit = Visit(site(opens))
+    del visit.jar["__ca__chat"]
+    await visit.go("/say")
+    visit.jar["__ca__chat"] = KEY
+    assert in_page(await visit.go()) == []
+    assert FLASH_COOKIE not in visit.jar
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "runs"),
+    [
+        (None, FLASH_HOST_COOKIE, [["userengage", "widget.open"]]),
+        (None, FLASH_COOKIE, []),
+        ("example.com", FLASH_COOKIE, []),
+    ],
+)
+async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_host_can_set_it(
+    domain: str | None, name: str, runs: list[list[str]]
+) -> None:
+    visit = Visit(site(opens, cookie_domain=domain))
+    del visit.jar["__ca__chat"]
+    got = await visit.go("/say", scheme="https")
+    [line] = got.set_cookies(FLASH_HOST_COOKIE if domain is None else FLASH_COOKIE)
+    assert ("Domain=" in line) == (domain is not None)
+    assert "; Secure" in line
+    visit.jar = {name: line.partition(";")[0].partition("=")[2], "__ca__chat": KEY}
+    assert in_page(await visit.go(scheme="https")) == runs
+
+
+@pytest.mark.parametrize("value", ["", "x", "a.b.c", "W10.x.y", "💥".encode().decode("latin-1")])
+async def test_a_cookie_that_we_did_not_write_says_nothing(value: str) -> None:
+    assert in_page(await Visit(site(), **{FLASH_COOKIE: value}).go()) == []
+
+
+async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, both, new = (
+        FlashCookie(KEYS[:1], None),
+        FlashCookie(KEYS, None),
+        FlashCookie(KEYS[1:], None),
+    )
+    value = (
+        old.set_cookie([["i", "UE.destroy"]], KEY, secure=True)
+        .decode()
+        .partition(";")[0]
+        .partition("=")[2]
+    )
+    assert both.load(value, KEY, secure=True) == [["i", "UE.destroy"]]
+    assert new.load(value, KEY, secure=True) == []
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + FLASH_MAX_AGE + 2)
+    assert both.load(value, KEY, secure=True) == []
+
+
+async def test_another_cookie_of_ours_is_no_flash() -> None:
+    identity_cookie = IdentityCookie(KEYS, None)
+    cookie = (
+        identity_cookie.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
+    )
+    assert FlashCookie(KEYS, None).load(cookie, KEY, secure=False) == []
+
+
+# ---- a reset ----
+
+
+async def test_a_reset_takes_back_what_was_said_before_it(usercom: FakeUserCom) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        visitor.browser.event("of-alice")
+        await visitor.reset_auth()
+        visitor.browser.event("of-nobody")
+
+    async def says(visitor: Visitor) -> None:
+        await (
+            leaves(visitor) if visitor.key == key and FLASH_COOKIE in visit.jar else _said(visitor)
+        )
+
+    async def _said(visitor: Visitor) -> None:
+        visitor.browser.event("of-alice-too")
+
+    key = usercom.new_user()
+    app = site(says, config=usercom.config(secret_keys=KEYS, reset_timeout=5))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=key)
+        await visit.go("/say", state=dict(state))
+        await visit.go("/say", state=dict(state))
+        got = await visit.go(state=dict(state))
+    assert in_page(got) == [["userengage", "event.of-nobody", {}]]
+
+
+@pytest.mark.parametrize("asks", [HTMX, BRIDGE])
+async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(
+    asks: dict[str, str], usercom: FakeUserCom
+) -> None:
+    receipts = []
+
+    async def leaves(visitor: Visitor) -> None:
+        visitor.browser.event("before")
+        receipts.append(await visitor.reset_auth(plan="free"))
+        receipts.append(await visitor.event("after", n=1))
+        receipts.append(await visitor.page_hit(url="http://shop.example.com/x"))
+        receipts.append(await visitor.reset_auth())
+
+    key = usercom.new_user()
+    app = site(
+        leaves,
+        (start({"content-type": "text/html"}), body(b"<p>bye</p>")),
+        config=usercom.config(secret_keys=KEYS),
+    )
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=key)
+        got = await visit.go("/say", asks, state=dict(state))
+        # The page that follows at once is not waiting for any answer of ours.
+        page = await visit.go(state=dict(state))
+    said = in_trigger(got) or [
+        each[1:] for each in json.loads(got.header("usercom-commands") or "[]")
+    ]
+    assert said == [
+        ["userengage", "event.before", {}],
+        ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}],
+        ["userengage", "event.after", {"n": 1}],
+        ["UE.pageHit", {"plan": "free"}],
+    ]
+    assert [each.status for each in receipts] == [Status.SKIPPED] * 4
+    assert not usercom.store.hits, "the widget makes the one new visitor"
+    assert "__ca__chat" not in visit.jar
+    assert got.set_cookies("__ca__reset")[0].startswith(f"__ca__reset={key_digest(key)}")
+    assert b"widget.js" in page.body
+
+
+async def test_such_a_reset_that_leaves_the_page_after_all(usercom: FakeUserCom) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        visitor.browser.event("before")
+        await visitor.reset_auth(plan="free")
+        await visitor.event("after")
+
+    app = site(leaves, config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", HTMX, state=dict(state))
+        page = await visit.go(state=dict(state))
+        assert in_page(page) == [["userengage", "event.after", {}]]
+        assert civchat(page) == {"apiKey": "ABC123", "plan": "free"}
+        assert page.header("cache-control") == "no-store"
+        # Where the redirect is followed by htmx itself, the page is not left.
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", HTMX, state=dict(state))
+        assert [
+            each[0] for each in in_trigger(await visit.go("/fragment", HTMX, state=dict(state)))
+        ] == [
+            "UE.resetAuth",
+            "userengage",
+        ]
+    assert not usercom.store.hits
+
+
+async def test_such_a_reset_needs_no_secret_key_and_says_what_it_loses(
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+
+    async def leaves_and_says(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+        await visitor.event("after")
+
+    caplog.set_level(logging.WARNING, "usercom_asgi")
+    for says, then, lines in (
+        (leaves, (start(), body(b"<p>bye</p>")), 0),
+        (leaves, REDIRECT, 0),
+        (leaves_and_says, REDIRECT, 1),
+    ):
+        caplog.clear()
+        app = site(says, then, config=usercom.config())
+        async with lifespan(app) as state:
+            got = await Visit(app, __ca__chat=usercom.new_user()).go(
+                "/say", HTMX, state=dict(state)
+            )
+        assert len(caplog.messages) == lines, caplog.messages
+        assert in_trigger(got) == (
+            [["UE.resetAuth", {"apiKey": "ABC123"}]] if then is not REDIRECT else []
+        )
+
+
+async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth(user_id="u-2", **{f"a{n}": "x" * 200 for n in range(20)})
+        assert (
+            await visitor.event("huge", **{f"a{n}": "x" * 200 for n in range(20)})
+        ).status is Status.DROPPED
+
+    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", HTMX, state=dict(state))
+    assert in_trigger(got) == [["UE.resetAuth", {"apiKey": "ABC123", "user_id": "u-2"}]]
+    assert any("do not fit" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(("who", "said"), [("bob", ["event.welcome"]), ("", [])])
+async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(
+    who: str, said: list[str], usercom: FakeUserCom
+) -> None:
+    """`browser` cannot await the hook: what it says in a login is meant for whoever has logged in; in a logout, for nobody."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/login":
+            get_visitor(scope).browser.event("welcome")
+            scope["state"]["user"] = who
+            await answers(start({"location": "/", "set-cookie": f"user={who}"}, 303), body())(
+                scope, receive, send
+            )
+        else:
+            await html(PAGE)(scope, receive, send)
+
+    def hook(connection: Any) -> dict[str, str] | None:
+        user = connection.scope["state"].get("user", connection.cookies.get("user"))
+        return {"user_id": user} if user else None
+
+    middleware = UserComMiddleware(
+        app, usercom.config(secret_keys=KEYS, reset_timeout=5), identify=hook
+    )
+    async with lifespan(middleware) as state:
+        visit = Visit(middleware, __ca__chat=usercom.new_user(), user="alice")
+
+        async def go(path: str) -> Recorded:
+            got = await visit.go(path, state=dict(state))
+            for line in got.set_cookies("user"):
+                visit.jar["user"] = line.partition("=")[2]
+            return got
+
+        await go("/")
+        await go("/login")
+        assert [each[1] for each in in_page(await go("/"))] == said
+
+
+async def test_strings_are_cut_by_option(usercom: FakeUserCom) -> None:
+    long = "x" * 300
+
+    def says(visitor: Visitor) -> None:
+        visitor.identify(first_name=long, company={"name": long})
+        visitor.browser.event("e", text=long)
+
+    got = await Visit(site(says, (start(), body(PAGE)), truncate_strings=True)).go("/say")
+    assert civchat(got)["first_name"] == "x" * 40
+    assert civchat(got)["company"] == {"name": "x" * 255}
+    assert in_page(got) == [["userengage", "event.e", {"text": "x" * 255}]]
+
+    async def tells(visitor: Visitor) -> None:
+        await visitor.event(long, text=long)
+        await visitor.product_event("sku", "view", name=long, text=long)
+        await visitor.update(note=long)
+        await visitor.page_hit(note=long)
+        with pytest.raises(InvalidCommand, match="email"):
+            await visitor.update(email=f"{long}@example.com")
+        with pytest.raises(InvalidCommand, match="user_id"):
+            await visitor.update(user_id=long)
+
+    app = site(tells, config=usercom.config(truncate_strings=True))
+    async with lifespan(app) as state:
+        await Visit(app, __ca__chat=usercom.new_user()).go("/say", state=dict(state))
+    assert usercom.store.events[0].name == "x" * 255
+    assert usercom.store.events[0].data == {"text": "x" * 255}
+    assert usercom.store.product_events[0].data["name"] == "x" * 255
+    assert usercom.store.updates[0].data == {"note": "x" * 255}
+    assert usercom.store.hits[-1].payload["note"] == "x" * 255
+
+
+# ---- found by an attack on the channel ----
+
+
+def hook(connection: Any) -> dict[str, str] | None:
+    user = connection.cookies.get("user")
+    return {"user_id": user} if user else None
+
+
+@pytest.mark.parametrize("asks", [HTMX, BRIDGE])
+@pytest.mark.parametrize("waits", [False, True])
+async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_widget(
+    asks: dict[str, str], waits: bool, usercom: FakeUserCom
+) -> None:
+    """`browser` is not awaited, and a GET by htmx is no page: nobody had asked the hook."""
+
+    def says(visitor: Visitor) -> None:
+        visitor.browser.update(first_name="Bob")
+
+    fragment = (start(), body(b"<p>part</p>"))
+    app = UserComMiddleware(
+        site(says, fragment).app, usercom.config(secret_keys=KEYS), identify=hook
+    )
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user(), user="alice")
+        await visit.go(state=dict(state))
+        if waits:  # it was said of Alice, and Bob's page must not hear it
+            await visit.go("/say", {"hx-redirect": ""}, state=dict(state))
+            assert FLASH_COOKIE in visit.jar
+        visit.jar["user"] = "bob"
+        got = await visit.go("/fragment" if waits else "/say", asks, state=dict(state))
+    said = in_trigger(got) or [
+        each[1:] for each in json.loads(got.header("usercom-commands") or "[]")
+    ]
+    assert said == [
+        ["UE.resetAuth", {"user_id": "bob", "apiKey": "ABC123"}],
+        *([] if waits else [SAID_OF_BOB]),
+    ]
+
+
+SAID_OF_BOB = ["userengage", "client.update", {"first_name": "Bob"}]
+
+
+async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_it_once(
+    usercom: FakeUserCom,
+) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        visitor.browser.event("of-alice")
+        await visitor.reset_auth()
+        await visitor.event("of-nobody")
+
+    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        cookies = {"cookie": f"session=s1; __ca__chat={usercom.new_user()}", **HTMX}
+        answers = [await call(app, "/say", headers=cookies, state=dict(state)) for _ in range(2)]
+    first, second = (
+        json.loads(each.header("hx-trigger") or "")["usercom"]["commands"] for each in answers
+    )
+    assert [each[1:3] for each in first[:2]] == [
+        ["userengage", "event.of-alice"],
+        ["UE.resetAuth", {"apiKey": "ABC123"}],
+    ]
+    # Whichever of them is heard first, or alone: the id is the same, and nothing of Alice's comes after it.
+    assert second[0] == first[1]
+    assert [each[2] for each in second[1:]] == ["event.of-nobody"]
+
+
+async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
+    usercom: FakeUserCom,
+) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+        await visitor.event("of-nobody")
+
+    app = site(
+        leaves,
+        (start(), body(b"<p>bye</p>")),
+        config=usercom.config(secret_keys=KEYS, reset_timeout=5),
+    )
+    async with lifespan(app) as state:
+        cookies = {"cookie": f"session=s1; __ca__chat={usercom.new_user()}"}
+        await call(app, "/say", headers=cookies, state=dict(state))
+        got = await call(app, "/say", headers={**cookies, **HTMX}, state=dict(state))
+    assert [each[0] for each in in_trigger(got)] == ["UE.resetAuth", "userengage"]
+
+
+@pytest.mark.parametrize("user_id", ["b" * 100, "Ж" * 250])
+async def test_a_reset_always_has_room(user_id: str, usercom: FakeUserCom) -> None:
+    def much(visitor: Visitor) -> None:
+        visitor.browser.event(
+            "much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250, "v" * 250]
+        )
+
+    async def says(visitor: Visitor) -> None:
+        if visitor._session.request.is_htmx:
+            visitor.browser.event("before", text="x" * 50)
+            await visitor.reset_auth(user_id=user_id, email="b@example.com", note="n" * 200)
+        else:
+            much(visitor)
+
+    app = site(
+        says,
+        (start({"content-type": "text/html"}), body(b"<p>bye</p>")),
+        config=usercom.config(secret_keys=KEYS),
+    )
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", state=dict(state))
+        assert FLASH_COOKIE in visit.jar
+        got = await visit.go("/say", HTMX, state=dict(state))
+    assert in_trigger(got)[-1][0] == "UE.resetAuth"
+
+
+async def test_a_reset_makes_room_for_what_comes_after_it(usercom: FakeUserCom) -> None:
+    async def says(visitor: Visitor) -> None:
+        if FLASH_COOKIE in visit.jar:
+            _ = visitor.browser
+            await visitor.reset_auth()
+        visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250])
+
+    app = site(says, config=usercom.config(secret_keys=KEYS, reset_timeout=5))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", state=dict(state))
+        await visit.go("/say", state=dict(state))
+        assert len(in_page(await visit.go(state=dict(state)))) == 1
+
+
+async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: FakeUserCom) -> None:
+    def says(visitor: Visitor) -> None:
+        visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250])
+
+    def big(connection: Any) -> dict[str, str]:
+        user = str(connection.cookies.get("user"))
+        return {"user_id": user, **{f"a{n}": user * 40 for n in range(8)}}
+
+    app = UserComMiddleware(
+        site(says, (start(), body(b"<p>x</p>"))).app, usercom.config(secret_keys=KEYS), identify=big
+    )
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user(), user="alice")
+        await visit.go(state=dict(state))
+        visit.jar["user"] = "bob"
+        got = await visit.go("/say", HTMX, state=dict(state))
+    assert len(got.header("hx-trigger") or "") < MAX_BYTES + 100
+    assert in_trigger(got)[0][0] == "UE.resetAuth"
+    assert in_trigger(got)[0][1]["user_id"] == "bob"
+
+
+@pytest.mark.parametrize("then", [JSON, (start(), body(PAGE)), REDIRECT])
+async def test_the_first_word_to_the_page_after_the_response_has_begun(
+    then: tuple[Message, ...],
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answers(*then)(scope, receive, send)
+        visitor = get_visitor(scope)
+        with pytest.raises(InvalidCommand, match="before the response starts"):
+            visitor.browser.close()
+        # Nor can the page be told of a reset; so it is User.com that is.
+        assert (await visitor.reset_auth()).reason != "the widget that runs in the page does it"
+
+    await call(UserComMiddleware(app, config(inline_deadline=0)), headers=HTMX)
+
+
+@pytest.mark.parametrize(
+    "asks", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}]
+)
+async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_inherits(
+    asks: dict[str, str], usercom: FakeUserCom
+) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth(plan="free")
+        await visitor.event("after")
+
+    app = site(leaves, config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", asks, state=dict(state))
+        said = in_page(await visit.go("/", asks, state=dict(state)))
+    assert said == [
+        ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}],
+        ["userengage", "event.after", {}],
+    ]
+    assert not usercom.store.hits
+
+
+async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: FakeUserCom) -> None:
+    async def leaves(visitor: Visitor) -> None:
+        await visitor.reset_auth(plan="free")
+
+    app = site(leaves, JSON, config=usercom.config(bridge=True))
+    async with lifespan(app) as state:
+        got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", BRIDGE, state=dict(state))
+    [reset] = json.loads(got.header("usercom-commands") or "")
+    assert reset[1:] == ["UE.resetAuth", {"plan": "free", "apiKey": "ABC123"}]
+    assert not usercom.store.hits, "the widget makes the one new visitor"
+
+
+async def test_what_the_nonce_hook_says_counts_for_its_response(usercom: FakeUserCom) -> None:
+    async def nonce(connection: HTTPConnection) -> str:
+        visitor = get_visitor(connection)
+        if connection.url.path == "/leave":
+            await visitor.reset_auth()
+        elif connection.url.path == "/none":
+            visitor.suppress()
+        else:
+            visitor.browser.event("in time")
+        return "abc"
+
+    app = UserComMiddleware(html(PAGE), usercom.config(secret_keys=KEYS), nonce=nonce)
+    cookies = {"cookie": f"__ca__chat={usercom.new_user()}"}
+    async with lifespan(app) as state:
+        said = await call(app, headers=cookies, state=dict(state))
+        left = await call(app, "/leave", headers=cookies, state=dict(state))
+        none = await call(app, "/none", headers=cookies, state=dict(state))
+    assert said.body.count(b'nonce="abc"') == 2
+    assert b'"event.in time"' in said.body
+    assert left.set_cookies("__ca__reset")
+    assert none.body == PAGE
+
+
+async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    receipts = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        await html(PAGE)(scope, receive, send)
+        receipts.append(await get_visitor(scope).reset_auth(user_id="7"))
+        receipts.append(await get_visitor(scope).event("of the next one"))
+
+    middleware = UserComMiddleware(app, usercom.config())
+    key = usercom.new_user()
+    async with lifespan(middleware) as state:
+        await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
+    assert receipts[0].status is Status.SKIPPED
+    assert "the response has started" in receipts[0].reason
+    assert "The visitor cannot be reset" in caplog.text
+    [event] = usercom.store.events
+    assert event.key != key
+    assert len(usercom.store.users) == 2, "nobody was made but the one with the id"
+
+
+async def test_somebody_else_who_is_noticed_after_the_response_makes_no_user(
+    usercom: FakeUserCom,
+) -> None:
+    signed = IdentityCookie(KEYS, None)
+    who = (
+        signed.set_cookie(signed.fingerprint({"user_id": "7"}), secure=False)
+        .partition(b";")[0]
+        .decode()
+    )
+    receipts = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        await answers(*JSON)(scope, receive, send)
+        receipts.append(await get_visitor(scope).event("later"))
+
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS), identify=lambda _: None)
+    async with lifespan(middleware) as state:
+        cookies = f"__ca__chat={usercom.new_user()}; {who}"
+        await call(middleware, headers={"cookie": cookies}, state=dict(state))
+    assert receipts[0].status is Status.SKIPPED
+    assert len(usercom.store.users) == 1
+    assert not usercom.store.hits

@@ -1,0 +1,32 @@
+"""Cookies that carry a signature."""
+
+from __future__ import annotations
+
+from helpers.asgi_client import html, lifespan
+from helpers.fake_usercom import FakeUserCom
+from helpers.login_shop import KEYS, Visit, who
+
+from usercom_asgi import UserComMiddleware
+from usercom_asgi.visitor.signed_cookies import IdentityCookie
+
+EMPTY = html(b"<html><body></body></html>")
+
+
+async def test_identity_cookie_after_a_rotation_is_signed_anew(usercom: FakeUserCom) -> None:
+    old, new = KEYS
+    alice = usercom.new_user()
+    jar = {"__ca__chat": alice, "user": "alice"}
+    for keys in ((old,), (old, new), (new,)):
+        middleware = UserComMiddleware(
+            EMPTY, usercom.config(secret_keys=keys, reset_timeout=30), identify=who
+        )
+        async with lifespan(middleware) as state:
+            visit = Visit(middleware, state, **jar)
+            if keys == (new,):
+                visit.jar["user"] = "bob"
+            await visit.go()
+            if keys == (old, new):
+                assert visit.jar["__ca__chat"] == alice
+                assert IdentityCookie([new], None).load(visit.jar["__ca__identity"])
+            jar = dict(visit.jar)
+    assert jar.get("__ca__chat") != alice
