@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -9,11 +11,17 @@ import anyio
 import pytest
 from helpers.apps import app_with
 from helpers.asgi_client import Recorded, body, call, call_until, html, lifespan, start
-from helpers.fake_usercom import FakeUserCom
+from helpers.fake_sender import FakeSender, make_envelope
+from helpers.fake_usercom import CONFIG, FakeUserCom
 from helpers.waiting import until
 from starlette.types import Receive, Scope, Send
 
-from usercom_asgi import Event, Status, UserComMiddleware, get_visitor
+from usercom_asgi import Event, Outcome, ResetAuth, Status, UserComMiddleware, get_visitor
+from usercom_asgi.core.envelope import Envelope, SendResult
+from usercom_asgi.core.exceptions import RejectedError, UnavailableError
+from usercom_asgi.core.receipts import OutcomeCallbacks
+from usercom_asgi.delivery.inline import InlineDelivery
+from usercom_asgi.delivery.recorder import OutcomeHooks
 
 
 async def test_inline_slow_reset_is_not_cut_off(usercom: FakeUserCom) -> None:
@@ -140,3 +148,97 @@ async def test_inline_receipt_can_be_waited_for(usercom: FakeUserCom) -> None:
 
     await call(UserComMiddleware(app, usercom.config()), headers={"cookie": f"__ca__chat={key}"})
     assert outcomes == [True, True]
+
+
+RESET = Envelope(command=ResetAuth(), ordering_key="token", may_create=True)
+
+
+def inline(
+    post: FakeSender, outcomes: list[Outcome] | None = None, **options: Any
+) -> InlineDelivery:
+    add = None if outcomes is None else outcomes.append
+    callbacks = OutcomeCallbacks(on_delivered=add, on_dropped=add, on_dead=add)
+    return InlineDelivery(post.open, CONFIG, OutcomeHooks(callbacks), **options)
+
+
+async def test_inline_commands_are_sent_in_order_after_the_request_and_a_reset_first() -> None:
+    post = FakeSender(SendResult("NEW"))
+    async with inline(post) as delivery:
+        receipts = [delivery.submit(make_envelope(n)) for n in range(2)]
+        receipts.append(delivery.submit(RESET))
+        receipts.append(delivery.submit(make_envelope(2, "token", None)))
+        await anyio.sleep(0.05)
+        assert post.sent == []
+    assert [lane for lane, _, _ in post.sent] == ["token", "a", "a", "token"]
+    assert post.sent[-1][2] == "NEW"
+    assert {each.status for each in receipts} == {Status.DELIVERED}
+    assert receipts[2].key == "NEW"
+
+
+async def test_inline_request_without_commands_opens_no_sender() -> None:
+    post = FakeSender()
+    async with inline(post):
+        pass
+    assert not post.closed
+
+
+async def test_inline_failed_command_is_not_repeated_and_costs_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outcomes: list[Outcome] = []
+    post = FakeSender(UnavailableError("503"), RejectedError("404", status=404, detail="unknown"))
+    async with inline(post, outcomes) as delivery:
+        receipts = [delivery.submit(make_envelope(n)) for n in range(3)]
+    assert [each.status for each in receipts] == [Status.DROPPED, Status.DEAD, Status.DELIVERED]
+    assert [each.status for each in outcomes] == [each.status for each in receipts]
+    assert (outcomes[1].http_status, outcomes[1].detail) == (404, "unknown")
+    assert len(post.sent) == 3
+    assert "Command was not delivered to User.com: Event('said'" in caplog.text
+
+
+async def test_inline_waiting_for_a_receipt_starts_the_delivery_while_the_request_runs() -> None:
+    post = FakeSender()
+    async with inline(post) as delivery:
+        assert await delivery.submit(make_envelope(1)).delivered(5)
+        later = delivery.submit(make_envelope(2))
+        assert await later.delivered(5)
+    assert len(post.sent) == 2
+
+
+async def test_inline_wait_for_a_reset_ends_in_time_and_does_not_cut_its_call_off() -> None:
+    post = FakeSender(SendResult("NEW"), delay=0.2)
+    async with inline(post) as delivery:
+        reset = delivery.submit(RESET)
+        await delivery.wait_for(reset, 0.02)
+        assert not reset.is_final
+    assert reset.key == "NEW"
+
+
+async def test_inline_command_after_the_request_is_dropped() -> None:
+    async with inline(FakeSender()) as delivery:
+        pass
+    assert delivery.submit(make_envelope(1)).reason == "the request is over"
+
+
+async def test_inline_delivery_that_cannot_run_costs_the_commands_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @asynccontextmanager
+    async def broken() -> AsyncIterator[Any]:
+        raise OSError("no certificates")
+        yield
+
+    async with InlineDelivery(broken, CONFIG, OutcomeHooks(OutcomeCallbacks())) as delivery:
+        receipt = delivery.submit(make_envelope(1))
+    assert receipt.status is Status.DROPPED
+    assert "cannot run" in caplog.text
+
+
+async def test_inline_cancelled_request_delivers_as_well() -> None:
+    post = FakeSender(delay=0.05)
+    with anyio.CancelScope() as scope:
+        async with inline(post) as delivery:
+            receipt = delivery.submit(make_envelope(1))
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert receipt.status is Status.DELIVERED

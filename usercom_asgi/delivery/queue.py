@@ -233,12 +233,10 @@ class QueueManager:
         """Return True if a command is in flight, or can be sent before ``moment``."""
         if not self._queues:
             return True  # the commands are still on their way from the store
-        if any(queue.in_flight for queue in self._queues.values()):
+        has_ready = len(self._delayed) < len(self._queues)
+        if is_healthy and (has_ready or self._delayed[0][0] < moment):
             return True
-        return is_healthy and (
-            len(self._delayed) < len(self._queues)
-            or any(due < moment for due, _, _ in self._delayed)
-        )
+        return any(queue.in_flight for queue in self._queues.values())
 
     def oldest(self) -> float | None:
         """Return when the oldest waiting command was created."""

@@ -72,8 +72,7 @@ class DeliveryService:
         self._why_closed = "the application is shutting down"
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
-        #: Set once :meth:`run` is at work.
-        self.has_started = anyio.Event()
+        self._has_started = anyio.Event()
 
     @property
     def reachable(self) -> bool:
@@ -117,7 +116,7 @@ class DeliveryService:
             else "failing"
         )
         error = self._recorder.store.error
-        if not self.has_started.is_set():
+        if not self._has_started.is_set():
             state = "starting"
         elif error and breaker.is_healthy:
             state = "failing"
@@ -222,7 +221,7 @@ class DeliveryService:
             OutboxError: The outbox cannot be used, and is required.
 
         """
-        self.has_started.set()
+        self._has_started.set()
         announced = False
         try:
             opened = self._outbox.open(self, max_queue_size=self._config.max_queue_size)
@@ -260,7 +259,7 @@ class DeliveryService:
         """
         self._closed = True
         with anyio.CancelScope(shield=True):
-            if self.has_started.is_set():
+            if self._has_started.is_set():
                 self._recorder.store.start_drain()
                 with anyio.move_on_after(self._config.shutdown_timeout) as scope:
                     self._breaker.retry_now()
