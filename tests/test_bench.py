@@ -28,7 +28,7 @@ def anyio_backend() -> str:
 
 
 @asynccontextmanager
-async def asking(**plan: object) -> AsyncIterator[tuple[SinkControl, httpx.AsyncClient]]:
+async def running_sink(**plan: object) -> AsyncIterator[tuple[SinkControl, httpx.AsyncClient]]:
     async with (
         sink() as to,
         httpx.AsyncClient(base_url=to.url, trust_env=False, timeout=30) as client,
@@ -68,11 +68,13 @@ async def asking(**plan: object) -> AsyncIterator[tuple[SinkControl, httpx.Async
     ],
     ids=["ours", "segment and posthog", "snowplow", "none", "a bool", "below zero"],
 )
-def test_numbers_are_found(body: object, numbers: list[int]) -> None:
+def test_numbers_in_a_request_body_returns_the_event_numbers(
+    body: object, numbers: list[int]
+) -> None:
     assert list(numbers_in(json.dumps(body).encode())) == numbers
 
 
-def test_numbers_are_found_in_an_envelope() -> None:
+def test_numbers_in_a_sentry_envelope_returns_the_event_number() -> None:
     lines = [
         {"event_id": "x"},
         {"type": "event", "length": 20},
@@ -81,8 +83,8 @@ def test_numbers_are_found_in_an_envelope() -> None:
     assert list(numbers_in(b"\n".join(json.dumps(line).encode() for line in lines))) == [5]
 
 
-async def test_what_arrives_is_counted() -> None:
-    async with asking() as (to, client):
+async def test_sink_requests_are_counted_by_event_number() -> None:
+    async with running_sink() as (to, client):
         await client.post("/api/event/", json={"data": '{"n": 1}'})
         await client.post(
             "/batch/", content=gzip.compress(b'{"n": 2}'), headers={"content-encoding": "gzip"}
@@ -99,8 +101,8 @@ async def test_what_arrives_is_counted() -> None:
     )
 
 
-async def test_it_refuses_so_many_times() -> None:
-    async with asking(status=429, retry_after="2", times=2) as (to, client):
+async def test_sink_with_status_and_times_refuses_that_many_requests() -> None:
+    async with running_sink(status=429, retry_after="2", times=2) as (to, client):
         answers = [await client.post("/", json={"n": n}) for n in range(3)]
         came = await to.all()
     assert [each.status_code for each in answers] == [429, 429, 200]
@@ -109,9 +111,9 @@ async def test_it_refuses_so_many_times() -> None:
 
 
 @pytest.mark.slow
-async def test_it_refuses_for_so_long() -> None:
+async def test_sink_with_status_and_seconds_refuses_for_that_time() -> None:
     began = time.perf_counter()
-    async with asking(status=503, seconds=3) as (_, client):
+    async with running_sink(status=503, seconds=3) as (_, client):
         assert (await client.post("/")).status_code == 503
         async with asyncio.timeout(30):
             while (await client.post("/")).status_code == 503:
@@ -119,8 +121,8 @@ async def test_it_refuses_for_so_long() -> None:
     assert time.perf_counter() - began > 3
 
 
-async def test_it_hangs_up() -> None:
-    async with asking(drop=True, times=1) as (to, client):
+async def test_sink_with_drop_closes_the_connection_without_a_response() -> None:
+    async with running_sink(drop=True, times=1) as (to, client):
         with pytest.raises(httpx.RemoteProtocolError):
             await client.post("/", json={"n": 1})
         await client.post("/", json={"n": 1})
@@ -128,16 +130,16 @@ async def test_it_hangs_up() -> None:
     assert (came["read"], came["done"]) == ({"1": 2}, {"1": 1})
 
 
-async def test_it_is_slow() -> None:
-    async with asking(latency=0.2, drip=0.002) as (_, client):
+async def test_sink_with_latency_and_drip_responds_slowly() -> None:
+    async with running_sink(latency=0.2, drip=0.002) as (_, client):
         began = time.perf_counter()
         assert (await client.post("/", json={})).json() == {"status": 1}
         assert time.perf_counter() - began > 0.3
 
 
 @pytest.mark.slow
-async def test_it_does_not_listen() -> None:
-    async with asking() as (to, client):
+async def test_sink_with_down_refuses_connections_for_that_time() -> None:
+    async with running_sink() as (to, client):
         await client.post("/", json={"n": 1})
         await to.misbehave(down=3)
         with pytest.raises(httpx.TransportError):
@@ -150,7 +152,7 @@ async def test_it_does_not_listen() -> None:
 
 
 @pytest.mark.slow
-async def test_a_row_of_ours() -> None:
+async def test_faults_run_of_usercom_with_503s_returns_a_row_without_loss() -> None:
     row = await faults.run(UserCom.name, faults.FAULTS["503 three times"])
     assert (row.delivered, row.lost, row.twice) == (faults.COUNT, 0, 0)
     assert row.requests > faults.COUNT
@@ -176,5 +178,5 @@ def memory(python: int) -> soak.Memory:
         ({3: 20_000_000}, False),
     ],
 )
-def test_growth_is_found(samples: dict[int, int], flat: bool) -> None:
+def test_is_flat_by_memory_samples_detects_growth(samples: dict[int, int], flat: bool) -> None:
     assert soak.is_flat({tenth: memory(size) for tenth, size in samples.items()}) is flat

@@ -64,7 +64,7 @@ async def _leave_two(path: Path) -> None:
     )
 
 
-def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(
+def test_list_shows_waiting_and_dead_commands_without_values(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["outbox", "list", str(path)]) == 0
@@ -78,7 +78,7 @@ def test_the_list_shows_what_waits_and_what_died_and_nobody_s_data(
         assert secret not in shown
 
 
-def test_values_are_shown_where_they_are_asked_for(
+def test_list_with_values_option_shows_the_values(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["outbox", "list", str(path), "--dead", "--values"]) == 0
@@ -88,7 +88,9 @@ def test_values_are_shown_where_they_are_asked_for(
     assert "said" not in shown.replace('"created_at"', "")
 
 
-def test_json_is_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_with_json_option_prints_one_object_per_line(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["outbox", "list", str(path), "--json", "--limit", "1"]) == 0
     waiting, dead = map(json.loads, capsys.readouterr().out.splitlines())
     assert waiting["command"] == "Event('said', data={n})"
@@ -96,7 +98,9 @@ def test_json_is_for_programs(path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "body" not in dead
 
 
-def test_a_dead_letter_is_sent_again(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retry_of_a_dead_letter_sends_the_command_again(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["outbox", "retry", str(path), "--all"]) == 0
     assert "queued again: 1" in capsys.readouterr().out
     post = FakeSender()
@@ -110,7 +114,7 @@ def test_a_dead_letter_is_sent_again(path: Path, capsys: pytest.CaptureFixture[s
     assert "waiting: 0" in capsys.readouterr().out
 
 
-def test_retry_while_a_server_is_at_work(path: Path) -> None:
+def test_retry_beside_a_running_service_sends_the_dead_letter(path: Path) -> None:
     post = FakeSender()
 
     async def run() -> None:
@@ -126,7 +130,9 @@ def test_retry_while_a_server_is_at_work(path: Path) -> None:
     assert post.sent[-1][1].name == "odd"
 
 
-def test_purge(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_purge_deletes_the_given_waiting_ids_and_all_dead_letters(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["outbox", "purge", str(path), "waiting", "2", "77"]) == 1
     assert "purged: 1" in capsys.readouterr().out
     assert main(["outbox", "purge", str(path), "dead", "--all"]) == 0
@@ -135,7 +141,7 @@ def test_purge(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "dead letters: 0" in shown
 
 
-def test_nothing_is_made_and_nothing_is_purged_by_mistake(
+def test_outbox_missing_file_or_wrong_arguments_fail_and_create_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["outbox", "list", str(tmp_path / "none.db")]) == 1
@@ -154,7 +160,7 @@ def test_nothing_is_made_and_nothing_is_purged_by_mistake(
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_to_look_at_a_file_that_is_no_outbox_does_not_make_it_one(
+def test_outbox_commands_on_another_file_fail_and_leave_the_file_unchanged(
     size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     notes = tmp_path / "notes.txt"
@@ -168,7 +174,9 @@ def test_to_look_at_a_file_that_is_no_outbox_does_not_make_it_one(
 
 
 @pytest.mark.parametrize("number", [str(2**63), "9" * 20, "9" * 400])
-def test_any_number_will_do(number: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outbox_number_above_64_bits_is_a_valid_limit_and_an_unknown_id(
+    number: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["outbox", "list", str(path), "--limit", number]) == 0
     assert "waiting: 2" in capsys.readouterr().out
     for verb, *arguments in (["retry", number], ["purge", "waiting", number]):
@@ -176,7 +184,7 @@ def test_any_number_will_do(number: str, path: Path, capsys: pytest.CaptureFixtu
         assert "some of these ids do not exist" in capsys.readouterr().err
 
 
-def test_the_command_is_installed(path: Path) -> None:
+def test_console_script_outbox_list_prints_the_waiting_commands(path: Path) -> None:
     script = Path(sys.executable).with_name("usercom-asgi")
     done = subprocess.run(
         [script, "outbox", "list", str(path)], capture_output=True, text=True, check=True

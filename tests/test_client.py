@@ -158,7 +158,7 @@ def test_client_config_of_another_type_is_refused() -> None:
             make(settings)
 
 
-async def test_client_cancelled_while_it_enters_can_enter_again(
+async def test_client_cancelled_during_entry_can_enter_again(
     usercom: FakeUserCom,
 ) -> None:
     client = UserComClient(usercom.config())
@@ -169,7 +169,7 @@ async def test_client_cancelled_while_it_enters_can_enter_again(
         assert await (await client.send(Event("x"), user_id=1)).delivered(5)
 
 
-async def test_client_page_hit_by_user_id_is_of_that_person(usercom: FakeUserCom) -> None:
+async def test_client_page_hit_with_user_id_is_stored_for_that_user(usercom: FakeUserCom) -> None:
     async with UserComClient(usercom.config()) as client:
         for _ in range(2):
             receipt = await client.send(PageHit(event=Event("seen")), user_id="u-17")
@@ -190,7 +190,7 @@ async def test_client_attributes_of_a_hit_win_over_user_id(
 
 
 @pytest.mark.slow
-async def test_client_in_a_time_limit_delivers_within_the_shutdown_timeout(
+async def test_client_cancelled_by_a_time_limit_still_delivers_the_queue(
     usercom: FakeUserCom,
 ) -> None:
     keys = [usercom.new_user() for _ in range(5)]

@@ -15,12 +15,12 @@ from usercom_asgi import UserComMiddleware, Visitor, get_visitor
 PAGE = b"<html><body><p>hello</p></body></html>"
 
 
-def test_get_visitor_without_the_middleware_names_what_to_do() -> None:
+def test_get_visitor_without_the_middleware_raises_runtime_error() -> None:
     with pytest.raises(RuntimeError, match="UserComMiddleware"):
         get_visitor(http_scope())
 
 
-async def test_get_visitor_and_get_delivery_are_typed_for_starlette() -> None:
+async def test_get_visitor_of_scope_or_connection_returns_the_visitor_in_the_state() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         connection = HTTPConnection(scope)
         assert isinstance(connection.state.usercom, Visitor)

@@ -58,7 +58,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize(("name", "path"), list(modules()))
-def test_modules_hold_one_concern(name: str, path: Path) -> None:
+def test_module_has_at_most_400_lines(name: str, path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400, "this module holds two things"
 
 
@@ -76,7 +76,7 @@ def test_module_has_its_test_file() -> None:
     assert not [each for each in GUARDED_ELSEWHERE.values() if not (TESTS / each).exists()]
 
 
-def test_the_public_names_are_there_and_no_others() -> None:
+def test_package_all_lists_exactly_the_public_names_sorted() -> None:
     public = {
         name
         for name, value in vars(usercom_asgi).items()
@@ -91,7 +91,7 @@ def test_the_public_names_are_there_and_no_others() -> None:
 
 
 @pytest.mark.slow
-def test_integrations_are_imported_only_by_name() -> None:
+def test_integrations_are_loaded_only_by_an_explicit_import() -> None:
     pytest.importorskip("taskiq", reason="needs the extra taskiq")
     code = (
         "import sys\n"
@@ -103,7 +103,7 @@ def test_integrations_are_imported_only_by_name() -> None:
     run(code)
 
 
-def test_taskiq_integration_without_its_extra_names_what_to_install() -> None:
+def test_taskiq_integration_without_the_extra_raises_with_the_install_command() -> None:
     code = "import sys\nsys.modules['taskiq'] = None\nfrom usercom_asgi.integrations.taskiq import TaskiqOutbox\n"
     done = run(code, check=False)
     last = done.stderr.splitlines()[-1]
@@ -113,7 +113,7 @@ def test_taskiq_integration_without_its_extra_names_what_to_install() -> None:
     )
 
 
-def test_an_import_starts_nothing_and_does_not_load_the_http_client() -> None:
+def test_package_import_starts_no_thread_and_loads_no_http_client() -> None:
     code = (
         "import sys, threading, usercom_asgi\n"
         "usercom_asgi.UserComMiddleware(None, usercom_asgi.UserComConfig(app='acme', api_key='ABC123'))\n"

@@ -109,6 +109,6 @@ def test_page_holds_no_counted_word(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_has_nothing_left_to_fill_in(page: Path) -> None:
+def test_page_holds_no_placeholder_or_todo(page: Path) -> None:
     assert "@@" not in PAGES[page]
     assert "TODO" not in PAGES[page]

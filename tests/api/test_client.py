@@ -100,7 +100,7 @@ async def request(stream: SocketStream) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-class Always:
+class ConstantServer:
     """Answers all requests with the same bytes; ``connections`` is how often somebody came."""
 
     def __init__(self, answer: bytes) -> None:
@@ -135,7 +135,7 @@ async def test_post_json_response_in_drips_ends_at_the_total_timeout() -> None:
 
 
 @pytest.mark.parametrize("wants_answer", [True, False])
-async def test_post_json_body_in_drips_is_missed_only_by_read_body(*, wants_answer: bool) -> None:
+async def test_post_json_body_in_drips_raises_only_with_read_body(*, wants_answer: bool) -> None:
     """A command that User.com has taken is not sent twice, for a body that nobody reads."""
 
     async def serve(stream: SocketStream) -> None:
@@ -143,21 +143,21 @@ async def test_post_json_body_in_drips_is_missed_only_by_read_body(*, wants_answ
         await stream.send(HEAD % 1000)
         await drip(stream, b" " * 1000)
 
-    await assert_only_the_body_is_missed(serve, wants_answer=wants_answer)
+    await assert_raises_only_with_read_body(serve, wants_answer=wants_answer)
 
 
 @pytest.mark.parametrize("wants_answer", [True, False])
-async def test_post_json_connection_broken_in_the_body_is_missed_only_by_read_body(
+async def test_post_json_connection_broken_in_the_body_raises_only_with_read_body(
     *, wants_answer: bool
 ) -> None:
     async def serve(stream: SocketStream) -> None:
         await request(stream)
         await stream.send(HEAD % 1000 + b"{")
 
-    await assert_only_the_body_is_missed(serve, wants_answer=wants_answer)
+    await assert_raises_only_with_read_body(serve, wants_answer=wants_answer)
 
 
-async def assert_only_the_body_is_missed(serve: Serve, *, wants_answer: bool) -> None:
+async def assert_raises_only_with_read_body(serve: Serve, *, wants_answer: bool) -> None:
     async with served(serve, total_timeout=1.5) as client:
         if wants_answer:
             with pytest.raises(UnavailableError):
@@ -203,7 +203,7 @@ async def test_post_json_response_without_end_is_read_up_to_a_limit() -> None:
     assert sent < 40_000_000
 
 
-async def test_post_json_response_with_gzip_and_cookie_returns_the_text_and_keeps_no_cookie() -> (
+async def test_post_json_gzip_response_with_a_cookie_returns_the_text_and_drops_the_cookie() -> (
     None
 ):
     heads: list[bytes] = []
@@ -251,7 +251,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 async def test_post_json_valid_response_keeps_or_closes_the_connection(
     answer: bytes, *, is_kept: bool
 ) -> None:
-    server = Always(answer)
+    server = ConstantServer(answer)
     async with served(server) as client:
         for _ in range(4):
             await post(client)
@@ -292,7 +292,7 @@ async def test_post_json_invalid_response_raises_unavailable(answer: bytes) -> N
             assert not raised.value.not_sent
 
 
-async def test_post_json_rejection_of_a_large_body_is_read_before_it_is_sent() -> None:
+async def test_post_json_early_413_to_a_large_body_raises_rejected() -> None:
     """What takes no large body answers at its head, and lets the rest run through."""
 
     async def serve(stream: SocketStream) -> None:
@@ -324,7 +324,7 @@ async def test_post_json_silent_server_ends_at_the_timeout() -> None:
 
 
 async def test_post_json_next_call_reuses_the_connection() -> None:
-    server = Always(HEAD % 2 + b"{}")
+    server = ConstantServer(HEAD % 2 + b"{}")
     async with served(server, timeout=5) as client:
         for _ in range(20):
             await post(client, {"n": 1})
@@ -576,7 +576,7 @@ async def test_post_json_connection_closed_while_idle_is_replaced() -> None:
     assert server.connections == 5
 
 
-class Talkative(Server):
+class DuplicateResponseServer(Server):
     """Answers its first request twice, and names in each answer whom it is for."""
 
     def __init__(self, size: int = 0) -> None:
@@ -618,7 +618,7 @@ async def test_post_json_response_sent_twice_is_not_read_by_the_next_visitor(
     size: int, *, is_encrypted: bool, tls: ssl.SSLContext
 ) -> None:
     """A server, or something before it, that answers once too often must not give Bob the key of Alice."""
-    server = Talkative(size)
+    server = DuplicateResponseServer(size)
     scheme = "https" if is_encrypted else "http"
     async with listening(server.serve, tls if is_encrypted else None) as port:
         client: ApiClient
@@ -734,11 +734,13 @@ def test_unpacked_gzip_returns_the_text_up_to_a_limit() -> None:
 
 
 @pytest.mark.parametrize("charset", ["hex", "idna", "undefined", "utf-16", "no such charset"])
-async def test_post_json_rejection_of_any_charset_keeps_the_beginning(charset: str) -> None:
+async def test_post_json_rejection_in_any_charset_keeps_500_characters_of_detail(
+    charset: str,
+) -> None:
     head = (
         b"HTTP/1.1 401 No\r\nContent-Type: text/plain; charset=%s\r\nContent-Length: 3000\r\n\r\n"
     )
-    async with served(Always(head % charset.encode() + b"\xffno" * 1000)) as client:
+    async with served(ConstantServer(head % charset.encode() + b"\xffno" * 1000)) as client:
         with pytest.raises(RejectedError) as raised:
             await post(client)
     assert (raised.value.status, len(raised.value.detail)) == (401, 500)
@@ -755,11 +757,11 @@ def test_retry_after_seconds_date_returns_the_seconds_until_then() -> None:
 @pytest.mark.parametrize(
     ("status", "not_sent"), [(408, False), (425, False), (429, True), (500, False), (503, False)]
 )
-async def test_post_json_status_that_may_pass_raises_unavailable(
+async def test_post_json_transient_error_status_raises_unavailable(
     status: int, *, not_sent: bool
 ) -> None:
     answer = b"HTTP/1.1 %d X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n" % status
-    async with served(Always(answer)) as client:
+    async with served(ConstantServer(answer)) as client:
         with pytest.raises(UnavailableError) as raised:
             await post(client)
     found = raised.value
@@ -784,7 +786,7 @@ async def test_post_json_error_and_logs_hold_no_value_of_the_request(
 
 
 async def test_post_json_header_that_http_cannot_hold_is_refused() -> None:
-    async with served(Always(ANSWER)) as client:
+    async with served(ConstantServer(ANSWER)) as client:
         with pytest.raises(RejectedError, match="LocalProtocolError"):
             await client.post_json("/x", {}, {"X-Bad": "a\nb"})
 

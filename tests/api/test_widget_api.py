@@ -29,7 +29,7 @@ else:
 
 
 @pytest.mark.parametrize("agent", ["Shop 1.0 日本", "x\r\nX-Evil: 1", "\0", "é"])
-async def test_send_user_agent_that_a_header_cannot_hold_is_cleaned(
+async def test_send_user_agent_that_a_header_cannot_hold_delivers_the_event(
     agent: str, usercom: FakeUserCom
 ) -> None:
     async with UserComClient(usercom.config()) as client:
@@ -39,7 +39,7 @@ async def test_send_user_agent_that_a_header_cannot_hold_is_cleaned(
         assert await receipt.delivered(20)
 
 
-async def test_send_event_requests_what_the_widget_would() -> None:
+async def test_send_event_makes_the_same_request_as_widget_js() -> None:
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -88,7 +88,7 @@ async def test_send_cookie_of_a_response_is_not_sent_with_the_next_call() -> Non
     assert seen == [None, None]
 
 
-async def test_send_odd_user_agent_delivers_the_event(usercom: FakeUserCom) -> None:
+async def test_send_odd_user_agent_of_the_request_delivers_the_event(usercom: FakeUserCom) -> None:
     middleware = UserComMiddleware(app_with(lambda visitor: visitor.event("x")), usercom.config())
     key = usercom.new_user()
     async with lifespan(middleware) as state:

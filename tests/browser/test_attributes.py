@@ -44,7 +44,7 @@ def civchat(page: Page, attributes: dict[str, Any]) -> Any:
     return json.loads(page.evaluate("JSON.stringify(window.civchat)"), parse_int=float)
 
 
-def test_the_formats_of_the_documentation(page: Page) -> None:
+def test_attributes_of_every_documented_type_reach_the_widget_as_documented(page: Page) -> None:
     given_values: dict[str, Any] = {
         "user_id": 42, "email": "a@example.com", "phone_number": "+48123456789", "gender": 2, "status": 1, "score": 7,
         "a_date": date(2016, 8, 3), "a_moment": datetime(2016, 8, 3, 12, tzinfo=UTC),
@@ -68,7 +68,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_nothing_breaks_out_of_the_script(page: Page, hostile: str) -> None:
+def test_attributes_with_hostile_text_do_not_break_out_of_the_script(
+    page: Page, hostile: str
+) -> None:
     attributes = {"nickname": hostile, "list": [hostile] * 2, "company": {"name": hostile}}
     assert civchat(page, attributes) == attributes
 
@@ -99,5 +101,7 @@ SCALAR = (
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.dictionaries(NAME, SCALAR | st.lists(SCALAR, max_size=3), max_size=6))
-def test_any_value_that_is_accepted_arrives(page: Page, attributes: dict[str, Any]) -> None:
+def test_attributes_of_any_accepted_value_reach_the_widget_unchanged(
+    page: Page, attributes: dict[str, Any]
+) -> None:
     assert civchat(page, attributes) == attributes

@@ -164,7 +164,7 @@ def key_of(page: Page) -> str:
     )
 
 
-SAID = [
+EXPECTED_CALLS = [
     ["event.first", {"hostile": "</script><script>alert(1)</script>"}],
     ["product_event", {"product_id": "sku-1", "event_type": "purchase", "price": 2.5}],
     ["pageHit", {"plan": "gold", "event": {"event_name": "purchase", "total": 19.9}}],
@@ -173,9 +173,9 @@ SAID = [
 ]
 
 
-def assert_it_has_arrived(page: Page, usercom: FakeUserCom) -> None:
+def assert_commands_arrived(page: Page, usercom: FakeUserCom) -> None:
     page.wait_for_function("said.length >= 5", timeout=30_000)
-    assert page.evaluate("said") == SAID
+    assert page.evaluate("said") == EXPECTED_CALLS
     assert page.locator(".panel").is_visible()
     until_sync(
         lambda: (
@@ -190,7 +190,9 @@ def assert_it_has_arrived(page: Page, usercom: FakeUserCom) -> None:
     assert {each.key for each in usercom.store.events} == {key_of(page)}
 
 
-def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: FakeUserCom) -> None:
+def test_flash_over_redirects_runs_in_order_and_once(
+    page: Page, url: str, usercom: FakeUserCom
+) -> None:
     visit(page, url)
     page.click("#hop")
     until_sync(lambda: [each.data["n"] for each in usercom.store.events] == [3, 2, 1])
@@ -205,7 +207,7 @@ def test_over_redirects_in_order_and_once(page: Page, url: str, usercom: FakeUse
     assert [each.data["n"] for each in usercom.store.events] == [3, 2, 1]
 
 
-def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(
+def test_flash_in_a_cached_page_shown_twice_runs_once(
     page: Page, url: str, usercom: FakeUserCom
 ) -> None:
     """A service worker, say: the very same bytes are shown twice."""
@@ -218,34 +220,36 @@ def test_a_page_that_is_kept_by_a_careless_cache_says_it_once(
     assert len(usercom.store.events) == 1
 
 
-def test_destroy_takes_the_widget_out(page: Page, url: str) -> None:
+def test_destroy_on_a_page_removes_the_widget(page: Page, url: str) -> None:
     page.goto(f"{url}/destroy")
     page.wait_for_function("window.UE && UE.__internal.isDestroyed()", timeout=30_000)
     assert page.locator("#__ue_widget_mount").count() == 0
 
 
 @pytest.mark.parametrize("version", sorted(HTMX))
-def test_htmx_hears_it(page: Page, url: str, usercom: FakeUserCom, version: str) -> None:
+def test_htmx_request_runs_the_commands_of_its_response(
+    page: Page, url: str, usercom: FakeUserCom, version: str
+) -> None:
     visit(page, f"{url}/?htmx={version}")
     page.evaluate("addEventListener('saved', function () { window.wasSaved = true })")
     page.click("#say")
     page.wait_for_selector("#done")
-    assert_it_has_arrived(page, usercom)
+    assert_commands_arrived(page, usercom)
     assert page.evaluate("window.wasSaved || document.querySelector('#say') === null")
 
 
 @pytest.mark.parametrize("version", sorted(HTMX))
-def test_a_logout_by_htmx_ends_the_widget_that_is_running(
+def test_htmx_logout_resets_the_running_widget(
     page: Page, url: str, usercom: FakeUserCom, version: str
 ) -> None:
     old = visit(page, f"{url}/?htmx={version}&__ca__chat=")
     page.evaluate("localStorage.setItem('__ca__chat', 'legacykey123')")
     page.click("#logout")
     page.wait_for_selector("#done")
-    assert_the_next_one_is_here(page, usercom, old)
+    assert_visitor_was_reset(page, usercom, old)
 
 
-def assert_the_next_one_is_here(page: Page, usercom: FakeUserCom, old: str) -> None:
+def assert_visitor_was_reset(page: Page, usercom: FakeUserCom, old: str) -> None:
     until_sync(lambda: [each.name for each in usercom.store.events] == ["bye", "next"])
     new = key_of(page)
     assert page.evaluate("said") == [
@@ -282,10 +286,12 @@ REQUEST = """([path, method]) => {
 
 @BRIDGE
 @pytest.mark.parametrize("asks", [FETCH, REQUEST, XHR], ids=["fetch", "Request", "XMLHttpRequest"])
-def test_the_bridge_hears_it(page: Page, url: str, usercom: FakeUserCom, asks: str) -> None:
+def test_bridge_request_runs_the_commands_of_its_response(
+    page: Page, url: str, usercom: FakeUserCom, asks: str
+) -> None:
     visit(page, url)
     assert page.evaluate(asks, ["/say", "POST"]) == 200
-    assert_it_has_arrived(page, usercom)
+    assert_commands_arrived(page, usercom)
     # Through a redirect as well: what the hops say is heard at the last one that is no page to be shown.
     usercom.store.events.clear()
     page.evaluate("said.length = 0")
@@ -296,16 +302,16 @@ def test_the_bridge_hears_it(page: Page, url: str, usercom: FakeUserCom, asks: s
 
 @BRIDGE
 @pytest.mark.parametrize("answer", ["json", "html"])
-def test_a_logout_by_fetch_ends_the_widget_that_is_running(
+def test_bridge_logout_by_fetch_resets_the_running_widget(
     page: Page, url: str, usercom: FakeUserCom, answer: str
 ) -> None:
     old = visit(page, url)
     assert page.evaluate(FETCH, [f"/logout?answer={answer}", "POST"]) == 200
-    assert_the_next_one_is_here(page, usercom, old)
+    assert_visitor_was_reset(page, usercom, old)
 
 
 @BRIDGE
-def test_a_logout_by_fetch_that_leaves_the_page_makes_one_new_visitor(
+def test_bridge_logout_by_fetch_before_a_page_load_creates_one_visitor(
     page: Page, url: str, usercom: FakeUserCom
 ) -> None:
     """The most common one: `await fetch("/logout"); location.href = "/"`, here with a server that takes its time."""
@@ -338,7 +344,7 @@ window.fetch = function (url, options) {
 
 
 @BRIDGE
-def test_the_bridge_breaks_no_request_of_the_page(page: Page, url: str) -> None:
+def test_bridge_leaves_errors_and_results_of_other_requests_unchanged(page: Page, url: str) -> None:
     visit(page, f"{url}/?wrapped")
     told = page.evaluate(
         """async () => {
@@ -371,7 +377,7 @@ def test_the_bridge_breaks_no_request_of_the_page(page: Page, url: str) -> None:
         '[["Content-Type", "a/b"]]',
     ],
 )
-def test_headers_reach_the_server_in_the_form_in_which_the_page_gives_them(
+def test_bridge_request_with_headers_in_any_form_sends_them_all(
     page: Page, url: str, headers: str
 ) -> None:
     visit(page, url)
@@ -396,7 +402,9 @@ def test_headers_reach_the_server_in_the_form_in_which_the_page_gives_them(
 
 
 @BRIDGE
-def test_another_host_is_neither_asked_nor_heard(page: Page, url: str) -> None:
+def test_bridge_request_to_another_host_adds_no_header_and_runs_no_commands(
+    page: Page, url: str
+) -> None:
     """A redirect may lead there, and what is no simple request would need the other host's leave."""
 
     async def foreign(request: Request) -> Response:

@@ -64,7 +64,7 @@ def shop(config: UserComConfig) -> Starlette:
 
 @pytest.mark.parametrize("way", ["a redirect to a static file", "an answer in JSON"])
 @pytest.mark.parametrize("rotate", [False, True])
-def test_the_next_person_sees_nothing_of_the_last_one(
+def test_login_of_the_next_person_shows_no_data_of_the_last_one(
     browser: Browser, usercom: FakeUserCom, way: str, rotate: bool
 ) -> None:
     config = usercom.config(

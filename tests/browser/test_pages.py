@@ -49,7 +49,7 @@ SHAPE = """() => {
 
 
 @pytest.mark.parametrize("position", ["body", "head"])
-def test_every_document_of_the_corpus_is_what_it_was_and_runs_the_widget(
+def test_page_of_the_corpus_runs_the_widget_and_is_otherwise_unchanged(
     page: Page, usercom: FakeUserCom, position: str
 ) -> None:
     # What a page does itself is left out: a script of its own that writes would have to be waited for.
@@ -119,7 +119,7 @@ POLICIES = {
 
 @pytest.mark.parametrize("reported", [False, True])
 @pytest.mark.parametrize("name", POLICIES)
-def test_a_policy_has_nothing_to_report_of_us(
+def test_page_with_a_content_security_policy_reports_no_violation(
     page: Page, usercom: FakeUserCom, name: str, reported: bool
 ) -> None:
     header = "content-security-policy" + ("-report-only" if reported else "")
@@ -139,7 +139,9 @@ def test_a_policy_has_nothing_to_report_of_us(
         assert [each for each in page.evaluate("violations") if "favicon" not in each[1]] == []
 
 
-def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: FakeUserCom) -> None:
+def test_page_with_a_policy_against_the_widget_sends_no_hit(
+    page: Page, usercom: FakeUserCom
+) -> None:
     async def home(request: Request) -> Response:
         headers = {"content-security-policy": "script-src 'nonce-page'; connect-src 'none'"}
         return HTMLResponse(
@@ -158,7 +160,7 @@ def test_a_policy_that_keeps_the_widget_out_is_respected(page: Page, usercom: Fa
 # ---- calls before the widget is there ----
 
 
-def test_calls_before_the_widget_are_handed_over_in_order_and_once(
+def test_calls_before_the_widget_has_loaded_run_in_order_and_once(
     page: Page, usercom: FakeUserCom
 ) -> None:
     early = "<script>for (var n = 0; n < 3; n++) userengage('event.early', {n: n});</script>"
@@ -190,7 +192,7 @@ def test_calls_before_the_widget_are_handed_over_in_order_and_once(
     assert len(errors) == 1
 
 
-def test_a_widget_that_hangs_does_not_hold_up_the_page(page: Page, usercom: FakeUserCom) -> None:
+def test_page_with_a_hanging_widget_finishes_loading(page: Page, usercom: FakeUserCom) -> None:
     async def home(request: Request) -> Response:
         return HTMLResponse(
             "<html><body>x<script>addEventListener('DOMContentLoaded', () => { window.loaded = 1 })</script></body>"
@@ -206,7 +208,7 @@ def test_a_widget_that_hangs_does_not_hold_up_the_page(page: Page, usercom: Fake
 
 
 @pytest.mark.parametrize("where", ["head", "body"])
-def test_a_page_with_a_snippet_of_its_own_has_one(
+def test_page_with_its_own_snippet_gets_no_second_one(
     page: Page, usercom: FakeUserCom, where: str
 ) -> None:
     own = '<script>window.civchat = {apiKey: "ABC123", plan: "own"};</script>'
@@ -267,13 +269,13 @@ def views(usercom: FakeUserCom) -> list[str]:
     return [each.url.partition("/leaf/")[2].partition("?with=")[0] for each in usercom.store.hits]
 
 
-def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(
+def test_page_hit_of_client_side_routing_is_sent_once_per_navigation(
     page: Page, site: str, usercom: FakeUserCom
 ) -> None:
     page.goto(f"{site}/leaf/1")
     is_ready(page)
     until_sync(lambda: views(usercom) == ["1"])
-    for say, seen in (
+    for action, seen in (
         ("history.replaceState({scroll: 3}, '')", None),
         ("location.hash = 'anchor'", None),
         ("history.pushState({}, '', '/leaf/2'); history.replaceState({x: 1}, '', '/leaf/2')", "2"),
@@ -283,15 +285,15 @@ def test_an_application_that_routes_by_itself_is_seen_once_a_navigation(
         ("location.hash = '#/route'", "2#/route"),
     ):
         before = views(usercom)
-        page.evaluate(f"() => {{ {say} }}")
+        page.evaluate(f"() => {{ {action} }}")
         expected = before + ([seen] if seen else [])
         until_sync(lambda expected=expected: views(usercom) == expected)
         page.wait_for_timeout(400)
-        assert views(usercom) == expected, say
+        assert views(usercom) == expected, action
 
 
 @pytest.mark.parametrize("kind", ["turbo", "htmx2", "htmx4"])
-def test_a_page_that_is_swapped_is_seen_once(
+def test_page_hit_of_a_page_swapped_by_htmx_or_turbo_is_sent_once(
     page: Page, site: str, usercom: FakeUserCom, kind: str
 ) -> None:
     errors: list[str] = []

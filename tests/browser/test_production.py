@@ -12,7 +12,9 @@ from usercom_asgi.sandbox import Sandbox, serve
 from .shop import shop
 
 
-def test_the_snippet_as_in_production(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_snippet_with_the_production_host_loads_the_widget_and_sets_the_key(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """`app="acme"`: the widget comes from https://acme.user.com, finds its host by its own address, and pings it."""
     cert, key = certificate(tmp_path_factory.mktemp("tls"), "acme.user.com")
     sandbox = Sandbox(api_key="ABC123")

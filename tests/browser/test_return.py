@@ -81,7 +81,7 @@ def send(page: Page, path: str) -> None:
         page.evaluate("path => { f.action = path; setTimeout(() => go.click()) }", path)
 
 
-def test_page_from_memory_after_logout_is_loaded_again(
+def test_page_from_the_back_forward_cache_after_logout_is_reloaded(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
@@ -100,7 +100,7 @@ def test_page_from_memory_after_logout_is_loaded_again(
     assert alice not in keys(context)
 
 
-def test_other_tab_after_logout_is_silent_and_loads_again_when_looked_at(
+def test_other_tab_after_logout_sends_nothing_and_reloads_on_focus(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     first, alice = enter(context, site)
@@ -122,7 +122,7 @@ def test_other_tab_after_logout_is_silent_and_loads_again_when_looked_at(
 
 
 @BRIDGED
-def test_ping_under_way_at_a_reset_brings_nothing_back(
+def test_ping_pending_at_a_reset_does_not_restore_the_old_key(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
@@ -142,7 +142,7 @@ def test_ping_under_way_at_a_reset_brings_nothing_back(
 
 
 @ALONE
-def test_fetch_logout_without_bridge_silences_the_page(
+def test_fetch_logout_without_the_bridge_removes_the_widget_and_sends_nothing(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
@@ -171,7 +171,7 @@ def test_call_before_a_reset_is_never_sent_under_the_next_key(
 
 @ALONE
 @pytest.mark.parametrize("query", ["__ca__chat={}", "%5f%5fca__chat={}"])
-def test_ended_key_in_the_address_is_taken_out_and_not_up(
+def test_ended_key_in_the_url_is_removed_and_not_used(
     context: BrowserContext, site: str, usercom: FakeUserCom, query: str
 ) -> None:
     page, alice = enter(context, site)
@@ -185,7 +185,7 @@ def test_ended_key_in_the_address_is_taken_out_and_not_up(
 
 
 @ALONE
-def test_live_key_in_the_address_is_taken_up_and_out(
+def test_live_key_in_the_url_is_used_and_removed(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
@@ -197,7 +197,7 @@ def test_live_key_in_the_address_is_taken_up_and_out(
 
 
 @ALONE
-def test_same_person_who_comes_back_keeps_their_key(
+def test_login_of_the_same_person_after_logout_restores_their_key(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     """User.com names a key that a reset had ended: it is live again, in the page and on the server."""
@@ -216,7 +216,7 @@ def test_same_person_who_comes_back_keeps_their_key(
 
 
 @ALONE
-def test_ended_cookie_on_a_longer_path_never_speaks(
+def test_ended_cookie_on_a_longer_path_is_not_used(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
@@ -236,7 +236,7 @@ def test_ended_cookie_on_a_longer_path_never_speaks(
 
 
 @ALONE
-def test_address_does_not_rename_a_known_visitor(
+def test_url_attributes_do_not_change_an_identified_visitor(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, alice = enter(context, site)
@@ -276,7 +276,7 @@ class Kept:
         )
 
 
-def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(
+def test_cached_page_after_logout_reloads_once_and_sends_nothing(
     context: BrowserContext, usercom: FakeUserCom
 ) -> None:
     kept = Kept()
@@ -298,7 +298,7 @@ def test_page_that_is_kept_for_good_is_loaded_again_once_and_stays_silent(
 
 
 @ALONE
-def test_page_without_cookies_works_and_is_not_loaded_again(
+def test_page_with_cookies_disabled_sends_events_and_does_not_reload(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     context.add_init_script(
@@ -314,7 +314,7 @@ def test_page_without_cookies_works_and_is_not_loaded_again(
 
 
 @ALONE
-def test_answer_to_a_form_is_loaded_again_without_the_form(
+def test_form_response_after_logout_reloads_without_posting_again(
     context: BrowserContext, site: str, usercom: FakeUserCom
 ) -> None:
     page, _ = enter(context, site)
@@ -330,7 +330,7 @@ def test_answer_to_a_form_is_loaded_again_without_the_form(
 
 
 @ALONE
-def test_mark_is_the_same_in_page_and_server(context: BrowserContext, site: str) -> None:
+def test_key_mark_of_the_page_equals_that_of_the_server(context: BrowserContext, site: str) -> None:
     page, alice = enter(context, site)
     send(page, "/logout/form")
     [epoch] = [
@@ -340,7 +340,7 @@ def test_mark_is_the_same_in_page_and_server(context: BrowserContext, site: str)
     assert alice not in epoch
 
 
-def test_dozen_random_walks_keep_two_people_apart() -> None:
+def test_random_walks_of_two_people_have_no_violations() -> None:
     """The walks run in a process of their own: a page that never answers must not hold up the suite."""
     command = [
         sys.executable,

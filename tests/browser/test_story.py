@@ -80,7 +80,7 @@ def visiting(browser: Browser, config: UserComConfig, host: str = "127.0.0.1") -
         assert errors == []
 
 
-def say_in_the_chat(shopper: Shopper, usercom: FakeUserCom, text: str) -> None:
+def send_chat_message(shopper: Shopper, usercom: FakeUserCom, text: str) -> None:
     shopper.page.evaluate("userengage('widget.open')")
     shopper.page.fill("#__ue_widget_mount input", text)
     shopper.page.press("#__ue_widget_mount input", "Enter")
@@ -93,16 +93,18 @@ def leave_a_legacy_key(shopper: Shopper) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_whole_story(browser: Browser, usercom: FakeUserCom, host: str) -> None:
+def test_shop_visit_login_purchase_and_logout_keep_two_people_apart(
+    browser: Browser, usercom: FakeUserCom, host: str
+) -> None:
     with visiting(browser, usercom.config(reset_timeout=5), host) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
-        say_in_the_chat(shopper, usercom, "where is my order?")
+        send_chat_message(shopper, usercom, "where is my order?")
         leave_a_legacy_key(shopper)
 
         shopper.click("logout")
         shopper.wait_for_the_widget()
-        assert_somebody_new(shopper, usercom, old)
+        assert_new_visitor(shopper, usercom, old)
         assert list(shopper.keys) == [".example.com" if host == "shop.example.com" else host]
 
         shopper.click("bob")
@@ -114,13 +116,13 @@ def test_the_whole_story(browser: Browser, usercom: FakeUserCom, host: str) -> N
 
 @pytest.mark.parametrize("before", [True, False], ids=["slow to begin", "slow to answer"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "shop.example.com"])
-def test_user_com_is_too_slow_to_name_the_new_key_in_time(
+def test_logout_with_a_late_key_shows_the_page_and_sets_the_key_later(
     browser: Browser, usercom: FakeUserCom, host: str, before: bool
 ) -> None:
     with visiting(browser, usercom.config(reset_timeout=0.1, timeout=120), host) as shopper:
         until_logged_in_and_bought(shopper, usercom)
         old = shopper.key
-        say_in_the_chat(shopper, usercom, "where is my order?")
+        send_chat_message(shopper, usercom, "where is my order?")
         leave_a_legacy_key(shopper)
         usercom.faults.latency(120, before=before, sender="server")
 
@@ -133,10 +135,10 @@ def test_user_com_is_too_slow_to_name_the_new_key_in_time(
         usercom.faults.clear()
         until_sync(shopper.opens_with_a_key)
         shopper.wait_for_the_widget()
-        assert_somebody_new(shopper, usercom, old)
+        assert_new_visitor(shopper, usercom, old)
 
 
-def test_the_key_comes_while_the_next_page_waits_its_moment(
+def test_logout_with_a_key_pending_at_the_next_page_sets_the_key_there(
     browser: Browser, usercom: FakeUserCom
 ) -> None:
     with visiting(browser, usercom.config(reset_timeout=3, timeout=30)) as shopper:
@@ -145,7 +147,7 @@ def test_the_key_comes_while_the_next_page_waits_its_moment(
         usercom.faults.latency(4.5, sender="server")
         shopper.click("logout")
         shopper.wait_for_the_widget()
-        assert_somebody_new(shopper, usercom, old)
+        assert_new_visitor(shopper, usercom, old)
 
 
 def until_logged_in_and_bought(shopper: Shopper, usercom: FakeUserCom) -> None:
@@ -174,7 +176,7 @@ def until_logged_in_and_bought(shopper: Shopper, usercom: FakeUserCom) -> None:
     assert len(usercom.store.users) == 1
 
 
-def assert_somebody_new(shopper: Shopper, usercom: FakeUserCom, old: str) -> None:
+def assert_new_visitor(shopper: Shopper, usercom: FakeUserCom, old: str) -> None:
     new = shopper.key
     assert new != old
     assert list(usercom.store.users) == [old, new]  # exactly one new user
@@ -191,7 +193,7 @@ def assert_somebody_new(shopper: Shopper, usercom: FakeUserCom, old: str) -> Non
 
 
 @pytest.mark.parametrize("fault", ["answers 500", "hangs", "is not listening"])
-def test_user_com_is_down_and_the_shop_is_open(
+def test_shop_while_user_com_is_down_serves_every_page(
     browser: Browser, usercom: FakeUserCom, fault: str
 ) -> None:
     settings: dict[str, Any] = {"shutdown_timeout": 0.2, "timeout": 60}

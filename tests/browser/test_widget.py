@@ -17,10 +17,10 @@ from usercom_asgi import InvalidCommand, UserComMiddleware, WidgetState, get_vis
 # Defined after the snippet has run, as a deferred script of the page would.
 FUNCTIONS = """<script>window.said = [];
 addEventListener("DOMContentLoaded", function () {
-  window.shop = {name: "shop", chat: {opened: function () { said.push(["opened", this === shop.chat]) }}};
-  window.loaded = function () { said.push(["loaded"]) };
-  window.message = function (m) { said.push(["message", m.content, m.isAdmin]) };
-  window.payload = function (text) { said.push(["payload", text]) };
+  window.shop = {name: "shop", chat: {opened: function () { calls.push(["opened", this === shop.chat]) }}};
+  window.loaded = function () { calls.push(["loaded"]) };
+  window.message = function (m) { calls.push(["message", m.content, m.isAdmin]) };
+  window.payload = function (text) { calls.push(["payload", text]) };
 });</script>"""
 
 
@@ -30,7 +30,9 @@ async def home(request: Request) -> HTMLResponse:
     return HTMLResponse(f"<html><head>{FUNCTIONS}</head><body>hello</body></html>")
 
 
-def test_state_and_callbacks(browser: Browser, usercom: FakeUserCom) -> None:
+def test_widget_state_and_callbacks_of_the_config_are_applied(
+    browser: Browser, usercom: FakeUserCom
+) -> None:
     config = usercom.config(
         widget_state="simple",
         callbacks={
@@ -62,11 +64,11 @@ def test_state_and_callbacks(browser: Browser, usercom: FakeUserCom) -> None:
         page.wait_for_function("said.length >= 4")
         page.evaluate("UE.__internal.receivePayload('alert(1)')")
         page.evaluate("userengage('widget.close')")
-        said = page.evaluate("said")
-        assert said[1] == ["opened", True]
-        assert said[2] == ["message", "hi", False]
-        assert (said[3][0], said[3][2]) == ("message", True)
-        assert said[4] == ["payload", "alert(1)"]
+        calls = page.evaluate("said")
+        assert calls[1] == ["opened", True]
+        assert calls[2] == ["message", "hi", False]
+        assert (calls[3][0], calls[3][2]) == ("message", True)
+        assert calls[4] == ["payload", "alert(1)"]
 
         visit("?widget=standard")
         assert page.locator(".greeting").is_visible()
@@ -78,7 +80,7 @@ def test_state_and_callbacks(browser: Browser, usercom: FakeUserCom) -> None:
         context.close()
 
 
-def test_a_state_that_does_not_exist_is_refused() -> None:
+def test_widget_state_that_does_not_exist_raises_invalid_command() -> None:
     from helpers.asgi_client import http_scope
 
     from usercom_asgi.visitor.consent import NoDelivery

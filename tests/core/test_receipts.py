@@ -16,7 +16,9 @@ from usercom_asgi.core.receipts import OutcomeCallbacks
 
 
 @pytest.mark.parametrize("raised", [asyncio.CancelledError, ValueError, GeneratorExit])
-async def test_listeners_hook_that_raises_loses_no_command(raised: type[BaseException]) -> None:
+async def test_outcome_callbacks_hook_that_raises_loses_no_command(
+    raised: type[BaseException],
+) -> None:
     def hook(outcome: Any) -> None:
         raise raised
 
@@ -32,7 +34,9 @@ async def test_listeners_hook_that_raises_loses_no_command(raised: type[BaseExce
 PAGE = b"<html><body><p>hello</p></body></html>"
 
 
-async def test_receipt_has_the_outcome(usercom: FakeUserCom) -> None:
+async def test_receipt_delivered_is_true_for_a_known_user_and_false_for_an_unknown(
+    usercom: FakeUserCom,
+) -> None:
     outcomes: list[bool] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,7 +11,7 @@ from usercom_asgi import Event, InvalidCommand, Update
 
 
 @pytest.mark.parametrize("number", ["1E+200000", "-1E+200000", "1E+17", "9007199254740992"])
-def test_validation_huge_decimal_is_rejected_in_time(number: str) -> None:
+def test_validation_huge_decimal_is_rejected_within_half_a_second(number: str) -> None:
     began = time.process_time()
     with pytest.raises(InvalidCommand, match=r"^data\.price: must be at most 2\*\*53 - 1"):
         Event("purchase", {"price": Decimal(number)})

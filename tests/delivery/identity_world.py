@@ -45,7 +45,7 @@ Step = tuple[float, str, int, Any]
 
 
 @dataclass
-class Said:
+class SentEvent:
     """One request that asked for something: who made it, and what the browser sent with it."""
 
     person: str | None
@@ -176,7 +176,7 @@ class World:
         self.sandbox = Sandbox(api_key="ABC123", **self.switches)
         self.network = Network(self)
         self.sessions: dict[str, str] = {}
-        self.said: dict[int, Said] = {}
+        self.said: dict[int, SentEvent] = {}
         self.n = 0
         self.jars = [Jar() for _ in range(self.browsers)]
         self.phases = [0] * self.browsers  # grows at each login and logout of a browser
@@ -326,7 +326,7 @@ class World:
         cookie, key = jar.header(), jar.get("__ca__chat")
         if n:
             person = self.sessions.get(jar.get("sid") or "")
-            self.said[n] = Said(person, browser, self.phases[browser], key)
+            self.said[n] = SentEvent(person, browser, self.phases[browser], key)
         await trio.sleep(self.random.choice([0, 0.001, 0.02]))
         dest = "document" if path == "/" else "empty"
         headers = {"cookie": cookie, "user-agent": "the same for all", "sec-fetch-dest": dest}
@@ -524,7 +524,7 @@ class World:
             if len(seen) > 1:
                 yield f"profile {key} holds events of {sorted(seen)}"
 
-    def _may_be(self, anonymous: Said, person: str) -> bool:
+    def _may_be(self, anonymous: SentEvent, person: str) -> bool:
         """Return True unless this browser was this person's before, and a logout lies between."""
         earlier = [
             each for each in self.said.values()

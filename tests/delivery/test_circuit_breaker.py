@@ -20,7 +20,7 @@ from usercom_asgi.delivery.circuit_breaker import FAILURE_THRESHOLD, CircuitBrea
 from usercom_asgi.delivery.retry import RetryPolicy
 
 
-class Down(FakeSender):
+class FailingSender(FakeSender):
     """Fails until it is told to serve; remembers when it was asked."""
 
     def __init__(self, error: Exception, delay: float = 0.0) -> None:
@@ -37,7 +37,7 @@ class Down(FakeSender):
 
 
 @pytest.mark.slow
-async def test_one_retry_after_pauses_all(usercom: FakeUserCom) -> None:
+async def test_breaker_retry_after_of_one_visitor_pauses_all_visitors(usercom: FakeUserCom) -> None:
     keys = [usercom.new_user() for _ in range(6)]
     usercom.faults.status(429, headers={"Retry-After": "3"}, times=1)
     async with UserComClient(usercom.config()) as client:
@@ -57,7 +57,9 @@ async def test_one_retry_after_pauses_all(usercom: FakeUserCom) -> None:
 
 
 @pytest.mark.parametrize("after", [SendResult("a"), RejectedError("404", status=404)])
-async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> None:
+async def test_breaker_call_in_flight_that_ends_after_a_429_does_not_end_the_pause(
+    after: Any,
+) -> None:
     """With many workers that is how a limit is met: some are told of it, and others are answered yet."""
     post = FakeSender(UnavailableError("429", status=429, retry_after=60), after, delay=0.05)
     async with running(post) as runtime:
@@ -73,8 +75,8 @@ async def test_a_call_that_was_under_way_does_not_end_a_pause(after: Any) -> Non
         assert runtime.readiness().resumes_in > 50
 
 
-async def test_after_repeated_failure_one_asks_for_all() -> None:
-    post = Down(UnavailableError("ConnectError"), delay=0.005)
+async def test_breaker_after_repeated_failures_sends_single_probes_then_resumes_all() -> None:
+    post = FailingSender(UnavailableError("ConnectError"), delay=0.005)
     async with running(post, retry=RetryPolicy(initial_delay=0.2, max_delay=0.2)) as runtime:
         began = time.monotonic()
         for n in range(200):
@@ -98,7 +100,7 @@ async def test_after_repeated_failure_one_asks_for_all() -> None:
         assert numbers(post, f"lane{lane}") == list(range(lane, 200, 50))
 
 
-async def test_pacing() -> None:
+async def test_breaker_with_requests_per_second_spaces_out_the_calls() -> None:
     post = FakeSender()
     async with running(post, requests_per_second=50) as runtime:
         began = time.monotonic()
@@ -110,7 +112,7 @@ async def test_pacing() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_stops_the_sending_and_loses_nothing(
+async def test_breaker_rejected_api_key_pauses_sending_and_loses_no_command(
     status: int,
     usercom: FakeUserCom,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,10 +148,10 @@ async def test_a_refused_key_stops_the_sending_and_loses_nothing(
     )
 
 
-async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
+async def test_breaker_403_of_one_visitor_does_not_pause_other_visitors() -> None:
     """Whoever sends a strange Host header must not stop everybody's delivery (docs/usercom.md, 3)."""
 
-    class Picky(FakeSender):
+    class RejectingSender(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             if envelope.ordering_key == "evil":
                 before = len(self.sent)
@@ -157,7 +159,7 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
                 raise RejectedError("POST /api/event/ answered 403", status=403)
             return await super().send(envelope, key)
 
-    post, others = Picky(delay=0.002), 0
+    post, others = RejectingSender(delay=0.002), 0
     async with running(post) as runtime:
         evil = runtime.submit(make_envelope(0, "evil"))
         with anyio.fail_after(20):
@@ -170,8 +172,8 @@ async def test_a_403_of_one_visitor_is_theirs_alone() -> None:
     assert runtime.stats.dead_lettered == 1
 
 
-async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None:
-    post = Down(RejectedError("answered 401", status=401))
+async def test_breaker_reset_with_a_rejected_api_key_is_dropped() -> None:
+    post = FailingSender(RejectedError("answered 401", status=401))
     async with running(post, shutdown_timeout=0.1) as runtime:
         receipt = runtime.submit(
             Envelope(command=ResetAuth(), ordering_key="reset", may_create=True)
@@ -180,7 +182,7 @@ async def test_a_reset_is_not_kept_for_a_key_that_may_be_right_one_day() -> None
         assert receipt.status is Status.DROPPED
 
 
-async def test_a_drain_does_not_wait_for_what_cannot_be(
+async def test_breaker_drain_in_a_pause_longer_than_its_timeout_ends_early(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 600.0)
@@ -188,7 +190,7 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
         UnavailableError("429", status=429, retry_after=600),
         RejectedError("401", status=401),
     ):
-        post = Down(error)
+        post = FailingSender(error)
         began = time.monotonic()
         async with running(post, shutdown_timeout=60) as runtime:
             runtime.submit(make_envelope(1))
@@ -198,8 +200,8 @@ async def test_a_drain_does_not_wait_for_what_cannot_be(
     assert "the last failure: 429" in caplog.text
 
 
-async def test_a_drain_tries_once_more_what_was_put_off() -> None:
-    post = Down(UnavailableError("503"))
+async def test_breaker_drain_with_commands_in_back_off_retries_them_at_once() -> None:
+    post = FailingSender(UnavailableError("503"))
     async with running(post, retry=RetryPolicy(initial_delay=600), shutdown_timeout=30) as runtime:
         receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(10)]
         await until(lambda: len(post.asked) >= FAILURE_THRESHOLD)
@@ -207,8 +209,10 @@ async def test_a_drain_tries_once_more_what_was_put_off() -> None:
     assert {each.status for each in receipts} == {Status.DELIVERED}
 
 
-async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixture) -> None:
-    post = Down(UnavailableError("503"), delay=0.05)
+async def test_breaker_drain_with_failing_retries_ends_at_shutdown_timeout(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    post = FailingSender(UnavailableError("503"), delay=0.05)
     began = time.monotonic()
     async with running(
         post, retry=RetryPolicy(initial_delay=0.05, max_delay=0.1), shutdown_timeout=0.6
@@ -221,7 +225,7 @@ async def test_back_off_counts_against_the_grace(caplog: pytest.LogCaptureFixtur
     assert "dropped: 30" in line
 
 
-async def test_readiness_and_stats() -> None:
+async def test_readiness_with_a_full_queue_is_not_accepting_and_stats_add_up() -> None:
     post = FakeSender(holding=True)
     async with running(post, max_queue_size=2) as runtime:
         assert runtime.readiness().state == "sending"
@@ -252,18 +256,18 @@ async def test_breaker_burst_of_429_is_one_pause() -> None:
     assert breaker.resumes_at - anyio.current_time() <= 1.01
 
 
-async def test_breaker_command_that_was_never_sent_proves_no_key(
+async def test_breaker_command_that_was_never_sent_keeps_the_unauthorized_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.05)
 
-    class Locked(FakeSender):
+    class UnauthorizedSender(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             if envelope.ordering_key == "nameless":
                 raise RejectedError("there is neither a user key nor a known user")
             raise RejectedError("401", status=401)
 
-    async with running(Locked(), shutdown_timeout=0.1) as runtime:
+    async with running(UnauthorizedSender(), shutdown_timeout=0.1) as runtime:
         runtime.submit(make_envelope(0))
         await until(lambda: runtime.readiness().state == "unauthorized")
         nameless = runtime.submit(make_envelope(1, "nameless"))

@@ -32,11 +32,11 @@ from usercom_asgi.delivery.circuit_breaker import FAILURE_THRESHOLD
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 
-GONE = "User.com is unavailable"
-BACK = "User.com is available again after"
+UNAVAILABLE_LINE = "User.com is unavailable"
+AVAILABLE_LINE = "User.com is available again after"
 
 
-class Moody(FakeSender):
+class FailingSender(FakeSender):
     """Raises what is set, as long as it is set."""
 
     def __init__(self, error: Exception | None = None) -> None:
@@ -80,7 +80,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.message for each in caplog.records if each.levelno >= logging.WARNING]
 
 
-async def test_an_outage_leaves_two_lines(
+async def test_outage_log_of_one_outage_has_a_start_line_and_an_end_line(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = [usercom.new_user() for _ in range(3)]
@@ -92,13 +92,15 @@ async def test_an_outage_leaves_two_lines(
         usercom.faults.clear()
         assert all([await each.delivered(10) for each in receipts])
     gone, back = lines(caplog)
-    shown = rf"{GONE}, the calls of 3 visitors failed in a row \(POST /api/event/ answered 503\): 3 commands wait for a retry"
+    shown = rf"{UNAVAILABLE_LINE}, the calls of 3 visitors failed in a row \(POST /api/event/ answered 503\): 3 commands wait for a retry"
     assert re.fullmatch(shown, gone)
-    assert re.fullmatch(rf"{BACK} \d+ s: [0-2] commands wait", back)
+    assert re.fullmatch(rf"{AVAILABLE_LINE} \d+ s: [0-2] commands wait", back)
 
 
-async def test_a_hiccup_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
-    post = Moody()
+async def test_outage_log_of_failures_below_the_threshold_is_empty(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    post = FailingSender()
     async with running(post) as runtime:
         for n in range(5):
             post.outcomes = [UnavailableError("ConnectError")] * (FAILURE_THRESHOLD - 1)
@@ -106,10 +108,10 @@ async def test_a_hiccup_leaves_none(caplog: pytest.LogCaptureFixture) -> None:
     assert lines(caplog) == []
 
 
-async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(
+async def test_outage_log_of_an_outage_with_many_failures_has_two_lines(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    post = Moody(UnavailableError("ConnectError"))
+    post = FailingSender(UnavailableError("ConnectError"))
     async with running(post) as runtime:
         for n in range(50):
             runtime.submit(make_envelope(n, f"lane{n}"))
@@ -119,20 +121,23 @@ async def test_however_long_it_takes_and_however_much_fails_it_is_said_once(
     gone, back = lines(caplog)
     assert (
         gone
-        == f"{GONE}, the calls of {FAILURE_THRESHOLD} visitors failed in a row (ConnectError): 50 commands wait for a retry"
+        == f"{UNAVAILABLE_LINE}, the calls of {FAILURE_THRESHOLD} visitors failed in a row (ConnectError): 50 commands wait for a retry"
     )
-    assert re.fullmatch(rf"{BACK} \d s: 49 commands wait", back)
+    assert re.fullmatch(rf"{AVAILABLE_LINE} \d s: 49 commands wait", back)
 
 
-async def test_one_that_flaps_is_said_once_a_minute(
+async def test_outage_log_of_repeated_outages_has_one_pair_of_lines_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    post = Moody()
+    post = FailingSender()
     async with running(post) as runtime:
         for _ in range(10):
             post.outcomes = [UnavailableError("ConnectError")] * FAILURE_THRESHOLD
             assert await all_delivered(runtime)
-        assert [each[: len(GONE)] for each in lines(caplog)] == [GONE, BACK[: len(GONE)]]
+        assert [each[: len(UNAVAILABLE_LINE)] for each in lines(caplog)] == [
+            UNAVAILABLE_LINE,
+            AVAILABLE_LINE[: len(UNAVAILABLE_LINE)],
+        ]
         caplog.clear()
         # One that begins within the minute and stays is said when that is over.
         post.error = UnavailableError("ReadTimeout")
@@ -143,18 +148,22 @@ async def test_one_that_flaps_is_said_once_a_minute(
         await until(lambda: lines(caplog))
         post.error = None
         assert all([await each.delivered(5) for each in receipts])
-    assert [GONE in lines(caplog)[0], BACK in lines(caplog)[1], len(lines(caplog))] == [
+    assert [
+        UNAVAILABLE_LINE in lines(caplog)[0],
+        AVAILABLE_LINE in lines(caplog)[1],
+        len(lines(caplog)),
+    ] == [
         True,
         True,
         2,
     ]
 
 
-async def test_a_refused_key_has_lines_of_its_own(
+async def test_outage_log_of_a_rejected_api_key_has_separate_lines(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.circuit_breaker.AUTH_RETRY_INITIAL", 0.01)
-    post = Moody(UnavailableError("ConnectError"))
+    post = FailingSender(UnavailableError("ConnectError"))
     async with running(post) as runtime:
         receipts = submit_all(runtime)
         await until(lambda: lines(caplog))
@@ -165,12 +174,12 @@ async def test_a_refused_key_has_lines_of_its_own(
         post.error = None
         assert all([await each.delivered(5) for each in receipts])
     gone, locked, taken = lines(caplog)
-    assert GONE in gone
+    assert UNAVAILABLE_LINE in gone
     assert "rejected the API key" in locked
     assert "accepts the API key again" in taken
 
 
-async def test_behind_a_response_a_request_says_what_it_loses_and_nothing_is_tried_again(
+async def test_inline_log_of_a_failed_delivery_names_the_lost_command_and_no_outage(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,17 +189,17 @@ async def test_behind_a_response_a_request_says_what_it_loses_and_nothing_is_tri
     usercom.faults.status(503)
     await call(UserComMiddleware(app, usercom.config()), headers={"cookie": "__ca__chat=abc123"})
     assert lines(caplog)[0].startswith("Command was not delivered to User.com: Event('e0'")
-    assert GONE not in caplog.text
+    assert UNAVAILABLE_LINE not in caplog.text
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-async def test_the_last_line_is_a_warning_only_if_something_is_lost(
+async def test_drain_log_is_a_warning_only_if_commands_are_lost(
     is_kept: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "usercom_asgi")
     outbox = SqliteOutbox(tmp_path / "usercom.db") if is_kept else None
     async with running(
-        Moody(UnavailableError("ConnectError")),
+        FailingSender(UnavailableError("ConnectError")),
         RetryPolicy(initial_delay=60),
         shutdown_timeout=0.1,
         outbox=outbox,
@@ -201,12 +210,12 @@ async def test_the_last_line_is_a_warning_only_if_something_is_lost(
     assert f"left in the outbox: {int(is_kept)}, dropped: {int(not is_kept)}" in last.message
 
 
-async def test_the_last_line_says_how_many_of_the_dropped_are_resets(
+async def test_drain_log_with_dropped_resets_counts_them(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     retry = RetryPolicy(initial_delay=60)
     async with running(
-        Moody(UnavailableError("ConnectError", not_sent=True)), retry, shutdown_timeout=0.1
+        FailingSender(UnavailableError("ConnectError", not_sent=True)), retry, shutdown_timeout=0.1
     ) as runtime:
         settled = runtime.submit(Envelope(command=ResetAuth(), ordering_key="r1", may_create=True))
         await until(lambda: settled.is_final)  # the next try would come too late

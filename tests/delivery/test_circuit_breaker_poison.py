@@ -22,11 +22,11 @@ from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 
 BACK_OFF = RetryPolicy()
-GONE = "User.com is unavailable"
-BACK = "User.com is available again after"
+UNAVAILABLE_LINE = "User.com is unavailable"
+AVAILABLE_LINE = "User.com is available again after"
 
 
-class Picky(FakeSender):
+class PoisonRejectingSender(FakeSender):
     """Answers what is poisoned with one status for ever, and the rest within 0.05 s, unless it is down."""
 
     def __init__(self, status: int) -> None:
@@ -66,14 +66,14 @@ def poison(runtime: DeliveryService, many: int, *, first: int = 0) -> None:
         runtime.submit(Envelope(command=Event("odd"), ordering_key=f"poisoned {n}", key=f"p{n}"))
 
 
-def say(runtime: DeliveryService, n: int, *, lanes: int = 1_000_000) -> None:
+def submit_healthy(runtime: DeliveryService, n: int, *, lanes: int = 1_000_000) -> None:
     event = Event("purchase", {"n": n, "at": anyio.current_time()})
     runtime.submit(
         Envelope(command=event, ordering_key=f"healthy {n % lanes}", key=f"h{n % lanes}")
     )
 
 
-def lasting(test: Callable[[], Awaitable[None]]) -> None:
+def run_with_mock_clock(test: Callable[[], Awaitable[None]]) -> None:
     """Run it by a clock that jumps to whatever is due next, with the same jitter each time."""
     state = random.getstate()
     random.seed(1)
@@ -86,16 +86,16 @@ def lasting(test: Callable[[], Awaitable[None]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 403])
-def test_what_user_com_cannot_digest_of_one_client_holds_back_nobody_else(
+def test_breaker_poisoned_commands_of_one_client_do_not_delay_healthy_visitors(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    post = Picky(status)
+    post = PoisonRejectingSender(status)
 
     async def main() -> None:
         async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             poison(runtime, 100)
             for n in range(900):
-                say(runtime, n)
+                submit_healthy(runtime, n)
                 await anyio.sleep(1)
                 if n == 300:
                     caplog.clear()
@@ -104,12 +104,14 @@ def test_what_user_com_cannot_digest_of_one_client_holds_back_nobody_else(
                 (100, 0) if status == 403 else (0, 100)
             )
 
-    lasting(main)
+    run_with_mock_clock(main)
     assert len(post.delivered) == 900
     assert post.worst < 60
     # Nobody is alarmed, once it is known whose fault it is ...
     assert not [
-        each for each in caplog.messages if GONE in each or BACK in each or "our key" in each
+        each
+        for each in caplog.messages
+        if UNAVAILABLE_LINE in each or AVAILABLE_LINE in each or "our key" in each
     ]
     # ... and that is tried again by its own back-off, of half a minute to a minute: 100 of them in five minutes.
     end = post.calls[-1][0]
@@ -119,51 +121,51 @@ def test_what_user_com_cannot_digest_of_one_client_holds_back_nobody_else(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 403])
-def test_new_ones_all_the_time_hold_back_nobody_else_either(
+def test_breaker_steady_new_poisoned_commands_do_not_delay_healthy_visitors(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As many as there are healthy ones: it is taken for our key's fault once, and then not so soon again."""
-    post = Picky(status)
+    post = PoisonRejectingSender(status)
 
     async def main() -> None:
         async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             for n in range(600):
                 poison(runtime, 1, first=n)
-                say(runtime, n)
+                submit_healthy(runtime, n)
                 await anyio.sleep(1)
 
-    lasting(main)
+    run_with_mock_clock(main)
     assert len(post.delivered) > 590
     assert post.worst < 60
     assert len([each for each in caplog.messages if "rejected the API key" in each]) <= 2
 
 
-def test_where_little_is_said_it_does_not_wait_for_long() -> None:
+def test_breaker_rare_healthy_command_among_poisoned_ones_is_delivered_within_31_s() -> None:
     """Between two healthy ones there is nothing that could tell whether User.com is down."""
-    post = Picky(500)
+    post = PoisonRejectingSender(500)
 
     async def main() -> None:
         async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
             poison(runtime, 100)
             for n in range(6):
                 await anyio.sleep(600)
-                say(runtime, n)
+                submit_healthy(runtime, n)
             await anyio.sleep(60)
 
-    lasting(main)
+    run_with_mock_clock(main)
     assert len(post.delivered) == 6
     assert post.worst < 31
 
 
 @pytest.mark.parametrize("status", [500, 403])
-def test_an_outage_among_it_is_one(
+def test_breaker_outage_among_poisoned_commands_is_logged_once_and_keeps_order(
     status: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five minutes down: one asks for all, now and then, and then all go on, in order."""
     monkeypatch.setattr(
         "usercom_asgi.delivery.log_throttle._INTERVAL", 0.0
     )  # which is of a clock that does not jump
-    post = Picky(status)
+    post = PoisonRejectingSender(status)
     calls: list[float] = []
 
     async def main() -> None:
@@ -181,25 +183,27 @@ def test_an_outage_among_it_is_one(
                 if n == 770:  # a minute after its return everything is on its way
                     assert runtime.readiness().state == "sending"
                     assert runtime.waiting <= 51
-                say(runtime, n, lanes=40)
+                submit_healthy(runtime, n, lanes=40)
                 await anyio.sleep(1)
 
-    lasting(main)
+    run_with_mock_clock(main)
     assert len(post.delivered) == 1200
     for lane in range(40):
-        told = [n for where, n, _ in post.delivered if where == f"healthy {lane}"]
-        assert told == sorted(told)
+        delivered_numbers = [n for where, n, _ in post.delivered if where == f"healthy {lane}"]
+        assert delivered_numbers == sorted(delivered_numbers)
     assert post.worst < 300 + 60
     gone, back, last = caplog.messages
-    assert GONE in gone
-    assert BACK in back
+    assert UNAVAILABLE_LINE in gone
+    assert AVAILABLE_LINE in back
     assert last.startswith("Delivered to User.com: 1200")
     assert len([at for at in calls if at > 10]) <= 290 / 15 + 8
     assert max(later - at for at, later in pairwise(calls)) < 31
 
 
-def test_a_key_that_is_refused_in_earnest_locks_among_it(caplog: pytest.LogCaptureFixture) -> None:
-    post = Picky(403)
+def test_breaker_rejected_api_key_among_poisoned_commands_pauses_all_sending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    post = PoisonRejectingSender(403)
 
     async def main() -> None:
         async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
@@ -212,19 +216,19 @@ def test_a_key_that_is_refused_in_earnest_locks_among_it(caplog: pytest.LogCaptu
                     now = anyio.current_time()
                     assert len([at for at, _ in post.calls if at > now - 300]) < 5
                     post.down = None
-                say(runtime, n)
+                submit_healthy(runtime, n)
                 await anyio.sleep(1)
             assert runtime.waiting == 0
             assert runtime.stats.dead_lettered == 20
 
-    lasting(main)
+    run_with_mock_clock(main)
     assert len(post.delivered) == 1000
     assert post.worst < 400 + 330
 
 
-def test_resets_that_fail_hold_back_nobody_else() -> None:
+def test_breaker_failing_resets_do_not_delay_healthy_visitors() -> None:
     """They go before a backlog; but what is asked for all is not asked with them, since each is a visitor who is new to us."""
-    post = Picky(403)
+    post = PoisonRejectingSender(403)
 
     async def main() -> None:
         async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
@@ -233,17 +237,17 @@ def test_resets_that_fail_hold_back_nobody_else() -> None:
                     Envelope(command=ResetAuth(), ordering_key=f"poisoned {n}", may_create=True)
                 )
                 if n % 2 == 0:
-                    say(runtime, n)
+                    submit_healthy(runtime, n)
                 await anyio.sleep(1)
 
-    lasting(main)
+    run_with_mock_clock(main)
     assert len(post.delivered) > 280
     assert post.worst < 120
 
 
-def test_one_visitor_whose_calls_fail_opens_nothing() -> None:
+def test_breaker_repeated_failures_of_one_visitor_do_not_open_the_circuit() -> None:
     """However often they fail, with nobody else about: the next visitor does not wait."""
-    post = Picky(500)
+    post = PoisonRejectingSender(500)
 
     async def main() -> None:
         async with running(post, retry=BACK_OFF, shutdown_timeout=0) as runtime:
@@ -251,9 +255,9 @@ def test_one_visitor_whose_calls_fail_opens_nothing() -> None:
                 poison(runtime, 1)
             await anyio.sleep(600)
             assert len(post.calls) > 8
-            say(runtime, 1)
+            submit_healthy(runtime, 1)
             await anyio.sleep(1)
             assert len(post.delivered) == 1
 
-    lasting(main)
+    run_with_mock_clock(main)
     assert post.worst < 0.1

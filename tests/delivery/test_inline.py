@@ -25,12 +25,12 @@ from usercom_asgi.delivery.recorder import OutcomeHooks
 
 
 async def test_inline_slow_reset_is_not_cut_off(usercom: FakeUserCom) -> None:
-    async def said(visitor: Any) -> None:
+    async def handler(visitor: Any) -> None:
         await visitor.reset_auth()
         await visitor.event("after")
 
     usercom.faults.latency(60)
-    middleware = UserComMiddleware(app_with(said), usercom.config(reset_timeout=0, timeout=60))
+    middleware = UserComMiddleware(app_with(handler), usercom.config(reset_timeout=0, timeout=60))
     got = Recorded({})
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(
@@ -48,16 +48,16 @@ async def test_inline_slow_reset_is_not_cut_off(usercom: FakeUserCom) -> None:
 async def test_inline_two_thousand_events_do_not_stop_the_loop(
     usercom: FakeUserCom,
 ) -> None:
-    async def said(visitor: Any) -> None:
+    async def handler(visitor: Any) -> None:
         for n in range(2000):
             await visitor.event("x", n=n)
 
-    middleware = UserComMiddleware(app_with(said), usercom.config(inline_deadline=0))
+    middleware = UserComMiddleware(app_with(handler), usercom.config(inline_deadline=0))
     with anyio.fail_after(30):
         await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
 
 
-async def test_inline_cancelled_request_delivers_what_it_has_accepted(
+async def test_inline_cancelled_request_delivers_its_accepted_commands(
     usercom: FakeUserCom,
 ) -> None:
     key = usercom.new_user()

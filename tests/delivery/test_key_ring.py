@@ -28,7 +28,7 @@ async def test_key_ring_without_an_answer_gives_the_key_of_the_envelope() -> Non
     assert KeyRing().key_for(envelope(key=None)) is None
 
 
-async def test_key_ring_answer_counts_for_the_same_request_and_person_alone() -> None:
+async def test_key_ring_learned_key_applies_to_the_same_request_and_person_only() -> None:
     ring = KeyRing()
     assert ring.learn(envelope(user_id="a"), "KA")
     assert ring.key_for(envelope(user_id="a")) == "KA"
@@ -38,14 +38,14 @@ async def test_key_ring_answer_counts_for_the_same_request_and_person_alone() ->
     assert ring.key_for(envelope("r2", key=None, user_id="a")) is None
 
 
-async def test_key_ring_key_of_a_reset_counts_for_all_that_waits_for_it() -> None:
+async def test_key_ring_key_of_a_reset_applies_to_all_envelopes_without_a_key() -> None:
     ring = KeyRing()
     ring.learn(Envelope(command=ResetAuth(), ordering_key="token", source="r1"), "NEW")
     assert ring.key_for(envelope("r2", key=None, user_id="b")) == "NEW"
     assert ring.key_for(envelope("r2", key="K2")) == "K2"
 
 
-async def test_key_ring_text_restores_the_keys_and_nothing_else_does() -> None:
+async def test_key_ring_restore_takes_dumped_keys_and_ignores_malformed_text() -> None:
     ring, other = KeyRing(), KeyRing()
     ring.learn(Envelope(command=ResetAuth(), ordering_key="token", source="r1"), "NEW")
     ring.learn(envelope(user_id="a"), "KA")
@@ -69,7 +69,7 @@ async def test_key_ring_with_thousands_of_answers_keeps_a_bounded_number() -> No
     assert ring.key_for(envelope("r9999", key=None)) == "NEW"
 
 
-async def test_queue_of_a_key_that_was_named_for_another_browser_is_its_own() -> None:
+async def test_queue_of_a_key_learned_by_another_browsers_hit_stays_separate() -> None:
     """A stranger's hit named the victim's key; what the victim does meanwhile waits for nobody and stays the victim's."""
     post = FakeSender(SendResult("VICTIM"), holding=True)
     async with running(post, max_concurrency=4) as runtime:
@@ -127,7 +127,9 @@ async def test_visitor_that_names_two_people_in_one_request_sends_each_under_its
     ]  # fmt: skip
 
 
-async def test_two_browsers_with_one_key_do_not_share_an_answer(usercom: FakeUserCom) -> None:
+async def test_key_ring_two_browsers_with_one_key_do_not_share_a_learned_key(
+    usercom: FakeUserCom,
+) -> None:
     """After Unified Identification one person's key is in two browsers; then another person uses one of them."""
     shared, bob = usercom.new_user(), usercom.new_user()
     usercom.store.users[bob].attributes["user_id"] = "bob"

@@ -143,7 +143,7 @@ def play(machine: type[Stories], stories: int, *, is_fixed: bool = False) -> Non
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_key_ring_whatever_browsers_do_keeps_people_apart(machine: type[Stories]) -> None:
+def test_key_ring_in_random_browser_stories_keeps_people_separate(machine: type[Stories]) -> None:
     play(machine, 15, is_fixed=True)
 
 

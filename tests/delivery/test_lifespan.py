@@ -17,19 +17,19 @@ from usercom_asgi.middleware.delivery_provider import DeliveryProvider
 PAGE = b"<html><body></body></html>"
 
 
-async def says(scope: Scope, receive: Receive, send: Send) -> None:
+async def sends_event(scope: Scope, receive: Receive, send: Send) -> None:
     await get_visitor(scope).event("said")
     await html(PAGE)(scope, receive, send)
 
 
 def application(on_lifespan: ASGIApp) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (on_lifespan if scope["type"] == "lifespan" else says)(scope, receive, send)
+        await (on_lifespan if scope["type"] == "lifespan" else sends_event)(scope, receive, send)
 
     return app
 
 
-async def speaks(scope: Scope, receive: Receive, send: Send) -> None:
+async def completes_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     assert (await receive())["type"] == "lifespan.startup"
     await send({"type": "lifespan.startup.complete"})
     assert (await receive())["type"] == "lifespan.shutdown"
@@ -44,7 +44,7 @@ async def raises_like_django(scope: Scope, receive: Receive, send: Send) -> None
     raise ValueError("Django can only handle ASGI/HTTP connections, not lifespan.")
 
 
-async def raises_after_it_received(scope: Scope, receive: Receive, send: Send) -> None:
+async def raises_after_receive(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     raise KeyError("type")
 
@@ -54,7 +54,7 @@ async def returns_after_startup(scope: Scope, receive: Receive, send: Send) -> N
     await send({"type": "lifespan.startup.complete"})
 
 
-async def never_says_that_it_is_down(scope: Scope, receive: Receive, send: Send) -> None:
+async def never_completes_shutdown(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
@@ -63,15 +63,17 @@ async def never_says_that_it_is_down(scope: Scope, receive: Receive, send: Send)
 @pytest.mark.parametrize(
     "inner",
     [
-        speaks,
+        completes_lifespan,
         returns_at_once,
         raises_like_django,
-        raises_after_it_received,
+        raises_after_receive,
         returns_after_startup,
-        never_says_that_it_is_down,
+        never_completes_shutdown,
     ],
 )
-async def test_the_delivery_lives_in_the_lifespan(inner: ASGIApp, usercom: FakeUserCom) -> None:
+async def test_lifespan_of_any_application_delivers_all_before_shutdown_completes(
+    inner: ASGIApp, usercom: FakeUserCom
+) -> None:
     key = usercom.new_user()
     middleware = UserComMiddleware(application(inner), usercom.config(inline_deadline=0))
     async with lifespan(middleware) as state:
@@ -81,7 +83,9 @@ async def test_the_delivery_lives_in_the_lifespan(inner: ASGIApp, usercom: FakeU
     assert len(usercom.store.events) == 20
 
 
-async def test_what_is_said_while_the_application_shuts_down_arrives(usercom: FakeUserCom) -> None:
+async def test_lifespan_event_sent_during_application_shutdown_is_delivered(
+    usercom: FakeUserCom,
+) -> None:
     key = usercom.new_user()
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +116,7 @@ async def run_until_it_ends(app: ASGIApp) -> list[Message]:
     return sent
 
 
-async def test_a_startup_that_fails_is_the_application_s_own() -> None:
+async def test_lifespan_startup_error_of_the_application_is_raised_unchanged() -> None:
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})
@@ -122,7 +126,7 @@ async def test_a_startup_that_fails_is_the_application_s_own() -> None:
         await run_until_it_ends(UserComMiddleware(application(inner), CONFIG))
 
 
-async def test_a_startup_that_fails_quietly() -> None:
+async def test_lifespan_startup_failed_without_an_error_is_passed_on() -> None:
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed"})
@@ -132,13 +136,13 @@ async def test_a_startup_that_fails_quietly() -> None:
     ]
 
 
-async def test_each_message_is_sent_once() -> None:
+async def test_lifespan_messages_for_any_application_are_sent_once() -> None:
     for inner in (
-        speaks,
+        completes_lifespan,
         returns_at_once,
         raises_like_django,
         returns_after_startup,
-        never_says_that_it_is_down,
+        never_completes_shutdown,
     ):
         sent = await run_until_it_ends(UserComMiddleware(application(inner), CONFIG))
         assert [each["type"] for each in sent] == [
@@ -147,14 +151,16 @@ async def test_each_message_is_sent_once() -> None:
         ]
 
 
-async def test_only_an_unknown_error_is_worth_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    for inner, warnings in ((raises_like_django, 0), (raises_after_it_received, 1)):
+async def test_lifespan_error_of_the_application_except_djangos_logs_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for inner, warnings in ((raises_like_django, 0), (raises_after_receive, 1)):
         caplog.clear()
         await run_until_it_ends(UserComMiddleware(application(inner), CONFIG))
         assert len([each for each in caplog.records if each.levelno >= logging.WARNING]) == warnings
 
 
-async def test_a_drain_is_bounded_and_says_what_was_lost(
+async def test_lifespan_drain_of_hanging_calls_ends_at_its_timeout_and_logs_the_loss(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     usercom.faults.hang()
@@ -166,7 +172,7 @@ async def test_a_drain_is_bounded_and_says_what_was_lost(
         await html(PAGE)(scope, receive, send)
 
     async def whole(scope: Scope, receive: Receive, send: Send) -> None:
-        await (speaks if scope["type"] == "lifespan" else app)(scope, receive, send)
+        await (completes_lifespan if scope["type"] == "lifespan" else app)(scope, receive, send)
 
     middleware = UserComMiddleware(whole, usercom.config(shutdown_timeout=0.3))
     with anyio.fail_after(30):
@@ -177,33 +183,33 @@ async def test_a_drain_is_bounded_and_says_what_was_lost(
     assert "dropped: 5" in caplog.text
 
 
-async def test_after_the_lifespan_a_request_delivers_for_itself(usercom: FakeUserCom) -> None:
+async def test_request_after_the_lifespan_is_delivered_inline(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
-    middleware = UserComMiddleware(application(speaks), usercom.config())
+    middleware = UserComMiddleware(application(completes_lifespan), usercom.config())
     async with lifespan(middleware, no_state=True):
         pass
     await call(middleware, headers={"cookie": f"__ca__chat={key}"})
     assert len(usercom.store.events) == 1
 
 
-async def test_two_lifespans_of_one_application_do_not_meet(usercom: FakeUserCom) -> None:
+async def test_lifespan_run_twice_on_one_application_delivers_in_each(usercom: FakeUserCom) -> None:
     """As under --reload, or in tests: nothing that runs is kept on the middleware itself."""
     key = usercom.new_user()
-    middleware = UserComMiddleware(application(speaks), usercom.config())
+    middleware = UserComMiddleware(application(completes_lifespan), usercom.config())
     for _ in range(2):
         async with lifespan(middleware) as state:
             await call(middleware, headers={"cookie": f"__ca__chat={key}"}, state=dict(state))
     assert len(usercom.store.events) == 2
 
 
-async def test_an_application_starts_even_if_the_delivery_cannot(
+async def test_lifespan_with_a_delivery_that_cannot_open_serves_the_application(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: object) -> None:
         raise OSError("no certificates")
 
     monkeypatch.setattr(DeliveryProvider, "_open_sender", broken)
-    middleware = UserComMiddleware(application(speaks), CONFIG)
+    middleware = UserComMiddleware(application(completes_lifespan), CONFIG)
     async with lifespan(middleware) as state:
         got = await call(middleware, headers={"cookie": "__ca__chat=abc123"}, state=dict(state))
     assert b"widget.js" in got.body

@@ -40,7 +40,7 @@ def update(key: str = "key", lane: str = "a", **attributes: Any) -> Envelope:
     return Envelope(command=Update(attributes), ordering_key=lane, key=key)
 
 
-async def test_submit_consecutive_updates_sends_each_alone_and_in_order() -> None:
+async def test_submit_consecutive_updates_sends_each_separately_and_in_order() -> None:
     post = FakeSender(holding=True)
     async with running(post) as runtime:
         first = runtime.submit(update(plan="free", city="Oslo"))
@@ -60,7 +60,7 @@ async def test_submit_consecutive_updates_sends_each_alone_and_in_order() -> Non
 # Hooks.
 
 
-async def test_hooks_are_told_of_every_outcome() -> None:
+async def test_recorder_callbacks_are_called_for_every_outcome() -> None:
     told: list[Outcome] = []
     callbacks = OutcomeCallbacks(
         on_delivered=told.append, on_dropped=told.append, on_dead=told.append
@@ -84,7 +84,9 @@ async def test_hooks_are_told_of_every_outcome() -> None:
         assert "the body" not in repr(each)
 
 
-async def test_a_detail_is_the_body_s_first_500_characters(usercom: FakeUserCom) -> None:
+async def test_outcome_detail_of_a_rejected_command_has_at_most_500_characters(
+    usercom: FakeUserCom,
+) -> None:
     letters: list[Outcome] = []
     async with UserComClient(usercom.config(), on_dead=letters.append) as client:
         assert not await (await client.send(Event("said"), key="unknownkey12")).delivered(20)
@@ -93,7 +95,7 @@ async def test_a_detail_is_the_body_s_first_500_characters(usercom: FakeUserCom)
     assert 0 < len(letter.detail) <= 500
 
 
-async def test_a_hook_that_raises_changes_nothing(
+async def test_recorder_callback_that_raises_is_logged_once_and_changes_no_outcome(
     anyio_backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(outcome: Outcome) -> None:
@@ -109,7 +111,7 @@ async def test_a_hook_that_raises_changes_nothing(
     assert "somebody" not in caplog.text
 
 
-async def test_what_is_no_plain_function_is_refused() -> None:
+async def test_callbacks_that_are_no_plain_functions_raise_configuration_error() -> None:
     async def later(outcome: Outcome) -> None: ...
 
     for hook in (later, 3):
@@ -121,7 +123,7 @@ async def test_what_is_no_plain_function_is_refused() -> None:
         UserComMiddleware(PlainTextResponse("x"), client=UserComClient(CONFIG), on_dead=print)
 
 
-async def test_the_middleware_s_hooks_hear_with_and_without_a_lifespan(
+async def test_middleware_callbacks_with_and_without_a_lifespan_are_called(
     usercom: FakeUserCom,
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -142,7 +144,9 @@ async def test_the_middleware_s_hooks_hear_with_and_without_a_lifespan(
 # A health route.
 
 
-async def test_a_health_route_sees_the_delivery(usercom: FakeUserCom) -> None:
+async def test_get_delivery_in_a_health_route_without_consent_shows_the_state(
+    usercom: FakeUserCom,
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             delivery = get_delivery(Request(scope))
@@ -161,7 +165,9 @@ async def test_a_health_route_sees_the_delivery(usercom: FakeUserCom) -> None:
 # Whose delivery it is.
 
 
-async def test_a_reset_ends_the_lane_of_the_old_key(usercom: FakeUserCom) -> None:
+async def test_client_event_after_a_reset_with_the_old_key_keeps_the_old_key(
+    usercom: FakeUserCom,
+) -> None:
     """What is said with the old key after it is still said of the old visitor, and never of the new one."""
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
@@ -176,7 +182,7 @@ async def test_a_reset_ends_the_lane_of_the_old_key(usercom: FakeUserCom) -> Non
     ]
 
 
-async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: FakeUserCom) -> None:
+async def test_service_submit_in_a_forked_process_drops_with_a_reason(usercom: FakeUserCom) -> None:
     post = FakeSender()
     async with running(post) as runtime:
         read, write = os.pipe()
@@ -189,15 +195,15 @@ async def test_a_fork_of_the_process_says_that_it_does_not_deliver(usercom: Fake
             )
             os._exit(0)
         os.waitpid(child, 0)  # noqa: ASYNC222  nothing else is to happen meanwhile
-        said_by_child = os.read(read, 1000).decode()
+        child_output = os.read(read, 1000).decode()
         os.close(read)
         os.close(write)
-    assert said_by_child.startswith("dropped: this process is a fork")
-    assert said_by_child.endswith("; 1")
+    assert child_output.startswith("dropped: this process is a fork")
+    assert child_output.endswith("; 1")
     assert post.sent == []
 
 
-def test_a_middleware_that_was_made_before_a_fork_delivers_in_the_child(
+def test_middleware_made_before_a_fork_delivers_in_the_child(
     usercom: FakeUserCom,
 ) -> None:
     """As `gunicorn --preload` does: imported and made in the master, served in its children."""
@@ -229,7 +235,7 @@ def test_a_middleware_that_was_made_before_a_fork_delivers_in_the_child(
     assert sorted(Counter(each.data["n"] for each in usercom.store.events).values()) == [5, 5]
 
 
-def test_several_event_loops_serve_one_application(
+def test_middleware_shared_by_several_event_loops_delivers_all_events(
     usercom: FakeUserCom, anyio_backend: str
 ) -> None:
     """As a server with free-threaded workers does: one application object, a loop and a lifespan in each thread."""
@@ -267,7 +273,7 @@ def test_several_event_loops_serve_one_application(
     ]
 
 
-async def test_a_cancelled_request_has_said_what_it_has_said(usercom: FakeUserCom) -> None:
+async def test_middleware_cancelled_request_delivers_its_events(usercom: FakeUserCom) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await scope["state"]["usercom"].event("said")
@@ -302,7 +308,7 @@ async def test_a_cancelled_request_has_said_what_it_has_said(usercom: FakeUserCo
     assert len(usercom.store.events) == 2
 
 
-async def test_recorder_internal_error_costs_no_other_command(
+async def test_recorder_internal_error_does_not_affect_other_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     post = FakeSender(RejectedError("answered 400", status=400))

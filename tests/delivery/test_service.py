@@ -23,9 +23,7 @@ from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 
 
-async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_for_each_other() -> (
-    None
-):
+async def test_service_commands_of_many_visitors_keep_order_per_visitor_and_run_parallel() -> None:
     post = FakeSender(delay=0.001)
     lanes = [random.choice("abcdefgh") for _ in range(200)]
     async with running(post) as runtime:
@@ -36,7 +34,7 @@ async def test_a_visitor_s_commands_keep_their_order_and_visitors_do_not_wait_fo
     assert 1 < post.most <= CONFIG.max_concurrency
 
 
-async def test_one_visitor_is_never_sent_twice_at_a_time() -> None:
+async def test_service_commands_of_one_visitor_are_sent_one_at_a_time() -> None:
     post = FakeSender(delay=0.001)
     async with running(post) as runtime:
         for n in range(20):
@@ -44,7 +42,7 @@ async def test_one_visitor_is_never_sent_twice_at_a_time() -> None:
     assert post.most == 1
 
 
-async def test_a_slow_visitor_holds_back_nobody_else() -> None:
+async def test_service_slow_visitor_does_not_delay_other_visitors() -> None:
     class Slow(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             if envelope.ordering_key == "slow":
@@ -61,7 +59,7 @@ async def test_a_slow_visitor_holds_back_nobody_else() -> None:
     assert numbers(post, "slow") == [0]
 
 
-async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(
+async def test_service_queue_full_with_calls_in_flight_drops_the_newest_commands(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     post = FakeSender(holding=True)
@@ -75,7 +73,7 @@ async def test_the_bound_counts_what_is_in_flight_and_the_newest_is_dropped(
     assert len([each for each in caplog.records if "max_queue_size" in each.message]) == 1
 
 
-async def test_a_failure_that_may_pass_is_tried_again_in_order() -> None:
+async def test_service_unavailable_answer_is_retried_in_order() -> None:
     post = FakeSender(UnavailableError("503"), UnavailableError("503"), UnavailableError("503"))
     async with running(post) as runtime:
         receipts = [runtime.submit(make_envelope(n)) for n in range(3)]
@@ -84,7 +82,9 @@ async def test_a_failure_that_may_pass_is_tried_again_in_order() -> None:
     assert runtime.stats.retried == 3
 
 
-async def test_a_refusal_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
+async def test_service_rejected_command_is_dead_lettered_and_the_next_is_delivered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     post = FakeSender(RejectedError("answered 400", detail="secret value"))
     async with running(post) as runtime:
         receipts = [runtime.submit(make_envelope(n)) for n in range(2)]
@@ -93,14 +93,16 @@ async def test_a_refusal_costs_one_command(caplog: pytest.LogCaptureFixture) -> 
     assert "secret value" not in caplog.text
 
 
-async def test_an_error_of_ours_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
+async def test_service_internal_error_drops_one_command_and_delivers_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     post = FakeSender(ZeroDivisionError())
     async with running(post) as runtime:
         receipts = [runtime.submit(make_envelope(n)) for n in range(2)]
     assert [each.status for each in receipts] == [Status.DROPPED, Status.DELIVERED]
 
 
-async def test_after_its_deadline_a_command_is_given_up() -> None:
+async def test_service_command_past_give_up_after_is_dead_lettered() -> None:
     post = FakeSender(*[UnavailableError("503")] * 10_000)
     async with running(
         post, retry=RetryPolicy(initial_delay=0.01, max_delay=0.01, give_up_after=0.1)
@@ -111,7 +113,7 @@ async def test_after_its_deadline_a_command_is_given_up() -> None:
     assert "given up" in receipt.reason
 
 
-async def test_retry_after_is_the_least() -> None:
+async def test_service_retry_after_delays_the_retry_at_least_that_long() -> None:
     post = FakeSender(UnavailableError("429", status=429, retry_after=0.3))
     async with running(post) as runtime:
         began = anyio.current_time()
@@ -119,7 +121,7 @@ async def test_retry_after_is_the_least() -> None:
         assert anyio.current_time() - began >= 0.3
 
 
-async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
+async def test_service_key_switched_by_a_hit_is_used_for_later_commands() -> None:
     """With Unified Identification a hit may turn out to be somebody else's, and what follows is theirs."""
     post = FakeSender(
         SendResult("switched", next_command=Event("said", {"n": 1})), SendResult("switched")
@@ -134,7 +136,7 @@ async def test_the_key_that_comes_back_is_the_one_that_is_used() -> None:
     assert hit.key == "switched"
 
 
-async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
+async def test_service_next_command_that_fails_is_retried_without_its_hit() -> None:
     post = FakeSender(
         SendResult("k", next_command=Event("said", {"n": 1})), UnavailableError("503")
     )
@@ -143,7 +145,7 @@ async def test_if_the_second_half_fails_the_first_is_not_sent_again() -> None:
     assert [type(command) for _, command, _ in post.sent] == [PageHit, Event, Event]
 
 
-async def test_what_follows_a_reset_waits_for_its_key() -> None:
+async def test_service_command_after_a_reset_waits_for_the_new_key() -> None:
     post = FakeSender(UnavailableError("429", not_sent=True), SendResult("new"))
     async with running(post) as runtime:
         runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
@@ -151,7 +153,7 @@ async def test_what_follows_a_reset_waits_for_its_key() -> None:
     assert [key for _, _, key in post.sent] == [None, None, "new"]
 
 
-async def test_while_nobody_answers_user_com_is_known_to_be_down() -> None:
+async def test_service_reachable_in_an_outage_is_false_until_a_delivery_succeeds() -> None:
     post = FakeSender(*[UnavailableError("x")] * 10_000)
     async with running(post) as runtime:
         assert runtime.reachable
@@ -162,14 +164,14 @@ async def test_while_nobody_answers_user_com_is_known_to_be_down() -> None:
         assert runtime.reachable
 
 
-async def test_nothing_is_accepted_after_the_drain() -> None:
+async def test_service_submit_after_the_drain_drops_the_command() -> None:
     post = FakeSender()
     async with running(post) as runtime:
         pass
     assert runtime.submit(make_envelope(1)).status is Status.DROPPED
 
 
-async def test_a_cancelled_drain_ends_all_the_same() -> None:
+async def test_service_cancelled_with_a_call_in_flight_ends_and_drops_the_command() -> None:
     post = FakeSender(holding=True)
     config = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0.1)
     runtime = DeliveryService(post.open, config)
@@ -182,7 +184,7 @@ async def test_a_cancelled_drain_ends_all_the_same() -> None:
     assert receipt.status is Status.DROPPED
 
 
-async def test_resets_are_recalled_by_name_and_not_for_ever(
+async def test_service_recall_beyond_the_limit_forgets_the_oldest_resets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.service._MAX_REMEMBERED", 3)
@@ -201,7 +203,7 @@ async def test_resets_are_recalled_by_name_and_not_for_ever(
         ]
 
 
-async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> None:
+async def test_service_reset_that_may_have_been_processed_is_not_retried() -> None:
     post = FakeSender(UnavailableError("ReadTimeout"))
     async with running(post) as runtime:
         receipt = runtime.submit(Envelope(command=ResetAuth(), ordering_key="reset"))
@@ -211,7 +213,7 @@ async def test_a_reset_that_may_have_been_carried_out_is_not_sent_again() -> Non
 
 
 @pytest.mark.parametrize("retry_after", [None, 3600.0])
-async def test_a_reset_is_not_ours_after_its_deadline(
+async def test_service_reset_after_its_deadline_is_dropped(
     retry_after: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.retry.RESET_DEADLINE", 1.0)
@@ -230,7 +232,7 @@ async def test_a_reset_is_not_ours_after_its_deadline(
     assert len(post.sent) == tries  # the late one was never sent at all
 
 
-async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() -> None:
+async def test_service_hundreds_of_expired_resets_do_not_block_the_event_loop() -> None:
     post = FakeSender(*[UnavailableError("503")] * 3)
     turns = 0
 
@@ -258,7 +260,7 @@ async def test_much_that_has_become_too_old_at_once_does_not_hold_up_the_loop() 
     assert turns > 300 / 8 / 2
 
 
-async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
+async def test_service_removed_commands_are_returned_in_order_and_not_sent() -> None:
     post = FakeSender(SendResult("new"), holding=True)
 
     async def release() -> None:
@@ -305,7 +307,7 @@ async def test_what_is_withdrawn_is_not_sent_and_keeps_its_order() -> None:
     )
 
 
-async def test_what_was_taken_out_goes_back_if_its_taker_is_cut_off() -> None:
+async def test_service_remove_when_cancelled_puts_the_commands_back_in_order() -> None:
     """A broker's worker may cancel a task at any moment; its commands must not be in no lane and in no account."""
     post = FakeSender(holding=True)
     async with running(post, max_concurrency=1) as runtime:
@@ -320,7 +322,7 @@ async def test_what_was_taken_out_goes_back_if_its_taker_is_cut_off() -> None:
     assert (runtime.stats.delivered, runtime.stats.waiting) == (5, 0)
 
 
-async def test_what_waits_for_another_try_or_for_the_gate_can_be_withdrawn() -> None:
+async def test_service_remove_of_commands_in_back_off_or_a_pause_returns_them() -> None:
     post = FakeSender(*[UnavailableError("429", status=429, retry_after=60.0)] * 10)
     async with running(post, shutdown_timeout=0.1) as runtime:
         receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(20)]
@@ -369,7 +371,7 @@ async def test_service_drain_in_a_pause_waits_for_calls_in_flight() -> None:
     assert runtime.stats.dropped == 1
 
 
-async def test_service_rejected_update_costs_no_other() -> None:
+async def test_service_rejected_update_does_not_affect_other_updates() -> None:
     class Picky(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             answer = await super().send(envelope, key)

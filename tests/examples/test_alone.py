@@ -29,7 +29,7 @@ def settings(usercom: FakeUserCom) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
-def test_without_settings_it_means_the_sandbox(
+def test_example_without_settings_uses_the_sandbox(
     module: str, start: Start, client: httpx.Client
 ) -> None:
     program, url = serve(start, module)
@@ -45,7 +45,7 @@ def test_without_settings_it_means_the_sandbox(
     assert "Traceback" not in program.output
 
 
-def test_the_shop_stops_after_a_purchase_has_arrived(
+def test_shop_stopped_after_a_purchase_delivers_the_purchase(
     start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     program, url = serve(start, "examples.starlette_shop", **settings(usercom))
@@ -61,7 +61,7 @@ def test_the_shop_stops_after_a_purchase_has_arrived(
     assert "Traceback" not in program.output
 
 
-def test_the_shop_ends_the_chat_of_whoever_was_logged_in(
+def test_shop_login_of_another_person_drops_the_key_of_the_last_one(
     start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     _, url = serve(start, "examples.starlette_shop", **settings(usercom))
@@ -78,7 +78,7 @@ def test_the_shop_ends_the_chat_of_whoever_was_logged_in(
     assert client.get(f"{url}/products/%3Cscript%3E").status_code == 404
 
 
-def test_the_box_office_buys_in_the_background(
+def test_box_office_stopped_during_a_background_purchase_delivers_the_purchase(
     start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     program, url = serve(start, "examples.fastapi_app", **settings(usercom))
@@ -96,7 +96,7 @@ def test_the_box_office_buys_in_the_background(
     assert "Traceback" not in program.output
 
 
-def test_the_box_office_forgets_at_logout(
+def test_box_office_logout_drops_the_key_and_the_personal_data(
     start: Start, client: httpx.Client, usercom: FakeUserCom
 ) -> None:
     _, url = serve(start, "examples.fastapi_app", **settings(usercom))

@@ -47,7 +47,9 @@ class SandboxState:
         )
 
 
-def test_a_click_through_reaches_the_dashboard(start: Start, client: httpx.Client) -> None:
+def test_demo_shopping_session_is_recorded_by_the_sandbox(
+    start: Start, client: httpx.Client
+) -> None:
     demo = start("examples.demo", "--shop-port", "0", "--sandbox-port", "0")
     shop, sandbox_url = addresses(demo)
     with httpx.Client(trust_env=False, timeout=_PATIENCE) as other:
@@ -90,7 +92,7 @@ def test_a_click_through_reaches_the_dashboard(start: Start, client: httpx.Clien
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_taken_ports_are_replaced_and_said(
+def test_demo_with_taken_ports_uses_others_and_prints_a_notice(
     start: Start, number: signal.Signals, client: httpx.Client
 ) -> None:
     with (

@@ -116,7 +116,7 @@ async def test_provider_beside_one_of_another_workspace_delivers_to_its_own(
     assert state == {"usercom_asgi.lifespan_state": id(state)} or no_state
 
 
-async def test_provider_without_a_lifespan_leaves_anothers_delivery_alone(
+async def test_provider_without_a_lifespan_does_not_use_the_delivery_of_another(
     usercom: FakeUserCom,
 ) -> None:
     """Of two applications in one process, one is mounted where no lifespan comes."""

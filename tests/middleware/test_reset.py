@@ -41,7 +41,7 @@ def shop(then: ASGIApp = REDIRECT, *, after: str | None = None, **new_user: Any)
     return app
 
 
-def forgets(page: Recorded) -> str | None:
+def key_in_page(page: Recorded) -> str | None:
     """The key that the page makes sure of before the widget runs; None if it does not forget anything."""
     found = re.search(r'\}\)\("([A-Za-z0-9]*)",\[', page.text)
     return found[1] if found else None
@@ -98,12 +98,12 @@ async def test_reset_next_page_removes_the_old_key_and_then_the_marker(
         await browser.get(middleware, "/logout", state=dict(state))
         new = browser.jar["__ca__chat"]
         page = await browser.get(middleware, state=dict(state))
-        assert forgets(page) == new
+        assert key_in_page(page) == new
         assert page.header("cache-control") == "private"
         assert "__ca__reset" not in browser.jar
         assert browser.jar["__ca__chat"] == new
         second = await browser.get(middleware, state=dict(state))
-    assert forgets(second) is None
+    assert key_in_page(second) is None
     assert second.all("set-cookie") == []
     assert len(usercom.store.users) == 2
 
@@ -144,7 +144,7 @@ async def test_reset_old_key_that_comes_back_counts_as_absent(usercom: FakeUserC
         browser.jar["__ca__chat"] = old
         page = await browser.get(middleware, state=dict(state))
     assert keys == [None, None]
-    assert forgets(page) == ""
+    assert key_in_page(page) == ""
     assert without_epoch(browser.jar) == {}
 
 
@@ -154,7 +154,7 @@ async def test_reset_key_that_the_widget_made_since_is_kept(usercom: FakeUserCom
     middleware = UserComMiddleware(shop(), usercom.config())
     async with lifespan(middleware) as state:
         page = await browser.get(middleware, state=dict(state))
-    assert forgets(page) == "newkey123456"
+    assert key_in_page(page) == "newkey123456"
     assert without_epoch(browser.jar) == {"__ca__chat": "newkey123456"}
 
 
@@ -186,7 +186,7 @@ async def test_reset_late_key_is_handed_over_and_makes_no_second_user(
         page = await browser.get(middleware, state=dict(state))
     _, new = usercom.store.users
     assert without_epoch(browser.jar) == {"__ca__chat": new}
-    assert forgets(page) == new
+    assert key_in_page(page) == new
     assert {(each.name, each.key) for each in usercom.store.events} == {
         ("before", old),
         ("after", new),
@@ -211,7 +211,7 @@ async def test_reset_next_page_waits_for_a_key_that_is_about_to_come(
         tasks.start_soon(clear)
         page = await browser.get(middleware, state=dict(state))
     _, new = usercom.store.users
-    assert forgets(page) == new
+    assert key_in_page(page) == new
     assert without_epoch(browser.jar) == {"__ca__chat": new}
 
 
@@ -477,7 +477,7 @@ async def test_reset_of_two_people_without_cookies_makes_two_users(
 
 
 @pytest.mark.parametrize("was", ["somebody else", "alice"])
-async def test_reset_marker_keeps_no_later_key_from_the_browser(
+async def test_reset_marker_does_not_block_the_key_of_a_later_login(
     was: str, usercom: FakeUserCom
 ) -> None:
     other, alice = usercom.new_user(), usercom.new_user()

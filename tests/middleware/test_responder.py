@@ -60,7 +60,7 @@ async def test_responder_page_without_its_widget_is_private(usercom: FakeUserCom
     "odd", [[("x-foo", b"1")], [(b"vary", "Accept")], [(b"cache-control", None)]]
 )
 @pytest.mark.parametrize("bodies", [[b"<html><body>x</body></html>"], [b"<p>x"], []])
-async def test_responder_odd_headers_and_cookies_due_send_the_body(
+async def test_responder_malformed_headers_with_cookies_to_set_send_the_body(
     odd: list[Any], bodies: list[bytes]
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -200,13 +200,13 @@ async def test_responder_head_has_the_headers_of_get() -> None:
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "999999", "3"])
-async def test_responder_invalid_content_length_passes_unchanged(length: str) -> None:
+async def test_responder_invalid_content_length_is_corrected(length: str) -> None:
     got = await call(make_app(html(HELLO, headers={"content-length": length})))
     assert CIVCHAT in got.body
     assert got.header("content-length") == str(len(got.body))
 
 
-async def test_responder_headers_shared_between_responses_stay_as_they_are() -> None:
+async def test_responder_headers_shared_between_responses_are_not_modified() -> None:
     shared = [
         (b"content-type", b"text/html"),
         (b"content-length", b"%d" % len(HELLO)),
@@ -239,7 +239,7 @@ async def test_responder_body_message_without_a_body_passes() -> None:
 @pytest.mark.parametrize(
     "kind", ["pathsend", "zerocopysend", "push", "early_hint", "trailers", "future"]
 )
-async def test_responder_unknown_message_releases_what_is_held(kind: str) -> None:
+async def test_responder_unknown_message_releases_the_held_start(kind: str) -> None:
     odd = {"type": f"http.response.{kind}", "x": 1}
     app = answers(start(), odd, body(HELLO))
     assert (await call(make_app(app))).messages == (await call(app)).messages
@@ -313,7 +313,7 @@ async def test_responder_error_while_the_start_is_held_is_raised() -> None:
     assert record.messages == []
 
 
-async def test_responder_error_in_mid_body_sends_what_has_begun() -> None:
+async def test_responder_error_in_mid_body_sends_the_partial_body() -> None:
     record = Recorded({})
     with pytest.raises(ZeroDivisionError):
         await call(make_app(raising(start(), body(b"<html>x</bo", more=True))), record=record)
@@ -330,13 +330,13 @@ async def test_responder_application_without_a_response_sends_nothing() -> None:
     assert record.types == ["start"]
 
 
-async def test_responder_application_that_returns_in_mid_body_sends_what_has_begun() -> None:
+async def test_responder_application_that_returns_in_mid_body_sends_the_partial_body() -> None:
     got = await call(make_app(answers(start(), body(b"<html>x</body", more=True))))
     assert got.body == b"<html>x</body"
 
 
 @pytest.mark.parametrize("broken", ["snippet_for", "feed"])
-async def test_responder_internal_error_leaves_the_page_as_it_was(
+async def test_responder_internal_error_sends_the_original_page(
     broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -352,7 +352,7 @@ async def test_responder_internal_error_leaves_the_page_as_it_was(
     assert len(caplog.records) == 1
 
 
-async def test_responder_fragment_logs_why_it_has_no_widget(
+async def test_responder_response_without_a_widget_logs_the_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.DEBUG, "usercom_asgi"):
@@ -402,7 +402,7 @@ async def test_responder_suppress_overrules_should_inject() -> None:
     assert (await call(UserComMiddleware(app, config, should_inject=lambda _: True))).body == HELLO
 
 
-async def test_responder_page_and_an_empty_end_keep_their_length() -> None:
+async def test_responder_page_with_an_empty_last_chunk_has_the_right_length() -> None:
     """As Quart sends every page."""
     headers = {"content-type": "text/html", "content-length": str(len(HELLO))}
     got = await call(make_app(answers(start(headers), body(HELLO, more=True), body())))

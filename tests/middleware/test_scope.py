@@ -90,7 +90,7 @@ async def test_own_state_when_mounted_without_a_lifespan_keeps_visitors_apart() 
 
 
 @pytest.mark.parametrize("state", [None, {"pool": "of this request"}])
-async def test_own_state_when_it_is_the_requests_already_is_the_same_dict(
+async def test_own_state_when_the_request_already_has_one_is_the_same_dict(
     state: dict[str, Any] | None,
 ) -> None:
     """A middleware further out has made its `request.state` before, and reads there what the application writes."""
@@ -188,7 +188,7 @@ def served(folder: Path, command: list[str]) -> Iterator[str]:
     ],
     ids=["uvicorn", "hypercorn", "hypercorn on trio"],
 )
-def test_own_state_of_requests_on_one_connection_is_each_ones_own(
+def test_own_state_of_requests_on_one_connection_is_separate(
     command: list[str], tmp_path: Path
 ) -> None:
     """A proxy sends the requests of many browsers on one connection."""
@@ -204,7 +204,7 @@ def test_own_state_of_requests_on_one_connection_is_each_ones_own(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("worker", ["asyncio", "trio"])
-async def test_own_state_of_two_requests_at_once_on_one_connection_is_each_ones_own(
+async def test_own_state_of_concurrent_requests_on_one_connection_is_separate(
     worker: str, tmp_path: Path
 ) -> None:
     """HTTP/2, which has a connection carry requests at the same time; the lowest Hypercorn shares the state of a connection."""

@@ -106,9 +106,9 @@ def test_middleware_hook_that_is_no_function_raises_configuration_error(
     ],
 )
 def test_middleware_argument_of_a_wrong_type_raises_configuration_error(
-    given: Any, says: str
+    given: Any, message: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises(ConfigurationError, match=message):
         UserComMiddleware(html(PAGE), **{"config": CONFIG, **given})
 
 

@@ -65,7 +65,7 @@ async def through(app: ASGIApp, **scope: Any) -> Recorded:
 
 @pytest.mark.parametrize("coding", ENCODE)
 @pytest.mark.parametrize("step", [None, 50, 1])
-async def test_a_compressed_page_gets_the_snippet_and_stays_compressed(
+async def test_compressed_page_gets_the_snippet_and_stays_compressed(
     coding: str, step: int | None
 ) -> None:
     plain = (await through(html(PAGE))).body
@@ -77,12 +77,12 @@ async def test_a_compressed_page_gets_the_snippet_and_stays_compressed(
     )
 
 
-async def test_deflate_without_the_zlib_header_is_supported() -> None:
+async def test_deflate_without_the_zlib_header_gets_the_snippet() -> None:
     got = await through(encoded("deflate", raw_deflate(PAGE)))
     assert zlib.decompress(got.body, -zlib.MAX_WBITS) == (await through(html(PAGE))).body
 
 
-async def test_gzip_of_several_members_is_decoded() -> None:
+async def test_gzip_of_several_members_gets_the_snippet() -> None:
     got = await through(encoded("gzip", gzip.compress(PAGE[:200]) + gzip.compress(PAGE[200:])))
     assert gzip.decompress(got.body) == (await through(html(PAGE))).body
 
@@ -98,7 +98,7 @@ async def test_unknown_encoding_passes_unchanged(coding: str) -> None:
 @pytest.mark.parametrize(
     "broken", [lambda data: b"<html><body></body>", lambda data: data[:-9], lambda data: data[:-3]]
 )
-async def test_corrupt_body_passes_unchanged(
+async def test_compressed_page_with_a_corrupt_body_passes_unchanged(
     coding: str, broken: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     data = broken(ENCODE[coding](PAGE))
@@ -108,7 +108,7 @@ async def test_corrupt_body_passes_unchanged(
     assert "sending it unchanged" in caplog.text
 
 
-async def test_body_corrupt_in_mid_stream_stays_corrupt_for_the_browser(
+async def test_compressed_stream_corrupt_in_the_middle_stays_corrupt_for_the_browser(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     data = gzip.compress(PAGE * 50, compresslevel=0)
@@ -120,13 +120,13 @@ async def test_body_corrupt_in_mid_stream_stays_corrupt_for_the_browser(
 
 
 @pytest.mark.parametrize("step", [None, 300])
-async def test_padding_behind_the_gzip_end_is_ignored(step: int | None) -> None:
+async def test_gzip_with_padding_behind_the_end_gets_the_snippet(step: int | None) -> None:
     got = await through(encoded("gzip", gzip.compress(PAGE) + b"\0" * 8, step=step))
     assert gzip.decompress(got.body) == (await through(html(PAGE))).body
 
 
 @pytest.mark.parametrize("coding", ENCODE)
-async def test_head_of_a_compressed_page_without_a_body_is_not_corrupt(
+async def test_compressed_page_head_response_without_a_body_logs_no_warning(
     coding: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = {
@@ -140,7 +140,7 @@ async def test_head_of_a_compressed_page_without_a_body_is_not_corrupt(
     assert caplog.messages == []
 
 
-async def test_page_that_is_cut_off_passes_unchanged() -> None:
+async def test_compressed_page_cut_off_before_the_end_passes_unchanged() -> None:
     data = gzip.compress(PAGE)[:-9]
     headers = {
         "content-type": "text/html",
@@ -187,7 +187,9 @@ async def test_compressed_page_in_any_chunks_gets_the_snippet(
 
 @pytest.mark.parametrize("outside", [True, False])
 @pytest.mark.parametrize("streams", [True, False])
-async def test_gzip_middleware_works_inside_and_outside(outside: bool, streams: bool) -> None:
+async def test_gzip_middleware_inside_or_outside_sends_the_snippet_compressed(
+    outside: bool, streams: bool
+) -> None:
     async def page(request: Request) -> Response:
         parts = [PAGE.decode()[n : n + 300] for n in range(0, len(PAGE), 300)]
         return (
@@ -206,7 +208,7 @@ async def test_gzip_middleware_works_inside_and_outside(outside: bool, streams: 
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd"])
-async def test_unsupported_encoding_passes_and_one_warning_names_the_remedy(
+async def test_unsupported_encoding_passes_unchanged_with_one_warning_of_the_remedy(
     coding: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_once.cache_clear()
@@ -223,7 +225,7 @@ async def test_gzip_bomb_passes_unchanged(caplog: pytest.LogCaptureFixture) -> N
     assert "too many bytes in one chunk" in caplog.text
 
 
-def test_gzip_of_very_many_members_is_refused() -> None:
+def test_open_encoding_gzip_of_64_000_members_raises_coding_error() -> None:
     coding = open_encoding(b"gzip")
     assert coding is not None
     assert coding.decode(gzip.compress(b"x") * 100, last=True) == b"x" * 100

@@ -60,7 +60,7 @@ def nonces(got: Recorded) -> list[str | None]:
         ([], None),
     ],
 )
-async def test_nonce_of_the_response_policy_goes_on_both_tags(
+async def test_csp_nonce_in_the_response_policy_is_set_on_both_tags(
     headers: list[tuple[bytes, bytes]], nonce: str | None
 ) -> None:
     got = await answer(headers)
@@ -76,7 +76,7 @@ async def test_csp_in_a_meta_element_is_ignored() -> None:
     ) == [None, None]
 
 
-async def test_nonce_hook_wins_unless_it_returns_no_valid_nonce() -> None:
+async def test_nonce_hook_overrides_the_policy_nonce_unless_its_result_is_invalid() -> None:
     async def later(connection: Any) -> str:
         return f"hook{connection.url.path}"
 
@@ -146,7 +146,9 @@ async def test_nonce_hook_wins_unless_it_returns_no_valid_nonce() -> None:
         ),
     ],
 )
-def test_missing_sources_of_a_policy_are_named(policy: str, missing: dict[str, list[str]]) -> None:
+def test_missing_sources_of_a_policy_returns_the_sources_by_directive(
+    policy: str, missing: dict[str, list[str]]
+) -> None:
     assert Policy(policy).missing_sources(NEEDED, "n") == missing
 
 
@@ -220,7 +222,7 @@ HELLO = b"<html><body>hello</body></html>"
 
 
 @pytest.mark.parametrize("path", ["/widget.js", "/", ""])
-async def test_csp_with_the_very_path_of_the_script_is_enough(
+async def test_csp_with_the_path_of_the_script_logs_no_warning(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_once.cache_clear()
@@ -232,7 +234,7 @@ async def test_csp_with_the_very_path_of_the_script_is_enough(
     assert not caplog.records
 
 
-async def test_csp_with_other_paths_warns(
+async def test_csp_with_other_paths_warns_with_the_sources_to_add(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     warn_once.cache_clear()

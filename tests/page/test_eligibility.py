@@ -37,7 +37,7 @@ def reason(
         "text/html;",
     ],
 )
-def test_pages_may_be_rewritten(content_type: str) -> None:
+def test_skip_reason_for_an_html_response_is_absent(content_type: str) -> None:
     assert reason({"content-type": content_type}) is None
     assert reason({"Content-Encoding": "identity"}) is None
     assert reason({"content-encoding": ""}) is None
@@ -69,20 +69,22 @@ def test_pages_may_be_rewritten(content_type: str) -> None:
         ({"request": {"hx-request": "true"}}, "fragment"),
     ],
 )
-def test_others_may_not(case: dict[str, object], says: str) -> None:
+def test_skip_reason_for_an_ineligible_response_names_the_cause(
+    case: dict[str, object], expected: str
+) -> None:
     why = reason(**case)  # type: ignore[arg-type]
     assert why is not None
-    assert says in why
+    assert expected in why
 
 
-def test_of_two_content_types_the_last_counts() -> None:
+def test_skip_reason_of_two_content_type_headers_uses_the_last() -> None:
     html, plain = (b"Content-Type", b"text/html"), (b"content-type", b"text/plain")
     assert skip_reason("GET", {}, 200, by_name([plain, html])) is None
     assert may_be_html([plain, html], header_layout([plain, html]))
     assert "text/plain" in (skip_reason("GET", {}, 200, by_name([html, plain])) or "")
 
 
-def test_without_a_content_type_and_with_two_lengths() -> None:
+def test_skip_reason_without_content_type_or_with_two_lengths_names_the_header() -> None:
     assert "content-type" in (skip_reason("GET", {}, 200, {}) or "")
     twice = [(b"content-type", b"text/html"), (b"content-length", b"1"), (b"Content-Length", b"2")]
     assert "content-length" in (skip_reason("GET", {}, 200, by_name(twice)) or "")
@@ -101,7 +103,7 @@ PAGE = b"<html><body>hello</body></html>"
         (["text/html; charset=utf-8, text/html"], True),
     ],
 )
-async def test_skip_reason_several_content_types_the_last_counts(
+async def test_skip_reason_of_several_content_types_uses_the_last_type_and_any_charset(
     content_types: list[str], *, is_page: bool
 ) -> None:
     headers = [(b"content-type", each.encode()) for each in content_types]

@@ -33,7 +33,7 @@ HEADERS = st.lists(
 
 
 @given(HEADERS)
-def test_no_other_header_is_touched_reordered_or_lost(headers: list[tuple[bytes, bytes]]) -> None:
+def test_header_changes_keep_all_other_headers_in_order(headers: list[tuple[bytes, bytes]]) -> None:
     def others(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         return [(name, value) for name, value in given if name.lower() not in TOUCHED]
 
@@ -49,7 +49,9 @@ def test_no_other_header_is_touched_reordered_or_lost(headers: list[tuple[bytes,
 
 
 @given(HEADERS)
-def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]]) -> None:
+def test_make_private_sets_private_and_vary_without_validators(
+    headers: list[tuple[bytes, bytes]],
+) -> None:
     changed = make_private(update_entity_headers(headers, 1))
     directives = b",".join(value for name, value in changed if name.lower() == b"cache-control")
     assert b"private" in directives or b"no-store" in directives
@@ -75,7 +77,9 @@ def test_a_personal_page_is_private_and_varies(headers: list[tuple[bytes, bytes]
         ([b"Private"], b"Private"),
     ],
 )
-def test_cache_control(given: list[bytes], expected: bytes) -> None:
+def test_set_private_makes_cache_control_private_unless_no_store(
+    given: list[bytes], expected: bytes
+) -> None:
     changed = set_private([(b"Cache-Control", value) for value in given])
     assert [value for name, value in changed if name.lower() == b"cache-control"] == [expected]
 
@@ -89,11 +93,13 @@ def test_cache_control(given: list[bytes], expected: bytes) -> None:
         ([b"*"], [b"*"]),
     ],
 )
-def test_vary(given: list[bytes], expected: list[bytes]) -> None:
+def test_vary_on_cookie_adds_cookie_unless_already_covered(
+    given: list[bytes], expected: list[bytes]
+) -> None:
     assert [value for _, value in vary_on_cookie([(b"vary", value) for value in given])] == expected
 
 
-def test_an_etag_becomes_weak() -> None:
+def test_update_entity_headers_makes_a_strong_etag_weak() -> None:
     assert update_entity_headers([(b"ETag", b'"abc"'), (b"etag", b'W/"d"')], None) == [
         (b"ETag", b'W/"abc"'),
         (b"etag", b'W/"d"'),
@@ -104,7 +110,7 @@ def test_an_etag_becomes_weak() -> None:
     ("given", "length", "expected"),
     [(b"12", 17, [b"17"]), (b"12", None, []), (b"x", 5, [b"5"]), (b"-1", 5, [b"5"])],
 )
-def test_the_length_is_exact_or_absent(
+def test_update_entity_headers_replaces_or_drops_content_length(
     given: bytes, length: int | None, expected: list[bytes]
 ) -> None:
     assert [
@@ -114,7 +120,7 @@ def test_the_length_is_exact_or_absent(
 
 @pytest.mark.slow
 @given(headers=HEADERS, kind=st.sampled_from([b"text/html", b"text/plain"]), capital=st.booleans())
-def test_the_shape_tells_what_the_headers_do(
+def test_header_layout_of_any_headers_agrees_with_the_headers_by_name(
     headers: list[tuple[bytes, bytes]], kind: bytes, *, capital: bool
 ) -> None:
     headers = [*headers, (b"Content-Type" if capital else b"content-type", kind)]
@@ -122,7 +128,7 @@ def test_the_shape_tells_what_the_headers_do(
     assert headers[layout.content_type][1] == kind
     lengths = [n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
     assert layout.content_length == (lengths[0] if len(lengths) == 1 else -1)
-    told, given = relevant_headers(headers, layout), by_name(headers)
+    found, given = relevant_headers(headers, layout), by_name(headers)
     decide = (
         b"content-type",
         b"content-encoding",
@@ -130,7 +136,7 @@ def test_the_shape_tells_what_the_headers_do(
         b"cache-control",
         b"content-security-policy",
     )
-    assert [told.get(name) for name in decide] == [given.get(name) for name in decide]
+    assert [found.get(name) for name in decide] == [given.get(name) for name in decide]
     if layout.is_plain:  # then all that a change makes untrue is the length
         assert update_entity_headers(headers, None) == [
             pair for pair in headers if pair[0].lower() != b"content-length"
@@ -148,7 +154,7 @@ def test_the_shape_tells_what_the_headers_do(
 @pytest.mark.parametrize(
     "name", sorted(TOUCHED - {b"vary", b"last-modified", b"content-length"} | {b"Content-Encoding"})
 )
-def test_headers_with_more_to_tell_are_not_plain(name: bytes) -> None:
+def test_header_layout_with_a_header_that_a_change_invalidates_is_not_plain(name: bytes) -> None:
     assert header_layout([(b"content-type", b"text/html"), (b"vary", b"x")]).is_plain
     assert not header_layout([(b"content-type", b"text/html"), (name, b"1")]).is_plain
     assert not header_layout([(name, b"1")]).is_plain
@@ -157,7 +163,7 @@ def test_headers_with_more_to_tell_are_not_plain(name: bytes) -> None:
     ).is_plain
 
 
-def test_headers_may_be_missing_a_tuple_or_a_generator() -> None:
+def test_header_list_accepts_absent_tuple_list_and_generator_headers() -> None:
     pair = (b"A", b"b")
     for each in (None, (pair,), [list(pair)], (one for one in [pair])):
         message = {"type": "http.response.start"} | ({} if each is None else {"headers": each})

@@ -12,7 +12,7 @@ from usercom_asgi import UserComConfig, UserComMiddleware
 from usercom_asgi.page.injector import Injector, Skipped, inject
 
 
-async def test_inject_end_tag_after_one_in_a_script_is_found() -> None:
+async def test_inject_body_end_also_in_a_script_puts_the_snippet_at_the_real_end() -> None:
     for close in (b"</body\n>", b"</BODY>"):
         page = b'<html><body><script>d.write("</body>")</script>' + close + b"\n</html>"
         got = await call(UserComMiddleware(html(page), UserComConfig(app="acme", api_key="ABC123")))
@@ -67,9 +67,7 @@ def test_inject_own_widget_in_any_notation_is_skipped(written: str) -> None:
     assert isinstance(inject(page, b"<script>1</script>"), Skipped)
 
 
-def test_injector_in_head_with_the_end_in_a_script_puts_the_snippet_at_the_end_of_the_head() -> (
-    None
-):
+def test_injector_in_head_with_body_tags_in_a_script_adds_the_snippet_to_the_head() -> None:
     page = (
         b"<html><head><script>"
         + (b"<body>" + b"x" * 60) * 1900
@@ -195,7 +193,9 @@ async def test_inject_widget_js_of_another_vendor_gets_the_snippet() -> None:
     [b"https://other.user.com/widget.js", b"//app.userengage.com/widget.js", b"https:\\/\\/acme.user.com\\/widget.js",
      b"HTTPS://Acme.User.com/widget.js", b"https://chat.example.com:8443/widget.js"],
 )  # fmt: skip
-async def test_inject_own_widget_is_known_by_its_host(address: bytes) -> None:
+async def test_inject_page_with_a_widget_of_a_vendor_or_own_host_is_unchanged(
+    address: bytes,
+) -> None:
     page = PAGE.replace(b"hello", b'<script>s.src = "' + address + b'"</script>')
     app = UserComMiddleware(
         html(page), UserComConfig(base_url="https://chat.example.com:8443", api_key="ABC123")

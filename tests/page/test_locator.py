@@ -96,7 +96,7 @@ def assert_only_added(page: bytes, changed: bytes, where: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_with_the_snippet_a_document_is_what_it_was(name: str) -> None:
+def test_inject_corpus_page_adds_only_the_snippet_in_the_body(name: str) -> None:
     page = PAGES[name].encode()
     changed = spliced(page)
     assert changed is not None
@@ -113,7 +113,7 @@ def test_with_the_snippet_a_document_is_what_it_was(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_in_the_head(name: str) -> None:
+def test_inject_in_head_corpus_page_adds_only_the_snippet_in_the_head(name: str) -> None:
     page = PAGES[name].encode()
     changed = spliced(page, in_head=True)
     assert changed is not None
@@ -129,14 +129,14 @@ def test_in_the_head(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLOSED)
-def test_where_nothing_can_be_added_nothing_is(name: str) -> None:
+def test_inject_page_without_a_safe_place_is_skipped(name: str) -> None:
     page = CLOSED[name].encode()
     assert spliced(page) is None
     assert streamed([page]) is None
     assert streamed([page[n : n + 1] for n in range(len(page))] or [b""]) is None
 
 
-def test_the_last_end_counts_and_what_is_behind_it_stays_there() -> None:
+def test_inject_two_body_ends_puts_the_snippet_before_the_last() -> None:
     page = b"<html><body>a</body>b</body>c</html>"
     assert spliced(page) == page.replace(b"</body>c", ADDED + b"</body>c")
 
@@ -183,7 +183,7 @@ PIECES = st.sampled_from(
 @example(b"<svg><iframe><![CDATA[<body></iframe>")
 @example(b"<svg><title><plaintext><body>")
 @example(b"<svg><!--<p>--></body><html><!-- <p> --></svg></body>")
-def test_of_any_markup(page: bytes) -> None:
+def test_inject_any_markup_adds_only_the_snippet(page: bytes) -> None:
     changed = spliced(page)
     if changed is None:
         return
@@ -205,7 +205,7 @@ def test_of_any_markup(page: bytes) -> None:
     st.lists(st.integers(0, 4000), max_size=12),
     st.booleans(),
 )
-def test_chunks_do_not_matter(page: bytes, cuts: list[int], in_head: bool) -> None:
+def test_injector_in_any_chunks_equals_inject(page: bytes, cuts: list[int], in_head: bool) -> None:
     assume(
         not (in_head and b"<body>" in page and b"/widget.js" in page)
     )  # what comes after the head is not known there
@@ -223,7 +223,7 @@ def test_chunks_do_not_matter(page: bytes, cuts: list[int], in_head: bool) -> No
 
 @pytest.mark.parametrize("size", [MAX_HELD_BYTES // 2, 2 * MAX_HELD_BYTES, 16 * MAX_HELD_BYTES])
 @pytest.mark.parametrize("step", [256, 4096, 100_000])
-def test_of_a_long_document_its_end_is_looked_at(size: int, step: int) -> None:
+def test_injector_long_page_puts_the_snippet_before_the_last_body_end(size: int, step: int) -> None:
     end = b"<script>var t = '</body></html>';</script><!-- </body> --></body></html>\n"
     page = b"<!doctype html><html><body>" + FILL.encode() * (size // len(FILL)) + end
     expected = page.replace(b"</body></html>\n", ADDED + b"</body></html>\n")
@@ -234,20 +234,22 @@ def test_of_a_long_document_its_end_is_looked_at(size: int, step: int) -> None:
 @pytest.mark.parametrize(
     "hidden", [b"<script>'%s'</script>", b"<!-- %s -->", b"<p title='%s'></p>"]
 )
-def test_of_a_long_document_with_something_odd_at_its_end_everything_is_read(hidden: bytes) -> None:
+def test_inject_long_page_ignores_a_body_end_in_a_script_comment_or_attribute(
+    hidden: bytes,
+) -> None:
     page = b"<html><body>" + FILL.encode() * 3000 + b"</body>" + hidden % b"</body></html>"
     assert spliced(page) == page.replace(b"</body>", ADDED + b"</body>", 1)
     assert streamed([page[n : n + 5000] for n in range(0, len(page), 5000)]) == spliced(page)
 
 
-def test_a_comment_without_an_end_is_seen_4_kib_away() -> None:
+def test_inject_comment_unclosed_4_kib_before_the_end_is_skipped() -> None:
     page = b"<html><body>" + FILL.encode() * 500 + b"<!-- " + FILL.encode() * 35 + b"</body></html>"
     assert spliced(page) is None
     assert streamed([page[n : n + 1000] for n in range(0, len(page), 1000)]) is None
 
 
 @pytest.mark.slow
-def test_no_tag_at_all() -> None:
+def test_injector_stream_without_a_tag_holds_nothing() -> None:
     injector = Injector(ADDED)
     chunk = b"x" * 1_000_000
     for _ in range(100):
@@ -256,7 +258,7 @@ def test_no_tag_at_all() -> None:
     assert injector.feed(b"x", last=True) == [b"x"]
 
 
-def test_a_candidate_with_too_much_behind_it_is_let_go() -> None:
+def test_injector_body_end_with_over_64_kib_behind_is_sent_without_a_snippet() -> None:
     injector = Injector(ADDED)
     injector.feed(b"<html><body></body>", last=False)
     out = b""
@@ -274,7 +276,7 @@ def test_injector_with_a_close_in_a_script_holds_nothing() -> None:
     assert injector.feed(b"</script></body>", last=True) == [b"</script>", ADDED, b"</body>"]
 
 
-def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:
+def test_injector_text_that_cannot_be_a_tag_is_sent_at_once() -> None:
     injector = Injector(ADDED)
     assert injector.feed(b"<html>" + b"x" * 5000, last=False) == [b"<html>" + b"x" * 5000]
     assert injector.feed(b"y</bo", last=False) == [b"y"]
@@ -284,7 +286,7 @@ def test_what_cannot_be_a_tag_is_given_back_at_once() -> None:
         assert sum(map(len, injector.held)) <= 16
 
 
-def test_a_comment_without_an_end_is_seen_16_kib_away_and_a_script_4() -> None:
+def test_inject_comment_unclosed_16_kib_or_script_4_kib_before_the_end_is_skipped() -> None:
     for with_body_tag, size in ((b"<!-- ", 15_000), (b"<script>", 3_500)):
         page = (
             b"<html><body>"
@@ -319,7 +321,9 @@ def test_a_comment_without_an_end_is_seen_16_kib_away_and_a_script_4() -> None:
     ).map(b"".join),
     st.sampled_from([b"<p>x ", b"a > b ", b"x"]),
 )
-def test_what_is_open_long_before_the_end(pieces: bytes, fill: bytes) -> None:
+def test_inject_markup_opened_long_before_the_end_adds_only_the_snippet(
+    pieces: bytes, fill: bytes
+) -> None:
     page = b"<html><body>" + pieces + fill * (1500 // len(fill)) + b"</body></html>"
     changed = spliced(page)
     if changed is not None:
@@ -337,9 +341,7 @@ def test_what_is_open_long_before_the_end(pieces: bytes, fill: bytes) -> None:
     ),
     st.integers(0, 60),
 )
-def test_a_widget_of_the_pages_own_is_found_among_whatever_looks_like_it(
-    texts: list[bytes], place: int
-) -> None:
+def test_inject_own_widget_among_similar_texts_is_skipped(texts: list[bytes], place: int) -> None:
     own = b"<script src=//acme.user.com/widget.js></script>"
     before, after = b"".join(texts[:place]), b"".join(texts[place:])
     assert spliced(b"<html><body>" + before + own + after + b"</body></html>") is None
@@ -349,7 +351,7 @@ def test_a_widget_of_the_pages_own_is_found_among_whatever_looks_like_it(
 
 @pytest.mark.parametrize("step", [100, 4096, 20_000])
 @pytest.mark.parametrize("place", [2_000, 190_000])
-def test_of_a_long_stream_both_ends_are_looked_at_for_a_snippet_of_its_own(
+def test_injector_own_widget_near_either_end_of_a_long_stream_is_skipped(
     step: int, place: int
 ) -> None:
     fill = FILL.encode() * (200_000 // len(FILL))
@@ -359,14 +361,14 @@ def test_of_a_long_stream_both_ends_are_looked_at_for_a_snippet_of_its_own(
     assert streamed([page[n : n + step] for n in range(0, len(page), step)]) is None
 
 
-def test_a_stream_with_an_end_in_odd_letters_takes_the_snippet_behind_it() -> None:
+def test_injector_body_end_in_mixed_case_puts_the_snippet_behind_the_page() -> None:
     page = b"<html><body>" + FILL.encode() * 20 + b"</bODy></html>"
     changed = streamed([page, b""])
     assert changed == page + ADDED
     assert_only_added(page, changed, "body")
 
 
-def test_a_stream_in_upper_case() -> None:
+def test_injector_upper_case_stream_puts_the_snippet_before_the_body_end() -> None:
     page = b"<HTML><BODY>" + FILL.encode() * 20 + b"YES</BODY></HTML>"
     for n in range(len(page) - 30, len(page)):
         assert streamed([page[:n], page[n:], b""]) == page.replace(b"</BODY>", ADDED + b"</BODY>")
@@ -391,20 +393,18 @@ def test_a_stream_in_upper_case() -> None:
         b"<script><!--<script>" * 3_000,
     ],
 )
-def test_hostile_text_takes_no_longer_than_its_length(hostile: bytes) -> None:
+def test_inject_hostile_text_takes_linear_time(hostile: bytes) -> None:
     parts = (hostile[: len(hostile) // 2], hostile)
     half, page = (
         b"<html><body>" + part + b"<p>x</p><!-- x --></body>\n<!-- --></html>" for part in parts
     )
-    assert_no_longer_than_its_length(spliced, half, page)
-    assert_no_longer_than_its_length(
+    assert_linear_time(spliced, half, page)
+    assert_linear_time(
         lambda text: streamed([text[n : n + 1000] for n in range(0, len(text), 1000)]), half, page
     )
 
 
-def assert_no_longer_than_its_length(
-    work: Callable[[bytes], object], half: bytes, whole: bytes
-) -> None:
+def assert_linear_time(work: Callable[[bytes], object], half: bytes, whole: bytes) -> None:
     """Twice the text may take twice as long, not four times; what is over soon, on whatever machine, is fast enough."""
     took = []
     for text in (half, whole):
@@ -423,34 +423,34 @@ def assert_no_longer_than_its_length(
         b"<html><body><svg>=</textarea>><svg>--></svg></body></html>",
     ],
 )
-def test_a_script_of_a_drawing_does_not_run(page: bytes) -> None:
+def test_inject_page_that_ends_inside_svg_or_math_is_skipped(page: bytes) -> None:
     assert spliced(page) is None
     assert spliced(page.replace(b"</body>", b"</svg></svg></math></body>")) is not None
 
 
-def test_a_quote_behind_much_white_space() -> None:
+def test_inject_open_quote_behind_white_space_is_skipped() -> None:
     page = b"<html><body><a title=" + b" " * 100 + b'"> </body></html>'
     assert spliced(page) is None
 
 
-def test_a_snippet_of_its_own_is_seen_whatever_the_chunks() -> None:
+def test_injector_own_widget_split_at_any_byte_is_skipped() -> None:
     page = b"<html><body><script>s.src='https://acme.user.com/widget.js'</script></body></html>"
     assert spliced(page) is None
     for n in range(len(page)):
         assert streamed([page[:n], page[n:]]) is None
 
 
-def test_no_more_is_held_than_is_said() -> None:
+def test_injector_chunk_of_3_mb_holds_at_most_max_held_bytes() -> None:
     injector = Injector(ADDED)
     injector.feed(b"<html></body>" + b"x" * 3_000_000, last=False)
     assert sum(map(len, injector.held)) <= MAX_HELD_BYTES
 
 
 @pytest.mark.parametrize("step", [1, 7])
-def test_many_ends_in_tiny_chunks_take_no_longer_than_their_length(step: int) -> None:
+def test_injector_many_body_ends_in_tiny_chunks_take_linear_time(step: int) -> None:
     half, page = (b"<html>" + b"</body>x" * count for count in (6_500, 13_000))
 
     def work(text: bytes) -> None:
         assert streamed([text[n : n + step] for n in range(0, len(text), step)]) is not None
 
-    assert_no_longer_than_its_length(work, half, page)
+    assert_linear_time(work, half, page)

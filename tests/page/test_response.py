@@ -87,7 +87,7 @@ async def test_response_many_empty_messages_take_linear_time() -> None:
     assert time.process_time() - began < 15
 
 
-async def test_response_buffer_filled_again_is_sent_once() -> None:
+async def test_response_buffer_reused_by_the_application_is_sent_intact() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         buffer = bytearray(b"<" + b"." * 9)
         await send(start())
@@ -100,7 +100,7 @@ async def test_response_buffer_filled_again_is_sent_once() -> None:
     assert (await call(make_app(app))).body == b"<p>fragment"
 
 
-async def test_response_message_used_again_is_sent_as_it_was() -> None:
+async def test_response_message_reused_by_the_application_is_sent_intact() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/html"), (b"x-a", b"1")]
         message = {"type": "http.response.start", "status": 200, "headers": headers}
@@ -143,7 +143,9 @@ async def test_response_after_the_last_message_gets_no_second_snippet(*, encoded
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-async def test_response_application_error_sends_what_has_begun(*, has_begun: bool) -> None:
+async def test_response_application_error_sends_only_a_page_that_has_begun(
+    *, has_begun: bool
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start())
         if has_begun:
@@ -160,7 +162,7 @@ async def test_response_application_error_sends_what_has_begun(*, has_begun: boo
         assert not got.messages, "somebody further out may still answer with an error page"
 
 
-async def test_response_to_head_in_two_messages_keeps_its_headers() -> None:
+async def test_response_to_head_in_one_or_two_messages_has_no_length_and_a_weak_etag() -> None:
     headers = [(b"content-type", b"text/html"), (b"content-length", b"28"), (b"etag", b'"a"')]
     for bodies in ([body(b"")], [body(b"", more=True), body(b"")]):
         got = await call(make_app(answers(start(headers), *bodies)), method="HEAD")

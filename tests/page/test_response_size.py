@@ -18,7 +18,7 @@ def page_of(size: int) -> bytes:
     return b"<html><head></head><body>" + TEXT * (size // len(TEXT)) + b"</body></html>\n"
 
 
-def opened(body: bytes, *, in_head: bool = False) -> PageResponse:
+def page_response(body: bytes, *, in_head: bool = False) -> PageResponse:
     headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body))]
     start = {"type": "http.response.start", "status": 200, "headers": headers}
     return PageResponse(start, PageSettings(SNIPPET, in_head=in_head))
@@ -27,9 +27,11 @@ def opened(body: bytes, *, in_head: bool = False) -> PageResponse:
 @pytest.mark.parametrize("in_head", [False, True])
 @pytest.mark.parametrize("more", [False, True])
 @pytest.mark.parametrize("size", [65_000, 66_000, PIECE, 3 * PIECE + 17])
-def test_a_long_page_in_pieces(size: int, *, more: bool, in_head: bool) -> None:
+def test_page_response_long_page_is_sent_in_pieces_of_at_most_256_kib(
+    size: int, *, more: bool, in_head: bool
+) -> None:
     body = page_of(size)
-    page = opened(body, in_head=in_head)
+    page = page_response(body, in_head=in_head)
     message: Message = {"type": "http.response.body", "body": body, "more_body": more}
     start, *bodies = page.feed(
         message
@@ -45,9 +47,9 @@ def test_a_long_page_in_pieces(size: int, *, more: bool, in_head: bool) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_of_64_mb_is_not_copied_as_a_whole() -> None:
+def test_page_response_of_64_mib_allocates_less_than_1_mib() -> None:
     body = page_of(64 << 20)
-    page = opened(body)
+    page = page_response(body)
     tracemalloc.start()
     try:
         size = sum(

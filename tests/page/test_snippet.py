@@ -28,7 +28,7 @@ def scripts(page: bytes) -> list[tuple[dict[str, str], str]]:
 
 @pytest.mark.slow
 @given(JSON)
-def test_a_value_survives_the_way_into_a_script(value: object) -> None:
+def test_to_script_any_json_value_round_trips_without_markup(value: object) -> None:
     text = to_script(value)
     assert text.isascii()
     assert not re.search(r"[<>&]", text)
@@ -39,7 +39,9 @@ def test_a_value_survives_the_way_into_a_script(value: object) -> None:
     st.dictionaries(st.text(), st.text()),
     st.text(st.characters(max_codepoint=127, min_codepoint=32)),
 )
-def test_nothing_leaves_its_script_tag(settings: dict[str, str], nonce: str) -> None:
+def test_render_any_settings_and_nonce_stay_inside_the_two_script_tags(
+    settings: dict[str, str], nonce: str
+) -> None:
     found = scripts(render(settings, "https://acme.user.com/widget.js", nonce=nonce))
     assert len(found) == 2
     (first, code), (second, nothing) = found
@@ -55,21 +57,21 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_hostile_names_stay_values() -> None:
+def test_render_hostile_settings_stay_inside_the_first_script() -> None:
     settings = {f"a{n}{value}": value for n, value in enumerate(HOSTILE)}
     found = scripts(render(settings, "https://acme.user.com/widget.js"))
     assert len(found) == 2
     assert json.loads(found[0][1].removeprefix("window.civchat = ").removesuffix(";")) == settings
 
 
-def test_the_tags_are_the_vendor_s() -> None:
+def test_render_returns_the_two_tags_of_the_vendor() -> None:
     assert render({"apiKey": "ABC123"}, "https://acme.user.com/widget.js") == (
         b'<script data-cfasync="false" type="text/javascript">window.civchat = {"apiKey":"ABC123"};</script>'
         b'<script data-cfasync="false" type="text/javascript" async src="https://acme.user.com/widget.js"></script>'
     )
 
 
-def test_the_old_key_is_forgotten_before_the_widget_runs() -> None:
+def test_render_with_forget_script_removes_the_old_key_before_the_widget_runs() -> None:
     page = render(
         {"apiKey": "A"},
         "https://a.user.com/widget.js",

@@ -47,7 +47,7 @@ def streamed(page: bytes, step: int) -> bytes:
 @pytest.mark.parametrize(
     ("opening", "closing"), RAW_TEXT_ELEMENTS, ids=[each.decode() for each, _ in RAW_TEXT_ELEMENTS]
 )
-def test_injector_with_a_long_text_that_holds_tags_puts_the_snippet_behind_it(
+def test_injector_long_raw_text_with_tags_puts_the_snippet_behind_the_element(
     opening: bytes, closing: bytes, close: bytes
 ) -> None:
     text = LONG.replace(b"'", b"") + b"<p t=<scrip </body><img src=x onerror=alert(1)>"
@@ -59,7 +59,7 @@ def test_injector_with_a_long_text_that_holds_tags_puts_the_snippet_behind_it(
 @pytest.mark.parametrize(
     "script", [b"-> <p title='<script '></body><img src=x><!--", b"-> </body><img src=x><script>"]
 )
-def test_injector_with_a_script_in_a_string_of_a_long_script_leaves_the_string_alone(
+def test_injector_script_tags_in_a_string_of_a_long_script_are_unchanged(
     script: bytes,
 ) -> None:
     page = (
@@ -129,7 +129,7 @@ def test_inject_behind_foreign_content_that_is_closed_adds_the_snippet(drawing: 
         b"x\x1b$B<x>\x1b(B",
     ],
 )
-def test_inject_where_the_state_is_not_known_leaves_the_snippet_out(page: bytes) -> None:
+def test_inject_page_with_the_tokenizer_state_in_doubt_is_skipped(page: bytes) -> None:
     whole = b"<html><body>" + page + b"</body></html>"
     assert isinstance(inject(whole, ADDED), Skipped)
     assert streamed(whole, 5) == whole

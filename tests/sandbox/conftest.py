@@ -131,7 +131,7 @@ class Visit:
         self.widget = widget
         self.console: list[str] = []
         self.errors: list[str] = []
-        page.on("console", self._hear)
+        page.on("console", self._record_console)
         page.on("pageerror", self._fail)
 
     def open(
@@ -159,10 +159,10 @@ class Visit:
         """Take nothing along."""
         if self.page.url.startswith("http"):
             self.page.evaluate("localStorage.clear()")
-        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("console", self._record_console)
         self.page.remove_listener("pageerror", self._fail)
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _record_console(self, message: ConsoleMessage) -> None:
         self.console.append(message.text)
 
     def _fail(self, error: Error) -> None:

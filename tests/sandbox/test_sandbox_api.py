@@ -25,7 +25,7 @@ def product_event(api: Api, key: str, **data: Any) -> httpx.Response:
 
 
 class TestPing:
-    def test_makes_an_anonymous_user_under_a_key_of_the_usual_look(
+    def test_without_a_key_makes_an_anonymous_user_with_a_12_character_key(
         self, api: Api, sandbox: Sandbox
     ) -> None:
         key = api.ping(
@@ -43,14 +43,14 @@ class TestPing:
         assert not hit.created_new_gu
         assert not hit.from_widget
 
-    def test_answers_in_the_widgets_shape(self, api: Api) -> None:
+    def test_answer_has_the_fields_that_the_widget_reads(self, api: Api) -> None:
         answer = api.http.post(
             PING, json={"apiKey": "ABC123", "name": "Ann", "email": "ann@example.com"}
         ).json()
         assert answer["user"].items() >= {"name": "Ann", "email": "ann@example.com"}.items()
         assert set(answer) >= {"widget", "user", "unreadConversationList", "hasAnyConversations"}
 
-    def test_known_key_is_that_user_again(self, api: Api, sandbox: Sandbox) -> None:
+    def test_known_key_updates_the_same_user(self, api: Api, sandbox: Sandbox) -> None:
         key = api.ping()
         assert api.ping(userKey=key, plan="pro") == key
         assert sandbox.store.users[key].attributes == {"plan": "pro"}
@@ -61,9 +61,7 @@ class TestPing:
         assert key != "nobodyhasit1"
         assert list(sandbox.store.users) == [key]
 
-    def test_keeps_the_widgets_own_keys_out_of_the_attributes(
-        self, api: Api, sandbox: Sandbox
-    ) -> None:
+    def test_widget_fields_are_not_stored_as_attributes(self, api: Api, sandbox: Sandbox) -> None:
         own = {
             "create_new_gu": False,
             "widget_ready": True,
@@ -78,7 +76,7 @@ class TestPing:
         assert sandbox.store.hits[0].payload["timezone"] == -60
         assert sandbox.store.hits[0].from_widget
 
-    def test_company_is_kept_apart(self, api: Api, sandbox: Sandbox) -> None:
+    def test_company_is_stored_apart_from_the_attributes(self, api: Api, sandbox: Sandbox) -> None:
         key = api.ping(company={"name": "Acme", "employees": 3})
         api.ping(userKey=key, company={"employees": 4})
         assert sandbox.store.users[key].company == {"name": "Acme", "employees": 4}
@@ -100,17 +98,17 @@ class TestPing:
         assert second != first
         assert [hit.created_new_gu for hit in sandbox.store.hits] == [False, True]
 
-    def test_reset_that_still_carries_a_known_key_adopts_it_again(self, api: Api) -> None:
+    def test_reset_with_a_known_key_keeps_that_user(self, api: Api) -> None:
         key = api.ping()
         assert api.ping(create_new_gu=True, userKey=key) == key
 
-    def test_keeps_the_user_agent(self, api: Api, sandbox: Sandbox) -> None:
+    def test_user_agent_header_is_stored_with_the_hit(self, api: Api, sandbox: Sandbox) -> None:
         api.http.post(PING, json={"apiKey": "ABC123"}, headers={"User-Agent": "Lynx"})
         assert sandbox.store.hits[0].user_agent == "Lynx"
 
 
 class TestOthers:
-    def test_event(self, api: Api, sandbox: Sandbox) -> None:
+    def test_event_with_data_is_stored_for_its_user(self, api: Api, sandbox: Sandbox) -> None:
         key = api.ping()
         assert api.event(key, "signed_up", '{"plan": "pro"}').status_code == 200
         (event,) = sandbox.store.events
@@ -122,7 +120,9 @@ class TestOthers:
         )
 
     @pytest.mark.parametrize("event_type", sorted(PRODUCT_EVENT_TYPES))
-    def test_every_product_event_type(self, api: Api, sandbox: Sandbox, event_type: str) -> None:
+    def test_product_event_of_every_known_type_is_stored(
+        self, api: Api, sandbox: Sandbox, event_type: str
+    ) -> None:
         key = api.ping()
         data = {"price": 19.9, "custom_data": {"order": 1}}
         assert (
@@ -149,7 +149,7 @@ class TestOthers:
         assert len(sandbox.store.hits) == 1
         assert sandbox.store.updates[0].data == {"city": "Rome", "user_id": "2", "vip": True}
 
-    def test_conversation_belongs_to_a_user_key(self, api: Api) -> None:
+    def test_conversation_is_returned_to_its_user_key_only(self, api: Api) -> None:
         ann, joe = api.ping(), api.ping()
         body = {"api_key": "ABC123", "user_key": ann, "content": "Hello"}
         assert api.http.post("/api/conversation/new/", json=body).json()["reply"]["isAdmin"] is True
@@ -173,7 +173,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(("path", "name"), PATHS)
     @pytest.mark.parametrize("key", [None, "", "WRONG", 5, ["ABC123"]])
-    def test_wrong_app_key(
+    def test_wrong_app_key_is_answered_403(
         self, api: Api, sandbox: Sandbox, path: str, name: str, key: Any
     ) -> None:
         answer = api.http.post(path, json={} if key is None else {name: key})
@@ -187,7 +187,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"x": NaN}', b"[" * 100_000]
     )
-    def test_no_json_object(
+    def test_body_that_is_no_json_object_is_answered_400(
         self, api: Api, sandbox: Sandbox, path: str, name: str, body: bytes
     ) -> None:
         answer = api.http.post(path, content=body)
@@ -210,7 +210,7 @@ class TestRefusals:
             {"url": 5},
         ],
     )
-    def test_wrong_shapes_of_a_ping(
+    def test_ping_with_a_malformed_field_is_answered_400(
         self, api: Api, sandbox: Sandbox, values: dict[str, Any]
     ) -> None:
         assert api.http.post(PING, json={"apiKey": "ABC123", **values}).status_code == 400
@@ -219,13 +219,13 @@ class TestRefusals:
         assert not sandbox.store.hits
 
     @pytest.mark.parametrize("data", ["{", "[]", "5", {"a": 1}, 5])
-    def test_event_data_is_an_object_in_a_string(
+    def test_event_data_that_is_no_json_object_in_a_string_is_answered_400(
         self, api: Api, sandbox: Sandbox, data: Any
     ) -> None:
         assert api.event(api.ping(), "e", data).status_code == 400
         assert not sandbox.store.events
 
-    def test_event_needs_a_name(self, api: Api) -> None:
+    def test_event_without_a_name_is_answered_400(self, api: Api) -> None:
         assert api.event(api.ping(), "").status_code == 400
 
     @pytest.mark.parametrize(
@@ -241,21 +241,23 @@ class TestRefusals:
             {"product_id": "1", "event_type": ["purchase"]},
         ],
     )
-    def test_product_event_needs_a_product_and_a_known_type(
+    def test_product_event_without_a_product_or_a_known_type_is_answered_400(
         self, api: Api, sandbox: Sandbox, data: Any
     ) -> None:
         assert product_event(api, api.ping(), **data).status_code == 400
         assert not sandbox.store.product_events
 
     @pytest.mark.parametrize("data", [{}, {"a": 1}, "x", [5], None])
-    def test_update_is_a_list_of_objects(self, api: Api, sandbox: Sandbox, data: Any) -> None:
+    def test_update_that_is_no_list_of_objects_is_answered_400(
+        self, api: Api, sandbox: Sandbox, data: Any
+    ) -> None:
         body = {"apiKey": "ABC123", "userKey": api.ping(), "data": data}
         if data == {"a": 1}:
             body["data"] = {"a": 1}
         assert api.http.post("/api/update-attribute/", json=body).status_code == 400
         assert not sandbox.store.updates
 
-    def test_unknown_user(self, api: Api, sandbox: Sandbox) -> None:
+    def test_unknown_user_key_is_answered_404(self, api: Api, sandbox: Sandbox) -> None:
         assert api.event("nobodyhasit1").status_code == 404
         assert (
             product_event(api, "nobodyhasit1", product_id="1", event_type="view").status_code == 404
@@ -265,7 +267,7 @@ class TestRefusals:
         assert [refused.status for refused in sandbox.store.rejected] == [404, 404, 404]
 
     @pytest.mark.parametrize("path", [path for path, _ in PATHS])
-    def test_without_its_slash_a_post_is_redirected_and_lost(
+    def test_post_without_the_trailing_slash_is_redirected_and_lost(
         self, api: Api, sandbox: Sandbox, path: str
     ) -> None:
         answer = api.http.post(path.rstrip("/"), json={"apiKey": "ABC123"})
@@ -284,7 +286,9 @@ class TestOrigins:
     @pytest.mark.parametrize(
         "origin", ["https://shop.example.com", "null", "http://localhost:3000"]
     )
-    def test_any_page_may_call_the_api_with_cookies(self, api: Api, origin: str) -> None:
+    def test_api_call_from_any_origin_is_allowed_with_credentials(
+        self, api: Api, origin: str
+    ) -> None:
         for answer in (
             api.http.post(PING, json={"apiKey": "ABC123"}, headers={"Origin": origin}),
             api.http.post(PING, json={}, headers={"Origin": origin}),
@@ -294,7 +298,9 @@ class TestOrigins:
             assert answer.headers["Vary"] == "Origin"
 
     @pytest.mark.parametrize("network", ["Private", "Local"])
-    def test_preflight(self, api: Api, network: str) -> None:
+    def test_preflight_for_a_private_or_local_network_is_allowed(
+        self, api: Api, network: str
+    ) -> None:
         asked = {
             "Origin": "https://shop.example.com",
             "Access-Control-Request-Method": "POST",
@@ -306,7 +312,7 @@ class TestOrigins:
         assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type, X-Requested-With"
         assert answer.headers[f"Access-Control-Allow-{network}-Network"] == "true"
 
-    def test_a_page_of_another_origin_neither_reads_nor_presses_buttons(
+    def test_dashboard_call_from_another_origin_is_unreadable_or_answered_403(
         self, api: Api, sandbox: Sandbox
     ) -> None:
         api.ping()
@@ -320,7 +326,9 @@ class TestOrigins:
 
 
 class TestDashboardsOwn:
-    def test_state(self, api: Api, sandbox: Sandbox) -> None:
+    def test_state_after_a_ping_and_an_event_lists_users_totals_and_settings(
+        self, api: Api, sandbox: Sandbox
+    ) -> None:
         key = api.ping(user_id="1", email="ann@example.com", name="Ann")
         api.event(key)
         state = api.http.get("/sandbox/state").json()
@@ -335,17 +343,19 @@ class TestDashboardsOwn:
         assert state["settings"] == {"unified_identification": False, "authorize_by_email": False}
         assert state["faults"] == []
 
-    def test_state_survives_what_utf8_cannot_say(self, api: Api) -> None:
+    def test_state_with_a_lone_surrogate_in_a_name_is_readable(self, api: Api) -> None:
         api.http.post(PING, content=b'{"apiKey": "ABC123", "name": "\\ud800"}')
         assert api.http.get("/sandbox/state").json()["users"][0]["name"] == "\ud800"
 
-    def test_clear(self, api: Api, sandbox: Sandbox) -> None:
+    def test_clear_with_records_empties_the_store(self, api: Api, sandbox: Sandbox) -> None:
         api.event(api.ping())
         api.http.post(PING, content=b"{")
         assert api.http.post("/sandbox/clear").json()["users"] == []
         assert (sandbox.store.users, sandbox.store.hits, sandbox.store.rejected) == ({}, [], [])
 
-    def test_switches(self, api: Api, sandbox: Sandbox) -> None:
+    def test_settings_with_a_known_switch_are_changed_and_others_answered_400(
+        self, api: Api, sandbox: Sandbox
+    ) -> None:
         assert (
             api.http.post("/sandbox/settings", json={"unified_identification": True}).status_code
             == 200
@@ -357,7 +367,9 @@ class TestDashboardsOwn:
             == 400
         )
 
-    def test_faults(self, api: Api, sandbox: Sandbox) -> None:
+    def test_faults_are_set_and_cleared_and_malformed_ones_answered_400(
+        self, api: Api, sandbox: Sandbox
+    ) -> None:
         api.http.post("/sandbox/faults", json={"kind": "status", "code": 503})
         assert sandbox.faults.describe() == ["answers 503"]
         assert api.http.post(PING, json={"apiKey": "ABC123"}).status_code == 503
@@ -376,16 +388,16 @@ class TestDashboardsOwn:
             ("/widget.js?2", "text/javascript; charset=utf-8"),
         ],
     )
-    def test_files(self, api: Api, path: str, media_type: str) -> None:
+    def test_file_is_served_with_its_media_type(self, api: Api, path: str, media_type: str) -> None:
         answer = api.http.get(path)
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, media_type)
         assert len(answer.content) > 500
 
-    def test_widget_carries_its_style(self, api: Api) -> None:
+    def test_widget_script_contains_its_style(self, api: Api) -> None:
         assert "@widget.css" not in api.http.get("/widget.js").text
 
 
-def test_records_of_a_loaded_store_are_found_by_old_keys_after_a_merge(
+def test_store_after_a_merge_records_calls_with_the_old_key_for_the_owner(
     api: Api, sandbox: Sandbox
 ) -> None:
     sandbox.unified_identification = True

@@ -25,27 +25,31 @@ def dashboard(page: Page, running: RunningSandbox, sandbox: Sandbox) -> Iterator
     def fail(error: Error) -> None:
         errors.append(str(error))
 
-    def hear(message: ConsoleMessage) -> None:
+    def record_console(message: ConsoleMessage) -> None:
         errors.append(message.text)
 
     page.on("pageerror", fail)
-    page.on("console", hear)
+    page.on("console", record_console)
     page.goto(running.url)
     page.locator("#health", has_text="User.com is fine").wait_for()
     yield page
     page.remove_listener("pageerror", fail)
-    page.remove_listener("console", hear)
+    page.remove_listener("console", record_console)
     assert errors == []
 
 
-def test_tells_what_to_do_when_nobody_came(dashboard: Page, running: RunningSandbox) -> None:
+def test_dashboard_without_visitors_shows_the_setup_snippet(
+    dashboard: Page, running: RunningSandbox
+) -> None:
     assert dashboard.get_by_text("No visitors yet").is_visible()
     snippet = dashboard.locator("#snippet").inner_text()
     assert f'<script src="{running.url}/widget.js"></script>' in snippet
     assert '"apiKey":"ABC123"' in snippet
 
 
-def test_shows_people_and_what_they_did_newest_first(dashboard: Page, api: Api) -> None:
+def test_dashboard_with_visitors_shows_people_and_activity_newest_first(
+    dashboard: Page, api: Api
+) -> None:
     key = api.ping(
         url="https://shop.example.com/a",
         user_id="u-1",
@@ -71,7 +75,7 @@ def test_shows_people_and_what_they_did_newest_first(dashboard: Page, api: Api) 
     assert key[:4] in ann.inner_text()
 
 
-def test_hostile_data_stays_text(dashboard: Page, api: Api) -> None:
+def test_dashboard_hostile_data_is_shown_as_text(dashboard: Page, api: Api) -> None:
     key = api.ping(
         url=HOSTILE,
         name=HOSTILE,
@@ -87,7 +91,7 @@ def test_hostile_data_stays_text(dashboard: Page, api: Api) -> None:
     assert dashboard.evaluate("window.broken") is None
 
 
-def test_keeps_what_did_not_change(dashboard: Page, api: Api) -> None:
+def test_dashboard_after_a_new_ping_keeps_opened_details_open(dashboard: Page, api: Api) -> None:
     key = api.ping(colour="blue")
     dashboard.locator("summary").click()
     api.ping(userKey=key)
@@ -95,7 +99,9 @@ def test_keeps_what_did_not_change(dashboard: Page, api: Api) -> None:
     assert dashboard.locator("details[open]").count() == 1
 
 
-def test_buttons(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
+def test_dashboard_buttons_set_faults_and_settings_and_clear_the_store(
+    dashboard: Page, api: Api, sandbox: Sandbox
+) -> None:
     for label, badge in (
         ("answers 500", "User.com answers 500"),
         ("is slow (3 s)", "User.com answers after 3 s"),
@@ -116,7 +122,9 @@ def test_buttons(dashboard: Page, api: Api, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_fits_its_window(dashboard: Page, api: Api, width: int) -> None:
+def test_dashboard_with_long_values_fits_the_window_width(
+    dashboard: Page, api: Api, width: int
+) -> None:
     api.ping(
         email="joe.longname.with-an-unusually-long-address@subsidiary.example.co.uk",
         name="x" * 80,
@@ -127,7 +135,7 @@ def test_fits_its_window(dashboard: Page, api: Api, width: int) -> None:
     assert dashboard.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_an_address_of_the_demo_is_not_cut_off(dashboard: Page, api: Api) -> None:
+def test_dashboard_demo_email_in_a_wide_window_is_not_cut_off(dashboard: Page, api: Api) -> None:
     api.ping(user_id="alice", email="alice@example.com", name="Alice Kowalska")
     dashboard.set_viewport_size({"width": 1280, "height": 800})
     address = dashboard.locator("td[data-label=Email] span", has_text="alice@example.com")
@@ -135,7 +143,7 @@ def test_an_address_of_the_demo_is_not_cut_off(dashboard: Page, api: Api) -> Non
     assert address.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
 
 
-def test_a_slow_answer_reads_as_one_in_the_timeline(
+def test_dashboard_timeline_with_slow_answers_shows_their_latency(
     dashboard: Page, api: Api, sandbox: Sandbox
 ) -> None:
     sandbox.faults.latency(0.1)

@@ -20,7 +20,9 @@ PING, BODY = "/api/v2/user-chatping/", {"apiKey": "ABC123"}
 WIDGETS_BODY = {**BODY, "timezone": 0, "resolution": "1x1"}
 
 
-def test_status_processes_nothing_and_lasts(api: Api, sandbox: Sandbox) -> None:
+def test_status_fault_without_a_limit_processes_nothing_and_lasts(
+    api: Api, sandbox: Sandbox
+) -> None:
     sandbox.faults.status(503, headers={"Retry-After": "7"})
     for _ in range(3):
         answer = api.http.post(PING, json=BODY, headers={"Origin": "https://a"})
@@ -31,7 +33,9 @@ def test_status_processes_nothing_and_lasts(api: Api, sandbox: Sandbox) -> None:
     assert len(sandbox.store.faulted) == 3
 
 
-def test_limited_faults_come_one_after_the_other(api: Api, sandbox: Sandbox) -> None:
+def test_faults_with_a_limit_apply_in_order_before_unlimited_ones(
+    api: Api, sandbox: Sandbox
+) -> None:
     sandbox.faults.status(404)
     sandbox.faults.status(500, times=2)
     sandbox.faults.status(429, 1)
@@ -44,26 +48,28 @@ def test_limited_faults_come_one_after_the_other(api: Api, sandbox: Sandbox) -> 
     ]
 
 
-def test_the_last_of_the_unlimited_counts(api: Api, sandbox: Sandbox) -> None:
+def test_faults_without_a_limit_apply_the_last_one_only(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.status(500)
     sandbox.faults.status(502)
     assert api.http.post(PING, json=BODY).status_code == 502
 
 
 @pytest.mark.parametrize("code", [204, 304])
-def test_status_without_a_body(api: Api, sandbox: Sandbox, code: int) -> None:
+def test_status_fault_with_a_bodiless_code_is_answered_with_that_code(
+    api: Api, sandbox: Sandbox, code: int
+) -> None:
     sandbox.faults.status(code)
     assert api.http.post(PING, json=BODY).status_code == code
 
 
-def test_only_some_paths(api: Api, sandbox: Sandbox) -> None:
+def test_status_fault_limited_to_a_path_spares_other_paths(api: Api, sandbox: Sandbox) -> None:
     key = api.ping()
     sandbox.faults.status(500, only="user-chatping")
     assert api.event(key).status_code == 200
     assert api.http.post(PING, json=BODY).status_code == 500
 
 
-def test_only_one_sender(api: Api, sandbox: Sandbox) -> None:
+def test_status_fault_limited_to_a_sender_spares_other_senders(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.status(500, sender="widget", times=1)
     assert api.http.post(PING, json=BODY).status_code == 200
     assert api.http.post(PING, json=WIDGETS_BODY).status_code == 500
@@ -78,7 +84,7 @@ def test_only_one_sender(api: Api, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
-def test_latency_before_and_after(api: Api, sandbox: Sandbox) -> None:
+def test_latency_before_or_after_processing_delays_the_answer(api: Api, sandbox: Sandbox) -> None:
     for before, processed in ((True, 0), (False, 1)):
         sandbox.store.clear()
         sandbox.faults.clear()
@@ -94,7 +100,7 @@ def test_latency_before_and_after(api: Api, sandbox: Sandbox) -> None:
         assert len(sandbox.store.hits) == 1
 
 
-def test_latency_adds_to_another_fault(api: Api, sandbox: Sandbox) -> None:
+def test_latency_with_a_status_fault_delays_that_status(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.latency(0.1)
     sandbox.faults.status(500)
     began = time.monotonic()
@@ -102,7 +108,7 @@ def test_latency_adds_to_another_fault(api: Api, sandbox: Sandbox) -> None:
     assert time.monotonic() - began >= 0.09
 
 
-def test_hang_never_processes_for_a_client_that_went(api: Api, sandbox: Sandbox) -> None:
+def test_hang_of_a_disconnected_client_is_never_processed(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.hang()
     with pytest.raises(httpx.ReadTimeout):
         api.http.post(PING, json=BODY, timeout=0.15)
@@ -112,14 +118,14 @@ def test_hang_never_processes_for_a_client_that_went(api: Api, sandbox: Sandbox)
     assert len(sandbox.store.hits) == 1
 
 
-def test_hang_ends_with_clear(api: Api, sandbox: Sandbox) -> None:
+def test_hang_after_clear_processes_and_answers_the_request(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.hang()
     threading.Timer(0.15, sandbox.faults.clear).start()
     assert api.http.post(PING, json=BODY).status_code == 200
     assert len(sandbox.store.hits) == 1
 
 
-def test_drop_processes_and_does_not_answer(api: Api, sandbox: Sandbox) -> None:
+def test_drop_fault_processes_the_request_and_sends_no_answer(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.drop(times=1)
     with pytest.raises(httpx.RemoteProtocolError):
         api.http.post(PING, json=BODY)
@@ -127,13 +133,13 @@ def test_drop_processes_and_does_not_answer(api: Api, sandbox: Sandbox) -> None:
     assert api.http.post(PING, json=BODY).status_code == 200
 
 
-def test_the_widgets_file_and_the_dashboard_are_spared(api: Api, sandbox: Sandbox) -> None:
+def test_status_fault_spares_the_widget_file_and_the_dashboard(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.status(500)
     for path in ("/widget.js", "/", "/sandbox/state"):
         assert api.http.get(path).status_code == 200
 
 
-def test_described_in_words(sandbox: Sandbox) -> None:
+def test_describe_lists_each_fault_in_words(sandbox: Sandbox) -> None:
     sandbox.faults.status(500, times=2)
     sandbox.faults.latency(0.5, before=False, only="event")
     sandbox.faults.hang(sender="widget")
@@ -144,7 +150,7 @@ def test_described_in_words(sandbox: Sandbox) -> None:
     ]
 
 
-def test_stops_while_requests_hang() -> None:
+def test_server_stop_with_hanging_requests_is_prompt_and_processes_none() -> None:
     sandbox, threads = Sandbox(), set(threading.enumerate())
     with ThreadPoolExecutor() as pool:
         with serve(sandbox) as server:
@@ -162,7 +168,7 @@ def test_stops_while_requests_hang() -> None:
     assert set(threading.enumerate()) <= threads
 
 
-async def test_a_request_that_was_given_up_is_not_processed_by_who_comes_next() -> None:
+async def test_wait_with_stop_and_clear_in_between_does_not_process_the_request() -> None:
     faults = Faults()
 
     class Asked:

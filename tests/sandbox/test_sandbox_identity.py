@@ -32,14 +32,14 @@ def switch(sandbox: Sandbox) -> Switch:
     return set_switches
 
 
-def test_the_table_has_every_row() -> None:
+def test_matrix_has_every_row_and_owner() -> None:
     assert set(MATRIX) == set(itertools.product((False, True), (False, True), Call))
     assert {len(row) for row in MATRIX.values()} == {len(Owner)}
 
 
 class TestPageHit:
     @pytest.mark.parametrize("switches", EVERY)
-    def test_email_of_nobody_goes_to_the_cookie_user(
+    def test_unused_email_is_set_on_the_cookie_user(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -48,7 +48,7 @@ class TestPageHit:
         assert sandbox.store.users[key].email == EMAIL
 
     @pytest.mark.parametrize("switches", EVERY)
-    def test_ones_own_email_changes_nothing(
+    def test_own_email_in_another_case_keeps_the_cookie_user(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -58,7 +58,7 @@ class TestPageHit:
 
     @pytest.mark.parametrize("switches", [OFF, AUTHORIZED])
     @pytest.mark.parametrize("mine", [{}, {"email": "joe@example.com"}])
-    def test_off_the_email_is_overwritten_whoever_has_it(
+    def test_used_email_without_unified_is_set_on_the_cookie_user(
         self,
         api: Api,
         sandbox: Sandbox,
@@ -94,7 +94,7 @@ class TestPageHit:
             (owner, "login"),
         ]
 
-    def test_unified_does_not_take_over_the_owner_from_a_user_with_another_email(
+    def test_unified_used_email_from_a_user_with_another_email_makes_a_new_user(
         self, api: Api, sandbox: Sandbox, switch: Switch
     ) -> None:
         switch(UNIFIED)
@@ -104,7 +104,7 @@ class TestPageHit:
         assert sandbox.store.users[owner].merged_into is None
 
     @pytest.mark.parametrize("mine", [{}, {"email": "joe@example.com"}])
-    def test_both_switch_to_the_owner(
+    def test_used_email_with_both_settings_switches_to_the_owner(
         self, api: Api, sandbox: Sandbox, switch: Switch, mine: dict[str, str]
     ) -> None:
         switch(BOTH)
@@ -116,7 +116,7 @@ class TestPageHit:
     @pytest.mark.parametrize(
         ("switches", "same"), [(OFF, False), (AUTHORIZED, False), (UNIFIED, True), (BOTH, True)]
     )
-    def test_without_a_cookie(
+    def test_used_email_without_a_cookie_is_the_owner_only_with_unified(
         self, api: Api, switch: Switch, switches: Switches, same: bool
     ) -> None:
         switch(switches)
@@ -126,7 +126,7 @@ class TestPageHit:
 
 class TestReset:
     @pytest.mark.parametrize("switches", [OFF, UNIFIED, AUTHORIZED])
-    def test_makes_a_new_user_whoever_has_the_email(
+    def test_used_email_without_both_settings_makes_a_new_user(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -135,14 +135,16 @@ class TestReset:
         assert key != owner
         assert sandbox.store.users[key].email == EMAIL
 
-    def test_both_continue_as_the_owner(self, api: Api, sandbox: Sandbox, switch: Switch) -> None:
+    def test_used_email_with_both_settings_continues_as_the_owner(
+        self, api: Api, sandbox: Sandbox, switch: Switch
+    ) -> None:
         switch(BOTH)
         owner = api.ping(email=EMAIL)
         assert api.ping(create_new_gu=True, email=EMAIL) == owner
         assert len(sandbox.store.users) == 1
 
     @pytest.mark.parametrize("switches", EVERY)
-    def test_email_of_nobody_makes_a_new_user_with_it(
+    def test_unused_email_makes_a_new_user_with_that_email(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -161,7 +163,7 @@ class TestReset:
 
 @pytest.mark.parametrize("switches", EVERY)
 class TestUserId:
-    def test_a_new_id_goes_to_the_cookie_user(
+    def test_new_id_is_set_on_the_cookie_user(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -169,7 +171,7 @@ class TestUserId:
         assert api.ping(userKey=key, user_id="1") == key
         assert sandbox.store.users[key].user_id == "1"
 
-    def test_a_known_id_switches_to_its_profile(
+    def test_known_id_switches_to_its_profile(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -177,7 +179,7 @@ class TestUserId:
         assert api.ping(userKey=stranger, user_id="1") == ann
         assert sandbox.store.users[stranger].merged_into is None
 
-    def test_comes_before_the_email(
+    def test_new_id_with_a_used_email_keeps_the_cookie_user(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -185,7 +187,7 @@ class TestUserId:
         assert api.ping(userKey=key, user_id="1", email=EMAIL) == key
         assert sandbox.store.users[owner].merged_into is None
 
-    def test_in_a_reset(
+    def test_known_id_in_a_reset_continues_as_its_profile(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)
@@ -193,11 +195,13 @@ class TestUserId:
         assert api.ping(create_new_gu=True, user_id="1") == ann
         assert api.ping(create_new_gu=True, user_id="2") != ann
 
-    def test_a_number_is_the_same_id(self, api: Api, switch: Switch, switches: Switches) -> None:
+    def test_number_and_its_text_are_the_same_id(
+        self, api: Api, switch: Switch, switches: Switches
+    ) -> None:
         switch(switches)
         assert api.ping(user_id=7) == api.ping(user_id="7")
 
-    def test_forgotten_reset_lets_the_next_person_take_the_profile_over(
+    def test_second_id_without_a_reset_overwrites_the_id_of_the_profile(
         self, api: Api, sandbox: Sandbox, switch: Switch, switches: Switches
     ) -> None:
         switch(switches)

@@ -25,7 +25,7 @@ from usercom_asgi.sandbox.__main__ import main
 HERE = Path(package.__file__).parent
 
 
-def test_two_at_a_time_know_nothing_of_each_other() -> None:
+def test_serve_two_sandboxes_at_once_keeps_their_users_separate() -> None:
     one, other = Sandbox(api_key="ONE111"), Sandbox(api_key="TWO222")
     with serve(one) as first, serve(other) as second:
         for server, key in ((first, "ONE111"), (second, "TWO222")):
@@ -36,7 +36,7 @@ def test_two_at_a_time_know_nothing_of_each_other() -> None:
     assert (len(one.store.users), len(other.store.users)) == (1, 1)
 
 
-def test_serves_again_on_the_same_port() -> None:
+def test_serve_again_on_the_same_port_answers() -> None:
     sandbox = Sandbox()
     with serve(sandbox) as server:
         port = httpx.URL(server.url).port
@@ -47,12 +47,12 @@ def test_serves_again_on_the_same_port() -> None:
         assert httpx.get(server.url).status_code == 200
 
 
-def test_every_interface_is_told_as_loopback() -> None:
+def test_serve_on_every_interface_has_a_loopback_url() -> None:
     with serve(Sandbox(), host="0.0.0.0") as server:
         assert server.url.startswith("http://127.0.0.1:")
 
 
-def test_tls(tmp_path: Path) -> None:
+def test_serve_with_a_certificate_answers_over_tls(tmp_path: Path) -> None:
     certificate, key = _self_made(tmp_path)
     with serve(Sandbox(), ssl_certfile=certificate, ssl_keyfile=key) as server:
         assert server.url.startswith("https://127.0.0.1:")
@@ -62,7 +62,7 @@ def test_tls(tmp_path: Path) -> None:
         )
 
 
-def test_a_port_in_use_is_told_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_with_a_port_in_use_prints_a_clear_error(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(["--port", port]) == 1
@@ -71,7 +71,7 @@ def test_a_port_in_use_is_told_plainly(capsys: pytest.CaptureFixture[str]) -> No
             pass
 
 
-def test_the_missing_extra_is_told_plainly(
+def test_main_without_uvicorn_prints_the_extra_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "usercom_asgi.sandbox.uvicorn_server", raising=False)
@@ -82,7 +82,7 @@ def test_the_missing_extra_is_told_plainly(
     assert "pip install '.[sandbox]'" in err
 
 
-def test_alone() -> None:
+def test_main_as_a_module_serves_with_its_options_until_interrupted() -> None:
     command = [
         sys.executable,
         "-m",
@@ -109,7 +109,9 @@ def test_alone() -> None:
         assert process.wait(60) in (0, -signal.SIGINT)
 
 
-def test_names_the_extra_when_uvicorn_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_without_uvicorn_raises_an_error_that_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class NoUvicorn(importlib.abc.MetaPathFinder):
         def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
             if fullname.partition(".")[0] == "uvicorn":
@@ -128,7 +130,7 @@ def test_names_the_extra_when_uvicorn_is_missing(monkeypatch: pytest.MonkeyPatch
         pass
 
 
-def test_judges_independently() -> None:
+def test_sandbox_modules_import_nothing_else_of_the_package() -> None:
     """The sandbox imports nothing of the package that it judges."""
     for file in HERE.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -139,7 +141,7 @@ def test_judges_independently() -> None:
             assert not isinstance(node, ast.ImportFrom) or node.level == 0, file
 
 
-def test_public_names() -> None:
+def test_sandbox_all_lists_the_public_names() -> None:
     assert package.__all__ == ["Faults", "RunningSandbox", "Sandbox", "Store", "serve"]
 
 

@@ -28,7 +28,9 @@ def settle(visit: Visit, sandbox: Sandbox, hits: int) -> None:
 
 
 class TestPing:
-    def test_tells_the_page_and_sets_the_cookie(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_on_load_sends_the_page_and_sets_the_cookie(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open(
             "{apiKey: 'ABC123', user_id: '7', plan: 'pro', widget: {}, source_context: {}, onLoad() {}}",
             path="/a",
@@ -51,7 +53,7 @@ class TestPing:
         )  # no key was known before the ping
         assert visit.page.locator("#__ue_widget_mount").count() == 1
 
-    def test_is_the_same_visitor_on_the_next_page(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_on_the_next_page_sends_the_same_key(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.open()
         visit.open(path="/next")
         assert [hit.payload.get("userKey") for hit in sandbox.store.hits] == [
@@ -68,7 +70,7 @@ class TestPing:
         visit.ready()
         assert sandbox.store.users[visit.key()].attributes == {"plan": "pro"}
 
-    def test_in_the_head(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_from_a_script_in_the_head_is_sent_once(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.site.pages["/"] = (
             f"<head><script>window.civchat = {{apiKey: 'ABC123'}}</script><script src='{visit.widget}?2' async></script>"
             "</head><body><h1>Shop</h1></body>"
@@ -77,7 +79,7 @@ class TestPing:
         visit.ready()
         assert len(sandbox.store.hits) == 1
 
-    def test_takes_attributes_from_the_address_that_the_page_does_not_say(
+    def test_address_parameters_become_attributes_unless_the_page_sets_them(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
         visit.open(
@@ -85,7 +87,9 @@ class TestPing:
         )
         assert sandbox.store.users[visit.key()].attributes == {"plan": "pro", "utm_source": "mail"}
 
-    def test_failure_leaves_the_page_alone(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_failure_hides_the_launcher_until_a_page_hit_succeeds(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         sandbox.faults.status(500, times=1)
         visit.open(after="userengage('event.early')", wait=False)
         until_sync(lambda: sandbox.store.faulted)
@@ -96,7 +100,9 @@ class TestPing:
         visit.ready()
         until_sync(lambda: [event.name for event in sandbox.store.events] == ["early"])
 
-    def test_twice_in_a_page_does_nothing(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_second_script_in_a_page_sends_nothing_and_warns(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.site.pages["/"] = (
             "<script>window.civchat = {apiKey: 'ABC123'}</script>"
             + f'<script src="{visit.widget}"></script>' * 2
@@ -109,7 +115,9 @@ class TestPing:
 
 
 class TestKey:
-    def test_precedence(self, visit: Visit, sandbox: Sandbox, api: Api) -> None:
+    def test_user_key_setting_beats_storage_then_address_then_cookie(
+        self, visit: Visit, sandbox: Sandbox, api: Api
+    ) -> None:
         explicit, legacy, address, cookie = api.ping(), api.ping(), api.ping(), api.ping()
         visit.open()  # an origin to put things in
         visit.page.evaluate(f"document.cookie = '__ca__chat={cookie}; path=/; domain=127.0.0.1'")
@@ -129,14 +137,14 @@ class TestKey:
         visit.open("{apiKey: 'ABC123', userKey: 'nobodyhasit1'}")
         assert visit.key() == sandbox.store.hits[0].key != "nobodyhasit1"
 
-    def test_cookie_lives_on_the_parent_domain(self, visit: Visit) -> None:
+    def test_cookie_on_a_subdomain_is_set_for_the_parent_domain(self, visit: Visit) -> None:
         visit.open(host="shop.example.com")
         assert list(visit.cookies()) == [".example.com"]
         key = visit.key()
         visit.open(host="www.example.com")
         assert visit.cookies() == {".example.com": key}
 
-    def test_domain_rule(self, visit: Visit) -> None:
+    def test_cookie_domain_of_a_host_follows_the_vendors_rule(self, visit: Visit) -> None:
         rule = {
             "example.com": ".example.com",
             "shop.example.com": ".example.com",
@@ -157,7 +165,9 @@ class TestKey:
 
 
 class TestPageHit:
-    def test_merges_and_says_everything_again(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_with_a_new_attribute_sends_all_earlier_attributes_too(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open("{apiKey: 'ABC123', plan: 'pro'}")
         visit.page.evaluate("history.pushState({}, '', '/virtual'); UE.pageHit({colour: 'blue'})")
         settle(visit, sandbox, 2)
@@ -166,7 +176,7 @@ class TestPageHit:
         assert sandbox.store.hits[1].url.endswith("/virtual")
         assert "widget_ready" not in sandbox.store.hits[0].payload
 
-    def test_event_travels_once_and_with_its_user(
+    def test_with_an_event_sends_the_event_once_for_the_identified_user(
         self, visit: Visit, sandbox: Sandbox, api: Api
     ) -> None:
         ann = api.ping(user_id="1")
@@ -192,7 +202,7 @@ class TestPageHit:
         assert sandbox.store.hits[-1].key == other
         assert sandbox.store.hits[-1].payload["plan"] == "pro"
 
-    def test_address_counts_more_than_what_was_said_before(
+    def test_address_parameters_override_the_attributes_of_the_page(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
         """Row 20: every parameter, and over the attributes that the page has said."""
@@ -219,7 +229,9 @@ class TestPageHit:
 
 
 class TestReset:
-    def test_ends_this_visitor_and_starts_another(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_with_the_app_key_starts_a_new_visitor_without_the_old_attributes(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open("{apiKey: 'ABC123', user_id: '1', plan: 'pro'}")
         old = visit.key()
         assert (
@@ -238,7 +250,9 @@ class TestReset:
         assert "plan" not in sandbox.store.hits[2].payload
 
     @pytest.mark.parametrize("argument", ["", "{}", "{email: 'a@example.com'}"])
-    def test_needs_the_app_key(self, visit: Visit, sandbox: Sandbox, argument: str) -> None:
+    def test_without_the_app_key_logs_an_error_and_keeps_the_visitor(
+        self, visit: Visit, sandbox: Sandbox, argument: str
+    ) -> None:
         visit.open()
         key = visit.key()
         visit.page.evaluate(f"UE.resetAuth({argument})")
@@ -248,7 +262,7 @@ class TestReset:
         assert len(sandbox.store.hits) == 1
 
     @pytest.mark.parametrize("left", ["address", "storage"])
-    def test_a_key_left_behind_is_adopted_again(
+    def test_with_a_key_in_the_address_or_storage_adopts_that_key(
         self, visit: Visit, sandbox: Sandbox, api: Api, left: str
     ) -> None:
         key = api.ping()
@@ -259,7 +273,9 @@ class TestReset:
         settle(visit, sandbox, 3)
         assert visit.key() == key
 
-    def test_late_answer_brings_the_last_key_back(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_late_answer_to_an_earlier_ping_restores_the_old_key(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         """Row 10 of the vendor's widget: the ping was sent before the reset, and is answered after it."""
         visit.open()
         old = visit.key()
@@ -275,7 +291,7 @@ class TestReset:
         visit.page.evaluate("userengage('event.later')")
         until_sync(lambda: [event.key for event in sandbox.store.events] == [old])
 
-    def test_early_call_that_fails_keeps_the_rest_for_the_next_visitor(
+    def test_early_call_that_fails_keeps_later_calls_for_the_next_visitor(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
         """Row 5: nothing after the failure is sent, until a reset sends it under the new key."""
@@ -288,12 +304,14 @@ class TestReset:
         until_sync(lambda: [event.name for event in sandbox.store.events] == ["two"])
         assert sandbox.store.events[0].key != old
 
-    def test_unknown_early_call_keeps_the_rest(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_unknown_early_call_holds_back_later_calls(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open(after="userengage('nonsense'); userengage('event.two')")
         visit.page.wait_for_timeout(200)
         assert sandbox.store.events == []
 
-    def test_commands_said_during_a_reset_are_the_next_visitors(
+    def test_commands_after_a_reset_call_are_sent_for_the_next_visitor(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
         visit.open()
@@ -309,7 +327,9 @@ class TestReset:
 
 
 class TestCommands:
-    def test_event_product_event_and_update(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_event_product_event_and_update_are_stored_for_the_visitor(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open()
         visit.page.evaluate(
             """userengage('event.signed_up', {plan: 'pro'});
@@ -333,7 +353,7 @@ class TestCommands:
         assert sandbox.store.users[visit.key()].attributes == {"city": "Rome"}
         assert sandbox.store.rejected == []
 
-    def test_those_before_the_first_answer_wait_and_keep_their_order(
+    def test_before_the_first_answer_wait_and_keep_their_order(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
         sandbox.faults.latency(0.15, times=1)
@@ -341,7 +361,7 @@ class TestCommands:
         until_sync(lambda: len(sandbox.store.events) == 5)
         assert [event.name for event in sandbox.store.events] == ["e0", "e1", "e2", "e3", "e4"]
 
-    def test_a_stub_from_before_is_not_consumed(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_queued_in_an_earlier_stub_are_not_sent(self, visit: Visit, sandbox: Sandbox) -> None:
         stub = "window.userengage = function () { userengage.q.push(arguments) }; userengage.q = []; userengage('event.x')"
         visit.open(before=stub)
         visit.page.evaluate("userengage('event.y')")
@@ -349,7 +369,7 @@ class TestCommands:
         visit.page.wait_for_timeout(80)
         assert [event.name for event in sandbox.store.events] == ["y"]
 
-    def test_an_unknown_command_is_told(self, visit: Visit) -> None:
+    def test_unknown_command_is_logged_in_the_console(self, visit: Visit) -> None:
         visit.open()
         visit.page.evaluate("userengage('widget.explode')")
         assert any("widget.explode" in line for line in visit.console)
@@ -368,7 +388,7 @@ class TestAppearance:
             ("nonsense", True, True, False),
         ],
     )
-    def test_states(
+    def test_state_setting_decides_the_visible_parts(
         self, visit: Visit, state: str, launcher: bool, greeting: bool, panel: bool
     ) -> None:
         visit.open(f"{{apiKey: 'ABC123', state: '{state}'}}")
@@ -378,11 +398,11 @@ class TestAppearance:
             panel,
         ]
 
-    def test_state_among_the_widgets_settings(self, visit: Visit) -> None:
+    def test_hidden_state_in_the_widget_settings_hides_the_launcher(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', widget: {state: 'hidden'}}")
         assert not seen(visit, ".launcher")
 
-    def test_commands(self, visit: Visit) -> None:
+    def test_widget_commands_show_and_hide_the_launcher_and_the_panel(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', state: 'simple'}")
         for command, launcher, panel in (
             ("open", True, True), ("close", True, False), ("hide", False, False), ("show", True, False)
@@ -390,14 +410,16 @@ class TestAppearance:
             visit.page.evaluate(f"userengage('widget.{command}')")
             assert [seen(visit, ".launcher"), seen(visit, ".panel")] == [launcher, panel]
 
-    def test_says_that_it_is_the_sandbox(self, visit: Visit) -> None:
+    def test_expanded_panel_is_labelled_as_sandbox(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded'}")
         assert [label.inner_text() for label in visit.page.locator(".sandbox").all()] == [
             "sandbox",
             "sandbox",
         ]
 
-    def test_greets_by_name_which_stays_text(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_hostile_name_and_message_are_shown_as_text(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         name = "</script><img src=x onerror=window.broken=1>"
         written = json.dumps(name).replace("<", "\\u003c")
         visit.open(f"{{apiKey: 'ABC123', state: 'expanded', user_id: '1', name: {written}}}")
@@ -409,7 +431,9 @@ class TestAppearance:
         assert visit.page.locator(".line").first.inner_text() == name
         assert visit.page.evaluate("window.broken") is None
 
-    def test_under_a_strict_policy_on_styles(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_under_a_csp_without_styles_keeps_the_launcher_styled(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         policy = f"default-src 'none'; script-src 'unsafe-inline' {visit.widget}; connect-src *"
         visit.site.pages["/"] = (
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
@@ -426,7 +450,7 @@ class TestChat:
     CALLBACKS = """window.calls = []; for (const name of ['onLoad', 'onOpen', 'onClose', 'onDestroy', 'onMessage',
         'onPayloadReceived']) civchat[name] = (...given) => calls.push([name, ...given]);"""
 
-    def test_callbacks(self, visit: Visit) -> None:
+    def test_callbacks_are_called_in_order_with_their_arguments(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', state: 'simple'}", before=self.CALLBACKS)
         visit.page.click(".launcher")
         visit.page.fill(".input", "Hello")
@@ -448,7 +472,9 @@ class TestChat:
         assert visit.page.locator(".line").count() == 0
         assert "sandbox" in reply
 
-    def test_callbacks_of_a_page_hit(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_callback_given_to_a_page_hit_is_called_and_not_sent(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open()
         visit.page.evaluate(
             "UE.pageHit({onOpen() { window.opened = true }}); userengage('widget.open')"
@@ -457,11 +483,11 @@ class TestChat:
         settle(visit, sandbox, 2)
         assert "onOpen" not in sandbox.store.hits[1].payload
 
-    def test_a_failing_callback_stops_nothing(self, visit: Visit) -> None:
+    def test_callback_that_raises_does_not_stop_the_widget(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', onLoad() { throw new Error('mine') }}")
         assert visit.page.evaluate("UE.isReady")
 
-    def test_the_next_person_does_not_see_the_last_ones_chat(
+    def test_messages_after_a_reset_are_not_shown_to_the_next_visitor(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded'}")
@@ -478,7 +504,7 @@ class TestChat:
         assert visit.page.locator(".line").count() == 0
         assert visit.key() != first
 
-    def test_a_reset_that_fails_leaves_nothing_of_the_last_person(
+    def test_failed_reset_clears_the_name_the_draft_and_the_cookie(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded', user_id: '1', name: 'Ann'}")
@@ -491,7 +517,9 @@ class TestChat:
         assert visit.cookies() == {}
         assert not visit.page.evaluate("'userKey' in civchat")
 
-    def test_a_message_that_is_not_taken_is_told(self, visit: Visit, sandbox: Sandbox) -> None:
+    def test_message_that_fails_to_send_is_marked_as_not_sent(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded'}")
         sandbox.faults.status(500, only="conversation")
         visit.page.fill(".input", "Hello?")
@@ -526,13 +554,15 @@ class TestEnd:
         assert len(sandbox.store.users) == 2
 
     @pytest.mark.parametrize("event", ["turbolinks:visit", "page:before-change", "turbolinks:load"])
-    def test_turbolinks_end_it(self, visit: Visit, event: str) -> None:
+    def test_turbolinks_event_removes_the_widget(self, visit: Visit, event: str) -> None:
         visit.open()
         visit.page.evaluate(f"document.dispatchEvent(new Event('{event}', {{bubbles: true}}))")
         assert visit.page.locator("#__ue_widget_mount").count() == 0
 
 
-def test_finds_its_own_host_among_many(visit: Visit, sandbox: Sandbox) -> None:
+def test_widget_beside_a_script_of_another_host_calls_its_own_host(
+    visit: Visit, sandbox: Sandbox
+) -> None:
     other = Sandbox(api_key="OTHER1")
     with serve(other) as server:
         visit.site.pages["/"] = (

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from usercom_asgi import SqliteOutbox, UserComConfig, UserComMiddleware, get_visitor
 
 
-async def say(request: Request) -> HTMLResponse:
+async def send_event(request: Request) -> HTMLResponse:
     await get_visitor(request).event("said", n=int(request.query_params["n"]))
     return HTMLResponse("<html><body>said</body></html>")
 
@@ -23,6 +23,6 @@ outbox = SqliteOutbox(os.environ["OUTBOX"], lease=2) if "OUTBOX" in os.environ e
 # ten seconds for the burst anyway (their sockets wait for acknowledgements): a call that hangs so long is not to be repeated.
 config = UserComConfig.from_env(shutdown_timeout=20, inline_deadline=20, timeout=60)
 app = Starlette(
-    routes=[Route("/", say)],
+    routes=[Route("/", send_event)],
     middleware=[Middleware(UserComMiddleware, config=config, outbox=outbox)],
 )

@@ -66,13 +66,13 @@ def arrived(usercom: FakeUserCom) -> Counter[int]:
 
 
 def in_order(usercom: FakeUserCom) -> bool:
-    """Each visitor's commands have come in the order they were said, but for those that came again."""
-    said: dict[str, list[int]] = {}
+    """Each visitor's commands have come in the order they were sent, but for those that came again."""
+    sent: dict[str, list[int]] = {}
     for each in usercom.store.events:
-        numbers = said.setdefault(each.key, [])
+        numbers = sent.setdefault(each.key, [])
         if each.data["n"] not in numbers:
             numbers.append(each.data["n"])
-    return all(numbers == sorted(numbers) for numbers in said.values())
+    return all(numbers == sorted(numbers) for numbers in sent.values())
 
 
 def waiting(path: Path) -> int:
@@ -83,7 +83,7 @@ def waiting(path: Path) -> int:
         db.close()
 
 
-def test_a_killed_server_s_successor_delivers_what_was_accepted(
+def test_outbox_of_a_killed_server_is_delivered_by_its_successor(
     usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     keys = [usercom.new_user() for _ in range(6)]
@@ -117,7 +117,7 @@ def shop_and_kill(usercom: FakeUserCom, path: Path, keys: list[str], first: int)
     return set(shoppers.accepted)
 
 
-def test_one_worker_s_commands_are_taken_over_by_another(
+def test_outbox_of_a_killed_worker_is_delivered_by_another_worker(
     usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     """Two worker processes share the file; one is killed, and the supervisor's new one is not even needed."""
@@ -149,7 +149,7 @@ def worker_of(pid: int) -> int:
     return serving[0]
 
 
-def test_an_unusable_outbox_stops_the_server_with_one_clear_line(
+def test_outbox_that_is_no_database_stops_the_server_with_an_error(
     usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     path = tmp_path / "usercom.db"

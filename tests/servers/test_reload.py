@@ -13,7 +13,9 @@ from helpers.waiting import until_sync
 from servers.processes import HERE, end, start, wait_for
 
 
-def test_what_was_said_before_a_reload_arrives(usercom: FakeUserCom, tmp_path: Path) -> None:
+def test_reload_with_pending_commands_delivers_them_all_in_order(
+    usercom: FakeUserCom, tmp_path: Path
+) -> None:
     key = usercom.new_user()
     usercom.faults.hang()
     app = tmp_path / "burst_app.py"

@@ -45,7 +45,7 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_everything_accepted_arrives(name: str, usercom: FakeUserCom) -> None:
+def test_sigterm_with_pending_commands_delivers_them_all(name: str, usercom: FakeUserCom) -> None:
     key = usercom.new_user()
     has_lifespan = "without lifespan" not in name
     if has_lifespan:
@@ -63,10 +63,10 @@ def test_everything_accepted_arrives(name: str, usercom: FakeUserCom) -> None:
         process.send_signal(signal.SIGTERM)
         usercom.faults.clear()
         output, _ = process.communicate(timeout=60)
-    said = [each.data["n"] for each in usercom.store.events]
-    assert sorted(said) == list(range(BURST)), output.decode()
+    delivered = [each.data["n"] for each in usercom.store.events]
+    assert sorted(delivered) == list(range(BURST)), output.decode()
     if (
         has_lifespan and "two" not in name
     ):  # what delivers behind a response may be overtaken by the next request
-        assert said == list(range(BURST))
+        assert delivered == list(range(BURST))
     assert b"Traceback" not in output, output.decode()

@@ -50,7 +50,7 @@ BRIDGE = {"accept": "*/*, application/x-usercom"}
 REDIRECT = (start({"location": "/"}, 303), body())
 JSON = (start({"content-type": "application/json"}), body(b"{}"))
 
-Says = Callable[[Visitor], Awaitable[Any] | None]
+Handler = Callable[[Visitor], Awaitable[Any] | None]
 
 
 def config(**settings: Any) -> UserComConfig:
@@ -58,7 +58,7 @@ def config(**settings: Any) -> UserComConfig:
 
 
 def site(
-    says: Says | None = None, then: tuple[Message, ...] = REDIRECT, **settings: Any
+    says: Handler | None = None, then: tuple[Message, ...] = REDIRECT, **settings: Any
 ) -> UserComMiddleware:
     """/say says something and answers with `then`; /json, /fragment and /redirect say nothing; else there is a page."""
 
@@ -121,11 +121,11 @@ def civchat(got: Recorded) -> dict[str, Any]:
     return dict(json.loads(found[1]))
 
 
-def opens(visitor: Visitor) -> None:
+def open_widget(visitor: Visitor) -> None:
     visitor.browser.open()
 
 
-def says_everything(visitor: Visitor) -> None:
+def send_everything(visitor: Visitor) -> None:
     said = visitor.browser
     said.page_hit(Event("purchase", {"total": 19.9}), plan="gold")
     said.event("seen", where="</script><b>")
@@ -164,8 +164,8 @@ EVERYTHING: list[list[Any]] = [
 ]
 
 
-async def test_on_a_page_it_is_in_the_snippet_and_no_cache_keeps_it() -> None:
-    visit = Visit(site(says_everything, (start(), body(PAGE))))
+async def test_browser_command_on_a_page_is_in_the_snippet_and_not_cached() -> None:
+    visit = Visit(site(send_everything, (start(), body(PAGE))))
     got = await visit.go("/say")
     assert in_page(got) == EVERYTHING
     assert "</script><b>" not in got.text
@@ -174,8 +174,8 @@ async def test_on_a_page_it_is_in_the_snippet_and_no_cache_keeps_it() -> None:
     assert in_page(await visit.go()) == []
 
 
-async def test_over_redirects_and_over_json_it_runs_on_the_next_page_and_once() -> None:
-    visit = Visit(site(says_everything))
+async def test_flash_after_redirects_and_json_runs_once_on_the_next_page() -> None:
+    visit = Visit(site(send_everything))
     got = await visit.go("/say", method="POST")
     assert got.header("cache-control") == "private"
     for path in ("/redirect", "/json", "/fragment", "/redirect"):
@@ -187,7 +187,7 @@ async def test_over_redirects_and_over_json_it_runs_on_the_next_page_and_once() 
     assert in_page(await visit.go("/")) == []
 
 
-async def test_what_several_responses_say_runs_in_order() -> None:
+async def test_flash_of_several_responses_runs_in_order() -> None:
     n = 0
 
     def counts(visitor: Visitor) -> None:
@@ -212,10 +212,10 @@ async def test_what_several_responses_say_runs_in_order() -> None:
         ("/fragment", {"hx-request": "true", "hx-history-restore-request": "true"}, "GET"),
     ],
 )
-async def test_a_response_that_nobody_shows_does_not_use_it_up(
+async def test_flash_in_a_response_that_is_not_displayed_is_kept(
     path: str, headers: dict[str, str], method: str
 ) -> None:
-    visit = Visit(site(opens))
+    visit = Visit(site(open_widget))
     await visit.go("/say")
     got = await visit.go(path, headers, method=method)
     assert in_page(got) == []
@@ -226,23 +226,23 @@ async def test_a_response_that_nobody_shows_does_not_use_it_up(
 @pytest.mark.parametrize(
     "headers", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}]
 )
-async def test_a_page_that_is_fetched_by_script_and_shown(headers: dict[str, str]) -> None:
-    visit = Visit(site(opens))
+async def test_flash_on_a_page_fetched_by_htmx_or_turbo_runs(headers: dict[str, str]) -> None:
+    visit = Visit(site(open_widget))
     await visit.go("/say")
     got = await visit.go("/", {"sec-fetch-dest": "empty", **headers})
     assert in_page(got) == [["userengage", "widget.open"]]
     assert FLASH_COOKIE not in visit.jar
 
 
-async def test_a_fragment_after_which_it_waits_and_a_page_that_comes_in_pieces() -> None:
-    said = Visit(site(opens, (start(), body(b"<p>part</p>"))))
+async def test_browser_command_in_a_fragment_or_chunked_page_is_kept_in_the_flash() -> None:
+    said = Visit(site(open_widget, (start(), body(b"<p>part</p>"))))
     got = await said.go("/say")
     assert got.text == "<p>part</p>"
     assert in_page(await said.go()) == [["userengage", "widget.open"]]
     # When the start has to go out nobody knows yet whether this becomes a page: both ways, and the id counts it once.
     late = Visit(
         site(
-            opens,
+            open_widget,
             (start(), body(b"<!doctype html>", more=True), body(b"<html><body>x</body></html>")),
         )
     )
@@ -255,7 +255,7 @@ async def test_a_fragment_after_which_it_waits_and_a_page_that_comes_in_pieces()
     assert ids[1] == again[1]
 
 
-async def test_suppressed_it_waits() -> None:
+async def test_browser_command_on_a_suppressed_page_runs_on_the_next_page() -> None:
     def quiet(visitor: Visitor) -> None:
         visitor.browser.open()
         visitor.suppress()
@@ -274,11 +274,11 @@ async def test_suppressed_it_waits() -> None:
         (['{"cart":{"n":1,"target":"#a"}}'], {"cart": {"n": 1, "target": "#a"}}),
     ],
 )
-async def test_for_htmx_it_is_beside_the_applications_own_events(
+async def test_htmx_trigger_with_application_events_keeps_them_and_adds_the_commands(
     own: list[str], events: dict[str, Any]
 ) -> None:
     headers = [(b"content-type", b"text/html"), *((b"HX-Trigger", each.encode()) for each in own)]
-    visit = Visit(site(says_everything, (start(headers), body(b"<p>part</p>"))))
+    visit = Visit(site(send_everything, (start(headers), body(b"<p>part</p>"))))
     got = await visit.go("/say", HTMX)
     assert in_trigger(got) == EVERYTHING
     trigger = json.loads(got.header("hx-trigger") or "")
@@ -298,10 +298,10 @@ async def test_for_htmx_it_is_beside_the_applications_own_events(
         {"hx-trigger": '{"usercom":1}'},
     ],
 )
-async def test_for_htmx_it_waits_where_the_page_is_left_or_has_no_room(
+async def test_htmx_response_that_navigates_or_has_an_unusable_trigger_defers_commands(
     headers: dict[str, str],
 ) -> None:
-    visit = Visit(site(opens, (start({"content-type": "text/html", **headers}), body())))
+    visit = Visit(site(open_widget, (start({"content-type": "text/html", **headers}), body())))
     got = await visit.go("/say", HTMX)
     assert got.header("hx-trigger") == headers.get("hx-trigger") or "usercom" not in str(
         got.header("hx-trigger")
@@ -310,9 +310,9 @@ async def test_for_htmx_it_waits_where_the_page_is_left_or_has_no_room(
 
 
 @pytest.mark.parametrize("path", ["/fragment", "/json"])
-async def test_what_waits_is_heard_by_htmx_and_by_the_bridge(path: str) -> None:
+async def test_flash_on_a_request_of_htmx_or_the_bridge_is_sent_in_a_header(path: str) -> None:
     for headers in (HTMX, BRIDGE):
-        visit = Visit(site(opens))
+        visit = Visit(site(open_widget))
         await visit.go("/say", headers)  # a redirect: the script does not see its headers
         got = await visit.go(path, headers)
         if headers is HTMX:
@@ -324,13 +324,13 @@ async def test_what_waits_is_heard_by_htmx_and_by_the_bridge(path: str) -> None:
         assert FLASH_COOKIE not in visit.jar
 
 
-async def test_the_bridge_hears_in_a_header() -> None:
-    got = await Visit(site(says_everything, JSON)).go("/say", BRIDGE)
+async def test_bridge_request_gets_the_commands_in_a_response_header() -> None:
+    got = await Visit(site(send_everything, JSON)).go("/say", BRIDGE)
     assert [each[1:] for each in json.loads(got.header("usercom-commands") or "")] == EVERYTHING
     assert got.body == b"{}"
 
 
-async def test_without_a_secret_key_the_first_use_says_so() -> None:
+async def test_browser_without_secret_keys_raises_configuration_error() -> None:
     request = RequestInfo({"type": "http", "method": "GET", "path": "/", "headers": []})
     visitor = Visitor(VisitorSession(request, NoDelivery(), CONFIG))
     with pytest.raises(
@@ -340,7 +340,7 @@ async def test_without_a_secret_key_the_first_use_says_so() -> None:
     assert "secret_keys=('<16 characters or more>',), with the bridge as well" in str(raised.value)
 
 
-async def test_too_much_is_refused_at_the_call_and_loses_nothing() -> None:
+async def test_browser_command_over_the_size_limit_raises_and_keeps_the_others() -> None:
     def floods(visitor: Visitor) -> None:
         visitor.browser.event("first")
         for _ in range(5):
@@ -359,7 +359,7 @@ async def test_too_much_is_refused_at_the_call_and_loses_nothing() -> None:
     assert len(said) == 7
 
 
-async def test_what_waits_counts_as_well() -> None:
+async def test_browser_size_limit_includes_the_pending_flash() -> None:
     def much(visitor: Visitor) -> None:
         visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250])
 
@@ -371,7 +371,7 @@ async def test_what_waits_counts_as_well() -> None:
 
 
 @given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
-async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> None:
+async def test_flash_cookie_with_any_data_is_bounded_and_loads_again(data: dict[str, str]) -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     session = VisitorSession(
         RequestInfo(scope), NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com")
@@ -395,7 +395,7 @@ async def test_the_cookie_has_a_bound_whatever_is_said(data: dict[str, str]) -> 
     )
 
 
-async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
+async def test_browser_command_after_the_response_started_raises() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         visitor = get_visitor(scope)
         visitor.browser.open()
@@ -407,7 +407,7 @@ async def test_after_the_response_has_begun_nothing_can_be_said() -> None:
     assert in_page(got) == [["userengage", "widget.open"]]
 
 
-async def test_what_user_com_could_never_take_is_refused_at_the_call() -> None:
+async def test_browser_command_with_an_invalid_field_raises_and_is_not_sent() -> None:
     def wrong(visitor: Visitor) -> None:
         with pytest.raises(InvalidCommand, match="event_type"):
             visitor.browser.product_event("sku", "bought")
@@ -419,16 +419,16 @@ async def test_what_user_com_could_never_take_is_refused_at_the_call() -> None:
     assert in_page(await Visit(site(wrong, (start(), body(PAGE)))).go("/say")) == []
 
 
-async def test_without_consent_nothing_is_said_and_nothing_fails() -> None:
-    app = UserComMiddleware(site(opens).app, config(), consent=lambda _: False)
+async def test_browser_command_without_consent_is_skipped() -> None:
+    app = UserComMiddleware(site(open_widget).app, config(), consent=lambda _: False)
     got = await Visit(app).go("/say")
     assert got.status == 303
     assert not got.all("set-cookie")
-    no_keys = UserComMiddleware(site(opens).app, CONFIG, consent=lambda _: False)
+    no_keys = UserComMiddleware(site(open_widget).app, CONFIG, consent=lambda _: False)
     assert (await Visit(no_keys).go("/say")).status == 303
 
 
-async def test_on_a_websocket_there_is_no_page() -> None:
+async def test_browser_on_a_websocket_raises_invalid_command() -> None:
     request = RequestInfo({"type": "websocket", "path": "/", "headers": []})
     visitor = Visitor(VisitorSession(request, NoDelivery(), config()))
     with pytest.raises(InvalidCommand, match="websocket"):
@@ -438,8 +438,8 @@ async def test_on_a_websocket_there_is_no_page() -> None:
 # ---- whose it is ----
 
 
-async def test_it_is_said_to_the_visitor_of_whom_it_was_said() -> None:
-    visit = Visit(site(opens))
+async def test_flash_under_the_key_of_another_visitor_is_dropped() -> None:
+    visit = Visit(site(open_widget))
     await visit.go("/say")
     visit.jar["__ca__chat"] = "bbbbbbbbbbbb"  # somebody else, and no reset of ours has seen it
     assert in_page(await visit.go()) == []
@@ -447,7 +447,7 @@ async def test_it_is_said_to_the_visitor_of_whom_it_was_said() -> None:
 
 
 async def test_flash_of_a_browser_without_a_key_runs_in_a_page_without_a_key() -> None:
-    visit = Visit(site(opens))
+    visit = Visit(site(open_widget))
     del visit.jar["__ca__chat"]
     await visit.go("/say")
     assert in_page(await visit.go()) == [["userengage", "widget.open"]]
@@ -455,7 +455,7 @@ async def test_flash_of_a_browser_without_a_key_runs_in_a_page_without_a_key() -
 
 async def test_flash_of_a_browser_without_a_key_on_http_does_not_run_under_a_key() -> None:
     """A sibling subdomain can plant the cookie of a stranger's browser in any other one."""
-    visit = Visit(site(opens))
+    visit = Visit(site(open_widget))
     del visit.jar["__ca__chat"]
     await visit.go("/say")
     visit.jar["__ca__chat"] = KEY
@@ -471,10 +471,10 @@ async def test_flash_of_a_browser_without_a_key_on_http_does_not_run_under_a_key
         ("example.com", FLASH_COOKIE, []),
     ],
 )
-async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_host_can_set_it(
+async def test_flash_on_https_without_a_key_runs_under_the_first_key_from_a_host_cookie(
     domain: str | None, name: str, runs: list[list[str]]
 ) -> None:
-    visit = Visit(site(opens, cookie_domain=domain))
+    visit = Visit(site(open_widget, cookie_domain=domain))
     del visit.jar["__ca__chat"]
     got = await visit.go("/say", scheme="https")
     [line] = got.set_cookies(FLASH_HOST_COOKIE if domain is None else FLASH_COOKIE)
@@ -485,11 +485,13 @@ async def test_flash_on_https_runs_under_the_key_of_the_first_ping_if_no_other_h
 
 
 @pytest.mark.parametrize("value", ["", "x", "a.b.c", "W10.x.y", "💥".encode().decode("latin-1")])
-async def test_a_cookie_that_we_did_not_write_says_nothing(value: str) -> None:
+async def test_flash_cookie_with_an_invalid_value_is_ignored(value: str) -> None:
     assert in_page(await Visit(site(), **{FLASH_COOKIE: value}).go()) == []
 
 
-async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_flash_cookie_of_a_removed_key_or_past_its_max_age_is_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     old, both, new = (
         FlashCookie(KEYS[:1], None),
         FlashCookie(KEYS, None),
@@ -508,7 +510,7 @@ async def test_keys_rotate_and_what_is_too_old_is_not_said(monkeypatch: pytest.M
     assert both.load(value, KEY, secure=True) == []
 
 
-async def test_another_cookie_of_ours_is_no_flash() -> None:
+async def test_flash_cookie_holding_an_identity_cookie_is_ignored() -> None:
     identity_cookie = IdentityCookie(KEYS, None)
     cookie = (
         identity_cookie.set_cookie("who", secure=False).decode().partition(";")[0].partition("=")[2]
@@ -519,18 +521,22 @@ async def test_another_cookie_of_ours_is_no_flash() -> None:
 # ---- a reset ----
 
 
-async def test_a_reset_takes_back_what_was_said_before_it(usercom: FakeUserCom) -> None:
-    async def leaves(visitor: Visitor) -> None:
+async def test_reset_after_browser_commands_drops_them_and_keeps_later_ones(
+    usercom: FakeUserCom,
+) -> None:
+    async def log_out(visitor: Visitor) -> None:
         visitor.browser.event("of-alice")
         await visitor.reset_auth()
         visitor.browser.event("of-nobody")
 
     async def says(visitor: Visitor) -> None:
         await (
-            leaves(visitor) if visitor.key == key and FLASH_COOKIE in visit.jar else _said(visitor)
+            log_out(visitor)
+            if visitor.key == key and FLASH_COOKIE in visit.jar
+            else send_event(visitor)
         )
 
-    async def _said(visitor: Visitor) -> None:
+    async def send_event(visitor: Visitor) -> None:
         visitor.browser.event("of-alice-too")
 
     key = usercom.new_user()
@@ -544,12 +550,12 @@ async def test_a_reset_takes_back_what_was_said_before_it(usercom: FakeUserCom) 
 
 
 @pytest.mark.parametrize("asks", [HTMX, BRIDGE])
-async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(
+async def test_reset_on_a_request_of_htmx_or_the_bridge_is_done_by_the_widget(
     asks: dict[str, str], usercom: FakeUserCom
 ) -> None:
     receipts = []
 
-    async def leaves(visitor: Visitor) -> None:
+    async def log_out(visitor: Visitor) -> None:
         visitor.browser.event("before")
         receipts.append(await visitor.reset_auth(plan="free"))
         receipts.append(await visitor.event("after", n=1))
@@ -558,7 +564,7 @@ async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(
 
     key = usercom.new_user()
     app = site(
-        leaves,
+        log_out,
         (start({"content-type": "text/html"}), body(b"<p>bye</p>")),
         config=usercom.config(secret_keys=KEYS),
     )
@@ -583,13 +589,15 @@ async def test_in_a_page_whose_widget_runs_the_widget_makes_the_reset(
     assert b"widget.js" in page.body
 
 
-async def test_such_a_reset_that_leaves_the_page_after_all(usercom: FakeUserCom) -> None:
-    async def leaves(visitor: Visitor) -> None:
+async def test_reset_by_htmx_with_a_redirect_is_done_by_the_next_response(
+    usercom: FakeUserCom,
+) -> None:
+    async def log_out(visitor: Visitor) -> None:
         visitor.browser.event("before")
         await visitor.reset_auth(plan="free")
         await visitor.event("after")
 
-    app = site(leaves, config=usercom.config(secret_keys=KEYS))
+    app = site(log_out, config=usercom.config(secret_keys=KEYS))
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user())
         await visit.go("/say", HTMX, state=dict(state))
@@ -609,21 +617,21 @@ async def test_such_a_reset_that_leaves_the_page_after_all(usercom: FakeUserCom)
     assert not usercom.store.hits
 
 
-async def test_such_a_reset_needs_no_secret_key_and_says_what_it_loses(
+async def test_reset_by_htmx_without_secret_keys_warns_only_about_a_lost_command(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def leaves(visitor: Visitor) -> None:
+    async def log_out(visitor: Visitor) -> None:
         await visitor.reset_auth()
 
-    async def leaves_and_says(visitor: Visitor) -> None:
+    async def log_out_and_send_event(visitor: Visitor) -> None:
         await visitor.reset_auth()
         await visitor.event("after")
 
     caplog.set_level(logging.WARNING, "usercom_asgi")
     for says, then, lines in (
-        (leaves, (start(), body(b"<p>bye</p>")), 0),
-        (leaves, REDIRECT, 0),
-        (leaves_and_says, REDIRECT, 1),
+        (log_out, (start(), body(b"<p>bye</p>")), 0),
+        (log_out, REDIRECT, 0),
+        (log_out_and_send_event, REDIRECT, 1),
     ):
         caplog.clear()
         app = site(says, then, config=usercom.config())
@@ -637,16 +645,16 @@ async def test_such_a_reset_needs_no_secret_key_and_says_what_it_loses(
         )
 
 
-async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
+async def test_reset_with_attributes_over_the_size_limit_keeps_the_user_id(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def leaves(visitor: Visitor) -> None:
+    async def log_out(visitor: Visitor) -> None:
         await visitor.reset_auth(user_id="u-2", **{f"a{n}": "x" * 200 for n in range(20)})
         assert (
             await visitor.event("huge", **{f"a{n}": "x" * 200 for n in range(20)})
         ).status is Status.DROPPED
 
-    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    app = site(log_out, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
     async with lifespan(app) as state:
         got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", HTMX, state=dict(state))
     assert in_trigger(got) == [["UE.resetAuth", {"apiKey": "ABC123", "user_id": "u-2"}]]
@@ -654,7 +662,7 @@ async def test_details_that_do_not_fit_do_not_keep_a_logout_from_happening(
 
 
 @pytest.mark.parametrize(("who", "said"), [("bob", ["event.welcome"]), ("", [])])
-async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(
+async def test_browser_command_in_a_detected_login_is_kept_and_in_a_logout_dropped(
     who: str, said: list[str], usercom: FakeUserCom
 ) -> None:
     """`browser` cannot await the hook: what it says in a login is meant for whoever has logged in; in a logout, for nobody."""
@@ -690,7 +698,9 @@ async def test_a_login_that_is_noticed_keeps_what_its_handler_has_said(
         assert [each[1] for each in in_page(await go("/"))] == said
 
 
-async def test_strings_are_cut_by_option(usercom: FakeUserCom) -> None:
+async def test_truncate_strings_with_long_values_shortens_all_but_identifiers(
+    usercom: FakeUserCom,
+) -> None:
     long = "x" * 300
 
     def says(visitor: Visitor) -> None:
@@ -702,7 +712,7 @@ async def test_strings_are_cut_by_option(usercom: FakeUserCom) -> None:
     assert civchat(got)["company"] == {"name": "x" * 255}
     assert in_page(got) == [["userengage", "event.e", {"text": "x" * 255}]]
 
-    async def tells(visitor: Visitor) -> None:
+    async def send_long_strings(visitor: Visitor) -> None:
         await visitor.event(long, text=long)
         await visitor.product_event("sku", "view", name=long, text=long)
         await visitor.update(note=long)
@@ -712,7 +722,7 @@ async def test_strings_are_cut_by_option(usercom: FakeUserCom) -> None:
         with pytest.raises(InvalidCommand, match="user_id"):
             await visitor.update(user_id=long)
 
-    app = site(tells, config=usercom.config(truncate_strings=True))
+    app = site(send_long_strings, config=usercom.config(truncate_strings=True))
     async with lifespan(app) as state:
         await Visit(app, __ca__chat=usercom.new_user()).go("/say", state=dict(state))
     assert usercom.store.events[0].name == "x" * 255
@@ -732,7 +742,7 @@ def hook(connection: Any) -> dict[str, str] | None:
 
 @pytest.mark.parametrize("asks", [HTMX, BRIDGE])
 @pytest.mark.parametrize("waits", [False, True])
-async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_widget(
+async def test_login_change_on_a_request_of_htmx_or_the_bridge_sends_the_reset_first(
     asks: dict[str, str], waits: bool, usercom: FakeUserCom
 ) -> None:
     """`browser` is not awaited, and a GET by htmx is no page: nobody had asked the hook."""
@@ -757,22 +767,22 @@ async def test_who_is_logged_in_is_asked_before_anything_is_said_to_a_running_wi
     ]
     assert said == [
         ["UE.resetAuth", {"user_id": "bob", "apiKey": "ABC123"}],
-        *([] if waits else [SAID_OF_BOB]),
+        *([] if waits else [UPDATE_OF_BOB]),
     ]
 
 
-SAID_OF_BOB = ["userengage", "client.update", {"first_name": "Bob"}]
+UPDATE_OF_BOB = ["userengage", "client.update", {"first_name": "Bob"}]
 
 
-async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_it_once(
+async def test_reset_by_a_double_click_has_one_id_in_both_responses(
     usercom: FakeUserCom,
 ) -> None:
-    async def leaves(visitor: Visitor) -> None:
+    async def log_out(visitor: Visitor) -> None:
         visitor.browser.event("of-alice")
         await visitor.reset_auth()
         await visitor.event("of-nobody")
 
-    app = site(leaves, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
+    app = site(log_out, (start(), body(b"<p>bye</p>")), config=usercom.config(secret_keys=KEYS))
     async with lifespan(app) as state:
         cookies = {"cookie": f"session=s1; __ca__chat={usercom.new_user()}", **HTMX}
         answers = [await call(app, "/say", headers=cookies, state=dict(state)) for _ in range(2)]
@@ -788,15 +798,15 @@ async def test_both_answers_to_a_double_click_say_the_reset_and_the_page_makes_i
     assert [each[2] for each in second[1:]] == ["event.of-nobody"]
 
 
-async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
+async def test_reset_by_form_and_then_by_htmx_still_resets_the_running_widget(
     usercom: FakeUserCom,
 ) -> None:
-    async def leaves(visitor: Visitor) -> None:
+    async def log_out(visitor: Visitor) -> None:
         await visitor.reset_auth()
         await visitor.event("of-nobody")
 
     app = site(
-        leaves,
+        log_out,
         (start(), body(b"<p>bye</p>")),
         config=usercom.config(secret_keys=KEYS, reset_timeout=5),
     )
@@ -808,7 +818,7 @@ async def test_a_click_by_form_and_then_by_htmx_ends_the_widget_that_is_running(
 
 
 @pytest.mark.parametrize("user_id", ["b" * 100, "Ж" * 250])
-async def test_a_reset_always_has_room(user_id: str, usercom: FakeUserCom) -> None:
+async def test_reset_with_a_full_flash_is_still_sent(user_id: str, usercom: FakeUserCom) -> None:
     def much(visitor: Visitor) -> None:
         visitor.browser.event(
             "much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250, "v" * 250]
@@ -834,7 +844,7 @@ async def test_a_reset_always_has_room(user_id: str, usercom: FakeUserCom) -> No
     assert in_trigger(got)[-1][0] == "UE.resetAuth"
 
 
-async def test_a_reset_makes_room_for_what_comes_after_it(usercom: FakeUserCom) -> None:
+async def test_reset_with_a_full_flash_frees_room_for_later_commands(usercom: FakeUserCom) -> None:
     async def says(visitor: Visitor) -> None:
         if FLASH_COOKIE in visit.jar:
             _ = visitor.browser
@@ -849,7 +859,9 @@ async def test_a_reset_makes_room_for_what_comes_after_it(usercom: FakeUserCom) 
         assert len(in_page(await visit.go(state=dict(state)))) == 1
 
 
-async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: FakeUserCom) -> None:
+async def test_detected_login_with_large_attributes_stays_within_the_size_limit(
+    usercom: FakeUserCom,
+) -> None:
     def says(visitor: Visitor) -> None:
         visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250, "w" * 250])
 
@@ -871,7 +883,7 @@ async def test_a_login_that_is_noticed_says_no_more_than_has_room(usercom: FakeU
 
 
 @pytest.mark.parametrize("then", [JSON, (start(), body(PAGE)), REDIRECT])
-async def test_the_first_word_to_the_page_after_the_response_has_begun(
+async def test_browser_first_used_after_the_response_started_raises(
     then: tuple[Message, ...],
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -888,14 +900,14 @@ async def test_the_first_word_to_the_page_after_the_response_has_begun(
 @pytest.mark.parametrize(
     "asks", [{"hx-request": "true", "hx-boosted": "true"}, {"x-turbo-request-id": "1"}]
 )
-async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_inherits(
+async def test_reset_before_a_page_swapped_by_htmx_or_turbo_resets_its_widget(
     asks: dict[str, str], usercom: FakeUserCom
 ) -> None:
-    async def leaves(visitor: Visitor) -> None:
+    async def log_out(visitor: Visitor) -> None:
         await visitor.reset_auth(plan="free")
         await visitor.event("after")
 
-    app = site(leaves, config=usercom.config(secret_keys=KEYS))
+    app = site(log_out, config=usercom.config(secret_keys=KEYS))
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user())
         await visit.go("/say", asks, state=dict(state))
@@ -907,11 +919,13 @@ async def test_a_page_that_takes_the_place_of_another_ends_the_widget_that_it_in
     assert not usercom.store.hits
 
 
-async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: FakeUserCom) -> None:
-    async def leaves(visitor: Visitor) -> None:
+async def test_reset_by_the_bridge_without_secret_keys_is_done_by_the_widget(
+    usercom: FakeUserCom,
+) -> None:
+    async def log_out(visitor: Visitor) -> None:
         await visitor.reset_auth(plan="free")
 
-    app = site(leaves, JSON, config=usercom.config(bridge=True))
+    app = site(log_out, JSON, config=usercom.config(bridge=True))
     async with lifespan(app) as state:
         got = await Visit(app, __ca__chat=usercom.new_user()).go("/say", BRIDGE, state=dict(state))
     [reset] = json.loads(got.header("usercom-commands") or "")
@@ -919,7 +933,7 @@ async def test_the_bridge_needs_no_secret_key_for_a_reset(usercom: FakeUserCom) 
     assert not usercom.store.hits, "the widget makes the one new visitor"
 
 
-async def test_what_the_nonce_hook_says_counts_for_its_response(usercom: FakeUserCom) -> None:
+async def test_visitor_calls_in_the_nonce_hook_apply_to_its_response(usercom: FakeUserCom) -> None:
     async def nonce(connection: HTTPConnection) -> str:
         visitor = get_visitor(connection)
         if connection.url.path == "/leave":
@@ -942,7 +956,7 @@ async def test_what_the_nonce_hook_says_counts_for_its_response(usercom: FakeUse
     assert none.body == PAGE
 
 
-async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
+async def test_reset_after_the_response_started_is_skipped_and_logged(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     receipts = []
@@ -966,7 +980,7 @@ async def test_a_reset_after_the_response_has_begun_changes_nothing_and_says_so(
     assert len(usercom.store.users) == 2, "nobody was made but the one with the id"
 
 
-async def test_somebody_else_who_is_noticed_after_the_response_makes_no_user(
+async def test_logout_detected_after_the_response_started_creates_no_user(
     usercom: FakeUserCom,
 ) -> None:
     signed = IdentityCookie(KEYS, None)

@@ -15,7 +15,7 @@ from usercom_asgi import Event, Receipt, Status, UserComClient, UserComMiddlewar
 PAGE = b"<html><body>hello</body></html>"
 
 
-class Says:
+class TrackingApp:
     """An application that says all there is to say, and keeps the receipts."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Says:
         await html(PAGE)(scope, receive, send)
 
 
-async def asynchronously_no(connection: HTTPConnection) -> bool:
+async def async_consent(connection: HTTPConnection) -> bool:
     return connection.cookies.get("consent") == "yes"
 
 
@@ -45,7 +45,7 @@ def broken(connection: HTTPConnection) -> bool:
     ("hook", "settings", "headers"),
     [
         (lambda connection: connection.cookies.get("consent") == "yes", {}, {}),
-        (asynchronously_no, {}, {}),
+        (async_consent, {}, {}),
         (broken, {}, {}),
         (None, {"honour_gpc": True}, {"sec-gpc": "1"}),
     ],
@@ -53,7 +53,7 @@ def broken(connection: HTTPConnection) -> bool:
 async def test_consent_refused_tracks_nothing(
     hook: Any, settings: Any, headers: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = Says()
+    app = TrackingApp()
     middleware = UserComMiddleware(app, usercom.config(**settings), consent=hook)
     async with lifespan(middleware) as state:
         with caplog.at_level(logging.ERROR):
@@ -70,9 +70,9 @@ async def test_consent_refused_tracks_nothing(
     assert ("The consent hook failed" in caplog.text) is (hook is broken)
 
 
-@pytest.mark.parametrize("hook", [lambda connection: True, asynchronously_no, None])
+@pytest.mark.parametrize("hook", [lambda connection: True, async_consent, None])
 async def test_consent_given_tracks_everything(hook: Any, usercom: FakeUserCom) -> None:
-    app = Says()
+    app = TrackingApp()
     middleware = UserComMiddleware(
         app, usercom.config(honour_gpc=True, reset_timeout=5), consent=hook
     )
@@ -83,20 +83,20 @@ async def test_consent_given_tracks_everything(hook: Any, usercom: FakeUserCom) 
     assert [each.name for each in usercom.store.events] == ["x", "y"]
 
 
-async def test_a_prefetch_is_no_page_view(usercom: FakeUserCom) -> None:
-    app = Says()
+async def test_page_hit_of_a_prefetch_is_skipped(usercom: FakeUserCom) -> None:
+    app = TrackingApp()
     headers = {"cookie": f"__ca__chat={usercom.new_user()}", "sec-purpose": "prefetch"}
     await call(UserComMiddleware(app, usercom.config()), headers=headers)
     assert app.receipts[0].status is Status.SKIPPED
     assert [each.name for each in usercom.store.events] == ["y"]
 
 
-async def test_a_client_that_somebody_else_enters_delivers_for_the_middleware(
+async def test_middleware_with_an_entered_client_delivers_without_a_lifespan(
     usercom: FakeUserCom,
 ) -> None:
     """For an application that is mounted, or on a server without a lifespan."""
     client = UserComClient(usercom.config())
-    app = Says()
+    app = TrackingApp()
     middleware = UserComMiddleware(app, client=client)
     key = usercom.new_user()
     async with client:
@@ -107,7 +107,9 @@ async def test_a_client_that_somebody_else_enters_delivers_for_the_middleware(
 
 
 @pytest.mark.parametrize("how", [{"consent": lambda connection: True}, {}])
-async def test_consent_page_that_depends_on_it_is_private(how: Any, usercom: FakeUserCom) -> None:
+async def test_consent_hook_or_gpc_setting_makes_the_page_private(
+    how: Any, usercom: FakeUserCom
+) -> None:
     app = html(PAGE, headers={"cache-control": "public, max-age=600"})
     got = await call(UserComMiddleware(app, usercom.config(honour_gpc=not how), **how))
     assert b"widget.js" in got.body
@@ -141,7 +143,7 @@ async def test_consent_refused_reset_expires_the_earlier_key(
     assert not usercom.store.hits
 
 
-async def test_consent_refused_odd_start_is_sent() -> None:
+async def test_consent_refused_with_a_malformed_header_still_sends_the_response() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await get_visitor(scope).reset_auth()
         headers: list[Any] = [(b"content-type", b"text/html"), (b"vary", "Accept")]
@@ -154,7 +156,7 @@ async def test_consent_refused_odd_start_is_sent() -> None:
     assert got.types == ["start", "body"]
 
 
-async def test_consent_gpc_header_in_a_list_counts() -> None:
+async def test_consent_gpc_header_given_as_a_list_is_honoured() -> None:
     scope = http_scope(headers={"sec-gpc": "1", "cookie": "__ca__chat=abc123"})
     scope["headers"] = [list(pair) for pair in scope["headers"]]
     sent: list[Message] = []

@@ -32,13 +32,13 @@ CONFIG = UserComConfig(app="acme", api_key="ABC123", inline_deadline=0)
         ("/?a=%20b&c", "/?a=%20b&c"),
     ],
 )
-def test_without_key_at_any_depth_takes_it_out(url: str, expected: str) -> None:
+def test_without_key_of_a_key_at_any_depth_removes_the_key(url: str, expected: str) -> None:
     assert without_key(f"https://shop.example.com{url}") == f"https://shop.example.com{expected}"
     assert not holds_key(without_key(url))
     assert set(keys_in(url)) <= {"abc123"}
 
 
-def test_epoch_reads_what_it_writes() -> None:
+def test_epoch_parse_of_its_own_text_returns_the_same_epoch() -> None:
     epoch = Epoch("abc").with_ended([f"key{n}" for n in range(9)])
     assert Epoch.parse(str(epoch)) == epoch
     assert len(epoch.ended) == 6
@@ -51,11 +51,11 @@ def test_epoch_reads_what_it_writes() -> None:
 @pytest.mark.parametrize(
     "value", [None, "", "a b", "é", "x" * 40, "a.g", "a" + ".1" * 9, 'a"<script>']
 )
-def test_epoch_that_we_did_not_write_is_none(value: str | None) -> None:
+def test_epoch_parse_of_an_invalid_value_returns_the_empty_epoch(value: str | None) -> None:
     assert Epoch.parse(value) == Epoch.NONE
 
 
-async def test_anonymous_page_is_the_same_whatever_has_ended() -> None:
+async def test_anonymous_page_with_an_epoch_cookie_is_unchanged() -> None:
     middleware = UserComMiddleware(html(PAGE), CONFIG)
     plain = await call(middleware)
     ended = Epoch("abc").with_ended(["other1"])
@@ -79,7 +79,7 @@ async def test_page_of_a_person_names_its_epoch() -> None:
 @pytest.mark.parametrize(
     "query", [b"__ca__chat=abc123", b"a=1&%5f_ca__chat=abc123", b"next=%2F%3F__ca__chat%3Dabc123"]
 )
-async def test_page_of_an_address_with_a_key_is_for_no_shared_cache(query: bytes) -> None:
+async def test_page_with_a_key_in_its_url_is_private(query: bytes) -> None:
     page = await call(UserComMiddleware(html(PAGE), CONFIG), query_string=query)
     assert page.header("cache-control") == "private"
 

@@ -23,11 +23,11 @@ from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE, IdentityCookie
 PAGE = b"<html><body>hello</body></html>"
 
 
-async def who_later(connection: HTTPConnection) -> dict[str, str] | None:
+async def async_who(connection: HTTPConnection) -> dict[str, str] | None:
     return who(connection)
 
 
-@pytest.mark.parametrize("hook", [who, who_later])
+@pytest.mark.parametrize("hook", [who, async_who])
 async def test_login_of_an_anonymous_visitor_keeps_the_history(
     hook: Any, usercom: FakeUserCom
 ) -> None:
@@ -185,19 +185,19 @@ async def test_login_hook_is_called_once_and_only_where_it_is_needed(
     def hook(connection: HTTPConnection) -> None:
         asked.append(connection.url.path)
 
-    class Says(Shop):
+    class EventShop(Shop):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["path"] == "/says":
+            if scope["path"] == "/send_event":
                 await get_visitor(scope).event("a")
                 await get_visitor(scope).event("b")
             await super().__call__(scope, receive, send)
 
-    app = UserComMiddleware(Says(), usercom.config(secret_keys=KEYS), identify=hook)
+    app = UserComMiddleware(EventShop(), usercom.config(secret_keys=KEYS), identify=hook)
     async with lifespan(app) as state:
         visit = Visit(app, state, __ca__chat=usercom.new_user())
-        for path in ("/json", "/", "/says"):
+        for path in ("/json", "/", "/send_event"):
             await visit.go(path)
-    assert asked == ["/", "/says"]
+    assert asked == ["/", "/send_event"]
 
 
 def test_login_without_secret_keys_raises_configuration_error() -> None:
@@ -235,7 +235,7 @@ async def test_login_hook_may_use_the_visitor_in_its_own_tasks(
             return
         visitor = get_visitor(scope)
 
-        async def says() -> None:
+        async def send_event() -> None:
             await visitor.event("meanwhile")
             known.append(visitor.user_id)
 
@@ -244,7 +244,7 @@ async def test_login_hook_may_use_the_visitor_in_its_own_tasks(
             with anyio.fail_after(5):
                 await asked.wait()
             for _ in range(3):
-                tasks.start_soon(says)
+                tasks.start_soon(send_event)
         await html(PAGE)(scope, receive, send)
 
     middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS), identify=hook)
@@ -282,7 +282,7 @@ async def test_identity_cookie_with_forged_signature_is_ignored(usercom: FakeUse
 SECRET = ("sixteen characters or more",)
 
 
-def remembering(key: str, who: str) -> dict[str, str]:
+def headers_with_identity(key: str, who: str) -> dict[str, str]:
     identity_cookie = IdentityCookie(SECRET, None)
     cookie = (
         identity_cookie.set_cookie(identity_cookie.fingerprint({"user_id": who}), secure=False)
@@ -303,7 +303,10 @@ async def test_login_websocket_of_the_next_person_uses_another_key(
         await receipts[-1].delivered(5)
 
     alice = usercom.new_user()
-    scope = {**http_scope(headers=remembering(alice, "alice"), scheme="ws"), "type": "websocket"}
+    scope = {
+        **http_scope(headers=headers_with_identity(alice, "alice"), scheme="ws"),
+        "type": "websocket",
+    }
     del scope["method"]
     who = {"user_id": now} if now else None
     await UserComMiddleware(
@@ -330,7 +333,7 @@ async def test_login_concurrent_helpers_all_wait_for_the_hook(usercom: FakeUserC
     middleware = UserComMiddleware(
         app_with(said), usercom.config(secret_keys=SECRET, reset_timeout=5), identify=slow
     )
-    await call(middleware, headers=remembering(alice, "alice"))
+    await call(middleware, headers=headers_with_identity(alice, "alice"))
     assert {each.name for each in usercom.store.events if each.key == alice} == {
         "from the hook itself"
     }
@@ -372,18 +375,18 @@ async def test_login_person_with_invalid_attributes_is_another_person(
 EMPTY = html(b"<html><body></body></html>")
 
 
-def bob_after_a_while(asked: list[Any]) -> Any:
+def slow_hook_for_bob(asked: list[Any]) -> Any:
     """A hook that takes its time to find out who is logged in."""
 
-    async def who_is_it(connection: Any) -> dict[str, str]:
+    async def slow_hook(connection: Any) -> dict[str, str]:
         asked.append(connection)
         await anyio.sleep(0.3)
         return PEOPLE["bob"]
 
-    return who_is_it
+    return slow_hook
 
 
-def alice_s(key: str) -> str:
+def cookies_of_alice(key: str) -> str:
     """The cookies of a browser that Alice was last identified in."""
     identity_cookie = IdentityCookie(KEYS, None)
     remembers = identity_cookie.set_cookie(
@@ -414,10 +417,10 @@ async def test_login_hook_of_a_cancelled_helper_is_called_by_the_next_one(
         await EMPTY(scope, receive, send)
 
     middleware = UserComMiddleware(
-        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked)
+        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=slow_hook_for_bob(asked)
     )
     async with lifespan(middleware) as state:
-        got = await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
+        got = await call(middleware, headers={"cookie": cookies_of_alice(alice)}, state=dict(state))
     assert len(asked) <= 2
     assert not [each.name for each in usercom.store.events if each.key == alice]
     assert "secret of bob's" in [each.name for each in usercom.store.events]
@@ -446,10 +449,10 @@ async def test_login_helpers_that_wait_for_a_cancelled_one_call_the_hook(
         await EMPTY(scope, receive, send)
 
     middleware = UserComMiddleware(
-        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=bob_after_a_while(asked)
+        app, usercom.config(secret_keys=KEYS, reset_timeout=30), identify=slow_hook_for_bob(asked)
     )
     async with lifespan(middleware) as state:
-        await call(middleware, headers={"cookie": alice_s(alice)}, state=dict(state))
+        await call(middleware, headers={"cookie": cookies_of_alice(alice)}, state=dict(state))
     assert len(asked) == 2
     assert sorted(each.name for each in usercom.store.events) == ["one", "two"]
     assert not [each for each in usercom.store.events if each.key == alice]

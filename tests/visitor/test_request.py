@@ -33,11 +33,11 @@ async def test_request_scope_without_an_optional_key_is_enough(
 
 @pytest.mark.parametrize("host", ["[", "]", "[::1", "a:b:c", ":", "exa mple"])
 async def test_request_broken_host_header_still_delivers(host: str, usercom: FakeUserCom) -> None:
-    async def said(visitor: Any) -> None:
+    async def send_commands(visitor: Any) -> None:
         await visitor.event("x")
         await visitor.reset_auth()
 
-    middleware = UserComMiddleware(app_with(said), usercom.config(reset_timeout=2))
+    middleware = UserComMiddleware(app_with(send_commands), usercom.config(reset_timeout=2))
     got = await call(middleware, host=host, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
     assert got.set_cookies("__ca__reset")
     assert len(usercom.store.events) == 1

@@ -38,13 +38,15 @@ async def test_session_of_a_websocket_skips_the_reset(usercom: FakeUserCom) -> N
     assert usercom.store.events[0].key == key
 
 
-async def test_session_second_reset_names_the_person(usercom: FakeUserCom) -> None:
-    async def said(visitor: Any) -> None:
+async def test_session_second_reset_with_a_user_id_identifies_the_new_user(
+    usercom: FakeUserCom,
+) -> None:
+    async def send_commands(visitor: Any) -> None:
         await visitor.reset_auth()
         await visitor.reset_auth(user_id="42")
         assert visitor.user_id == "42"
 
-    middleware = UserComMiddleware(app_with(said), usercom.config(reset_timeout=5))
+    middleware = UserComMiddleware(app_with(send_commands), usercom.config(reset_timeout=5))
     await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
     _, new = usercom.store.users
     assert usercom.store.users[new].attributes == {"user_id": "42"}
@@ -56,11 +58,13 @@ async def test_session_user_id_and_equal_email_are_two_people(usercom: FakeUserC
     async with lifespan(middleware) as state:
         for who in ({"user_id": "bob@x.com"}, {"email": "bob@x.com"}):
 
-            async def said(visitor: Any, who: dict[str, str] = who) -> None:
+            async def send_commands(visitor: Any, who: dict[str, str] = who) -> None:
                 visitor.identify(**who)
                 await visitor.event("x")
 
-            await call(UserComMiddleware(app_with(said), usercom.config()), state=dict(state))
+            await call(
+                UserComMiddleware(app_with(send_commands), usercom.config()), state=dict(state)
+            )
     assert len({each.key for each in usercom.store.events}) == 2
 
 
@@ -90,7 +94,7 @@ async def test_session_hit_of_an_anonymous_visitor_is_skipped_with_a_reason(
     assert (usercom.store.hits, usercom.store.users) == ([], {})
 
 
-async def test_session_person_without_a_key_is_found_by_name(usercom: FakeUserCom) -> None:
+async def test_session_person_without_a_key_is_found_by_user_id(usercom: FakeUserCom) -> None:
     """The visitor whose browser blocks the widget: no cookie, and the purchase counts all the same."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -99,12 +99,12 @@ async def test_session_first_key_that_comes_late_makes_one_user(usercom: FakeUse
     usercom.faults.latency(60)
     receipts: list[Any] = []
 
-    async def said(visitor: Any) -> None:
+    async def track(visitor: Any) -> None:
         receipts.append(await visitor.page_hit())
 
     page = html(PAGE, headers={"cache-control": "public, max-age=600"})
     middleware = UserComMiddleware(
-        app_with(said, page), usercom.config(anonymous="create", reset_timeout=0, timeout=60)
+        app_with(track, page), usercom.config(anonymous="create", reset_timeout=0, timeout=60)
     )
     async with lifespan(middleware) as state:
         first = await call(middleware, state=dict(state))

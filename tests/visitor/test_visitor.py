@@ -48,22 +48,25 @@ def nested(depth: int) -> Any:
     ],
 )
 async def test_visitor_invalid_value_raises_invalid_command(bad: Any) -> None:
-    async def said(visitor: Any) -> None:
+    async def send_commands(visitor: Any) -> None:
         with pytest.raises(InvalidCommand):
             await bad(visitor)
 
-    await call(UserComMiddleware(app_with(said), UserComConfig(app="acme", api_key="ABC123")))
+    await call(
+        UserComMiddleware(app_with(send_commands), UserComConfig(app="acme", api_key="ABC123"))
+    )
 
 
 async def test_visitor_attribute_named_like_an_argument_is_sent(usercom: FakeUserCom) -> None:
     key = usercom.new_user()
 
-    async def said(visitor: Any) -> None:
+    async def send_commands(visitor: Any) -> None:
         await visitor.event("signup", name="Bob", self="x", data="y")
         await visitor.update(self="me")
 
     await call(
-        UserComMiddleware(app_with(said), usercom.config()), headers={"cookie": f"__ca__chat={key}"}
+        UserComMiddleware(app_with(send_commands), usercom.config()),
+        headers={"cookie": f"__ca__chat={key}"},
     )
     assert usercom.store.events[0].data == {"name": "Bob", "self": "x", "data": "y"}
 
@@ -106,10 +109,10 @@ async def test_visitor_update_of_nothing_is_skipped(
         ),
     ],
 )
-async def test_visitor_invalid_command_names_the_field(say: Any, says: str) -> None:
+async def test_visitor_invalid_command_names_the_field(command: Any, message: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        with pytest.raises(InvalidCommand, match=says):
-            await say(get_visitor(HTTPConnection(scope)))
+        with pytest.raises(InvalidCommand, match=message):
+            await command(get_visitor(HTTPConnection(scope)))
         await html(PAGE)(scope, receive, send)
 
     await call(UserComMiddleware(app, CONFIG))

@@ -66,7 +66,7 @@ async def stored(*receipts: PendingReceipt) -> None:
         assert not receipt.is_storing
 
 
-async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: Path) -> None:
+async def test_outbox_accepted_command_is_stored_and_deleted_after_delivery(path: Path) -> None:
     post = FakeSender(delay=0.05)
     async with running(post, path) as runtime:
         receipts = [runtime.submit(make_envelope(n, f"lane{n % 3}")) for n in range(12)]
@@ -80,7 +80,7 @@ async def test_what_is_accepted_is_on_disk_and_goes_when_it_is_delivered(path: P
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_what_is_left_is_delivered_by_the_next_one_in_order(
+async def test_outbox_commands_left_at_shutdown_are_delivered_by_the_next_run_in_order(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -103,7 +103,9 @@ async def test_what_is_left_is_delivered_by_the_next_one_in_order(
 
 
 @pytest.mark.slow
-async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outbox_burst_of_commands_is_stored_in_few_commits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commits = 0
     post = FakeSender()
     async with running(post, path, max_queue_size=2000) as runtime:
@@ -120,7 +122,7 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
         receipts: list[Receipt] = []
         longest = 0.0
 
-        async def say(n: int) -> None:
+        async def submit_event(n: int) -> None:
             receipts.append(runtime.submit(make_envelope(n, f"lane{n}")))
             await receipts[-1].stored(20)
 
@@ -133,9 +135,9 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(tick)
-            async with anyio.create_task_group() as sayers:
+            async with anyio.create_task_group() as submitters:
                 for n in range(1000):
-                    sayers.start_soon(say, n)
+                    submitters.start_soon(submit_event, n)
             inserted = commits
             tasks.cancel_scope.cancel()
         await until(lambda: len(post.sent) == 1000, within=30)
@@ -143,7 +145,7 @@ async def test_a_burst_costs_a_few_commits(path: Path, monkeypatch: pytest.Monke
     assert longest < 5  # others go on meanwhile
 
 
-async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_order(
+async def test_outbox_shared_by_several_runtimes_sends_each_command_once_in_order(
     path: Path,
 ) -> None:
     """As several worker processes do: what one of them has accepted may be another's to send."""
@@ -170,7 +172,7 @@ async def test_several_runtimes_share_the_file_and_each_command_goes_once_in_ord
     assert rows(path) == 0
 
 
-async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: Path) -> None:
+async def test_outbox_queues_of_a_killed_process_are_taken_over_after_its_lease(path: Path) -> None:
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:
@@ -192,7 +194,9 @@ async def test_a_killed_one_s_lanes_are_taken_over_when_its_lease_is_over(path: 
     assert numbers(post, "a") == [0, 1, 2, 3, 4]
 
 
-async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
+async def test_outbox_commands_beyond_max_queue_size_wait_on_disk_and_are_delivered(
+    path: Path,
+) -> None:
     post = down()
     async with running(
         post, path, retry=RetryPolicy(initial_delay=600), max_queue_size=10, shutdown_timeout=0
@@ -209,7 +213,7 @@ async def test_more_than_memory_holds_waits_on_disk(path: Path) -> None:
         assert numbers(post, f"lane{lane}") == [lane, lane + 30]
 
 
-async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Path) -> None:
+async def test_outbox_receipt_of_a_command_that_waited_on_disk_is_delivered(path: Path) -> None:
     post = FakeSender(delay=0.01)
     async with running(post, path, max_queue_size=3) as runtime:
         receipts = []
@@ -222,7 +226,7 @@ async def test_a_receipt_settles_though_its_command_had_to_wait_on_disk(path: Pa
     assert stats.restored == stats.persisted > 0
 
 
-async def test_counters_add_up_for_commands_that_were_left_on_disk_and_loaded(
+async def test_stats_for_commands_left_on_disk_and_loaded_add_up(
     path: Path,
 ) -> None:
     post = FakeSender(holding=True)
@@ -239,7 +243,7 @@ async def test_counters_add_up_for_commands_that_were_left_on_disk_and_loaded(
         )
 
 
-async def test_the_file_has_a_bound(path: Path) -> None:
+async def test_outbox_commands_beyond_max_rows_are_dropped(path: Path) -> None:
     async with running(
         down(),
         SqliteOutbox(path, max_rows=5),
@@ -252,7 +256,7 @@ async def test_the_file_has_a_bound(path: Path) -> None:
     assert rows(path) == 5
 
 
-async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> None:
+async def test_outbox_rejected_command_is_moved_to_the_dead_letters(path: Path) -> None:
     async with running(
         FakeSender(RejectedError("answered 400", status=400, detail="no such event")), path
     ) as runtime:
@@ -270,7 +274,7 @@ async def test_the_refused_go_to_the_dead_letters_in_the_file(path: Path) -> Non
     assert rows(path) == 0
 
 
-async def test_what_was_done_of_a_hit_is_not_done_again_after_a_restart(path: Path) -> None:
+async def test_outbox_hit_partly_sent_before_a_restart_sends_only_its_event(path: Path) -> None:
     with_event = PageHit(event=Event("with", {"n": 1}))
     post = FakeSender(
         SendResult("named", next_command=with_event.event), *[UnavailableError("503")] * 1000
@@ -313,7 +317,7 @@ async def test_submit_consecutive_updates_stores_and_deletes_a_row_each(path: Pa
     assert runtime.stats.delivered == 6
 
 
-async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None:
+async def test_outbox_expired_reset_after_a_restart_is_not_sent(path: Path) -> None:
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:
@@ -332,7 +336,7 @@ async def test_a_reset_of_an_earlier_life_is_not_carried_out(path: Path) -> None
     assert post.sent == []
 
 
-async def test_a_row_that_is_no_command_goes_to_the_dead_letters(
+async def test_outbox_row_that_is_no_command_is_moved_to_the_dead_letters(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(
@@ -388,7 +392,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("make", UNUSABLE, ids=lambda make: make.__name__)
-async def test_an_unusable_file_is_a_clear_error_at_start(make: Any, path: Path) -> None:
+async def test_outbox_unusable_file_at_start_raises_a_clear_error(make: Any, path: Path) -> None:
     make(path)
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(BaseExceptionGroup) as raised:
@@ -403,7 +407,7 @@ async def test_an_unusable_file_is_a_clear_error_at_start(make: Any, path: Path)
 
 
 @pytest.mark.parametrize("make", UNUSABLE, ids=lambda make: make.__name__)
-async def test_or_a_fall_back_to_memory_with_a_loud_line(
+async def test_outbox_unusable_file_with_on_error_memory_delivers_and_logs_an_error(
     make: Any, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(path)
@@ -415,7 +419,9 @@ async def test_or_a_fall_back_to_memory_with_a_loud_line(
     assert "in memory only" in line.message
 
 
-async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outbox_in_a_missing_folder_raises_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for path in (tmp_path / "missing" / "x.db", Path("var/usercom.db")):
         with pytest.raises(BaseExceptionGroup) as raised:
@@ -430,14 +436,14 @@ async def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.skipif(
     not Path("/sys").is_dir(), reason="there is no /sys, where nobody may make files"
 )
-async def test_a_place_that_nobody_may_write_to() -> None:
+async def test_outbox_in_an_unwritable_folder_raises_an_error() -> None:
     with pytest.raises(BaseExceptionGroup) as raised:
         async with running(FakeSender(), Path("/sys/usercom.db")):
             pass
     assert "cannot be written by this process" in str(raised.value.exceptions[0])
 
 
-async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
+async def test_outbox_damaged_file_at_start_raises_an_error(path: Path) -> None:
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
     ) as runtime:
@@ -452,7 +458,7 @@ async def test_a_damaged_file_of_ours_is_noticed(path: Path) -> None:
     assert "damaged" in str(raised.value.exceptions[0])
 
 
-async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(
+async def test_outbox_full_disk_delivers_from_memory_and_logs_one_line(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A real one: SQLite is allowed no more pages, and says "database or disk is full"."""
@@ -487,7 +493,9 @@ async def test_a_disk_that_fills_up_costs_durability_and_nothing_else(
         ("x", {"lease": 0}),
     ],
 )
-def test_malformed_arguments_are_refused_at_the_call(path_given: Any, settings: Any) -> None:
+def test_outbox_malformed_arguments_raise_configuration_error(
+    path_given: Any, settings: Any
+) -> None:
     with pytest.raises(ConfigurationError):
         SqliteOutbox(path_given, **settings)
 
@@ -504,7 +512,9 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("body", DAMAGED.values(), ids=DAMAGED)
-async def test_a_damaged_row_costs_itself_alone(body: str | bytes, path: Path) -> None:
+async def test_outbox_damaged_row_is_dead_lettered_and_other_rows_are_delivered(
+    body: str | bytes, path: Path
+) -> None:
     async with running(FakeSender(), path):
         pass
     with sqlite3.connect(path) as db:

@@ -61,7 +61,9 @@ BROKEN = pytest.mark.parametrize("broken", [full, locked], ids=lambda broken: br
 
 @BROKEN
 @pytest.mark.usefixtures("quick_lock")
-async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path) -> None:
+async def test_readiness_with_an_unwritable_file_is_failing_and_still_accepting(
+    broken: Any, path: Path
+) -> None:
     async with running(FakeSender(), path) as runtime:
         await runtime.submit(make_envelope(0)).delivered(20)
         assert runtime.readiness().state == "sending"
@@ -75,9 +77,7 @@ async def test_a_health_route_sees_a_file_that_is_broken(broken: Any, path: Path
 
 @pytest.mark.slow
 @BROKEN
-async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(
-    broken: Any, path: Path
-) -> None:
+async def test_store_known_unwritable_file_does_not_delay_requests(broken: Any, path: Path) -> None:
     post = FakeSender()
     async with running(post, path) as runtime:
         with broken(runtime):
@@ -93,7 +93,9 @@ async def test_requests_do_not_wait_for_a_file_that_is_known_to_be_broken(
 
 @BROKEN
 @pytest.mark.usefixtures("quick_lock")
-async def test_what_is_on_disk_already_goes_out_as_fast_as_ever(broken: Any, path: Path) -> None:
+async def test_store_unwritable_file_does_not_slow_delivery_of_stored_commands(
+    broken: Any, path: Path
+) -> None:
     post = FakeSender(holding=True)
     async with running(post, path) as runtime:
         receipts = [runtime.submit(make_envelope(n, f"lane{n}")) for n in range(300)]
@@ -110,7 +112,7 @@ def rows(path: Path, table: str = "commands") -> int:
         return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-async def test_memory_is_bounded_while_nothing_can_be_written(
+async def test_store_unwritable_file_bounds_the_dead_letters_in_memory(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A client invents keys, and User.com answers 404 to each: dead letters, of visitors who do not come back."""
@@ -147,7 +149,9 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 
 @BROKEN
 @pytest.mark.usefixtures("quick_lock")
-async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> None:
+async def test_store_unwritable_file_keeps_new_commands_behind_those_on_disk(
+    broken: Any, path: Path
+) -> None:
     post = FakeSender(holding=True)
     async with running(post, path, max_queue_size=2) as runtime:
         for n in range(4):  # two in memory, and two on disk alone
@@ -169,7 +173,7 @@ async def test_nothing_overtakes_what_waits_on_disk(broken: Any, path: Path) -> 
 
 @BROKEN
 @pytest.mark.usefixtures("quick_lock")
-async def test_at_the_end_what_is_in_memory_only_is_sent_and_what_is_on_disk_is_left(
+async def test_store_drain_with_an_unwritable_file_sends_memory_and_leaves_disk_rows(
     broken: Any, path: Path
 ) -> None:
     post = FakeSender(holding=True)
@@ -191,7 +195,7 @@ def sent(post: FakeSender) -> Counter[int]:
     )
 
 
-async def test_store_command_that_comes_while_the_last_is_noted_is_sent_once(
+async def test_store_command_submitted_before_the_last_is_marked_done_is_sent_once(
     tmp_path: Path,
 ) -> None:
     post = FakeSender()
@@ -207,7 +211,9 @@ async def test_store_command_that_comes_while_the_last_is_noted_is_sent_once(
     assert runtime.stats.restored == 0
 
 
-async def test_store_two_names_of_one_visitor_do_not_mix(tmp_path: Path) -> None:
+async def test_store_queues_of_one_visitor_under_token_and_key_send_each_command_once(
+    tmp_path: Path,
+) -> None:
     """After a reset a visitor may be known by the reset's token and by the new key at the same moment."""
     path = tmp_path / "x.db"
     post = FakeSender(SendResult("K1"), delay=0.02)
@@ -255,7 +261,7 @@ async def test_store_whose_file_cannot_be_written_bounds_memory(
     assert balanced(runtime)
 
 
-async def test_store_that_slept_longer_than_its_lease_evicts_what_others_claimed(
+async def test_store_that_slept_longer_than_its_lease_evicts_commands_claimed_by_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A laptop that slept, a machine that was moved: what is in flight may go twice, and no more."""
@@ -287,7 +293,7 @@ async def test_store_that_slept_longer_than_its_lease_evicts_what_others_claimed
     assert set(sent(robber).values()) == {1}
 
 
-async def test_store_lease_that_only_looks_expired_is_left_alone(
+async def test_store_lease_that_expires_by_a_clock_jump_is_not_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All processes slept, or the clock has jumped: for a moment every lease has run out."""
@@ -348,7 +354,7 @@ async def test_store_learned_key_is_kept_with_a_dead_letter(tmp_path: Path) -> N
     assert again.sent[0][2] == "NEW"
 
 
-async def test_store_learned_key_counts_for_commands_on_disk_alone(tmp_path: Path) -> None:
+async def test_store_learned_key_is_used_for_commands_left_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     post = FakeSender(SendResult("NEW"), holding=True)
     async with running(post, path, max_queue_size=1) as runtime:
@@ -363,7 +369,9 @@ async def test_store_learned_key_counts_for_commands_on_disk_alone(tmp_path: Pat
     assert post.sent[-1][2] == "NEW"
 
 
-async def test_store_command_that_json_cannot_hold_fails_alone(tmp_path: Path) -> None:
+async def test_store_command_that_json_cannot_encode_does_not_affect_other_commands(
+    tmp_path: Path,
+) -> None:
     post = FakeSender()
     async with running(post, SqliteOutbox(tmp_path / "x.db")) as runtime:
         odd = PageContext(user_agent=b"x")  # type: ignore[arg-type]
@@ -429,7 +437,7 @@ async def test_store_last_log_line_has_the_counts(
     assert "Delivered to User.com: 50, left in the outbox: 0" in line
 
 
-async def test_store_deleted_file_is_noticed(
+async def test_store_deleted_file_is_logged_and_commands_are_delivered(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "x.db"

@@ -188,7 +188,7 @@ def arrived(usercom: FakeUserCom) -> Counter[tuple[int, int]]:
     return Counter((each.data["n"], each.data["step"]) for each in list(usercom.store.events))
 
 
-async def test_what_one_request_says_is_one_task_and_keeps_its_order(
+async def test_taskiq_outbox_commands_of_one_request_are_one_task_in_order(
     server: Redis, usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     key = usercom.new_user()
@@ -208,7 +208,7 @@ async def test_what_one_request_says_is_one_task_and_keeps_its_order(
     assert all(each.tzinfo is not None for each in created_at)
 
 
-async def test_of_two_workers_one_is_killed_and_nothing_is_lost(
+async def test_taskiq_outbox_killed_worker_of_two_loses_no_command(
     server: Redis, usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     keys = [usercom.new_user() for _ in range(40)]
@@ -238,7 +238,7 @@ async def test_of_two_workers_one_is_killed_and_nothing_is_lost(
     assert twice <= held
 
 
-async def test_redis_is_down_for_a_while(
+async def test_taskiq_outbox_redis_outage_delays_no_request_and_loses_no_command(
     server: Redis, usercom: FakeUserCom, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = usercom.new_user()
@@ -261,7 +261,7 @@ async def test_redis_is_down_for_a_while(
         await until(lambda: len(arrived(usercom)) == 150, 60)
 
 
-async def test_the_application_starts_without_redis(
+async def test_taskiq_outbox_without_redis_at_startup_is_failing_and_still_accepting(
     server: Redis, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.stop()
@@ -284,7 +284,7 @@ async def test_the_application_starts_without_redis(
     assert "broker" in seen[0].reason
 
 
-async def test_what_the_broker_never_took_is_counted_as_lost(
+async def test_taskiq_outbox_commands_that_the_broker_never_accepted_are_dropped(
     server: Redis, usercom: FakeUserCom
 ) -> None:
     server.stop()
@@ -300,7 +300,7 @@ async def test_what_the_broker_never_took_is_counted_as_lost(
     ]
 
 
-async def test_user_com_is_down_for_longer_than_a_task_may_last(
+async def test_taskiq_outbox_outage_longer_than_a_task_delivers_all_in_order_later(
     server: Redis, usercom: FakeUserCom, tmp_path: Path
 ) -> None:
     keys = [usercom.new_user() for _ in range(5)]
@@ -321,7 +321,9 @@ async def test_user_com_is_down_for_longer_than_a_task_may_last(
         assert [each.data["step"] for each in events if each.data["n"] == n] == [0, 1, 2]
 
 
-async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: FakeUserCom) -> None:
+async def test_taskiq_outbox_reset_is_sent_by_the_web_process(
+    server: Redis, usercom: FakeUserCom
+) -> None:
     key = usercom.new_user()
     config = settings(usercom, reset_timeout=20)
     receipts: list[Any] = []
@@ -354,7 +356,7 @@ async def test_a_reset_is_sent_by_the_web_process(server: Redis, usercom: FakeUs
     assert time.monotonic() - began < 20
 
 
-async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(
+async def test_taskiq_outbox_failed_or_cancelled_request_hands_over_its_commands(
     server: Redis, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
@@ -386,7 +388,7 @@ async def test_a_request_that_fails_or_is_cancelled_hands_over_what_it_said(
         await until(lambda: server.tasks == 2)
 
 
-async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(
+async def test_taskiq_outbox_awaited_receipt_or_client_command_is_handed_over_at_once(
     server: Redis, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
@@ -411,15 +413,17 @@ async def test_who_waits_for_a_receipt_and_who_has_no_request_wait_for_no_end(
         await until(lambda: server.tasks == 2)
 
 
-async def test_a_websocket_hands_over_at_once(server: Redis, usercom: FakeUserCom) -> None:
+async def test_taskiq_outbox_websocket_command_is_handed_over_at_once(
+    server: Redis, usercom: FakeUserCom
+) -> None:
     key = usercom.new_user()
     config = settings(usercom)
-    is_said = anyio.Event()
+    is_event_sent = anyio.Event()
 
     async def talk(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             await get_visitor(scope).event("said")
-            is_said.set()
+            is_event_sent.set()
             await anyio.sleep_forever()
 
     async def receive() -> Message:
@@ -436,12 +440,12 @@ async def test_a_websocket_hands_over_at_once(server: Redis, usercom: FakeUserCo
         }
         del scope["method"]
         tasks.start_soon(app, scope, receive, send)
-        await is_said.wait()
+        await is_event_sent.wait()
         await until(lambda: server.tasks == 1)
         tasks.cancel_scope.cancel()
 
 
-async def test_an_answer_that_goes_on_for_hours(
+async def test_taskiq_outbox_endless_response_hands_over_before_its_end(
     server: Redis, usercom: FakeUserCom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("usercom_asgi.integrations.taskiq.store.MAX_GATHER_SECONDS", 0.1)
@@ -454,7 +458,7 @@ async def test_an_answer_that_goes_on_for_hours(
         tasks.cancel_scope.cancel()
 
 
-async def test_what_is_too_old_goes_to_the_dead_letters(
+async def test_taskiq_outbox_command_past_give_up_after_is_dead_lettered(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In one process, by taskiq's own broker for that."""
@@ -472,7 +476,9 @@ async def test_what_is_too_old_goes_to_the_dead_letters(
     assert "to the dead letters" in caplog.text
 
 
-async def test_what_is_cut_off_on_its_way_back_is_not_lost_in_silence(usercom: FakeUserCom) -> None:
+async def test_taskiq_outbox_task_cancelled_while_handing_back_is_dead_lettered(
+    usercom: FakeUserCom,
+) -> None:
     """By a time limit of the task's, or an end of the worker's that does not wait."""
 
     class Stuck(InMemoryBroker):
@@ -512,8 +518,10 @@ async def test_deliver_updates_handed_back_by_several_tasks_loses_none(
     usercom: FakeUserCom,
 ) -> None:
     config = settings(usercom, max_concurrency=1)
-    told: list[Outcome] = []
-    outbox = TaskiqOutbox(InMemoryBroker(), config, task_deadline=0.3, on_delivered=told.append)
+    delivered_outcomes: list[Outcome] = []
+    outbox = TaskiqOutbox(
+        InMemoryBroker(), config, task_deadline=0.3, on_delivered=delivered_outcomes.append
+    )
     key = usercom.new_user()
     usercom.faults.status(503)
     async with UserComClient(config, outbox=outbox) as client:
@@ -525,7 +533,7 @@ async def test_deliver_updates_handed_back_by_several_tasks_loses_none(
             lambda: (
                 sum(
                     len(each.command.attributes)
-                    for each in told
+                    for each in delivered_outcomes
                     if isinstance(each.command, Update)
                 )
                 >= 6
@@ -533,13 +541,13 @@ async def test_deliver_updates_handed_back_by_several_tasks_loses_none(
         )
     assert {
         name
-        for each in told
+        for each in delivered_outcomes
         if isinstance(each.command, Update)
         for name in each.command.attributes
     } == {f"plan_{n}" for n in range(6)}
 
 
-def test_trio_is_refused_in_words(usercom: FakeUserCom) -> None:
+def test_taskiq_outbox_on_trio_raises_outbox_error(usercom: FakeUserCom) -> None:
     outbox = TaskiqOutbox(InMemoryBroker(), usercom.config())
 
     async def enter() -> None:
@@ -555,7 +563,9 @@ def test_trio_is_refused_in_words(usercom: FakeUserCom) -> None:
     assert "asyncio only" in str(error)
 
 
-def test_a_claim_must_outlast_the_longest_delivery(config: UserComConfig) -> None:
+def test_taskiq_outbox_claim_timeout_below_the_longest_delivery_is_refused(
+    config: UserComConfig,
+) -> None:
     least = TaskiqOutbox.claim_timeout(config)
     assert least == 2 * (60 + 3 * 10 + 3) * 1000
     with pytest.raises(ConfigurationError, match=f"{least} ms or more"):
