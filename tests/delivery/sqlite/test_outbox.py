@@ -214,12 +214,13 @@ async def test_outbox_commands_beyond_max_queue_size_wait_on_disk_and_are_delive
 
 
 async def test_outbox_receipt_of_a_command_that_waited_on_disk_is_delivered(path: Path) -> None:
-    post = FakeSender(delay=0.01)
+    post = FakeSender(holding=True)
     async with running(post, path, max_queue_size=3) as runtime:
         receipts = []
         for n in range(20):
             receipts.append(runtime.submit(make_envelope(n, f"lane{n}")))
             await receipts[-1].stored(20)
+        post.release()
         assert [await each.delivered(20) for each in receipts] == [True] * 20
     stats = runtime.stats
     assert (stats.accepted, stats.delivered) == (20, 20)
