@@ -52,6 +52,7 @@ envelopes = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(envelopes)
 def test_from_text_returns_what_to_text_was_given(envelope: Envelope) -> None:
     back = from_text(to_text(envelope))

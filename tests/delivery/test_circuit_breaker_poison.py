@@ -21,6 +21,8 @@ from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 
+pytestmark = pytest.mark.slow
+
 BACK_OFF = RetryPolicy()
 UNAVAILABLE_LINE = "User.com is unavailable"
 AVAILABLE_LINE = "User.com is available again after"
@@ -84,7 +86,6 @@ def run_with_mock_clock(test: Callable[[], Awaitable[None]]) -> None:
         random.setstate(state)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 403])
 def test_breaker_poisoned_commands_of_one_client_do_not_delay_healthy_visitors(
     status: int, caplog: pytest.LogCaptureFixture
@@ -119,7 +120,6 @@ def test_breaker_poisoned_commands_of_one_client_do_not_delay_healthy_visitors(
     assert late == 0 if status == 403 else 450 < late < 1100
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 403])
 def test_breaker_steady_new_poisoned_commands_do_not_delay_healthy_visitors(
     status: int, caplog: pytest.LogCaptureFixture

@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+pytestmark = pytest.mark.slow
+
 DELAYS = st.sampled_from([0, 0.01, 0.05, 0.3, 1, 4, 12])
 BROWSERS = st.integers(0, 2)
 PERSON = st.sampled_from(PEOPLE)
