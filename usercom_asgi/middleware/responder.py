@@ -27,6 +27,8 @@ from .browser_commands import plan_browser_commands
 from .reset import expired_key_cookies, key_cookies, plan_reset, repaired_key_cookies
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..core.config import UserComConfig
@@ -133,18 +135,19 @@ class Responder:
             await self._flush_started_page()
             raise
 
-    async def _on_message(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> Awaitable[None]:
+        # Not a coroutine of its own, because most messages are only sent on.
         page = self._page
-        if page is not None:
-            if page.try_pass_through(message):
-                await self._send(message)
-                return
-            for each in page.feed(message):
-                await self._send(each)
-        elif self._started or message["type"] != "http.response.start":
-            await self._send(message)
-        else:
-            await self._on_start(message)
+        if page is None:
+            is_start = not self._started and message["type"] == "http.response.start"
+            return self._on_start(message) if is_start else self._send(message)
+        if page.try_pass_through(message):
+            return self._send(message)
+        return self._feed(page, message)
+
+    async def _feed(self, page: PageResponse, message: Message) -> None:
+        for each in page.feed(message):
+            await self._send(each)
 
     async def _on_start(self, message: Message) -> None:
         self._started = True
