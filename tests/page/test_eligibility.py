@@ -48,7 +48,7 @@ def test_skip_reason_for_an_html_response_is_absent(content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "says"),
+    ("case", "expected"),
     [
         ({"status": 206}, "206"),
         ({"status": 204}, "204"),

@@ -96,7 +96,7 @@ async def test_visitor_update_of_nothing_is_skipped(
 
 
 @pytest.mark.parametrize(
-    ("say", "says"),
+    ("command", "message"),
     [
         (lambda visitor: visitor.event(""), r"^event name: .*, got str of 0 characters$"),
         (
