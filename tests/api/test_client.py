@@ -9,6 +9,7 @@ import os
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -464,6 +465,29 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLCont
 
 def config(origin: str, timeout: float = 5) -> UserComConfig:
     return UserComConfig(base_url=origin, api_key="ABC123", timeout=timeout)
+
+
+async def test_post_json_first_call_reads_certificates_outside_of_the_event_loop(
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes 70 ms, and more on a busy machine, in which no request would be served."""
+    threads = []
+
+    def create() -> ssl.SSLContext:
+        threads.append(threading.get_ident())
+        return ssl_context()
+
+    monkeypatch.setattr("usercom_asgi.api.client.ssl_context", create)
+    server = Server()
+    async with (
+        listening(server.serve, tls) as port,
+        open_api_client(config(f"https://localhost:{port}"), None) as client,
+    ):
+        for _ in range(3):
+            await post(client)
+            await client.post_json("/x", {}, {}, read_body=True)
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 async def test_post_json_https_reuses_the_connection(tls: ssl.SSLContext) -> None:

@@ -20,6 +20,7 @@ from ..core.exceptions import RejectedError, UnavailableError
 from ..core.hooks import warn_once
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     import httpx2 as httpx
@@ -73,6 +74,7 @@ class ApiClient:
         self._proxy = None if transport else environment_proxy(config.origin)
         #: Idle connections and since when they are, the latest last.
         self._idle: list[tuple[float, Transport]] = []
+        self._tls, self._tls_lock = cast("ssl.SSLContext | None", None), anyio.Lock()
         self._is_closed = False
 
     async def aclose(self) -> None:
@@ -112,7 +114,7 @@ class ApiClient:
         headers = {**headers, **_JSON, "Content-Length": str(len(content))}
         url, options = self._origin + path, self._options
         request = httpx.Request("POST", url, headers=headers, content=body(), extensions=options)
-        transport = self._acquire(is_new=is_new)
+        transport = await self._acquire(is_new=is_new)
         reason = f"no response in {self._total_timeout:g} s"
         try:
             with anyio.move_on_after(self._total_timeout) as scope:
@@ -140,14 +142,17 @@ class ApiClient:
             raise UnavailableError(reason, not_sent=not_sent) from error
         return response
 
-    def _acquire(self, *, is_new: bool) -> Transport:
+    async def _acquire(self, *, is_new: bool) -> Transport:
         # A body that is read may hold a user key, so its request gets a new connection.
         # On a kept one, httpx would take a duplicate response for that of the next
         # request.
         if self._transport or (self._idle and not is_new):
             return self._transport or self._idle.pop()[1]
+        async with self._tls_lock:
+            if self._tls is None:  # in a thread, because the event loop serves requests
+                self._tls = await anyio.to_thread.run_sync(ssl_context)
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE)
-        return httpx.AsyncHTTPTransport(verify=ssl_context(), proxy=self._proxy, limits=limits)
+        return httpx.AsyncHTTPTransport(verify=self._tls, proxy=self._proxy, limits=limits)
 
     async def _release(self, transport: Transport, *, is_reusable: bool) -> None:
         if transport is self._transport:
@@ -196,7 +201,7 @@ def environment_proxy(origin: str) -> httpx.Proxy | None:
     with suppress(ValueError, httpx.InvalidURL, ImportError):  # SOCKS needs the package socksio
         tls = ssl_context() if url.startswith("https://") else None
         proxy = httpx.Proxy(url if "://" in url else f"http://{url}", ssl_context=tls)
-        httpx.AsyncHTTPTransport(verify=ssl_context(), proxy=proxy)
+        httpx.AsyncHTTPTransport(verify=False, proxy=proxy)
         if proxy.url.port is None or proxy.url.port in range(1, 2**16):
             return proxy
     # Omit the URL, which may hold a password.

@@ -72,12 +72,13 @@ class VisitorQueue:
         """Forget the failures, after a success or with the command that failed."""
         #: Failures in a row.
         self.failures = 0
-        #: Those of them between which other queues succeeded: the fault is its own.
+        #: Failures since the last one during which other queues succeeded, so that
+        #: this queue is at fault.
         self.solo_failures = 0
         self._successes_at_last_failure = math.inf
 
     def count_failure(self, successes: int) -> None:
-        """Count a failure; ``successes`` is that of all queues so far."""
+        """Count a failure; ``successes`` counts the successful calls of all queues."""
         self.failures += 1
         self.solo_failures += self._successes_at_last_failure < successes
         self._successes_at_last_failure = successes
@@ -123,8 +124,8 @@ class QueueManager:
     async def reserve(self) -> VisitorQueue:
         """Wait for a ready queue, and reserve one for :meth:`take`.
 
-        Return the queue that ``take`` would return now. A better one may come before
-        it.
+        Return the queue that ``take`` would return now. It may return another one, if a
+        more urgent one arrives.
         """
         while len(self._ready) <= self._reserved:
             await self._became_ready.wait()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# Rejections like that of an API key, while others succeed, after which the command is
-# at fault.
+# After this many further 401 or 403 of one queue while other queues succeed, its command
+# goes to the dead letters.
 MAX_SOLO_REJECTIONS = 2
 
 
@@ -47,7 +47,7 @@ class Worker:
         while True:
             if self._needs_call(await self._queues.reserve()):
                 async with self._breaker.call() as call:
-                    # Chosen now, because a better one may have come while this waited.
+                    # Take it only now: a more urgent queue may have become ready.
                     queue = self._queues.take(is_probe=call.is_probe)
                     delay = await self._handle(queue, call)
             else:

@@ -15,11 +15,11 @@ import re
 from .foreign import Foreign, Step
 from .syntax import NAME_END, RAW_TEXT_ENDS, SCRIPT, TAG, after_comment, shortened
 
-# Candidates for the tags below and "<!--", which `NAMED` separates. The first three
-# letters are sets and not alternatives, which would triple the price: most tags fail
-# there. The first pattern is for the head, the second from "<body" on, the third where
-# end tags matter too.
-_REST = (
+# Cheap filters: they find every tag that `NAMED` accepts and "<!--", and some others. The
+# first three letters are sets and not alternatives, which would triple the price: most
+# tags fail there. The first pattern is for the head, the second from "<body" on, the third
+# where end tags matter too.
+_NAME_REST = (
     rb"(?:(?<=<!--)|(?:(?i:ipt|le|ect|tarea|plate|cript|mbed|rames|ame|intext|h|meset|y|l|ad|mplate|lect)|(?<=(?i:svg|xmp|col)))"
     + NAME_END
     + rb")"
@@ -27,7 +27,7 @@ _REST = (
 # A head is full of <meta>, so these fail early as well.
 BEFORE_BODY = re.compile(
     rb"<[!sStTnNiIxXpPmMbBhHfF/][-cCtTvVeEiIoOfFmMlLaArRhH][-rRyYgGlLxXmMtTsSeEfFpPaAdD](?<![mM][eE][tT])"
-    + _REST
+    + _NAME_REST
 )
 IN_BODY = re.compile(
     rb"<[!sStTnNiIxXpPmM][-cCtTvVeEiIoOfFmMlLaA][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST
@@ -86,7 +86,7 @@ class Tokenizer:
         #: True once the state is not known: no position changes any more.
         self.is_in_doubt = False
         self._size = 0  # of all that was fed
-        self._block = 0  # the position of the first byte of what is read now
+        self._block = 0  # the position in the document of the data that is read now
         self._closes = [-1, -1]  # where in that a "</body" may be next, by its letters
         self._rest, self._rest_at = b"", 0  # what is not complete, and where it begins
         self._raw_text = b""  # the element whose text is not at its end
@@ -354,9 +354,11 @@ def _after_bogus(data: bytes, at: int, *, has_cdata: bool = False) -> int:
 def may_be_in_tag(data: bytes, known: int, position: int) -> bool:
     """Return True if a position may be inside a tag that began after ``known``.
 
-    In a tag it is either in a quoted value, and then the last quote of that kind is the
-    one that opened it, after a "="; or outside of one, and then there is a "<" after
-    the last ">", or a quote that belongs to a value with a ">" in it.
+    ``known`` is a position outside of tags. Inside a tag, one of these is true:
+
+    * The position is in a quoted value. Then the last quote of that kind opened it, and
+      stands after a "=".
+    * It is not. Then there is a "<" after the last ">", or a quote of a value with a ">".
     """
     if data[position - 2 : position] != b">\n":  # mostly it is
         between = data[data.rfind(b">", known, position) + 1 or known : position]
