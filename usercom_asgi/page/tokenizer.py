@@ -30,10 +30,10 @@ BEFORE_BODY = re.compile(
     + _NAME_REST
 )
 IN_BODY = re.compile(
-    rb"<[!sStTnNiIxXpPmM][-cCtTvVeEiIoOfFmMlLaA][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST
+    rb"<[!sStTnNiIxXpPmM][-cCtTvVeEiIoOfFmMlLaA][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _NAME_REST
 )
 _WITH_ENDS = re.compile(
-    rb"<[!sStTnNiIxXpPmMcCfF/][-cCtTvVeEiIoOfFmMlLaAsSrR][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _REST
+    rb"<[!sStTnNiIxXpPmMcCfF/][-cCtTvVeEiIoOfFmMlLaAsSrR][-rRyYgGlLxXmMtTsSeEfFpPaA]" + _NAME_REST
 )
 NAMED = re.compile(
     rb"<(?:(?P<text>script|style|textarea|title|noscript|noembed|noframes|iframe|xmp|plaintext)|(?P<foreign>svg|math)"
