@@ -15,7 +15,7 @@ from starlette.routing import Route
 from usercom_asgi import InvalidCommand, UserComMiddleware, WidgetState, get_visitor
 
 # Defined after the snippet has run, as a deferred script of the page would.
-FUNCTIONS = """<script>window.said = [];
+FUNCTIONS = """<script>window.calls = [];
 addEventListener("DOMContentLoaded", function () {
   window.shop = {name: "shop", chat: {opened: function () { calls.push(["opened", this === shop.chat]) }}};
   window.loaded = function () { calls.push(["loaded"]) };
@@ -57,14 +57,14 @@ def test_widget_state_and_callbacks_of_the_config_are_applied(
         visit()
         assert page.locator(".greeting").is_hidden()
         assert page.locator(".launcher").is_visible()
-        assert page.evaluate("said") == [["loaded"]]
+        assert page.evaluate("calls") == [["loaded"]]
         page.evaluate("userengage('widget.open')")
         page.fill("#__ue_widget_mount input", "hi")
         page.press("#__ue_widget_mount input", "Enter")
-        page.wait_for_function("said.length >= 4")
+        page.wait_for_function("calls.length >= 4")
         page.evaluate("UE.__internal.receivePayload('alert(1)')")
         page.evaluate("userengage('widget.close')")
-        calls = page.evaluate("said")
+        calls = page.evaluate("calls")
         assert calls[1] == ["opened", True]
         assert calls[2] == ["message", "hi", False]
         assert (calls[3][0], calls[3][2]) == ("message", True)
