@@ -13,10 +13,12 @@ from usercom_asgi import (
     ConfigurationError,
     Event,
     InvalidCommand,
+    OutboxError,
     PageHit,
     ProductEvent,
     Receipt,
     ResetAuth,
+    SqliteOutbox,
     Status,
     Update,
     UserComClient,
@@ -223,3 +225,64 @@ async def test_client_cancelled_while_the_outbox_opens_ends(tmp_path: Any) -> No
         async with UserComClient(UserComConfig(app="acme", api_key="ABC123"), outbox=outbox):
             raise AssertionError
     assert scope.cancelled_caught
+
+
+async def test_client_entered_and_left_in_different_tasks_delivers(usercom: FakeUserCom) -> None:
+    """Callbacks for start and end, and fixtures of pytest, run in tasks of their own."""
+    client = UserComClient(usercom.config())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.__aenter__)
+    for n in range(5):
+        await client.send(Event("job", {"n": n}), user_id="u-1")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.__aexit__, None, None, None)
+    assert [each.data["n"] for each in usercom.store.events] == list(range(5))
+    assert client.delivery is None
+
+
+async def test_client_two_that_are_left_in_order_of_entry_deliver(usercom: FakeUserCom) -> None:
+    first, second = UserComClient(usercom.config()), UserComClient(usercom.config())
+    await first.__aenter__()
+    await second.__aenter__()
+    await first.__aexit__(None, None, None)
+    await second.send(Event("job"), user_id="u-1")
+    await second.__aexit__(None, None, None)
+    assert [each.name for each in usercom.store.events] == ["job"]
+
+
+async def test_client_entered_by_two_tasks_at_once_refuses_one(usercom: FakeUserCom) -> None:
+    client, refused = UserComClient(usercom.config()), list[RuntimeError]()
+
+    async def enter() -> None:
+        try:
+            await client.__aenter__()
+        except RuntimeError as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(enter)
+    await client.__aexit__(None, None, None)
+    assert len(refused) == 1
+
+
+async def test_client_outbox_that_cannot_be_used_raises_outbox_error() -> None:
+    """Not an ExceptionGroup, which `except OutboxError` does not see."""
+    client = UserComClient(CONFIG, outbox=SqliteOutbox("/nonexistent/outbox.db"))
+    for _ in range(2):
+        with pytest.raises(OutboxError, match="the folder /nonexistent is missing"):
+            async with client:
+                raise AssertionError
+
+
+def test_client_of_an_event_loop_that_has_ended_can_enter_again(usercom: FakeUserCom) -> None:
+    """A script or a test that forgets to leave it."""
+    client = UserComClient(usercom.config())
+
+    async def send() -> None:
+        await client.__aenter__()
+        assert await (await client.send(Event("job"), user_id="u-1")).delivered(30)
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(send, backend=backend)
+    assert len(usercom.store.events) == 3

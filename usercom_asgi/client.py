@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
-
-import anyio
 
 from .core.commands import ResetAuth
 from .core.config import UserComConfig
@@ -20,8 +17,6 @@ from .delivery.service import DeliveryService
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
-
-    from anyio.abc import TaskStatus
 
     from .api.client import Transport
     from .core.commands import Command
@@ -69,7 +64,9 @@ class UserComClient:
         async with UserComClient(config) as client:
             receipt = await client.send(Event("renewed", {"plan": "gold"}), key=key)
 
-    A client belongs to one event loop. It can be entered again after it was left.
+    A client belongs to one event loop, and any task of it may enter or leave: call
+    ``__aenter__`` at start and ``__aexit__`` at the end where no block spans both. It
+    can be entered again after it was left.
 
     Args:
         config: By default :meth:`UserComConfig.from_env`.
@@ -102,31 +99,25 @@ class UserComClient:
             on_delivered=on_delivered, on_dropped=on_dropped, on_dead=on_dead
         )
         self._service: DeliveryService | None = None
-        self._entered: AsyncExitStack | None = None
+        self._is_entered = False
 
     async def __aenter__(self) -> Self:
-        if self._service is not None:
+        if self._is_entered and not (self._service is not None and self._service.is_over):
             raise RuntimeError(
                 "the UserComClient is already running, create one client for each block"
             )
+        self._is_entered = True
         service = DeliveryService(
             lambda: open_sender(self.config, self._transport),
             self.config,
             outbox=self._outbox,
             callbacks=self._callbacks,
         )
-        async with AsyncExitStack() as stack:  # also leaves if entering is cancelled
-            tasks = await stack.enter_async_context(anyio.create_task_group())
-            running = anyio.CancelScope()
-
-            async def run(*, task_status: TaskStatus[None]) -> None:
-                with running:
-                    await service.run(task_status=task_status)
-
-            await tasks.start(run)
-            # A cancelled block still delivers. The drain ends the delivery.
-            running.shield = True
-            self._service, self._entered = service, stack.pop_all()
+        try:
+            await service.start()
+            self._service = service
+        finally:
+            self._is_entered = self._service is service
         return self
 
     async def __aexit__(
@@ -135,11 +126,10 @@ class UserComClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        service, entered = self._service, self._entered
-        self._service = self._entered = None
-        if service is not None and entered is not None:
+        service, self._service = self._service, None
+        if service is not None:
             await service.drain()
-            await entered.aclose()  # without the block's error, which the group would wrap
+            self._is_entered = False
 
     @property
     def delivery(self) -> DeliveryService | None:

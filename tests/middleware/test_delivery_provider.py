@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -178,3 +179,42 @@ async def test_provider_given_one_scope_twice_serves_both_times(usercom: FakeUse
         got = await call(both, headers={"cookie": "__ca__chat=abc123"})
     assert got.body.count(b"widget.js") == 1
     assert len(usercom.store.hits) == len(other.store.hits) == 1
+
+
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("failure", ["shutdown.failed", "raise", "startup.failed"])
+async def test_provider_on_a_server_that_outlives_the_lifespan_delivers(
+    usercom: FakeUserCom, failure: str, copies: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvicorn serves on for weeks when a task of the application fails in its lifespan."""
+    warn_once.cache_clear()
+    page = app_that("page_hit")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await page(scope, receive, send)
+            return
+        await receive()
+        if failure != "startup.failed":
+            await send({"type": "lifespan.startup.complete"})
+        if failure == "raise":
+            raise ZeroDivisionError
+        await send({"type": f"lifespan.{failure}", "message": "a task has failed"})
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    states: list[dict[str, Any]] = []
+
+    async def send(message: Message) -> None:
+        states.append(dict(state) if copies else state)
+
+    state: dict[str, Any] = {}
+    middleware = UserComMiddleware(app, usercom.config())
+    with suppress(ZeroDivisionError):
+        await middleware({"type": "lifespan", "state": state}, receive, send)
+    headers = {"cookie": f"__ca__chat={usercom.new_user()}"}
+    for _ in range(2):
+        await call(middleware, headers=headers, state=dict(states[0]))
+    assert len(usercom.store.hits) == 2
+    assert caplog.text.count("The application's lifespan has ended and the server goes on") == 1

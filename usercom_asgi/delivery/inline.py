@@ -7,24 +7,24 @@ delivers its own commands: in order, one try each.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
+from ..core.tasks import start_task
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
 from .log_throttle import LogThrottle
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from ..core.commands import Command
@@ -145,7 +145,9 @@ class InlineDelivery:
         """Send in a task of its own, while the request goes on."""
         if self._has_commands and not self._has_started and not self._is_over:
             self._has_started = True
-            _start_task(self._run)
+            # Not in a group, which would have to be entered before each request, also before
+            # those that submit nothing.
+            start_task(self._run)
 
     async def _run(self) -> None:
         try:
@@ -203,25 +205,3 @@ class InlineDelivery:
             message = "Command was not delivered to User.com: %r: %s"
             self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
         self._hooks.call(envelope, status, reason, key=key, error=error)
-
-
-# The event loop itself keeps only weak references to its tasks.
-_tasks = set["asyncio.Task[None]"]()
-
-
-def _start_task(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Start a task outside of any task group; it handles its own errors.
-
-    A group would have to be entered before each request, also before those that submit
-    nothing.
-    """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        import trio
-
-        trio.lowlevel.spawn_system_task(run)
-    else:
-        task = loop.create_task(run())
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)

@@ -12,6 +12,7 @@ import anyio
 
 from ..core.exceptions import OutboxError
 from ..core.receipts import OutcomeCallbacks, PendingReceipt, Receipt, skip_receipt
+from ..core.tasks import start_task
 from .circuit_breaker import CircuitBreaker
 from .queue import MemoryOutbox, MemoryStore, QueuedCommand, QueueManager
 from .recorder import OutcomeRecorder
@@ -82,10 +83,11 @@ class DeliveryService:
     @property
     def is_accepting(self) -> bool:
         """Whether new commands are accepted."""
-        return not self._is_over and self._recorder.store.rejection_reason(self.waiting) is None
+        return not self.is_over and self._recorder.store.rejection_reason(self.waiting) is None
 
     @property
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether the delivery has ended, or is about to."""
         return self._closed or self._stopped.is_set()
 
     @property
@@ -121,7 +123,7 @@ class DeliveryService:
         elif error and breaker.is_healthy:
             state = "failing"
         return Readiness(
-            state="closed" if self._is_over else state,
+            state="closed" if self.is_over else state,
             is_accepting=self.is_accepting,
             reason=error if breaker.is_healthy else breaker.reason,
             resumes_in=resumes_in,
@@ -214,6 +216,36 @@ class DeliveryService:
         """Return the reset of an earlier request."""
         return self._remembered.get(name)
 
+    async def start(self) -> None:
+        """Start :meth:`run` in a task of its own; any task may :meth:`drain` it.
+
+        Raises:
+            OutboxError: The outbox cannot be used, and is required.
+
+        """
+        ready, running = _Ready(), anyio.CancelScope()
+        error: OutboxError | None = None
+
+        async def run() -> None:
+            nonlocal error
+            try:
+                with running:
+                    await self.run(task_status=ready)
+            except OutboxError as raised:
+                error = raised
+            finally:
+                ready.started()
+
+        start_task(run)
+        try:
+            await ready.event.wait()
+        except BaseException:  # cancelled
+            running.cancel()
+            await self.drain()
+            raise
+        if error is not None:
+            raise error
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send what is submitted, until :meth:`drain` ends it; run it once, in a task.
 
@@ -274,6 +306,7 @@ class DeliveryService:
                 await self._stopped.wait()
             else:
                 self._close()
+                self._stop.set()  # for a run() that is about to begin
         self._recorder.log_summary("" if self._breaker.is_healthy else self._breaker.reason)
 
     def _can_progress(self, deadline: float) -> bool:
@@ -286,3 +319,13 @@ class DeliveryService:
     def _close(self) -> None:
         self._closed = True
         self._recorder.close(self._queues.close(), "not delivered before the shutdown")
+
+
+class _Ready:
+    """A task status outside of a task group."""
+
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+
+    def started(self, value: None = None) -> None:  # noqa: ARG002  the protocol's signature
+        self.event.set()

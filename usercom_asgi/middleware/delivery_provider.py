@@ -74,15 +74,22 @@ class DeliveryProvider:
         # Made by the first lifespan, because a look-up costs as much as half of a
         # request.
         self._loop_delivery: RunVar[DeliveryService | None] | None = None
+        self._has_ended = False  # a lifespan of this process, for a warning
 
     def running_for(self, scope: Scope) -> DeliveryService | None:
-        """Return the delivery that outlives this request; None if there is none."""
+        """Return the delivery that outlives this request; None if there is none.
+
+        One that has ended is none: servers go on after a lifespan that has failed, some
+        with a copy of its state, and each request then delivers its own commands.
+        """
+        service: DeliveryService | None
         if self._client is not None:
-            return self._client.delivery
-        service: DeliveryService | None = scope["state"].get(self._state_key)
-        if service is None and self._loop_delivery is not None:
-            return self._loop_delivery.get()
-        return service
+            service = self._client.delivery
+        else:
+            service = scope["state"].get(self._state_key)
+            if service is None and self._loop_delivery is not None:
+                service = self._loop_delivery.get()
+        return service if service is None or not service.is_over else None
 
     def inline_for(self, scope: Scope) -> InlineDelivery:
         """Return a delivery for this request alone, which delivers when the request leaves it."""
@@ -91,7 +98,12 @@ class DeliveryProvider:
                 "The UserComClient is not entered (async with client): its outbox and hooks are "
                 "not used"
             )
-        if self._outbox is not None:
+        if self._has_ended:
+            warn_once(
+                "The application's lifespan has ended and the server goes on: each request sends "
+                "its own commands, find out in the log of the application why it has ended"
+            )
+        elif self._outbox is not None:
             warn_once(
                 "The outbox is not used: the server gives usercom-asgi no lifespan in which it "
                 "could be open"
@@ -110,6 +122,7 @@ class DeliveryProvider:
         if self._client is not None:
             await app(scope, receive, send)
             return
+        self._has_ended = False
         service = DeliveryService(
             self._open_sender, self._config, outbox=self._outbox, callbacks=self._callbacks
         )
@@ -125,6 +138,7 @@ class DeliveryProvider:
                 del state[self._state_key]
             if self._loop_delivery.get() is service:
                 self._loop_delivery.set(None)
+            self._has_ended = True
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self._config, self._transport)

@@ -15,6 +15,7 @@ from ..core.receipts import Receipt, Status
 from ..core.user_key import ResetMarker, key_digest, new_ordering_key
 from .browser import BrowserQueue, size
 from .login import LoginChange
+from .named_keys import NamedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,8 +70,8 @@ class VisitorSession:
     _ordering_key: str | None = None
     _reset: PendingReset | None = None
     _has_recalled = False
-    # The receipts whose answers name a user key, each with the identity that it was sent for.
-    _hits: tuple[tuple[Mapping[str, Json], Receipt], ...] = ()
+    # The keys that User.com names in its answers; made with the first command that asks for one.
+    _hits: NamedKeys | None = None
     # True if the browser's key belongs to another person.
     _key_discarded = False
     # Random name of this request, to which the delivery binds the keys of its answers.
@@ -112,13 +113,13 @@ class VisitorSession:
     @property
     def assigned_key(self) -> str | None:
         """Key that User.com has named in this request, if it is not the browser's."""
-        named = next((hit.key for _, hit in reversed(self._hits) if hit.key is not None), None)
+        named = self._hits.newest() if self._hits is not None else None
         return named if named != self.request.cookie_key else None
 
     @property
     def has_pending_hits(self) -> bool:
         """True if an answer may still name another key than the browser's."""
-        return bool(self._hits)
+        return self._hits is not None
 
     @property
     def reset(self) -> PendingReset | None:
@@ -139,8 +140,8 @@ class VisitorSession:
         """Return the key for a command about this person: never one that is named for another."""
         if self.reset is not None:
             return self.reset.receipt.key
-        named = (hit.key for sent_for, hit in reversed(self._hits) if sent_for == identifiers)
-        return next(filter(None, named), None) or self._usable_cookie_key
+        named = self._hits.newest_for(identifiers) if self._hits is not None else None
+        return named or self._usable_cookie_key
 
     # The identity.
 
@@ -349,7 +350,9 @@ class VisitorSession:
             return self._delivery.skip(command, _NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):  # then the answer names a key
-            self._hits += ((identifiers, receipt),)
+            if self._hits is None:
+                self._hits = NamedKeys()
+            self._hits.add(identifiers, receipt)
         return receipt
 
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
