@@ -167,7 +167,8 @@ async def test_response_to_head_in_one_or_two_messages_has_no_length_and_a_weak_
     for bodies in ([body(b"")], [body(b"", more=True), body(b"")]):
         got = await call(make_app(answers(start(headers), *bodies)), method="HEAD")
         assert got.types == ["start"] + ["body"] * len(bodies)
-        assert got.headers == [(b"content-type", b"text/html"), (b"etag", b'W/"a"')]
+        assert [name for name, _ in got.headers] == [b"content-type", b"etag"]
+        assert re.fullmatch(rb'W/"a\.ucs[0-9a-f]{12}"', got.headers[1][1])
 
 
 @pytest.mark.parametrize("length", ["31, 31"])

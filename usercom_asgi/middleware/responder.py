@@ -24,6 +24,7 @@ from ..page.headers import (
 )
 from ..page.response import PageResponse, PageSettings
 from .browser_commands import plan_browser_commands
+from .conditions import open_conditions
 from .reset import expired_key_cookies, key_cookies, plan_reset, repaired_key_cookies
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ..visitor.login import LoginTracker
     from ..visitor.session import VisitorSession
     from .browser_commands import BrowserCommandPlan
+    from .conditions import Conditions
     from .reset import ResetPlan
     from .site import Site
 
@@ -98,6 +100,7 @@ class Responder:
 
     __slots__ = (
         "_app",
+        "_conditions",
         "_delivery",
         "_method",
         "_page",
@@ -121,10 +124,12 @@ class Responder:
         self._site = site
         self._started = False
         self._page: PageResponse | None = None
+        self._conditions: Conditions | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._scope, self._method, self._send = scope, scope["method"], send
+        self._conditions = open_conditions(scope, self._visitor, self._site)
         try:
             await self._app(scope, receive, self._on_message)
             if self._page is not None and not self._page.is_done:
@@ -134,6 +139,9 @@ class Responder:
         except Exception:
             await self._flush_started_page()
             raise
+        finally:
+            if self._conditions is not None:
+                self._conditions.restore()
 
     def _on_message(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own, because most messages are only sent on.
@@ -156,6 +164,9 @@ class Responder:
             if type(message.get("headers")) is not list:
                 # Headers may come as an iterator, which can be read only once.
                 start = message = {**message, "headers": header_list(message)}
+            if self._conditions is not None:
+                self._conditions.restore()
+                start = message = self._conditions.mark(message)
             layout = header_layout(message["headers"])
             if self._is_relevant(message, layout):
                 start = await self._prepare(message, layout)
@@ -275,6 +286,7 @@ class Responder:
             plan.page_cookies if plan.reset is not None or commands is not None else (),
             commands.other_cookies if commands is not None else (),
             open_encoding(plan.encoding) if plan.encoding is not None else None,
+            plan.nonce is not None,
         )
 
     def _is_relevant(self, start: Message, layout: HeaderLayout) -> bool:

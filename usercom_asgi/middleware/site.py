@@ -79,7 +79,8 @@ class Site:
             self._settings["state"] = config.widget_state
         self._callbacks = callbacks_script(config.callbacks)
         self._anonymous_script = self._callbacks + self._usercom_script()
-        self._anonymous_snippet = render(
+        #: The snippet of a page that is the same for all visitors.
+        self.anonymous_snippet = render(
             self._settings, config.widget_url, after=self._anonymous_script
         )
 
@@ -124,7 +125,7 @@ class Site:
         state, is_form = visitor.widget_state, visitor.request.is_form
         is_shared = reset is None and commands is None and not visitor.identity and not is_form
         if is_shared and state is None:
-            return with_nonce(self._anonymous_snippet, nonce) if nonce else self._anonymous_snippet
+            return with_nonce(self.anonymous_snippet, nonce) if nonce else self.anonymous_snippet
         settings = {**visitor.identity, **self._settings, **({"state": state} if state else {})}
         if commands is not None:
             settings = {**(commands.identity or {}), **settings}

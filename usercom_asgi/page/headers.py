@@ -71,7 +71,7 @@ _UNKNOWN = HeaderLayout(-1, -1, is_plain=False)
 def _layout(names: tuple[bytes, ...]) -> HeaderLayout:
     lower = [name.lower() for name in names]
     types, lengths = lower.count(b"content-type"), lower.count(b"content-length")
-    others = _RELEVANT | (_INVALIDATED - {b"content-length"})
+    others = _RELEVANT | VALIDATORS | (_INVALIDATED - {b"content-length"})
     return HeaderLayout(
         lower.index(b"content-type") if types == 1 else -1,
         lower.index(b"content-length") if lengths == 1 else -1,

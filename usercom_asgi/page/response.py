@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from .content_encoding import CodingError
 from .headers import (
+    VALIDATORS,
     make_private,
     set_no_store,
     update_entity_headers,
     values,
     with_cookies,
+    without,
 )
 from .injector import Injector, Skipped, inject
+from .validators import mark_validators, snippet_mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .content_encoding import Coding
-    from .headers import HeaderLayout
+    from .headers import HeaderLayout, HeaderList
     from .injector import LongPage
 
 logger = logging.getLogger("usercom_asgi")
@@ -56,6 +59,9 @@ class PageSettings:
     cookies_without_snippet: Sequence[bytes] = ()
     #: The decoder and encoder of a compressed body.
     coding: Coding | None = None
+    #: True if the snippet has the nonce of this response's policy: a 304 would bring
+    #: another policy for the same page.
+    has_nonce: bool = False
 
 
 class PageResponse:
@@ -240,7 +246,10 @@ class PageResponse:
         """Return the start with headers that describe the changed body."""
         settings = self._settings
         length = None if start.get("trailers") else length
-        headers = update_entity_headers(start["headers"], length, settings.layout)
+        headers = start["headers"]
+        if settings.layout is None or not settings.layout.is_plain:
+            headers = self._with_validators(headers)
+        headers = update_entity_headers(headers, length, settings.layout)
         if settings.private:
             headers = make_private(headers)
         if settings.no_store:
@@ -250,6 +259,13 @@ class PageResponse:
         # Last, because the start must stay unchanged if anything above fails.
         start["headers"] = headers
         return start
+
+    def _with_validators(self, headers: HeaderList) -> HeaderList:
+        """Return headers whose validators change with the snippet."""
+        settings = self._settings
+        if settings.private or settings.no_store or settings.has_nonce:
+            return without(headers, VALIDATORS)
+        return mark_validators(headers, snippet_mark(settings.snippet, in_head=settings.in_head))
 
 
 def _body_messages(parts: list[bytes], *, more: bool) -> list[Message]:

@@ -1,0 +1,88 @@
+"""Conditional requests for pages, whose ETags the middleware has changed."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..page.csp import find_nonce, parse_policies
+from ..page.headers import header_list
+from ..page.validators import has_conditions, mark_validators, snippet_mark, translate_conditions
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Scope
+
+    from ..page.headers import HeaderList
+    from ..visitor.session import VisitorSession
+    from .site import Site
+
+logger = logging.getLogger("usercom_asgi")
+
+_NOT_MODIFIED = 304
+_OUTDATED = b"0" * 12
+
+
+class Conditions:
+    """The conditions of one request, translated until its response starts.
+
+    They are changed in the scope itself, because a router further in adds to it what
+    middlewares further out read. These see the original headers again.
+    """
+
+    __slots__ = ("_mark", "_original", "_scope")
+
+    def __init__(self, scope: Scope, mark: bytes | None) -> None:
+        self._scope, self._mark = scope, mark
+        self._original: HeaderList = scope["headers"]
+        scope["headers"] = translate_conditions(self._original, mark)
+
+    def restore(self) -> None:
+        """Give the scope its original headers back."""
+        self._scope["headers"] = self._original
+
+    def mark(self, start: Message) -> Message:
+        """Return a 304 with the ETag of the page, which the browser keeps.
+
+        If it brings a policy with a nonce, which the kept page does not bear, the ETag is
+        one that the next request is not answered for.
+        """
+        if self._mark is None or start["status"] != _NOT_MODIFIED:
+            return start
+        headers = header_list(start)
+        has_nonce = find_nonce(parse_policies(headers)) is not None
+        return {
+            **start,
+            "headers": mark_validators(headers, _OUTDATED if has_nonce else self._mark),
+        }
+
+
+def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Conditions | None:
+    """Translate the conditions of a request; return None if it has none."""
+    if scope["method"] not in ("GET", "HEAD"):
+        return None
+    try:
+        if has_conditions(visitor.request.headers):
+            return Conditions(scope, _expected_mark(visitor, site))
+    except Exception:  # an error of ours must not break the application's response
+        logger.exception("Conditions of a request stay as they are: usercom-asgi raised an error")
+    return None
+
+
+def _expected_mark(visitor: VisitorSession, site: Site) -> bytes | None:
+    """Return the mark of the anonymous snippet; None if the page may get another one.
+
+    A cookie may belong to a user, whom the ``identify`` hook names later.
+    """
+    request = visitor.request
+    depends_on_request = (
+        site.nonce is not None
+        or site.should_inject is not None
+        or site.requires_consent
+        or (visitor.login is not None and b"cookie" in request.headers)
+        or request.has_reset_cookie()
+        or request.has_flash_cookie()
+        or request.has_key_in_url
+    )
+    if depends_on_request:
+        return None
+    return snippet_mark(site.anonymous_snippet, in_head=site.config.position == "head")
