@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -27,8 +28,9 @@ from usercom_asgi import (
     UserComMiddleware,
     get_visitor,
 )
+from usercom_asgi.core.hooks import warn_once
 from usercom_asgi.core.user_key import key_digest
-from usercom_asgi.visitor.browser import MAX_BYTES
+from usercom_asgi.visitor.browser import MAX_BYTES, limit
 from usercom_asgi.visitor.consent import NoDelivery
 from usercom_asgi.visitor.request import RequestInfo
 from usercom_asgi.visitor.session import VisitorSession
@@ -113,6 +115,10 @@ def in_page(got: Recorded) -> list[list[Any]]:
 def in_trigger(got: Recorded) -> list[list[Any]]:
     given = json.loads(got.header("hx-trigger") or "{}")
     return [each[1:] for each in given.get("usercom", {}).get("commands", [])]
+
+
+def in_bridge(got: Recorded) -> list[list[Any]]:
+    return [each[1:] for each in json.loads(got.header("usercom-commands") or "[]")]
 
 
 def civchat(got: Recorded) -> dict[str, Any]:
@@ -206,7 +212,10 @@ async def test_flash_of_several_responses_runs_in_order() -> None:
     [
         ("/", {"sec-purpose": "prefetch"}, "GET"),
         ("/", {"x-sec-purpose": "prefetch", "x-turbo-request-id": "1"}, "GET"),
-        ("/", {"sec-fetch-dest": "empty"}, "GET"),
+        ("/", {"purpose": "prefetch"}, "GET"),
+        ("/", {"x-moz": "prefetch"}, "GET"),
+        ("/", {"hx-preloaded": "true", "hx-request": "true", "hx-boosted": "true"}, "GET"),
+        ("/", {"sec-fetch-dest": "image"}, "GET"),
         ("/", {}, "HEAD"),
         ("/fragment", {}, "GET"),
         ("/fragment", {"hx-request": "true", "hx-history-restore-request": "true"}, "GET"),
@@ -231,6 +240,77 @@ async def test_flash_on_a_page_fetched_by_htmx_or_turbo_runs(headers: dict[str, 
     await visit.go("/say")
     got = await visit.go("/", {"sec-fetch-dest": "empty", **headers})
     assert in_page(got) == [["userengage", "widget.open"]]
+    assert FLASH_COOKIE not in visit.jar
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-dest": "empty", "sec-fetch-mode": "cors", "accept": "*/*"},
+        {"sec-fetch-dest": "empty", "sec-fetch-mode": "same-origin", "accept": "text/html"},
+        {"sec-fetch-dest": "empty", "x-turbo-request-id": "1", "turbo-frame": "bar"},
+        {"accept": "text/html, application/xhtml+xml", "turbo-frame": "bar"},
+        {"accept": "text/html, application/xhtml+xml"},
+        {"accept": "text/html, */*; q=0.01", "x-requested-with": "XMLHttpRequest"},
+        {"accept": "*/*"},
+    ],
+)
+async def test_flash_on_a_page_fetched_by_a_script_runs_there_or_on_the_next_page(
+    headers: dict[str, str],
+) -> None:
+    """The id makes it run once in the browser, whichever page runs its scripts."""
+    visit = Visit(site(open_widget))
+    await visit.go("/say", headers)
+    got = await visit.go("/", headers)
+    assert in_page(got) == [["userengage", "widget.open"]]
+    assert not got.set_cookies(FLASH_COOKIE)
+    ids = re.findall(r"usercom\.run\(\[\[\"(.*?)\"", got.text + (await visit.go()).text)
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+    assert FLASH_COOKIE not in visit.jar
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-dest": "empty", "sec-fetch-mode": "navigate"},  # of a service worker
+        {"sec-fetch-dest": "document", "sec-fetch-mode": "navigate"},
+        {"sec-fetch-dest": "iframe", "sec-fetch-mode": "navigate"},
+        {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "upgrade-insecure-requests": "1"},
+    ],
+)
+async def test_flash_on_a_page_for_a_window_runs_and_ends(headers: dict[str, str]) -> None:
+    visit = Visit(site(open_widget))
+    await visit.go("/say", headers)
+    assert in_page(await visit.go("/", headers)) == [["userengage", "widget.open"]]
+    assert FLASH_COOKIE not in visit.jar
+
+
+@pytest.mark.parametrize("position", ["body", "head"])
+@pytest.mark.parametrize(
+    ("more", "status", "name"),
+    [
+        ({}, 200, "hx-trigger-after-swap"),
+        ({}, 422, "hx-trigger"),
+        ({"hx-request-type": "full"}, 200, "hx-trigger"),
+        (BRIDGE, 200, "hx-trigger-after-swap"),
+    ],
+)
+async def test_browser_command_on_a_boosted_link_is_in_a_trigger_after_the_swap_as_well(
+    more: dict[str, str], status: int, name: str, position: str
+) -> None:
+    """`hx-select` takes a part without the snippet, and htmx 2 runs no script of the head."""
+    page = b"<html><head></head><body>hello</body></html>"
+    own = {"content-type": "text/html", name: "mine"}
+    visit = Visit(site(open_widget, (start(own, status), body(page)), position=position))
+    got = await visit.go("/say", {"hx-request": "true", "hx-boosted": "true", **more})
+    trigger = json.loads(got.header(name) or "")
+    assert trigger["mine"] == ""
+    [call] = trigger["usercom"]["commands"]
+    assert call[1:] == ["userengage", "widget.open"]
+    assert f'usercom.run([["{call[0]}"' in got.text
+    assert got.header("cache-control") == "no-store"
+    assert got.header("usercom-commands") is None
     assert FLASH_COOKIE not in visit.jar
 
 
@@ -340,34 +420,52 @@ async def test_browser_without_secret_keys_raises_configuration_error() -> None:
     assert "secret_keys=('<16 characters or more>',), with the bridge as well" in str(raised.value)
 
 
-async def test_browser_command_over_the_size_limit_raises_and_keeps_the_others() -> None:
-    def floods(visitor: Visitor) -> None:
-        visitor.browser.event("first")
-        for _ in range(5):
-            visitor.browser.event("many", text="x" * 200)
-        with pytest.raises(InvalidCommand, match=f"more than {MAX_BYTES} bytes"):
-            visitor.browser.event("many", text="x" * 200)
-        visitor.browser.event("last")
+def flood(visitor: Visitor) -> None:
+    for n in range(12):
+        visitor.browser.event("many", n=n, text="x" * 200)
+    visitor.browser.event("too large for any cookie", **{f"a{n}": "x" * 250 for n in range(9)})
+    visitor.browser.event("last")
 
-    visit = Visit(site(floods))
-    got = await visit.go("/say")
-    (cookie,) = got.set_cookies(FLASH_COOKIE)
-    assert len(cookie.partition(";")[0]) < 2_300
-    said = in_page(await visit.go())
-    assert said[0][1] == "event.first"
+
+@pytest.mark.parametrize("headers", [{}, HTMX, BRIDGE])
+async def test_browser_commands_over_the_size_limit_drop_the_oldest_with_one_warning(
+    headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+    then = (start(), body(b"<p>part</p>")) if headers else REDIRECT
+    visit = Visit(site(flood, then))
+    for _ in range(2):
+        got = await visit.go("/say", headers)
+    if not headers:
+        [cookie] = got.set_cookies(FLASH_COOKIE)
+        assert len(cookie.partition(";")[0]) < 2_300
+    said = in_trigger(got) or in_bridge(got) or in_page(await visit.go())
     assert said[-1][1] == "event.last"
-    assert len(said) == 7
+    assert [each[2]["n"] for each in said[:-1]] == [7, 8, 9, 10, 11]
+    [line] = caplog.messages
+    assert line.startswith("Commands of visitor.browser exceed the 1500 bytes that can wait")
 
 
-async def test_browser_size_limit_includes_the_pending_flash() -> None:
+async def test_browser_commands_over_the_size_limit_on_a_page_all_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_once.cache_clear()
+    assert len(in_page(await Visit(site(flood, (start(), body(PAGE)))).go("/say"))) == 14
+    assert not caplog.messages
+
+
+async def test_browser_commands_of_many_responses_drop_the_oldest() -> None:
+    n = 0
+
     def much(visitor: Visitor) -> None:
-        visitor.browser.event("much", text="x" * 250, more=["y" * 250, "z" * 250])
+        nonlocal n
+        n += 1
+        visitor.browser.event("much", n=n, text="x" * 250, more=["y" * 250, "z" * 250])
 
     visit = Visit(site(much))
-    await visit.go("/say")
-    with pytest.raises(InvalidCommand, match="browser"):
-        await visit.go("/say")
-    assert len(in_page(await visit.go())) == 1
+    for _ in range(30):
+        assert (await visit.go("/say")).status == 303
+    assert [each[2]["n"] for each in in_page(await visit.go())] == [30]
 
 
 @given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
@@ -377,21 +475,20 @@ async def test_flash_cookie_with_any_data_is_bounded_and_loads_again(data: dict[
         RequestInfo(scope), NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com")
     )
     visitor = Visitor(session)
-    try:
+    with suppress(InvalidCommand):  # the name of an attribute that User.com does not take
         for _ in range(50):
             visitor.browser.event(
                 "e", **{name: value for name, value in data.items() if name.isidentifier()}
             )
             visitor.browser.update(**data)
-    except InvalidCommand:
-        pass
-    cookie = FlashCookie(KEYS, None).set_cookie(session.browser_calls(), KEY, secure=True)
+    calls = limit(session.browser_calls())
+    cookie = FlashCookie(KEYS, None).set_cookie(calls, KEY, secure=True)
     assert len(cookie) < 2_400
     assert (
         FlashCookie(KEYS, None).load(
             cookie.decode().partition(";")[0].partition("=")[2], KEY, secure=True
         )
-        == session.browser_calls()
+        == calls
     )
 
 
@@ -917,6 +1014,44 @@ async def test_reset_before_a_page_swapped_by_htmx_or_turbo_resets_its_widget(
         ["userengage", "event.after", {}],
     ]
     assert not usercom.store.hits
+
+
+@pytest.mark.parametrize("asks", [{}, BRIDGE])
+async def test_reset_in_a_turbo_frame_is_done_by_the_server_or_the_bridge(
+    asks: dict[str, str], usercom: FakeUserCom
+) -> None:
+    """The frame drops the scripts of the page, so that its widget would never hear of it."""
+
+    async def log_out(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+
+    app = site(log_out, config=usercom.config(secret_keys=KEYS, reset_timeout=5))
+    frame = {"turbo-frame": "bar", "x-turbo-request-id": "1", "sec-fetch-dest": "empty", **asks}
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", frame, state=dict(state))
+        got = await visit.go("/", frame, state=dict(state))
+    assert [each[0] for each in in_bridge(got)] == (["UE.resetAuth"] if asks else [])
+    assert in_page(got) == []
+    assert len(usercom.store.hits) == (0 if asks else 1)
+    assert "__ca__reset" in visit.jar, "a page that runs its scripts has not come yet"
+
+
+async def test_reset_that_waits_is_not_in_a_page_that_a_script_fetches(
+    usercom: FakeUserCom,
+) -> None:
+    async def log_out(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+        await visitor.event("after")
+
+    app = site(log_out, config=usercom.config(secret_keys=KEYS))
+    async with lifespan(app) as state:
+        visit = Visit(app, __ca__chat=usercom.new_user())
+        await visit.go("/say", HTMX, state=dict(state))
+        fetched = await visit.go("/", {"sec-fetch-dest": "empty"}, state=dict(state))
+        shown = await visit.go("/", state=dict(state))
+    assert in_page(fetched) == []
+    assert in_page(shown) == [["userengage", "event.after", {}]]
 
 
 async def test_reset_by_the_bridge_without_secret_keys_is_done_by_the_widget(

@@ -7,9 +7,10 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from ..core.hooks import warn_once
 from ..page.headers import set_no_store, values, without
 from ..page.snippet import BRIDGE_HEADER
-from ..visitor.browser import drop_before_reset, split_initial_reset
+from ..visitor.browser import MAX_BYTES, RESET, drop_before_reset, limit, split_initial_reset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,16 +49,21 @@ class BrowserCommandPlan:
 def plan_browser_commands(
     visitor: VisitorSession, flash: FlashCookie | None, start: Message, *, is_page: bool
 ) -> BrowserCommandPlan:
-    """Return how the response carries the commands; without a way, they wait in the cookie."""
+    """Return how the response carries the commands; without a way, they wait in the cookie.
+
+    A page that a script fetches carries them, and they wait as well: its scripts may run or
+    not. Each command has an id, by which the browser runs it once.
+    """
     request = visitor.request
     secure = request.is_secure
     has_flash = flash is not None and request.has_flash_cookie()
     expired = [flash.expire(secure=secure)] if flash is not None and has_flash else []
     is_changed, calls = visitor.has_browser_commands, visitor.browser_calls()
     is_shown = is_page and request.is_navigation
-    if calls and not is_shown:
+    headers = None
+    if calls and (not is_shown or request.is_boosted):
         headers = _headers_with_calls(request, start, calls)
-        if headers is not None:
+        if headers is not None and not is_shown:
             return BrowserCommandPlan(headers, page_cookies=expired, other_cookies=expired)
     calls = drop_before_reset(calls)
     page_calls, identity = split_initial_reset(calls)
@@ -67,7 +73,8 @@ def plan_browser_commands(
     cookies: list[bytes] = []  # commands of earlier responses wait in the cookie already
     if is_changed or not calls:
         if flash is not None and calls:
-            cookies = [flash.set_cookie(calls, visitor.key, secure=secure)]
+            waiting = limit(calls) if is_shown else _limit(calls)
+            cookies = [flash.set_cookie(waiting, visitor.key, secure=secure)]
         elif flash is not None:
             cookies = expired
         elif not is_shown and (page_calls or identity):
@@ -76,11 +83,11 @@ def plan_browser_commands(
                 "page",
                 len(calls),
             )
-    if not is_shown:
-        return BrowserCommandPlan(page_cookies=cookies, other_cookies=cookies)
-    return BrowserCommandPlan(
-        page_cookies=expired, other_cookies=cookies, calls=page_calls, identity=identity
-    )
+    if is_shown:
+        return BrowserCommandPlan(headers, expired, cookies, page_calls, identity)
+    # The visitor of a reset begins on a page that is shown for certain.
+    may_run = is_page and request.may_be_shown and all(each[1] != RESET for each in calls)
+    return BrowserCommandPlan(None, cookies, cookies, calls if may_run else [])
 
 
 def _headers_with_calls(
@@ -91,18 +98,41 @@ def _headers_with_calls(
     refreshes = b"true" in (value.strip().lower() for value in values(headers, b"hx-refresh"))
     if 300 <= start["status"] < 400 or refreshes or values(headers, b"hx-redirect"):
         return None  # the browser leaves the page
-    if request.uses_bridge:
-        pair = (BRIDGE_HEADER.encode(), json.dumps(calls, separators=(",", ":")).encode("ascii"))
-        return set_no_store([*headers, pair])
-    return _headers_with_trigger(headers, calls) if request.is_htmx else None
+    if request.uses_bridge and not request.is_boosted:
+        text = json.dumps(_limit(calls), separators=(",", ":"))
+        return set_no_store([*headers, (BRIDGE_HEADER.encode(), text.encode("ascii"))])
+    if request.is_htmx or request.is_boosted:
+        return _headers_with_trigger(headers, _trigger_for(request, start["status"]), calls)
+    return None
 
 
-def _headers_with_trigger(headers: HeaderList, calls: list[BrowserCall]) -> HeaderList | None:
+def _limit(calls: list[BrowserCall]) -> list[BrowserCall]:
+    kept = limit(calls)
+    if len(kept) < len(calls):
+        warn_once(
+            f"Commands of visitor.browser exceed the {MAX_BYTES} bytes that can wait for a page, "
+            "dropping the oldest: use the visitor's own methods for what must not be lost"
+        )
+    return kept
+
+
+def _trigger_for(request: RequestInfo, status: int) -> bytes:
+    """Return the header for events that run when the page is swapped, if it is.
+
+    htmx 4 has one header, and reads it after the swap. Earlier ones swap no errors.
+    """
+    is_before_swap = request.is_boosted and b"hx-request-type" not in request.headers
+    return b"hx-trigger-after-swap" if is_before_swap and status < 400 else b"hx-trigger"
+
+
+def _headers_with_trigger(
+    headers: HeaderList, name: bytes, calls: list[BrowserCall]
+) -> HeaderList | None:
     """Return headers with our event in ``HX-Trigger``, after the application's own events.
 
     Return None if the header's value cannot be extended.
     """
-    given = b", ".join(values(headers, b"hx-trigger")).decode("latin-1").strip()
+    given = b", ".join(values(headers, name)).decode("latin-1").strip()
     try:
         events: object = (
             json.loads(given) if given.startswith("{") else dict.fromkeys(_event_names(given), "")
@@ -113,10 +143,9 @@ def _headers_with_trigger(headers: HeaderList, calls: list[BrowserCall]) -> Head
         return None
     # The target is the body, because htmx may have removed the element that sent the request.
     # Our event is the last, because htmx 2 gives its target to the events that follow.
-    ours = {_EVENT: {"target": "body", "commands": calls}}
+    ours = {_EVENT: {"target": "body", "commands": _limit(calls)}}
     text = json.dumps({**cast("dict[str, object]", events), **ours}, separators=(",", ":"))
-    pair = (b"hx-trigger", text.encode("ascii"))
-    return set_no_store([*without(headers, {b"hx-trigger"}), pair])
+    return set_no_store([*without(headers, {name}), (name, text.encode("ascii"))])
 
 
 def _event_names(given: str) -> list[str]:

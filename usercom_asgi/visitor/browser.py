@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 #: One call in the page: a unique id, the name of the function, and its arguments.
 BrowserCall: TypeAlias = "list[Json]"
 
-#: Bytes of JSON that may wait for a page. A browser takes 4,096 for a cookie, signed and
-#: encoded. But nginx by default takes 4,096 for all headers of a response, and answers 502
-#: to more.
+#: Bytes of JSON that a header or the cookie of a response carries. A browser takes 4,096 for
+#: a cookie, signed and encoded. But nginx by default takes 4,096 for all headers of a
+#: response, and answers 502 to more.
 MAX_BYTES = 1_500
 RESET = "UE.resetAuth"
 
@@ -34,10 +34,11 @@ class BrowserCommands:
     the request. A command is lost if the user leaves the page before its widget is ready, so
     record purchases with the visitor's own methods.
 
+    If more commands wait than fit into a cookie, the oldest are dropped with a warning.
+
     Nothing here is awaited. Each method raises :class:`~usercom_asgi.InvalidCommand` for a
-    value that User.com does not accept, when more commands wait than fit into a cookie, and
-    after the response has started. Each raises :class:`~usercom_asgi.ConfigurationError`
-    without ``secret_keys``.
+    value that User.com does not accept, and after the response has started. Each raises
+    :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
     """
 
     __slots__ = ("_queue", "_truncate")
@@ -103,10 +104,7 @@ class BrowserCommands:
 
 
 class BrowserQueue:
-    """The browser commands of one response.
-
-    ``flashed_bytes`` counts those of earlier responses that still wait in the cookie.
-    """
+    """The browser commands of one response."""
 
     def __init__(
         self,
@@ -114,13 +112,11 @@ class BrowserQueue:
         *,
         persistent: bool,
         enabled: bool,
-        flashed_bytes: int = 0,
         is_closed: bool = False,
     ) -> None:
         self._config = config
         self._persistent = persistent
         self._enabled = enabled
-        self._flashed_bytes = flashed_bytes
         self._is_closed = is_closed
         self.calls: list[BrowserCall] = []
 
@@ -129,8 +125,7 @@ class BrowserQueue:
         self._is_closed = True
 
     def restart(self, *, keep_calls: bool) -> None:
-        """Drop the commands of a visitor who has ended: those in the cookie, and our own."""
-        self._flashed_bytes = 0
+        """Drop the commands of a visitor who has ended."""
         if not keep_calls:
             self.calls = []
 
@@ -139,14 +134,18 @@ class BrowserQueue:
 
         Raises:
             ConfigurationError: There are no ``secret_keys``.
-            InvalidCommand: There is no room, or the response has started.
+            InvalidCommand: The response has started.
 
         """
         self.call(*self._function_and_arguments(command))
 
     def try_enqueue(self, command: Command) -> bool:
-        """Add a command if there is room; return whether there was."""
-        return self._try_add([_new_id(), *self._function_and_arguments(command)])
+        """Add a command if all of them fit into a header; return whether they do."""
+        call = [_new_id(), *self._function_and_arguments(command)]
+        if self._is_closed or size([*self.calls, call]) > MAX_BYTES:
+            return False
+        self.calls.append(call)
+        return True
 
     def enqueue_reset(
         self,
@@ -156,7 +155,7 @@ class BrowserQueue:
         *,
         keep_calls: bool,
     ) -> bool:
-        """Add a reset, which always has room; return False if details had to be left out.
+        """Add a reset; return False if details had to be left out, because it must fit.
 
         ``identifiers`` are sent if the whole of ``new_user`` does not fit. ``keep_calls`` is
         True if the commands so far are for the new visitor. A double click makes two responses
@@ -164,17 +163,14 @@ class BrowserQueue:
         """
         # Commands for the earlier visitor run before the reset, those for the new one after it.
         later = self.calls if keep_calls else []
-        self.restart(keep_calls=not keep_calls)
-        is_complete = True
+        earlier = [] if keep_calls else self.calls
         no_details: Mapping[str, Json] = {}
         for details in (new_user, identifiers, no_details):
             reset = [reset_id, *self._function_and_arguments(ResetAuth(details))]
-            if self._try_add(reset):
+            if size([reset]) <= MAX_BYTES:
                 break
-            is_complete = False
-        else:
-            self.calls = [reset]
-        return all([is_complete, *map(self._try_add, later)])
+        self.calls = [*earlier, reset, *later]
+        return details is new_user
 
     def call(self, *call: Json) -> None:
         """Add a call of a function in the page; raises as :meth:`enqueue`."""
@@ -191,18 +187,7 @@ class BrowserQueue:
             raise InvalidCommand(
                 "browser", "must be used before the response starts: its page cannot change now"
             )
-        if not self._try_add([_new_id(), *call]):
-            raise InvalidCommand(
-                "browser",
-                f"must not hold more than {MAX_BYTES} bytes of waiting commands: "
-                "use the visitor's own methods instead",
-            )
-
-    def _try_add(self, call: BrowserCall) -> bool:
-        if self._is_closed or self._flashed_bytes + size([*self.calls, call]) > MAX_BYTES:
-            return False
-        self.calls.append(call)
-        return True
+        self.calls.append([_new_id(), *call])
 
     def _function_and_arguments(self, command: Command) -> list[Json]:
         if isinstance(command, Event):
@@ -225,6 +210,20 @@ def _new_id() -> str:
 def size(calls: Sequence[Sequence[object]]) -> int:
     """Return the bytes of these calls as JSON."""
     return len(json.dumps(calls, separators=(",", ":"))) if calls else 0
+
+
+def limit(calls: Sequence[BrowserCall]) -> list[BrowserCall]:
+    """Return the newest calls that a header or a cookie has room for, and every reset."""
+    kept: list[BrowserCall] = []
+    room = MAX_BYTES - size([each for each in calls if each[1] == RESET])
+    for call in reversed(calls):
+        needed = 0 if call[1] == RESET else size([call])
+        if needed <= room:
+            room -= needed
+            kept.append(call)
+        elif needed <= MAX_BYTES:  # one that never fits leaves the room to the older ones
+            room = 0
+    return kept[::-1]
 
 
 def drop_before_reset(calls: Sequence[BrowserCall]) -> list[BrowserCall]:

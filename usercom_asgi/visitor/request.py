@@ -119,6 +119,8 @@ def keys_in(url: str) -> Iterator[str]:
 _RESET_BYTES = RESET_COOKIE.encode()
 _FLASH_BYTES = FLASH_COOKIE.encode()
 _WINDOWS = (b"document", b"iframe", b"frame")
+# Of today's browsers, of Turbo, and of older Chrome and Firefox.
+_PURPOSES = (b"sec-purpose", b"x-sec-purpose", b"purpose", b"x-moz")
 
 
 class RequestInfo:
@@ -193,30 +195,66 @@ class RequestInfo:
 
     @property
     def is_navigation(self) -> bool:
-        """True if a window shows the response; False for scripts and prefetches.
+        """True if a window shows the response and runs its scripts.
 
         Turbo and boosted links of htmx count, because they run the scripts of the page that
-        they fetch. So does a request without ``Sec-Fetch-Dest``: browsers send none over http.
+        they fetch.
         """
-        headers = self.headers
-        default = b"" if self.uses_bridge else b"document"
-        is_shown = headers.get(b"sec-fetch-dest", default) in _WINDOWS or self.is_page_swap
+        is_shown = self.is_page_swap or (not self.uses_bridge and self._is_for_window)
         return self._method != "HEAD" and is_shown and not self.is_prefetch
 
     @property
-    def is_prefetch(self) -> bool:
-        """True if the browser or Turbo fetches the page before anyone opens it."""
+    def may_be_shown(self) -> bool:
+        """True if a script fetches the response, so that its own scripts may run or not.
+
+        A library may put the page, or a part of it, in the place of the one that is shown. A
+        service worker may pass it to the window.
+        """
+        is_by_script = self.headers.get(b"sec-fetch-dest", b"empty") == b"empty"
+        is_ours = self.uses_bridge or self.is_htmx
+        return self._method != "HEAD" and is_by_script and not is_ours and not self.is_prefetch
+
+    @property
+    def _is_for_window(self) -> bool:
+        """True if a window asks, or a service worker for it.
+
+        A service worker that passes a navigation on sends it with the ``Sec-Fetch-Dest`` of a
+        script. Browsers send no ``Sec-Fetch`` headers over http, but the other two.
+        """
         headers = self.headers
-        return any(
-            b"prefetch" in headers.get(name, b"") for name in (b"sec-purpose", b"x-sec-purpose")
+        if headers.get(b"sec-fetch-mode") == b"navigate":
+            return True
+        if b"sec-fetch-dest" in headers:
+            return headers[b"sec-fetch-dest"] in _WINDOWS
+        if b"x-requested-with" in headers or b"turbo-frame" in headers:
+            return False
+        accept = headers.get(b"accept")  # every browser sends one
+        return accept is None or (
+            b"text/html" in accept and b"upgrade-insecure-requests" in headers
+        )
+
+    @property
+    def is_prefetch(self) -> bool:
+        """True if the browser, Turbo or htmx fetches the page before anyone opens it."""
+        headers = self.headers
+        return b"hx-preloaded" in headers or any(
+            b"prefetch" in headers.get(name, b"") for name in _PURPOSES
         )
 
     @property
     def is_htmx(self) -> bool:
         """True if htmx asks for a part of the page, so that it reads ``HX-Trigger``."""
         headers = self.headers
-        is_whole = headers.get(b"hx-boosted") == b"true" or b"hx-history-restore-request" in headers
+        is_whole = self.is_boosted or b"hx-history-restore-request" in headers
         return headers.get(b"hx-request") == b"true" and not is_whole and not self.is_prefetch
+
+    @property
+    def is_boosted(self) -> bool:
+        """True if a boosted link or form of htmx asks.
+
+        The page may take a part of the response only, by ``hx-select``, and drop its scripts.
+        """
+        return self.headers.get(b"hx-boosted") == b"true" and not self.is_prefetch
 
     @property
     def uses_bridge(self) -> bool:
@@ -225,8 +263,13 @@ class RequestInfo:
 
     @property
     def is_page_swap(self) -> bool:
-        """True if Turbo or htmx puts the page in the place of the one that is shown."""
-        return self.headers.get(b"hx-boosted") == b"true" or b"x-turbo-request-id" in self.headers
+        """True if Turbo or htmx puts the page in the place of the one that is shown.
+
+        A Turbo frame takes one element of the page, and drops its scripts.
+        """
+        headers = self.headers
+        is_turbo = b"x-turbo-request-id" in headers and b"turbo-frame" not in headers
+        return is_turbo or self.is_boosted
 
     @property
     def has_running_widget(self) -> bool:

@@ -13,7 +13,7 @@ from ..core.envelope import RESET_DEADLINE, Envelope, PendingReset, ordering_key
 from ..core.exceptions import InvalidCommand
 from ..core.receipts import Receipt, Status
 from ..core.user_key import ResetMarker, key_digest, new_ordering_key
-from .browser import BrowserQueue, size
+from .browser import BrowserQueue
 from .login import LoginChange
 from .named_keys import NamedKeys
 
@@ -203,7 +203,6 @@ class VisitorSession:
                 self.config,
                 persistent=self._flash is not None,
                 enabled=self._has_consent,
-                flashed_bytes=size(self._flashed_calls()),
                 is_closed=self.response_started,
             )
         return self._browser
