@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,23 @@ def test_list_with_values_option_shows_the_values(
     assert "bad name: Ann" in shown
     assert "secretkey1" in shown
     assert "said" not in shown.replace('"created_at"', "")
+
+
+@pytest.mark.parametrize("values", [[], ["--values"], ["--json", "--values"]])
+def test_list_of_hostile_names_and_answers_does_not_move_the_terminal(
+    path: Path, capsys: pytest.CaptureFixture[str], values: list[str]
+) -> None:
+    odd = "\x85\u2028\x9b2J\u202e"
+    refused = RejectedError("400", status=400, detail=f"{odd}\x1b[2J")
+    command = Event(f"e{odd}", {f"n{odd}": odd})
+    anyio.run(deliver, path, FakeSender(refused), Envelope(command=command, ordering_key="x"))
+    with sqlite3.connect(path) as db:  # a file may be damaged as well
+        db.execute("UPDATE dead SET body = body || char(27) || '[2J' WHERE id = 1")
+    db.close()
+    assert main(["outbox", "list", str(path), *values]) == 0
+    shown = capsys.readouterr().out
+    assert "2J" in shown
+    assert not [each for each in shown if not each.isprintable() and each != "\n"]
 
 
 def test_list_with_json_option_prints_one_object_per_line(

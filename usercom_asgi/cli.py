@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core.exceptions import OutboxError
+from .core.text import printable
 from .delivery.sqlite import admin
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except OutboxError as error:
-        print(f"usercom-asgi: {error}", file=sys.stderr)
+        print(f"usercom-asgi: {printable(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `| head`
         return 0
@@ -132,11 +133,11 @@ def _all_found(many: int, options: argparse.Namespace) -> int:
 
 def _format_row(row: admin.Row, *, values: bool) -> str:
     age = _format_age(time.time() - row.created_at)
-    line = f"{row.id:>8}  {age:>6}  {row.visitor}  {row.body if values else row.what}"
+    line = f"{row.id:>8}  {age:>6}  {row.visitor}  {printable(row.body if values else row.what)}"
     if row.died_at is None:
         return line
     answer = f"\n{'':>18}{row.detail!r}" if values and row.detail else ""
-    return f"{line}\n{'':>18}{row.reason}{answer}"
+    return f"{line}\n{'':>18}{printable(row.reason)}{answer}"
 
 
 def _as_json(row: admin.Row, *, values: bool) -> dict[str, Any]:

@@ -774,6 +774,10 @@ def test_retry_after_seconds_date_returns_the_seconds_until_then() -> None:
     assert (
         280 < (module.retry_after_seconds(formatdate(time.time() + 300, usegmt=True)) or 0) <= 300
     )
+    # Our clock is hours off: what counts is the server's own.
+    until, now = (formatdate(time.time() - 7200 + each, usegmt=True) for each in (30, 0))
+    assert module.retry_after_seconds(until, now) == 30
+    assert module.retry_after_seconds(until, "soon") == 0
     assert module.retry_after_seconds("17") == 17
     assert module.retry_after_seconds("soon") is None
 

@@ -212,6 +212,22 @@ async def test_service_reset_that_may_have_been_processed_is_not_retried() -> No
     assert receipt.status is Status.DROPPED
 
 
+@pytest.mark.parametrize("jump", [8 * 3600, -8 * 3600, 10 * 365 * 86400])
+async def test_service_jump_of_the_clock_while_commands_wait_loses_nothing(
+    jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that boots with a wrong clock, and is put right by NTP while User.com is down."""
+    post = FakeSender(*[UnavailableError("connect", not_sent=True)] * 12)
+    async with running(post, retry=RetryPolicy(initial_delay=0.01, max_delay=0.1)) as runtime:
+        commands = [make_envelope(n) for n in range(3)]
+        commands.append(Envelope(command=ResetAuth(), ordering_key="reset"))
+        receipts = [runtime.submit(each) for each in commands]
+        await until(lambda: post.sent)
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + jump)
+        assert [await each.delivered(30) for each in receipts] == [True] * 4
+
+
 @pytest.mark.parametrize("retry_after", [None, 3600.0])
 async def test_service_reset_after_its_deadline_is_dropped(
     retry_after: float | None, monkeypatch: pytest.MonkeyPatch

@@ -237,7 +237,8 @@ async def test_reset_commands_before_the_key_wait_for_it(
 async def test_reset_another_process_leaves_the_widget_out_until_the_deadline(
     usercom: FakeUserCom,
 ) -> None:
-    for age, has_widget in ((1, False), (11, True)):
+    # A negative age: the clock of the process that made the reset is ahead.
+    for age, has_widget in ((1, False), (11, True), (-3, False), (-3600, True)):
         marker = ResetMarker(key_digest("oldkey123456"), "x" * 22, int(time.time()) - age)
         browser = FakeBrowser(__ca__reset=str(marker))
         middleware = UserComMiddleware(shop(), usercom.config())

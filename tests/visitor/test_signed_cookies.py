@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from helpers.asgi_client import html, lifespan
 from helpers.fake_usercom import FakeUserCom
 from helpers.login_shop import KEYS, Visit, who
@@ -30,3 +33,16 @@ async def test_identity_cookie_after_a_rotation_is_signed_anew(usercom: FakeUser
                 assert IdentityCookie([new], None).load(visit.jar["__ca__identity"])
             jar = dict(visit.jar)
     assert jar.get("__ca__chat") != alice
+
+
+@pytest.mark.parametrize("ahead", [2, 3600])
+def test_signed_cookie_of_a_host_whose_clock_is_ahead_is_valid(
+    ahead: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a login at one host is none at the next, and its logout goes unnoticed."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    cookie = IdentityCookie(KEYS, None)
+    value = cookie.set_cookie("alice", secure=False).decode().partition(";")[0].partition("=")[2]
+    monkeypatch.undo()
+    assert cookie.load(value) == "alice"

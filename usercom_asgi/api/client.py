@@ -119,7 +119,9 @@ class ApiClient:
         try:
             with anyio.move_on_after(self._total_timeout) as scope:
                 received = await transport.handle_async_request(request)
-                response.retry_after = retry_after_seconds(received.headers.get("retry-after", ""))
+                response.retry_after = retry_after_seconds(
+                    received.headers.get("retry-after", ""), received.headers.get("date", "")
+                )
                 response.status = received.status_code
                 async for chunk in cast("AsyncIterable[bytes]", received.stream):
                     response.body += chunk
@@ -183,12 +185,20 @@ def _unpacked(body: bytes) -> bytes:
     return body
 
 
-def retry_after_seconds(value: str) -> float | None:
-    """Return ``Retry-After``, a number or a date (RFC 9110, 10.2.3), in seconds."""
+def retry_after_seconds(value: str, date: str = "") -> float | None:
+    """Return ``Retry-After``, a number or a date (RFC 9110, 10.2.3), in seconds.
+
+    ``date`` is the response's ``Date``: our own clock may differ from the server's.
+    """
     if value.isascii() and value.isdigit():
         return float(value)
+    until, now = _moment(value), _moment(date)
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _moment(value: str) -> float | None:
     with suppress(TypeError, ValueError, OverflowError):
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        return parsedate_to_datetime(value).timestamp()
     return None
 
 

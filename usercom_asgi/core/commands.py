@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TypeAlias, cast
 
 from .exceptions import InvalidCommand
+from .text import printable
 from .validation import Json, clean_attributes, clean_data, clean_id, clean_text
 
 # Shared by all commands without data, because thousands of commands may be queued.
@@ -237,7 +238,7 @@ def _frozen(values: dict[str, Json]) -> Mapping[str, object]:
 
 
 def _names(values: Mapping[str, object]) -> str:
-    return "{" + ", ".join(sorted(values)) + "}"
+    return "{" + ", ".join(printable(name) for name in sorted(values)) + "}"
 
 
 def _set(command: object, name: str, value: object) -> None:

@@ -17,6 +17,8 @@ The first two are raised where the mistake was made, the third at start.
 
 from __future__ import annotations
 
+from .text import printable
+
 # Arguments of the middleware and the client that are not settings of the configuration.
 _ARGUMENTS = frozenset(
     {
@@ -61,7 +63,7 @@ class InvalidCommand(UserComError, ValueError):
     """
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
+        super().__init__(f"{printable(field)}: {problem}")
         self.field = field
         self.problem = problem
 

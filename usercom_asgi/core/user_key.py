@@ -55,6 +55,13 @@ class ResetMarker:
     def __str__(self) -> str:
         return f"{self.digest}.{self.token}.{self.at}"
 
+    def is_recent(self, seconds: float) -> bool:
+        """Return whether the reset was made that long ago at most.
+
+        The clock of the host that made it may be ahead by seconds.
+        """
+        return abs(time.time() - self.at) < seconds
+
     def matches(self, key: str) -> bool:
         """Return whether this is the key that the reset ended."""
         return key_digest(key) == self.digest

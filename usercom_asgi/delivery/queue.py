@@ -32,7 +32,7 @@ class QueuedCommand:
 
     # Thousands of these may wait, and each object in them costs time in every full
     # garbage collection.
-    __slots__ = ("envelope", "receipt", "row", "tries")
+    __slots__ = ("_began", "envelope", "receipt", "row", "tries")
 
     def __init__(self, envelope: Envelope, receipt: PendingReceipt) -> None:
         self.envelope = envelope
@@ -40,11 +40,14 @@ class QueuedCommand:
         #: Its row in the outbox; None while it is in memory only.
         self.row: int | None = None
         self.tries = 0
+        # When it was created, on the event loop's clock, because the other one may be put
+        # right by hours while the command waits.
+        self._began = anyio.current_time() - max(0.0, time.time() - envelope.created_at)
 
     @property
     def age(self) -> float:
         """Seconds since the command was created."""
-        return time.time() - self.envelope.created_at
+        return anyio.current_time() - self._began
 
 
 class VisitorQueue:

@@ -7,7 +7,6 @@ After the deadline, the widget creates the new visitor.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -119,9 +118,7 @@ def _is_creating(visitor: VisitorSession) -> bool:
         return False
     # Without a receipt, another process made the reset, and may be waiting for its answer.
     marker = visitor.request.reset_marker if reset is None else reset.marker
-    return (
-        visitor.key is None and marker is not None and 0 <= time.time() - marker.at < RESET_DEADLINE
-    )
+    return visitor.key is None and marker is not None and marker.is_recent(RESET_DEADLINE)
 
 
 def _epoch_cookies(visitor: VisitorSession, cookies: CookieWriter, epoch: Epoch) -> list[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -284,7 +283,7 @@ class VisitorSession:
     def _recall_click(self, click: str | None) -> PendingReset | None:
         """Return the reset that this browser requested seconds ago, with the same cookies."""
         reset = self._delivery.recall(click) if click else None
-        return reset if reset and time.time() - reset.marker.at < RESET_DEADLINE else None
+        return reset if reset and reset.marker.is_recent(RESET_DEADLINE) else None
 
     def _old_key_digest(self) -> str:
         return key_digest(self.key or self.request.stale_key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -51,9 +52,12 @@ class Signer:
         if not value:
             return None
         try:
-            return self._serializer.loads(value, max_age=max_age)
+            content, signed_at = self._serializer.loads(value, return_timestamp=True)
         except BadData:
             return None
+        # Not by `max_age=`, which refuses a value from the future: the clock of the host that
+        # signed it may be ahead by seconds, and ours may have been set back.
+        return content if time.time() - signed_at.timestamp() <= max_age else None
 
 
 class IdentityCookie:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from usercom_asgi.api.client import Response
 from usercom_asgi.delivery.sqlite.admin import Row
 from usercom_asgi.delivery.sqlite.database import (
+    LEASE_GRACE,
     LoadedRow,
+    SqliteFile,
     WriteBatch,
     WriteResult,
 )
@@ -27,3 +33,104 @@ def test_repr_of_rows_and_responses_holds_no_key() -> None:
         ),
     ]
     assert not [each for each in made if key in repr(each)]
+
+
+class Clocks:
+    """The clock of the wall and the monotonic one, as the file reads them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall, self.steady = 1_800_000_000.0, 1000.0
+        module = "usercom_asgi.delivery.sqlite.database"
+        monkeypatch.setattr(f"{module}.time.time", lambda: self.wall)
+        monkeypatch.setattr(f"{module}.time.monotonic", lambda: self.steady)
+        monkeypatch.setattr(f"{module}.LEASE_GRACE", LEASE_GRACE)
+
+    def go(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    return Clocks(monkeypatch)
+
+
+def look(file: SqliteFile) -> list[int]:
+    """Search for work as a running owner does each second; return the rows found."""
+    done = file.transact(WriteBatch(room=10, claim_orphans=True))
+    return [each.row for each in done.loaded]
+
+
+def killed_owner(path: Path) -> None:
+    """Leave a command to an owner that never comes back."""
+    file = SqliteFile(path, 10)
+    file.transact(WriteBatch(puts=[("a", 1.0, "{}")], room=10))
+    file.abandon()
+
+
+def seconds_until_found(file: SqliteFile, clocks: Clocks) -> int:
+    for seconds in range(60):
+        if look(file):
+            return seconds
+        clocks.go(1)
+    raise AssertionError("the queue is stuck")
+
+
+@pytest.mark.parametrize("ahead", [3600, 10 * 365 * 86400, 0, -3600])
+def test_file_of_an_owner_killed_while_the_clock_was_wrong_is_claimed(
+    tmp_path: Path, clocks: Clocks, ahead: float
+) -> None:
+    path = tmp_path / "x.db"
+    clocks.wall += ahead
+    killed_owner(path)
+    clocks.wall -= ahead
+    file = SqliteFile(path, 10)
+    assert seconds_until_found(file, clocks) <= 10 + LEASE_GRACE + 2
+    file.close()
+
+
+@pytest.mark.parametrize("jump", [3600, -3600, 10 * 365 * 86400])
+def test_file_after_a_jump_of_the_clock_stays_with_its_living_owner(
+    tmp_path: Path, clocks: Clocks, jump: float
+) -> None:
+    path = tmp_path / "x.db"
+    owner, other = SqliteFile(path, 10), SqliteFile(path, 10)
+    owner.transact(WriteBatch(puts=[("a", 1.0, "{}")], room=10))
+    for second in range(40):
+        clocks.go(1)
+        if second == 20:
+            clocks.wall += jump
+        assert not look(other)
+        assert owner.transact(WriteBatch()).still_ours is None
+    late = SqliteFile(path, 10)  # a process that starts then does not remove it either
+    assert not look(late)
+    for file in (owner, other, late):
+        file.close()
+
+
+def test_file_after_all_processes_stood_still_stays_with_its_owner(
+    tmp_path: Path, clocks: Clocks
+) -> None:
+    """`docker pause`: the clocks go on, and for a moment no lease has been renewed for hours."""
+    path = tmp_path / "x.db"
+    owner, other = SqliteFile(path, 10), SqliteFile(path, 10)
+    owner.transact(WriteBatch(puts=[("a", 1.0, "{}")], room=10))
+    assert not look(other)
+    clocks.go(7200)
+    assert not look(other)
+    assert owner.transact(WriteBatch()).still_ours is None
+    assert not look(other)
+    for file in (owner, other):
+        file.close()
+
+
+def test_file_of_an_owner_that_stood_still_is_claimed_and_the_owner_notices(
+    tmp_path: Path, clocks: Clocks
+) -> None:
+    path = tmp_path / "x.db"
+    owner, other = SqliteFile(path, 10), SqliteFile(path, 10)
+    owner.transact(WriteBatch(puts=[("a", 1.0, "{}")], room=10))
+    assert seconds_until_found(other, clocks) >= 10
+    assert owner.transact(WriteBatch()).still_ours == set()
+    for file in (owner, other):
+        file.close()

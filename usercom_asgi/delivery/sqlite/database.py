@@ -2,8 +2,9 @@
 
 Several processes of one host share the file. The queue of a visitor belongs to one
 *owner* (a running delivery) at a time, which holds its commands in memory and sends
-them. An owner renews its lease. When the lease has expired, other owners may claim its
-queues. This module is synchronous and runs in a worker thread.
+them. An owner renews its lease. When the lease has expired, or has not changed for as
+long, other owners may claim its queues. This module is synchronous and runs in a worker
+thread.
 """
 
 from __future__ import annotations
@@ -27,8 +28,22 @@ MAX_DEAD_LETTERS = 100_000
 # Seconds for which a lease must be seen expired before its queues are claimed. After a
 # sleep of the machine or a jump of its clock, all leases look expired for a moment.
 LEASE_GRACE = 2.5
+# Seconds of them between two looks that count at most: whoever looks may have stood still
+# together with the owner.
+MAX_STEP = 1.25
 #: Seconds to wait for another process's transaction while draining or after a failure.
 SHORT_BUSY_TIMEOUT = 0.5
+
+
+@dataclass(slots=True)
+class WatchedLease:
+    """Another owner's lease, and for how many seconds it was seen."""
+
+    lease: float
+    #: Without a renewal. The clock may have been set back since it was written.
+    unchanged: float = 0.0
+    #: And expired.
+    expired: float = 0.0
 
 
 # None of these has a repr, because they hold user keys and personal data.
@@ -74,7 +89,7 @@ class WriteResult:
     #: For each new row its number, and whether its command may be sent from memory.
     puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
     loaded: list[LoadedRow] = field(default_factory=list[LoadedRow])
-    #: The queues that this owner still has after its lease expired; None if it did not.
+    #: The queues that this owner still has after another one removed it; None if none did.
     still_ours: set[str] | None = None
 
 
@@ -89,9 +104,8 @@ class SqliteFile:
         self._inode = path.stat().st_ino
         self._is_new = True
         self._busy_timeout = BUSY_TIMEOUT
-        #: For each owner with an expired lease: the lease, and when it was first seen
-        #: expired, on the monotonic clock.
-        self._expired_leases: dict[str, tuple[float, float]] = {}
+        self._watched: dict[str, WatchedLease] = {}
+        self._last_look = time.monotonic()
 
     def transact(self, work: WriteBatch) -> WriteResult:
         """Apply a batch in one transaction.
@@ -191,13 +205,15 @@ class SqliteFile:
             self._connection.close()
 
     def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
-        """Renew the lease. If it had expired, return the queues that are still ours."""
-        found = db.execute("SELECT lease FROM owners WHERE owner = ?", (self.owner,)).fetchone()
+        """Renew the lease. If another owner removed it, return the queues still ours."""
         renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
+        was_removed = (
+            not self._is_new
+            and not db.execute("SELECT 1 FROM owners WHERE owner = ?", (self.owner,)).fetchone()
+        )
         db.execute(renew, (self.owner, now + self._lease))
-        had_run_out = not self._is_new and (found is None or found[0] < now)
         self._is_new = False
-        if not had_run_out:
+        if not was_removed:
             return None
         return {
             ordering_key
@@ -271,19 +287,28 @@ class SqliteFile:
             room -= self._load(db, ordering_key, room, loaded)
 
     def _remove_expired_owners(self, db: sqlite3.Connection, now: float) -> None:
-        """Delete owners whose lease has been expired for longer than the grace time."""
-        expired = dict(
-            db.execute("SELECT owner, lease FROM owners WHERE lease < ?", (now,)).fetchall()
-        )
-        seen, clock = self._expired_leases, time.monotonic()
-        self._expired_leases = {
-            owner: (lease, seen[owner][1] if seen.get(owner, (None,))[0] == lease else clock)
-            for owner, lease in expired.items()
-        }
+        """Delete owners that do not renew their lease.
+
+        The lease has been expired for the grace time. Or it runs on and has not changed
+        for as long as it takes: the owner was killed while the clock was ahead.
+        """
+        clock = time.monotonic()
+        step, self._last_look = min(clock - self._last_look, MAX_STEP), clock
+        watched, self._watched = self._watched, {}
+        for owner, lease in db.execute("SELECT owner, lease FROM owners").fetchall():
+            if owner == self.owner:
+                continue
+            seen = watched.get(owner)
+            if seen is None or seen.lease != lease:
+                seen = WatchedLease(lease)
+            else:
+                seen.unchanged += step
+                seen.expired = seen.expired + step if lease < now else 0.0
+            self._watched[owner] = seen
         dead = [
             (owner,)
-            for owner, (_, since) in self._expired_leases.items()
-            if clock - since >= LEASE_GRACE
+            for owner, seen in self._watched.items()
+            if seen.expired >= LEASE_GRACE or seen.unchanged >= self._lease + LEASE_GRACE
         ]
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 

@@ -147,7 +147,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("DELETE FROM owners WHERE lease < ?", (time.time() - 24 * 3600,))
 
 
 def _describe(error: Exception) -> str:

@@ -7,7 +7,6 @@ breaker: resets do not wait for the broker, nor commands for User.com.
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -137,9 +136,8 @@ class BrokerStore(MemoryStore):
         """Make groups ready that were gathered for too long; run for ever."""
         while True:
             await self._gathers.wait()
-            latest = time.time() - MAX_GATHER_SECONDS
             for number, group in list(self._gathered.items()):
-                if group[0].envelope.created_at < latest:
+                if group[0].age > MAX_GATHER_SECONDS:
                     self.request_ended(number)
             if not self._gathered:
                 self._gathers = anyio.Event()
