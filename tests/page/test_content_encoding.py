@@ -136,7 +136,8 @@ async def test_compressed_page_head_response_without_a_body_logs_no_warning(
         "etag": '"x"',
     }
     got = await through(answers(start(headers), body()), method="HEAD")
-    assert (got.header("content-length"), got.header("etag")) == (None, 'W/"x"')
+    assert got.header("content-length") is None
+    assert (got.header("etag") or "").startswith('W/"x.ucs')
     assert caplog.messages == []
 
 

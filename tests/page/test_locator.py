@@ -152,7 +152,7 @@ RAW_TEXT_ELEMENTS = (
     "svg",
     "table",
 )
-MARKUP = """<html> <body> <body\tclass="a>b"> </body> </BODY\t> </body </html> <head> </head> <p> </p> <!-- --> --!> <!--> <! <?
+MARKUP = """<!doctype\thtml> <html> <body> <body\tclass="a>b"> </body> </BODY\t> </body </html> <head> </head> <p> </p> <!-- --> --!> <!--> <! <?
     </ > < " ' = a <a\thref=" <a\ttitle='x'> <b\tx=y> <![CDATA[ ]]> <strong> <plaintext> <xmp> </xmp> <td> t <br/> <title/>"""
 PIECES = st.sampled_from(
     [

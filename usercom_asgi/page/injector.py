@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .fast_path import read_ordinary_page
-from .locator import MAX_HELD_BYTES, OWN_WIDGET, Document, loads_widget
+from .locator import AMP, MAX_HELD_BYTES, OWN_WIDGET, Document, loads_widget
+from .preamble import is_amp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,8 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | 
             snippet = document.with_body_tag(snippet)
     elif loads_widget(page, snippet):
         return Skipped(OWN_WIDGET)
+    elif is_amp(page):
+        return Skipped(AMP)
     else:
         place = ordinary.head_end if in_head else ordinary.body_end
     if len(page) < _JOIN_BELOW:
