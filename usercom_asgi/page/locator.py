@@ -7,10 +7,6 @@ import re
 from .preamble import PREAMBLE_BYTES, has_doctype, is_amp
 from .tokenizer import Tokenizer
 
-#: A ``</body>`` with more bytes than this behind it is not taken for the document's
-#: end.
-MAX_HELD_BYTES = 64 * 1024
-
 # The text before "/widget.js" in a page that loads the widget itself, by tag or by
 # script.
 _LOADER = re.compile(rb"[\"'`=]\s*(?:https?:)?\\?/\\?/([^\"'`<>\s=]+)\Z", re.IGNORECASE)
