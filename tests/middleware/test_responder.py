@@ -359,7 +359,7 @@ async def test_responder_response_without_a_widget_logs_the_reason(
         await call(make_app(html(b"<p>x</p>")))
         await call(make_app(html(HELLO, headers={"content-type": "application/json"})))
     assert [each.message for each in caplog.records if "no widget" in each.message] == [
-        "Page gets no widget: the body is a fragment, without <html>, <body> or </body>",
+        "Page gets no widget: the body is a fragment, without a doctype, <html>, <body> or </body>",
         "The response to GET carries no widget: application/json is not text/html",
     ]
 
@@ -471,5 +471,6 @@ async def test_responder_first_byte_of_a_slow_page_does_not_wait() -> None:
     await make_app(app)(http_scope(), receive, send)
     for n in range(4):
         assert before[n] == b"".join(chunks[: n + 1])
-    assert before[4] == before[5] == b"".join(chunks[:4]) + b"</p>"
+    assert before[4] == b"".join(chunks[:4]) + b"</p>"
+    assert before[5].endswith(b'widget.js"></script></body>')
     assert before[6].endswith(b"</body></html>")

@@ -254,7 +254,7 @@ def judge(tab: Page, count: int, seed: int) -> tuple[Counter[str], list[tuple[st
         found[
             "streamed, with the snippet" if stream is not None else f"streamed, left out: {reason}"
         ] += 1
-        # A stream does not hold on to a close with more than 64 KiB behind it.
+        # A stream takes the first of several ends.
         found["streamed otherwise than whole"] += stream != whole
         pairs += [Made(page, each) for each in dict.fromkeys((whole, stream)) if each is not None]
         if len(pairs) >= PAIRS or sum(len(each.before) for each in pairs) > 4_000_000:

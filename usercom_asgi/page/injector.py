@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .fast_path import read_ordinary_page
-from .locator import MAX_HELD_BYTES, OWN_WIDGET, Document, loads_widget
+from .locator import AMP, OWN_WIDGET, Document, loads_widget
+from .preamble import is_amp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,8 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | 
             snippet = document.with_body_tag(snippet)
     elif loads_widget(page, snippet):
         return Skipped(OWN_WIDGET)
+    elif is_amp(page):
+        return Skipped(AMP)
     else:
         place = ordinary.head_end if in_head else ordinary.body_end
     if len(page) < _JOIN_BELOW:
@@ -94,13 +97,14 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | 
 class Injector:
     """The body of one page in chunks of any size, with the snippet added.
 
-    From a ``</body>`` on the bytes are held, up to ``MAX_HELD_BYTES``, as long as it
-    may end the document. A chunk without such a tag goes out at once, and is read later
-    together with others. So the tokenizer's state is known wherever it matters.
+    The snippet goes before the first ``</body>`` of a stream, since more may follow for
+    as long as the stream lasts. Only a tag that is not complete is held. A chunk without
+    a tag that matters goes out at once, and is read later together with others. So the
+    tokenizer's state is known wherever it matters.
     """
 
     __slots__ = (
-        "_document", "_holds", "_is_past_head", "_size", "_taken", "_unread", "_unread_size",
+        "_document", "_is_past_head", "_taken", "_unread", "_unread_size",
         "held", "is_done", "reason", "snippet",
     )  # fmt: skip
 
@@ -108,12 +112,10 @@ class Injector:
         self.snippet = snippet
         #: Why the snippet was left out, if it was.
         self.reason: str | None = None
-        #: True once the snippet is in the head: all further bytes pass unchanged.
+        #: True once the snippet is in: all further bytes pass unchanged.
         self.is_done = False
         #: The bytes of the body that are not returned yet.
         self.held: list[bytes] = []
-        self._size = 0  # of what is held
-        self._holds = False  # a ``</body>``, and not just a tag that is not complete
         self._is_past_head = not in_head
         self._document = Document(snippet)
         self._taken = 0  # of the body, and read
@@ -126,14 +128,10 @@ class Injector:
             return [chunk] if chunk else []
         self._unread.append(chunk)
         self._unread_size += len(chunk)
-        if self._holds and not last and self._size + len(chunk) <= MAX_HELD_BYTES:
-            self.held.append(chunk)
-            self._size += len(chunk)
-            return []
         self._read()
         if self.held:
-            chunk = self.held[0] + chunk if len(self.held) == 1 else b"".join((*self.held, chunk))
-            self.held, self._size, self._holds = [], 0, False
+            chunk = b"".join((*self.held, chunk))
+            self.held = []
         if not self._is_past_head and (parts := self._split_at_head(chunk)):
             return parts
         return self._finish(chunk) if last else self._pass_on(chunk)
@@ -141,7 +139,7 @@ class Injector:
     def flush(self) -> bytes:
         """Return the held bytes, because another message is sent next."""
         held = b"".join(self.held)
-        self.held, self._size, self._holds = [], 0, False
+        self.held = []
         return held
 
     def try_pass_through(self, chunk: bytes) -> bool:
@@ -153,6 +151,8 @@ class Injector:
         # Written out without helpers, because a stream of tiny chunks pays for every
         # call. In mixed case a "</body>" is not recognised. The snippet stands behind
         # it then, and works. One letter costs a seventh of the tag (callgrind).
+        if self.is_done:
+            return True
         if (
             self.held
             or chunk.find(b"</body") >= 0
@@ -180,13 +180,12 @@ class Injector:
     def _pass_on(self, data: bytes) -> list[bytes]:
         start = self._taken - len(data)
         tokenizer = self._document.tokenizer
-        cut = len(data)
-        if tokenizer.body_end >= start and self._taken - tokenizer.body_end <= MAX_HELD_BYTES:
-            cut, self._holds = tokenizer.body_end - start, True
-        elif tokenizer.begun >= start and self._taken - tokenizer.begun <= _MAX_TAG_BYTES:
+        if tokenizer.body_end >= start and self._document.rejection_reason() is None:
+            self.is_done = True
+            return self._with_snippet(data, tokenizer.body_end - start)
+        if tokenizer.begun >= start and self._taken - tokenizer.begun <= _MAX_TAG_BYTES:
             cut = tokenizer.begun - start
-        if cut < len(data):
-            self.held, self._size = [data[cut:]], len(data) - cut
+            self.held = [data[cut:]]
             data = data[:cut]
         return [data] if data else []
 
@@ -207,9 +206,8 @@ class Injector:
         place, self.reason = self._document.find_place(start)
         if self.reason is not None:
             return [data] if data else []
-        place -= start
-        return [
-            part
-            for part in (data[:place], self._document.with_body_tag(self.snippet), data[place:])
-            if part
-        ]
+        return self._with_snippet(data, place - start)
+
+    def _with_snippet(self, data: bytes, place: int) -> list[bytes]:
+        snippet = self._document.with_body_tag(self.snippet)
+        return [part for part in (data[:place], snippet, data[place:]) if part]

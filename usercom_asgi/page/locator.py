@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .preamble import PREAMBLE_BYTES, has_doctype, is_amp
 from .tokenizer import Tokenizer
-
-#: A ``</body>`` with more bytes than this behind it is not taken for the document's
-#: end.
-MAX_HELD_BYTES = 64 * 1024
 
 # The text before "/widget.js" in a page that loads the widget itself, by tag or by
 # script.
@@ -18,27 +15,32 @@ _LOADER = re.compile(rb"[\"'`=]\s*(?:https?:)?\\?/\\?/([^\"'`<>\s=]+)\Z", re.IGN
 _VENDOR_HOSTS = (b".user.com", b".userengage.com", b".userengage.io")
 _WIDGET = b"/widget.js"
 _MAX_URL_BYTES = 256
-FRAGMENT = "the body is a fragment, without <html>, <body> or </body>"
+FRAGMENT = "the body is a fragment, without a doctype, <html>, <body> or </body>"
 FRAMESET = "the body is a frameset, which shows no scripts"
 UNFINISHED = "the document ends inside a tag, a comment or a script"
 IN_DOUBT = "browsers may read the document in more than one way"
 OWN_WIDGET = "the page loads the widget itself"
+AMP = "AMP pages must have no scripts of their own"
 
 
 class Document:
     """A document read in blocks. Positions count from its beginning."""
 
-    __slots__ = ("_end", "_snippet", "has_widget", "tokenizer")
+    __slots__ = ("_end", "_snippet", "begin", "has_widget", "tokenizer")
 
     def __init__(self, snippet: bytes) -> None:
         self.tokenizer = Tokenizer()
         self.has_widget = False
+        #: The first bytes, up to ``PREAMBLE_BYTES``.
+        self.begin = b""
         self._snippet = snippet
         self._end = b""  # of the bytes read: an address may continue in the next block
 
     def feed(self, block: bytes) -> None:
         """Read the next bytes."""
         self.tokenizer.feed(block)
+        if len(self.begin) < PREAMBLE_BYTES:
+            self.begin += block[: PREAMBLE_BYTES - len(self.begin)]
         if not self.has_widget:
             size = _MAX_URL_BYTES + len(_WIDGET)
             self.has_widget = loads_widget(block, self._snippet) or (
@@ -55,7 +57,7 @@ class Document:
             return tokenizer.body_end, None
         if tokenizer.is_in_doubt:
             return -1, IN_DOUBT
-        if not tokenizer.has_html and tokenizer.body_end < 0:
+        if not tokenizer.has_html and tokenizer.body_end < 0 and not has_doctype(self.begin):
             return -1, FRAGMENT
         return (tokenizer.end, None) if tokenizer.end >= held else (-1, UNFINISHED)
 
@@ -63,7 +65,9 @@ class Document:
         """Return the reason to leave the snippet out of the document; None so far."""
         if self.has_widget:
             return OWN_WIDGET
-        return FRAMESET if self.tokenizer.has_frames else None
+        if self.tokenizer.has_frames:
+            return FRAMESET
+        return AMP if is_amp(self.begin) else None
 
     def with_body_tag(self, snippet: bytes) -> bytes:
         """Return the snippet, after a ``<body>`` if the document has no such tag."""

@@ -1,0 +1,45 @@
+"""What a document's beginning shows: a doctype, AMP, and policies in ``<meta>`` tags."""
+
+from __future__ import annotations
+
+import re
+
+from .syntax import TAG, after_comment, attributes
+
+#: So many bytes of a document are looked at.
+PREAMBLE_BYTES = 32 * 1024
+
+_SPACE = b" \t\n\f\r"
+_DOCTYPE = re.compile(rb"<!doctype[ \t\n\f\r>]", re.IGNORECASE)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_AMP = re.compile(rb"(?:amp|\xe2\x9a\xa1(?:\xef\xb8\x8f)?)(?:4ads|4email)?", re.IGNORECASE)
+
+
+def has_doctype(begin: bytes) -> bool:
+    """Return True if a document begins with a doctype, as no fragment does."""
+    at = len(_BYTE_ORDER_MARK) if begin.startswith(_BYTE_ORDER_MARK) else 0
+    while at < len(begin):
+        if begin[at] in _SPACE:
+            at += 1
+        elif _DOCTYPE.match(begin, at):
+            return True
+        elif begin[at : at + 2] in (b"<!", b"<?"):
+            at = after_comment(begin, at)
+            if at < 0:
+                return False
+        else:
+            return False
+    return False
+
+
+def is_amp(begin: bytes) -> bool:
+    """Return True for AMP pages, which are invalid with any script of their own."""
+    start = begin.find(b"<html")
+    if start < 0:
+        start = begin.find(b"<HTML")
+    # Most tags are without it, so they are not parsed.
+    text = begin[start : begin.find(b">", start) + 1].lower() if start >= 0 else b""
+    if text.find(b"amp") < 0 and text.find(b"\xe2\x9a\xa1") < 0:
+        return False
+    tag = TAG.match(begin, start)
+    return tag is not None and any(_AMP.fullmatch(name) for name, _ in attributes(tag[0]))
