@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
 from ..core.validation import Json, check_state, clean_attributes
+from .addresses import without_key
 from .browser import BrowserCommands
-from .request import without_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
