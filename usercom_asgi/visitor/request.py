@@ -153,6 +153,11 @@ class RequestInfo:
         )
 
     @property
+    def is_cross_site(self) -> bool:
+        """True for a click on another site, which brings no ``SameSite=Strict`` cookie."""
+        return self.headers.get(b"sec-fetch-site") == b"cross-site"
+
+    @property
     def is_prefetch(self) -> bool:
         """True if the browser, Turbo or htmx fetches the page before anyone opens it."""
         headers = self.headers

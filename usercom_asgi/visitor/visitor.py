@@ -95,7 +95,8 @@ class Visitor:
 
         Accepts the standard attributes (``user_id``, ``email``, ``first_name``,
         ``phone_number``, ...), ``company={...}`` and custom ones. None is left out. Nothing
-        is sent at once: the widget on the page sends it, or the next page hit.
+        is sent at once: the widget on the page sends it, or the next page hit. With a hook
+        ``identify=`` that names another user, a new visitor begins, as at a login.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.
