@@ -65,8 +65,8 @@ def test_fastapi_block_makes_an_application() -> None:
     assert type(run(block_with("app = FastAPI()"))["app"]).__name__ == "FastAPI"
 
 
-def test_blocks_are_nine_programs() -> None:
-    assert len(BLOCKS) == 9
+def test_blocks_are_ten_programs() -> None:
+    assert len(BLOCKS) == 10
     for block in BLOCKS:
         ast.parse(block)
 

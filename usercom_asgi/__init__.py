@@ -11,6 +11,7 @@ from .core.exceptions import (
     OutboxError,
     UserComError,
 )
+from .core.hooks import UNKNOWN
 from .core.receipts import Outcome, Receipt, Status
 from .core.validation import WidgetState
 from .delivery.queue import MemoryOutbox
@@ -22,6 +23,7 @@ from .visitor.visitor import Visitor
 __version__ = "0.1.0"
 
 __all__ = [
+    "UNKNOWN",
     "Command",
     "ConfigurationError",
     "Event",

@@ -57,6 +57,10 @@ def test_config_app_or_base_url_gives_the_origin(place: dict[str, str], origin: 
         ({"app": "acme", "secret_keys": ("short",)}, "secret_keys", "16 characters"),
         ({"app": "acme", "cookie_domain": "https://example.com"}, "cookie_domain", "bare domain"),
         ({"app": "acme", "cookie_domain": "example.com; HttpOnly"}, "cookie_domain", "bare domain"),
+        ({"app": "acme", "site": ""}, "site", "site='https://shop.example.com'"),
+        ({"app": "acme", "site": "shop.example.com"}, "site", "site='https://shop.example.com'"),
+        ({"app": "acme", "site": "https://shop.example.com/en"}, "site", "without path"),
+        ({"app": "acme", "site": b"https://shop.example.com"}, "site", "without path"),
         ({"app": "acme", "widget_state": "open"}, "widget_state", "standard"),
         ({"app": "acme", "callbacks": {"onClick": "f"}}, "callbacks", "onPayloadReceived"),
         ({"app": "acme", "callbacks": {"onOpen": "alert(1)"}}, "callbacks", "dotted path"),
@@ -121,12 +125,14 @@ def test_from_env_reads_the_variables_and_arguments_win() -> None:
         "USERCOM_REST_TOKEN": TOKEN,
         "USERCOM_SECRET_KEYS": "old-old-old-old-old, new-new-new-new-new",
         "USERCOM_COOKIE_DOMAIN": ".example.com",
+        "USERCOM_SITE": "https://Shop.example.com/",
     }
     config = UserComConfig.from_env(environ, reset_timeout=0)
     assert config.origin == "https://acme.user.com"
     assert config.rest_token == TOKEN
     assert config.secret_keys == ("old-old-old-old-old", "new-new-new-new-new")
     assert config.cookie_domain == "example.com"
+    assert config.site == "https://shop.example.com"
     assert config.reset_timeout == 0
 
 

@@ -1,4 +1,4 @@
-"""The epoch cookie, and keys in addresses: what a request and its answer do about an identity that has ended."""
+"""The epoch cookie: what a request and its answer do about an identity that has ended."""
 
 from __future__ import annotations
 
@@ -9,33 +9,9 @@ from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
 from usercom_asgi.visitor.cookies import Epoch, key_mark
-from usercom_asgi.visitor.request import holds_key, keys_in, without_key
 
 PAGE = b"<html><body>hello</body></html>"
 CONFIG = UserComConfig(app="acme", api_key="ABC123", inline_deadline=0)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("/?__ca__chat=abc123", "/"),
-        ("/?a=1&__ca__chat=abc123&b=2", "/?a=1&b=2"),
-        ("/?a=1;__ca__chat=abc123;b=2", "/?a=1;b=2"),
-        ("/?next=%2F%3F__ca__chat%3Dabc123&q=1", "/?next=%2F&q=1"),
-        ("/?next=%2F%3F__ca__chat%3Dabc123%26z%3D1&q=1", "/?next=%2F%3Fz%3D1&q=1"),
-        ("/?next=%252F%253F__ca__chat%253Dabc123&q=1", "/?next=%252F&q=1"),
-        ("/?next=%25252F%25253F%25255f_ca__chat%25253Dabc123&q=1", "/?next=%25252F&q=1"),
-        ("/?%5F%5Fca__chat=abc123", "/"),
-        ("/?a=1#__ca__chat=abc123", "/?a=1"),
-        ("/__ca__chat=abc123?q=1", "/"),
-        ("/?__ca__chat=abc123#part", "/#part"),
-        ("/?a=%20b&c", "/?a=%20b&c"),
-    ],
-)
-def test_without_key_of_a_key_at_any_depth_removes_the_key(url: str, expected: str) -> None:
-    assert without_key(f"https://shop.example.com{url}") == f"https://shop.example.com{expected}"
-    assert not holds_key(without_key(url))
-    assert set(keys_in(url)) <= {"abc123"}
 
 
 def test_epoch_parse_of_its_own_text_returns_the_same_epoch() -> None:

@@ -478,7 +478,7 @@ async def test_login_hook_that_returns_no_mapping_warns(
     assert b"widget.js" in got.body
     (said,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert (
-        f"The identify hook must return a mapping such as {{'user_id': '42'}}, or None, got {type(answer).__name__}"
+        f"The identify hook must return a mapping such as {{'user_id': '42'}}, None or UNKNOWN, got {type(answer).__name__}"
         in (said.getMessage())
     )
     assert said.exc_info is None  # where it is: the hook's own, not ours

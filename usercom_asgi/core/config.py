@@ -42,7 +42,7 @@ def origin_of(*, app: str | None, host: str | None, base_url: str | None) -> str
         return f"https://{_subdomain(app)}.user.com"
     if host is not None:
         return f"https://{_hostname(host)}"
-    return _origin(base_url)
+    return _origin("base_url", base_url, "http://127.0.0.1:8900")
 
 
 def is_host(value: object) -> bool:
@@ -70,17 +70,15 @@ def _hostname(host: str) -> str:
     )
 
 
-def _origin(base_url: str | None) -> str:
-    problem = (
-        "must be an address without path and credentials, such as base_url='http://127.0.0.1:8900'"
-    )
+def _origin(name: str, address: str | None, example: str) -> str:
+    problem = f"must be an address without path and credentials, such as {name}={example!r}"
     try:
-        parts = urlsplit(base_url or "")
+        parts = urlsplit(address or "")
         is_valid = _is_origin(parts)
     except (ValueError, TypeError, AttributeError):
-        raise ConfigurationError("base_url", problem) from None
+        raise ConfigurationError(name, problem) from None
     if not is_valid:
-        raise ConfigurationError("base_url", problem)
+        raise ConfigurationError(name, problem)
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
@@ -114,6 +112,7 @@ _ENVIRONMENT = {
     "rest_token": "USERCOM_REST_TOKEN",
     "secret_keys": "USERCOM_SECRET_KEYS",
     "cookie_domain": "USERCOM_COOKIE_DOMAIN",
+    "site": "USERCOM_SITE",
 }
 
 
@@ -136,6 +135,8 @@ class UserComConfig:
             one signs, all verify. Each has 16 characters or more.
         cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie. Defaults to the one
             that the widget itself uses.
+        site: The public address of the site, ``"https://shop.example.com"``, behind a
+            proxy that replaces ``Host``. Defaults to host and scheme of each request.
         reset_timeout: Seconds that a response may wait for a new visitor's key after
             ``reset_auth()``. 0 does not wait.
         timeout: Seconds that each phase of one call to User.com may take (connect,
@@ -184,6 +185,7 @@ class UserComConfig:
     rest_token: str | None = field(default=None, repr=False)
     secret_keys: tuple[str, ...] = field(default=(), repr=False)
     cookie_domain: str | None = None
+    site: str | None = None
     reset_timeout: float = 0.25
     timeout: float = 10.0
     shutdown_timeout: float = 5.0
@@ -211,6 +213,9 @@ class UserComConfig:
         object.__setattr__(self, "widget_url", f"{origin}/widget.js")
         self._check_keys()
         self._check_cookie_domain()
+        if self.site is not None:
+            site = _origin("site", self.site, "https://shop.example.com")
+            object.__setattr__(self, "site", site)
         self._check_widget()
         for name in ("reset_timeout", "shutdown_timeout", "inline_deadline"):
             _check_number(name, getattr(self, name), least=0.0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
 
@@ -27,6 +28,19 @@ NonceHook: TypeAlias = Hook[str | None]
 #: Returns whether the snippet goes into this HTML response, or None to let the library
 #: decide.
 InjectHook: TypeAlias = Hook[bool | None]
+
+
+class Unknown(Enum):
+    """The type of :data:`UNKNOWN`."""
+
+    UNKNOWN = "unknown"
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+#: Returned by an ``identify`` hook that cannot know who is logged in: nothing changes.
+UNKNOWN: Final = Unknown.UNKNOWN
 
 
 def check_hooks(**hooks: object) -> None:

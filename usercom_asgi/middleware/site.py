@@ -15,6 +15,7 @@ from ..page.snippet import (
     usercom_script,
     with_nonce,
 )
+from ..visitor.addresses import PublicSite
 from ..visitor.consent import NoDelivery, has_consent
 from ..visitor.login import IdentifyHook, LoginTracker
 from ..visitor.request import RequestInfo
@@ -72,6 +73,7 @@ class Site:
         keys, domain = config.secret_keys, config.cookie_domain
         self.flash = FlashCookie(keys, domain) if keys else None
         self._identity_cookie = IdentityCookie(keys, domain) if identify else None
+        self._public_site = PublicSite.parse(config.site) if config.site else None
         self._identify = identify
         self._consent = consent
         self._settings = {"apiKey": config.api_key}
@@ -90,7 +92,7 @@ class Site:
 
     def open_session(self, scope: Scope, delivery: Delivery) -> VisitorSession:
         """Return the session of a visitor who may be tracked."""
-        request = RequestInfo(scope)
+        request = RequestInfo(scope, self._public_site)
         return VisitorSession(
             request,
             delivery,
@@ -101,7 +103,8 @@ class Site:
 
     def open_refused_session(self, scope: Scope) -> VisitorSession:
         """Return the session of a visitor who must not be tracked."""
-        return VisitorSession(RequestInfo(scope), NoDelivery(), self.config, has_consent=False)
+        request = RequestInfo(scope, self._public_site)
+        return VisitorSession(request, NoDelivery(), self.config, has_consent=False)
 
     def _login_for(self, scope: Scope, request: RequestInfo) -> LoginTracker | None:
         if self._identify is None or self._identity_cookie is None:

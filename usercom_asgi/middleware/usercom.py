@@ -40,9 +40,9 @@ class UserComMiddleware:
         app: The ASGI application.
         config: Defaults to the client's, or without a client to :meth:`UserComConfig.from_env`.
             Must equal the client's if both are given.
-        identify: Returns the logged-in user, or None. Called at most once a request: before a
-            command, and for a page that carries the widget. With it, logins and logouts are
-            detected. Needs ``secret_keys``.
+        identify: Returns the logged-in user, None if there is none, or ``UNKNOWN``. Called at
+            most once a request: before a command, and for a page that carries the widget. With
+            it, logins and logouts are detected. Needs ``secret_keys``.
         consent: Returns whether the visitor may be tracked; by default everyone. If not, the
             response has no widget and no new cookie, and the visitor's methods send nothing.
         nonce: Returns the nonce of the response's Content-Security-Policy. Defaults to the one

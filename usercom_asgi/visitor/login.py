@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import anyio
 
 from ..core.exceptions import InvalidCommand
-from ..core.hooks import Hook, call_hook
+from ..core.hooks import UNKNOWN, Hook, Unknown, call_hook, warn_once
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: Returns the logged-in user (``user_id``, ``email``, attributes), or None.
-IdentifyHook: TypeAlias = Hook[Mapping[str, Any] | None]
+#: Returns the logged-in user (``user_id``, ``email``, attributes), None if there is none, or
+#: ``UNKNOWN``.
+IdentifyHook: TypeAlias = Hook[Mapping[str, Any] | Unknown | None]
 
 #: The tracker whose hook this task is running, or the task that the hook has started.
 _CHECKING: ContextVar[LoginTracker | None] = ContextVar("usercom_asgi.checking", default=None)
@@ -71,6 +72,8 @@ class LoginTracker:
         # most pages.
         self._loaded: list[str | None] | None = None
         self._current: str | None = None
+        # The user of the hook, or the one that the application has named; None if unknown.
+        self._user: Mapping[str, Json] | None = None
         self._is_known = False
         self._is_checking = False
         # Made only if a second task waits: most requests have one, and an event is not cheap.
@@ -80,8 +83,12 @@ class LoginTracker:
         """Return whether this browser was identified before."""
         return any(self._previous())
 
-    async def check(self) -> LoginCheck | None:
+    async def check(self, named: Mapping[str, Json]) -> LoginCheck | None:
         """Return how the user has changed; None if that is known already, or the hook fails.
+
+        ``named`` holds the attributes that the application has given in this request. Where
+        they are of another user than the hook's, they count: a hook that reads the cookies of
+        the request sees the session of before a login.
 
         The caller acts on the result before its next ``await``, because a second task that
         waits here goes on after that.
@@ -92,7 +99,7 @@ class LoginTracker:
             self._checked = self._checked or anyio.Event()
             await self._checked.wait()
         if self._is_known or self._scope is None:
-            return None
+            return self._check_named(named)
         scope, self._scope = self._scope, None  # called once, and no reference cycle remains
         self._is_checking, token = True, _CHECKING.set(self)
         try:
@@ -107,11 +114,38 @@ class LoginTracker:
             if self._checked is not None:
                 self._checked.set()
                 self._checked = None
-        if user is None or self._is_known:  # the hook itself may have reset the visitor
+        if self._is_known:  # the hook itself may have reset the visitor
             return None
+        self._user = user
+        other = self._check_named(named)
+        if other is not None or user is None:
+            return other
         self._is_known = True
         self._current = self._identity_cookie.fingerprint(user)
         return LoginCheck(self._compare(user), user)
+
+    def _check_named(self, named: Mapping[str, Json]) -> LoginCheck | None:
+        """Return the change to the user that the application names, if it is another one."""
+        before = self._user
+        if not self._is_other(named):
+            return None
+        self._is_known, self._user = True, named
+        # A guest who has filled in a form is no user to the hook at the next request either.
+        is_guest = before is not None and not before
+        self._current = None if is_guest else self._identity_cookie.fingerprint(named)
+        return LoginCheck(LoginChange.SWITCHED, named)
+
+    def _is_other(self, named: Mapping[str, Json]) -> bool:
+        user = self._user
+        for name in ("user_id", "email"):
+            if user and name in user:  # without it in `named`, only other attributes are given
+                return name in named and str(named[name]) != str(user[name])
+        if "user_id" not in named and (user is None or "email" not in named):
+            return False
+        previous = [each for each in self._previous() if each is not None]
+        return bool(previous) and not any(
+            self._identity_cookie.matches(each, named) for each in previous
+        )
 
     def _compare(self, user: Mapping[str, Json]) -> LoginChange:
         previous = [each for each in self._previous() if each is not None]
@@ -127,7 +161,7 @@ class LoginTracker:
     def override(self, new_user: Mapping[str, Json]) -> None:
         """Take the user from a reset that the application has made."""
         self._is_known = True
-        self._scope = None
+        self._user, self._scope = new_user, None
         self._current = self._identity_cookie.fingerprint(new_user)
 
     def cookies(self) -> list[bytes]:
@@ -163,19 +197,33 @@ class LoginTracker:
         return self._loaded
 
     async def _call_hook(self, scope: Scope) -> Mapping[str, Json] | None:
+        """Return the user, an empty mapping if there is none, or None if unknown."""
         try:
             user: object = await call_hook(self._hook, scope) or {}
+            if user is UNKNOWN or (not user and self._lacks_session(scope)):
+                return None
             if isinstance(user, Mapping):
                 return self._clean(cast("Mapping[str, Any]", user))
-        except Exception:
-            logger.exception("The identify hook failed, the visitor does not change")
+        except Exception as error:
+            if _is_without_session(error):
+                warn_once(
+                    "The identify hook finds no session in a request: the visitor does not change. "
+                    "If it is so on every page, SessionMiddleware is missing"
+                )
+            else:
+                logger.exception("The identify hook failed, the visitor does not change")
             return None
         logger.error(
-            "The identify hook must return a mapping such as {'user_id': '42'}, or None,"
+            "The identify hook must return a mapping such as {'user_id': '42'}, None or UNKNOWN,"
             " got %s: the visitor does not change",
             type(user).__name__,
         )
         return None
+
+    def _lacks_session(self, scope: Scope) -> bool:
+        """Return True if the browser may keep the cookie of a session back."""
+        session = scope.get("session")
+        return self._request.is_cross_site and not (isinstance(session, Mapping) and session)
 
     def _clean(self, user: Mapping[str, Any]) -> dict[str, Json]:
         """Return the attributes that User.com accepts.
@@ -193,3 +241,13 @@ class LoginTracker:
                     "Ignoring invalid attribute from the identify hook: %s", error
                 )
         return cleaned
+
+
+def _is_without_session(error: Exception) -> bool:
+    """Return True if ``scope`` lacks the session: Starlette asserts it, others look it up.
+
+    It is loaded further in, and not for pages of status 404 or for websockets.
+    """
+    if isinstance(error, AssertionError):
+        return "Middleware must be installed to access" in str(error)
+    return isinstance(error, KeyError) and error.args == ("session",)

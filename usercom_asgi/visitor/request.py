@@ -3,118 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
 
-from ..core.envelope import PageContext
 from ..core.user_key import BRIDGE, COOKIE, ResetMarker, is_user_key
+from .addresses import (
+    PublicSite,
+    holds_key,
+    host_name,
+    keys_in,
+    page_context,
+    warn_if_replaced,
+)
 from .cookies import EPOCH_COOKIE, RESET_COOKIE, Epoch, read_cookies
 from .signed_cookies import FLASH_COOKIE, FLASH_HOST_COOKIE, IDENTITY_COOKIE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from starlette.types import Scope
 
-
-def _encoded_pattern(text: str) -> str:
-    """Return a pattern for a text with any number of percent-encodings per character."""
-    return "".join(f"(?:{re.escape(each)}|%(?:25)*{ord(each):02x})" for each in text)
-
-
-_NAME = _encoded_pattern(COOKIE)
-_STARTS, _ENDS = (
-    f"(?:[{signs}]|%(?:25)*(?:{'|'.join(f'{ord(each):02x}' for each in signs)}))"
-    for signs in ("?&;#", "&;#")
-)
-_HAS_KEY = re.compile(_NAME, re.IGNORECASE)
-_KEY_IN_URL = re.compile(
-    f"({_STARTS}){_NAME}({_encoded_pattern('=')}(?:(?!{_ENDS})[^\\s])*)?({_ENDS})?", re.IGNORECASE
-)
-_KEYS = re.compile(f"{COOKIE}=([A-Za-z0-9]{{1,64}})")
-_PATH = "/:@!$&'()*+,;=~-._"
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-
-
-def page_context(
-    headers: Iterable[tuple[bytes, bytes]],
-    method: str | None,
-    scheme: str,
-    server: tuple[str, int | None] | None,
-    path: str,
-    query: bytes,
-) -> PageContext:
-    """Return the page that a request belongs to, without user keys.
-
-    For a POST it is the referrer, because a form is sent from the page that shows it. The
-    user agent is limited to printable ASCII, because it is sent on as a header.
-    """
-    given = {
-        name: value.decode("latin-1")
-        for name, value in headers
-        if name in (b"host", b"referer", b"user-agent")
-    }
-    authority = given.get(b"host") or ((server or ("",))[0])
-    scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
-    url = f"{scheme}://{authority}{quote(path, safe=_PATH)}" + (
-        f"?{query.decode('latin-1')}" if query else ""
-    )
-    domain, referrer = host_name(authority), without_key(given.get(b"referer", ""))
-    if method not in (None, "GET", "HEAD") and _host(referrer) == domain:
-        url, referrer = referrer, ""
-    agent = _UNPRINTABLE.sub("", given.get(b"user-agent", "")).strip()
-    return PageContext(url=without_key(url), domain=domain, referrer=referrer, user_agent=agent)
-
-
-def host_name(authority: str) -> str:
-    """Return the host of a ``Host`` header, in lower case and without the port."""
-    host, colon, port = authority.rpartition(":")
-    return (host if colon and port.isdigit() else authority).lower()
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
-
-
-def without_key(url: str) -> str:
-    """Return a URL without ``__ca__chat``, at any depth of encoding.
-
-    The key opens the visitor's chat, and URLs end up in logs.
-    """
-    if not holds_key(url):
-        return url
-    url = _KEY_IN_URL.sub(_rest, url).rstrip("?&;#")
-    found = _HAS_KEY.search(url)
-    # A key in a place where no parameter can stand: cut the URL off before it.
-    return url if found is None else url[: found.start()]
-
-
-def _rest(found: re.Match[str]) -> str:
-    """Return the one separator that stays when a parameter is cut out.
-
-    If the two separators have different encodings, it is the one of the outer URL.
-    """
-    start, end = found[1], found[3]
-    return start if end and len(end) == len(start) and not end.endswith(("#", "23")) else end or ""
-
-
-def holds_key(url: str) -> bool:
-    """Return whether a URL holds a user key, at any depth of encoding."""
-    return COOKIE in url or ("%" in url and _HAS_KEY.search(url) is not None)
-
-
-def keys_in(url: str) -> Iterator[str]:
-    """Yield the user keys in a URL, at any depth of encoding."""
-    while COOKIE in url or "%" in url:
-        yield from _KEYS.findall(url)
-        url, before = unquote(url), url
-        if url == before:
-            return
-
+    from ..core.envelope import PageContext
 
 _RESET_BYTES = RESET_COOKIE.encode()
 _FLASH_BYTES = FLASH_COOKIE.encode()
@@ -127,7 +35,8 @@ class RequestInfo:
     """Data of a request or websocket, parsed when it is first needed.
 
     It does not keep the scope: the scope holds the visitor, and the garbage collector would
-    have to break that cycle at every request.
+    have to break that cycle at every request. A configured ``site`` counts instead of the
+    host and the scheme that the server sees.
     """
 
     __slots__ = (
@@ -140,13 +49,15 @@ class RequestInfo:
         "_raw_headers",
         "_scheme",
         "_server",
+        "_site",
         "path",
     )
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, site: PublicSite | None = None) -> None:
+        self._site = site
         self._raw_headers = scope["headers"]
         self._method = scope.get("method")
-        self._scheme = scope.get("scheme", "http")
+        self._scheme: str = scope.get("scheme", "http") if site is None else site.scheme
         self._server = scope.get("server")
         self._client = scope.get("client")
         #: The path of the URL, decoded.
@@ -172,14 +83,22 @@ class RequestInfo:
         """Return the page that this request belongs to."""
         if self._page is None:
             self._page = page_context(
-                self._raw_headers, self._method, self._scheme, self._server, self.path, self._query
+                self._raw_headers, self._method, self._public_site(), self.path, self._query
             )
         return self._page
 
     @property
     def host(self) -> str:
-        """Host name of the site, as the browser sent it."""
-        return host_name(self.headers.get(b"host", b"").decode("latin-1"))
+        """Host name of the site."""
+        return host_name(self._public_site().authority)
+
+    def _public_site(self) -> PublicSite:
+        if self._site is None:
+            scheme = "https" if self.is_secure else "http"
+            authority = self.headers.get(b"host", b"").decode("latin-1")
+            self._site = PublicSite(scheme, authority or (self._server or ("",))[0])
+            warn_if_replaced(self._site, self.headers)
+        return self._site
 
     @property
     def is_secure(self) -> bool:
@@ -232,6 +151,11 @@ class RequestInfo:
         return accept is None or (
             b"text/html" in accept and b"upgrade-insecure-requests" in headers
         )
+
+    @property
+    def is_cross_site(self) -> bool:
+        """True for a click on another site, which brings no ``SameSite=Strict`` cookie."""
+        return self.headers.get(b"sec-fetch-site") == b"cross-site"
 
     @property
     def is_prefetch(self) -> bool:

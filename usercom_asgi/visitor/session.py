@@ -155,9 +155,16 @@ class VisitorSession:
 
     async def resolve_identity(self) -> None:
         """Call the ``identify`` hook, at most once a request, and act on a login or logout."""
-        found = await self.login.check() if self.login is not None else None
+        if self.login is None:
+            return
+        found = await self.login.check(self._named)
         if found is not None:
             self._apply_login(found)
+
+    @property
+    def _named(self) -> Mapping[str, Json]:
+        # After a reset, later attributes are of the new visitor.
+        return _NO_IDENTITY if self.has_reset or self._key_discarded else self.identity
 
     def _apply_login(self, found: LoginCheck) -> None:
         is_other_visitor = found.change is LoginChange.SWITCHED or (
@@ -172,9 +179,10 @@ class VisitorSession:
         elif self.request.is_websocket or self.response_started:
             self._discard_cookie_key(found.user)
         else:
-            self.identity = found.user
+            is_login = found.change is LoginChange.LOGGED_IN
+            self.identity = {**found.user, **self.identity} if is_login else found.user
             # Browser commands before a login is detected are meant for the person who logs in.
-            self._start_reset(found.user, keep_calls=bool(found.user))
+            self._start_reset(self.identity, keep_calls=bool(found.user))
 
     def _discard_cookie_key(self, user: Mapping[str, Json]) -> None:
         """Ignore the browser's key: it is of another person, and the cookie cannot change now."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
 from ..core.validation import Json, check_state, clean_attributes
+from .addresses import without_key
 from .browser import BrowserCommands
-from .request import without_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +95,8 @@ class Visitor:
 
         Accepts the standard attributes (``user_id``, ``email``, ``first_name``,
         ``phone_number``, ...), ``company={...}`` and custom ones. None is left out. Nothing
-        is sent at once: the widget on the page sends it, or the next page hit.
+        is sent at once: the widget on the page sends it, or the next page hit. With a hook
+        ``identify=`` that names another user, a new visitor begins, as at a login.
 
         Raises:
             InvalidCommand: A name is reserved or a value cannot be sent.

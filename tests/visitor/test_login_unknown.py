@@ -1,0 +1,346 @@
+"""A hook that cannot know who is logged in, or knows it too late: no logout, and nothing for the last person."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from helpers.asgi_client import Recorded, answers, body, call, html, http_scope, lifespan, start
+from helpers.fake_usercom import FakeUserCom
+from helpers.login_shop import KEYS, PEOPLE, Shop, Visit, shop, who
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from usercom_asgi import UNKNOWN, Event, UserComMiddleware, get_visitor
+from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE
+from usercom_asgi.visitor.visitor import Visitor
+
+Handler = Callable[[Visitor], Awaitable[Any]]
+
+
+def asserts(connection: HTTPConnection) -> Any:
+    return connection.session.get("user")
+
+
+def looks_up(connection: HTTPConnection) -> Any:
+    return connection.scope["session"].get("user")
+
+
+def asks_user(connection: HTTPConnection) -> Any:
+    return connection.user
+
+
+def unknown(_: HTTPConnection) -> Any:
+    return UNKNOWN
+
+
+@pytest.mark.parametrize("hook", [unknown, asserts, looks_up, asks_user])
+async def test_login_hook_that_cannot_know_keeps_the_visitor(
+    hook: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session is loaded further in, and not on a page of status 404 or for a websocket."""
+    warn_once.cache_clear()
+
+    def knows_at_times(connection: HTTPConnection) -> Any:
+        return hook(connection) if connection.cookies.get("user") == "?" else who(connection)
+
+    key = usercom.new_user()
+    app = shop(usercom, knows_at_times)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=key, user="alice")
+        await visit.go()
+        remembered = visit.jar[IDENTITY_COOKIE]
+        visit.jar["user"] = "?"
+        for path in ("/", "/buy", "/"):
+            page = await visit.go(path)
+        assert b"widget.js" in page.body
+        assert b"alice" not in page.body
+        assert visit.jar[IDENTITY_COOKIE] == remembered
+        visit.jar["user"] = "alice"
+        await visit.go()
+    assert list(usercom.store.users) == [key]
+    assert [each.key for each in usercom.store.events] == [key]
+    warnings = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(warnings) == (hook is not unknown)
+    assert all(each.exc_info is None for each in warnings)
+
+
+async def test_login_hook_that_fails_on_another_key_is_a_bug_of_the_hook(
+    caplog: pytest.LogCaptureFixture, usercom: FakeUserCom
+) -> None:
+    def hook(connection: HTTPConnection) -> Any:
+        return connection.cookies["user"]
+
+    await call(UserComMiddleware(Shop(), usercom.config(secret_keys=KEYS), identify=hook))
+    assert caplog.messages == ["The identify hook failed, the visitor does not change"]
+
+
+@pytest.mark.parametrize("hook", [unknown, asserts])
+async def test_login_hook_that_cannot_know_on_a_websocket_keeps_the_key(
+    hook: Any, usercom: FakeUserCom
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await (await get_visitor(scope).event("message")).delivered(5)
+        else:
+            await html(b"<html><body></body></html>")(scope, receive, send)
+
+    def knows_pages(connection: HTTPConnection) -> Any:
+        return hook(connection) if connection.scope["type"] == "websocket" else PEOPLE["alice"]
+
+    key = usercom.new_user()
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS), identify=knows_pages)
+    page = await call(middleware, headers={"cookie": f"__ca__chat={key}"})
+    identity = page.set_cookies(IDENTITY_COOKIE)[0].partition(";")[0]
+    scope = http_scope(headers={"cookie": f"__ca__chat={key}; {identity}"}, scheme="ws")
+    del scope["method"]
+    await middleware({**scope, "type": "websocket"}, None, None)  # type: ignore[arg-type]
+    assert [each.key for each in usercom.store.events] == [key]
+
+
+async def test_login_page_of_status_404_around_the_session_is_no_logout(
+    usercom: FakeUserCom,
+) -> None:
+    async def page(request: Request) -> Response:
+        if "as" in request.query_params:
+            request.session["user"] = request.query_params["as"]
+        return HTMLResponse("<html><body>hello</body></html>")
+
+    async def lost(request: Request, _: Exception) -> Response:
+        return HTMLResponse("<html><body>not here</body></html>", 404)
+
+    def hook(connection: HTTPConnection) -> Any:
+        return PEOPLE.get(connection.session.get("user", ""))
+
+    session = Middleware(SessionMiddleware, secret_key="a secret")
+    inner = Starlette(
+        routes=[Mount("/shop", routes=[Route("/", page)], middleware=[session])],
+        exception_handlers={404: lost},
+    )
+    app = UserComMiddleware(inner, usercom.config(secret_keys=KEYS), identify=hook)
+    key = usercom.new_user()
+    jar = {"__ca__chat": key}
+
+    async def go(path: str, query: str = "") -> Recorded:
+        cookies = {"cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+        got = await call(app, path, query=query, headers=cookies, state=dict(state))
+        for line in got.all("set-cookie"):
+            name, _, value = line.partition(";")[0].partition("=")
+            jar[name] = value
+        return got
+
+    async with lifespan(app) as state:
+        await go("/shop/", "as=alice")
+        missing = await go("/nowhere")
+        assert b"id-alice" in (await go("/shop/")).body
+    assert missing.status == 404
+    assert b"widget.js" in missing.body
+    assert jar["__ca__chat"] == key
+    assert list(usercom.store.users) == [key]
+
+
+@pytest.mark.parametrize(
+    ("session", "site", "users"),
+    [
+        ({}, "cross-site", 1),  # the cookie is SameSite=Strict, and stays in the browser
+        (None, "cross-site", 1),
+        ({"csrf": "x"}, "cross-site", 2),  # it came, and names nobody
+        ({}, "same-origin", 2),
+        ({}, "none", 2),
+    ],
+)
+async def test_login_session_that_a_click_on_another_site_does_not_bring_is_no_logout(
+    session: Any, site: str, users: int, usercom: FakeUserCom
+) -> None:
+    key = usercom.new_user()
+    app = shop(usercom)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=key, user="alice")
+        await visit.go()
+        cookies = {name: value for name, value in visit.jar.items() if name != "user"}
+        headers = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        more: dict[str, Any] = {} if session is None else {"session": session}
+        headers["sec-fetch-site"] = site
+        page = await call(app, headers=headers, state=dict(state), **more)
+    assert len(usercom.store.users) == users
+    assert bool(page.set_cookies("__ca__reset")) is (users == 2)
+    assert b"alice" not in page.body
+
+
+# ---- a login that the hook does not see yet ----
+
+
+def login_shop(usercom: FakeUserCom, says: Handler, hook: Any = who, **settings: Any) -> ASGIApp:
+    """A shop whose hook reads the cookie of the request, and so the person of before."""
+    inner = Shop()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/login/"):
+            await says(get_visitor(scope))
+        await inner(scope, receive, send)
+
+    config = usercom.config(secret_keys=KEYS, reset_timeout=5, **settings)
+    return UserComMiddleware(app, config, identify=hook)
+
+
+def sees_nobody_at_a_login(connection: HTTPConnection) -> Any:
+    return None if connection.url.path.startswith("/login") else who(connection)
+
+
+def cannot_know_at_a_login(connection: HTTPConnection) -> Any:
+    return UNKNOWN if connection.url.path.startswith("/login") else who(connection)
+
+
+@pytest.mark.parametrize("hook", [who, sees_nobody_at_a_login, cannot_know_at_a_login])
+@pytest.mark.parametrize("by", ["event", "page_hit"])
+async def test_login_event_of_the_next_person_does_not_land_on_the_last_one(
+    by: str, hook: Any, usercom: FakeUserCom
+) -> None:
+    async def log_in(visitor: Visitor) -> None:
+        visitor.identify(**PEOPLE["bob"])
+        visitor.browser.event("welcome")
+        if by == "event":
+            await visitor.event("login")
+        else:
+            await visitor.page_hit(event=Event("login"))
+
+    alice = usercom.new_user()
+    app = login_shop(usercom, log_in, hook)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=alice, user="alice")
+        await visit.go()
+        await visit.go("/login/bob", method="POST")
+        page = await visit.go()
+        await visit.go()
+    [bob] = [each for each in usercom.store.users if each != alice]
+    assert [(each.name, each.key) for each in usercom.store.events] == [("login", bob)]
+    assert usercom.store.users[bob].attributes["user_id"] == "id-bob"
+    assert "id-bob" not in str(usercom.store.users[alice].attributes)
+    assert visit.jar["__ca__chat"] == bob
+    assert b"id-bob" in page.body
+    assert b"alice" not in page.body.lower()
+    assert b"event.welcome" in page.body
+
+
+async def test_login_that_is_named_after_an_event_of_the_last_person_splits_the_two(
+    usercom: FakeUserCom,
+) -> None:
+    async def log_in(visitor: Visitor) -> None:
+        await visitor.event("left")
+        visitor.identify(**PEOPLE["bob"])
+        await visitor.event("login")
+
+    alice = usercom.new_user()
+    app = login_shop(usercom, log_in)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=alice, user="alice")
+        await visit.go()
+        await visit.go("/login/bob", method="POST")
+        await visit.go()
+    assert len(usercom.store.users) == 2
+    assert {each.name: each.key == alice for each in usercom.store.events} == {
+        "left": True,
+        "login": False,
+    }
+
+
+async def test_login_that_is_named_without_a_command_resets_with_the_response(
+    usercom: FakeUserCom,
+) -> None:
+    async def log_in(visitor: Visitor) -> None:
+        visitor.identify(**PEOPLE["bob"])
+
+    app = login_shop(usercom, log_in)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=usercom.new_user(), user="alice")
+        await visit.go()
+        got = await visit.go("/login/bob", method="POST")
+        await visit.go()
+    assert got.set_cookies("__ca__reset")
+    assert len(usercom.store.users) == 2
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"user_id": "id-alice", "plan": "gold"},
+        {"email": "alice@new.example.com"},  # she has changed it
+        {"first_name": "Ally"},
+    ],
+)
+async def test_identify_of_the_logged_in_user_is_no_login(
+    attributes: dict[str, Any], usercom: FakeUserCom
+) -> None:
+    async def change(visitor: Visitor) -> None:
+        visitor.identify(**attributes)
+        await visitor.event("changed")
+
+    alice = usercom.new_user()
+    app = login_shop(usercom, change)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=alice, user="alice")
+        await visit.go()
+        await visit.go("/login/alice", method="POST")
+        await visit.go()
+    assert list(usercom.store.users) == [alice]
+
+
+async def test_identify_of_a_guest_by_a_form_is_no_login(usercom: FakeUserCom) -> None:
+    async def subscribe(visitor: Visitor) -> None:
+        visitor.identify(email="guest@example.com")
+        await visitor.event("subscribed")
+
+    guest = usercom.new_user()
+    app = login_shop(usercom, subscribe, hook=lambda _: None)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=guest)
+        for path in ("/", "/login/", "/", "/login/", "/"):
+            await visit.go(path)
+    assert list(usercom.store.users) == [guest]
+    assert IDENTITY_COOKIE not in visit.jar
+
+
+async def test_identify_after_a_reset_is_no_second_one(usercom: FakeUserCom) -> None:
+    async def switch(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+        visitor.identify(**PEOPLE["bob"])
+        await visitor.event("login")
+
+    app = login_shop(usercom, switch)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=usercom.new_user(), user="alice")
+        await visit.go()
+        await visit.go("/login/bob", method="POST")
+        await visit.go()
+    assert len(usercom.store.users) == 2
+
+
+async def test_login_named_after_the_response_started_uses_no_key_of_the_last_person(
+    usercom: FakeUserCom,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        await answers(start({"content-type": "application/json"}), body(b"{}"))(
+            scope, receive, send
+        )
+        if scope["path"] == "/login":
+            get_visitor(scope).identify(**PEOPLE["bob"])
+            await get_visitor(scope).event("login")
+        else:
+            await get_visitor(scope).event("seen")
+
+    middleware = UserComMiddleware(app, usercom.config(secret_keys=KEYS), identify=who)
+    alice = usercom.new_user()
+    async with lifespan(middleware) as state:
+        visit = Visit(middleware, state, __ca__chat=alice, user="alice")
+        await visit.go("/login", method="POST")
+    assert [each.key == alice for each in usercom.store.events] == [False]
