@@ -112,7 +112,9 @@ POLICIES = {
     "strict": [
         "script-src 'nonce-page' 'strict-dynamic'; object-src 'none'; base-uri 'none'; connect-src {origin}"
     ],
-    "by hosts": ["default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin}"],
+    "by hosts": [
+        "default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin}; style-src 'unsafe-inline'"
+    ],
     "two headers": ["script-src 'nonce-page'", "script-src 'nonce-page' {origin}; connect-src *"],
 }
 

@@ -176,18 +176,29 @@ class TestPageHit:
         assert sandbox.store.hits[1].url.endswith("/virtual")
         assert "widget_ready" not in sandbox.store.hits[0].payload
 
-    def test_with_an_event_sends_the_event_once_for_the_identified_user(
+    def test_with_an_event_repeats_the_event_in_every_later_ping(
         self, visit: Visit, sandbox: Sandbox, api: Api
     ) -> None:
+        """Row 7."""
         ann = api.ping(user_id="1")
         visit.open()
         visit.page.evaluate(
             "UE.pageHit({user_id: '1', event: {event_name: 'login', via: 'sso'}}); UE.pageHit()"
         )
         settle(visit, sandbox, 4)
-        (event,) = sandbox.store.events
-        assert (event.key, event.name, event.data) == (ann, "login", {"via": "sso"})
+        events = [(event.key, event.name, event.data) for event in sandbox.store.events]
+        assert events == [(ann, "login", {"via": "sso"})] * 2
         assert visit.key() == ann
+
+    def test_with_an_undefined_event_ends_the_repetition(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
+        visit.open()
+        visit.page.evaluate(
+            "UE.pageHit({event: {event_name: 'login'}}); UE.pageHit({event: undefined}); UE.pageHit()"
+        )
+        settle(visit, sandbox, 4)
+        assert len(sandbox.store.events) == 1
 
     def test_old_tab_takes_the_new_key_and_sends_old_attributes(
         self, visit: Visit, sandbox: Sandbox, api: Api
@@ -353,6 +364,12 @@ class TestCommands:
         assert sandbox.store.users[visit.key()].attributes == {"city": "Rome"}
         assert sandbox.store.rejected == []
 
+    def test_event_name_ends_at_its_first_dot(self, visit: Visit, sandbox: Sandbox) -> None:
+        """Row 6."""
+        visit.open()
+        visit.page.evaluate("userengage('event.order.created')")
+        until_sync(lambda: [event.name for event in sandbox.store.events] == ["order"])
+
     def test_before_the_first_answer_wait_and_keep_their_order(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
@@ -431,19 +448,36 @@ class TestAppearance:
         assert visit.page.locator(".line").first.inner_text() == name
         assert visit.page.evaluate("window.broken") is None
 
-    def test_under_a_csp_without_styles_keeps_the_launcher_styled(
-        self, visit: Visit, sandbox: Sandbox
-    ) -> None:
-        policy = f"default-src 'none'; script-src 'unsafe-inline' {visit.widget}; connect-src *"
+    def open_under(self, visit: Visit, policy: str) -> None:
         visit.site.pages["/"] = (
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
             f"<script>window.civchat = {{apiKey: 'ABC123'}}</script><script src='{visit.widget}'></script>"
         )
         visit.page.goto(visit.site.url())
+
+    def test_under_a_csp_without_styles_has_no_look(self, visit: Visit) -> None:
+        """Row 18."""
+        policy = f"default-src 'none'; script-src 'unsafe-inline' {visit.widget}; connect-src *"
+        self.open_under(visit, policy)
+        visit.ready()
+        box = visit.page.locator(".launcher").bounding_box()
+        assert box
+        assert box["width"] != 60
+        self.open_under(visit, f"{policy}; style-src 'unsafe-inline'")
         visit.ready()
         box = visit.page.locator(".launcher").bounding_box()
         assert box
         assert box["width"] == 60
+
+    def test_under_required_trusted_types_does_not_start(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
+        """Row 18."""
+        with visit.page.expect_event("pageerror"):
+            self.open_under(visit, "require-trusted-types-for 'script'")
+        assert "TrustedHTML" in visit.errors.pop()
+        assert visit.page.evaluate("UE.isReady") is False
+        assert not sandbox.store.hits
 
 
 class TestChat:
@@ -482,6 +516,17 @@ class TestChat:
         assert visit.page.evaluate("opened") is True
         settle(visit, sandbox, 2)
         assert "onOpen" not in sandbox.store.hits[1].payload
+
+    def test_callbacks_leave_civchat_and_end_at_the_next_page_hit(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
+        """Row 8."""
+        visit.open("{apiKey: 'ABC123', state: 'simple'}", before=self.CALLBACKS)
+        assert visit.page.evaluate("Object.keys(civchat)") == ["apiKey", "state"]
+        visit.page.evaluate("userengage('widget.open'); userengage('widget.close'); UE.pageHit()")
+        settle(visit, sandbox, 2)
+        visit.page.evaluate("userengage('widget.open')")
+        assert visit.page.evaluate("calls") == [["onLoad"], ["onOpen"], ["onClose"]]
 
     def test_callback_that_raises_does_not_stop_the_widget(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', onLoad() { throw new Error('mine') }}")
@@ -525,6 +570,20 @@ class TestChat:
         visit.page.fill(".input", "Hello?")
         visit.page.click(".send")
         visit.page.get_by_text("Not sent").wait_for()
+
+
+class TestSwap:
+    def test_swap_of_the_body_leaves_commands_working_and_no_chat(
+        self, visit: Visit, sandbox: Sandbox
+    ) -> None:
+        """Row 17: only the page can keep the element."""
+        visit.open()
+        visit.page.evaluate("document.body = document.createElement('body')")
+        visit.page.add_script_tag(url=visit.widget)
+        visit.page.evaluate("userengage('event.later'); userengage('widget.open')")
+        until_sync(lambda: sandbox.store.events)
+        assert visit.page.locator("#__ue_widget_mount").count() == 0
+        assert any("attached multiple times" in line for line in visit.console)
 
 
 class TestEnd:

@@ -33,8 +33,8 @@ def _function(name: str) -> str:
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
-_FORGET, _CALLBACKS, _USERCOM, _BRIDGE = map(
-    _function, ("forget.js", "callbacks.js", "usercom.js", "bridge.js")
+_FORGET, _CALLBACKS, _USERCOM, _SWAPS, _BRIDGE = map(
+    _function, ("forget.js", "callbacks.js", "usercom.js", "swaps.js", "bridge.js")
 )
 
 
@@ -67,6 +67,8 @@ def usercom_script(
 ) -> str:
     """Return the script that defines ``window.usercom``, and a stub of ``userengage``.
 
+    It also keeps the chat where a library swaps the body.
+
     Args:
         origin: The origin of User.com.
         domain: The configured domain of the visitor's cookie.
@@ -83,7 +85,7 @@ def usercom_script(
         if bridge
         else ""
     )
-    return f"{_USERCOM}(window,{arguments});{bridge_call}"
+    return f"{_USERCOM}(window,{arguments});{_SWAPS}(window);{bridge_call}"
 
 
 def commands_script(commands: Sequence[Sequence[object]]) -> str:

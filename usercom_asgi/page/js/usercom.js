@@ -69,14 +69,19 @@
     return isSilent || !!now && now !== (id === undefined ? mine : id);
   }
 
+  // An element of the page with one of these names is window[name] until that is assigned.
+  ["usercom", "userengage", "UE"].forEach(function (name) {
+    if (!Object.prototype.hasOwnProperty.call(w, name)) w[name] = undefined;
+  });
+
   // The body of another page was swapped in, by the server or the history of htmx or Turbo.
   if (w.usercom) {
-    if (made !== null) w.usercom.recheck(made);
+    w.usercom.onSwap(made);
     return;
   }
 
   var waiting = [], calls = [], ran = [], isPaused = false, isOwn = false, pause = 50, timer = 0;
-  var turn = 0, known = {}, adopted, last, seen, real;
+  var turn = 0, known = {}, callbacks = {}, adopted, last, seen, real;
   var KEPT = "usercom.ran", MAX_RAN = 64, LOADED = "usercom.reload", SHOWN = "usercom.epoch";
 
   // Report an error to the page and continue with the next task.
@@ -104,6 +109,7 @@
     var UE = w.UE, hit, resetAuth;
     if (!UE || UE === seen || typeof w.userengage !== "function" || w.userengage === enqueue) return;
     seen = UE;
+    remember(w.civchat);
     real = w.userengage;
     w.userengage = enqueue;
     hit = UE.pageHit;
@@ -112,14 +118,17 @@
       if (isStale()) return;
       if (isPaused) return void ready(function () { w.UE.pageHit(attributes); });
       attempt(removeEnded);
-      var key = adopted ? { userKey: adopted } : {};
+      // The widget would repeat the event of an earlier hit.
+      var given = Object.assign({ event: undefined }, again(attributes), adopted && { userKey: adopted });
       adopted = undefined;
-      return hit.call(UE, Object.assign(key, fixed(attributes), attributes));
+      return hit.call(UE, Object.assign(given, fixed(attributes), attributes));
     };
     UE.resetAuth = function (details) {
       if (isStale()) return;
-      if (!isOwn && details && details.apiKey) attempt(function () { renew(Math.random().toString(36).slice(2, 14), details); });
-      return resetAuth.call(UE, details);
+      var isOfPage = !isOwn && details && details.apiKey;
+      if (isOfPage) attempt(function () { renew(Math.random().toString(36).slice(2, 14), details); });
+      attempt(function () { resetAuth.call(UE, details && Object.assign(again(details), details)); });
+      if (isOfPage) resume(200);
     };
   }
   // A script's load event does not bubble, so listen in the capture phase, right after the
@@ -133,6 +142,22 @@
       if (attributes && attributes[name] != null) known[name] = attributes[name];
     });
     return Object.assign("user_id" in known || "email" in known ? { user_id: undefined, email: undefined } : {}, known);
+  }
+
+  // The widget forgets its callbacks at each call, and removes them from civchat, so keep
+  // those that were given last.
+  function remember(given) {
+    Object.keys(given || {}).forEach(function (name) {
+      if (/^on[A-Z]/.test(name) && typeof given[name] === "function") callbacks[name] = given[name];
+    });
+  }
+
+  // Return the callbacks to repeat in a call. A widget that has loaded does so once.
+  function again(given) {
+    remember(given);
+    var found = Object.assign({}, callbacks);
+    if (w.UE.isReady) delete found.onLoad;
+    return found;
   }
 
   function check() {
@@ -197,16 +222,14 @@
       isOwn = false;
       resume(200);
     }
-    // Later commands belong to the new visitor, so wait until the widget has stored the key.
-    function resume(tries) {
-      if (tries && !values(CHAT).some(function (key) { return key && !hasEnded(key); })) {
-        setTimeout(function () { resume(tries - 1); }, 50);
-        return;
-      }
-      isPaused = false;
-      check();
-    }
     w.addEventListener("beforeunload", wait);
+  }
+
+  // Later commands belong to the new visitor, so wait until the widget has stored the key.
+  function resume(tries) {
+    isPaused = tries > 0 && !last && !values(CHAT).some(function (key) { return key && !hasEnded(key); });
+    if (isPaused) setTimeout(function () { resume(tries - 1); }, 50);
+    else check();
   }
 
   // Start a new identity in this page. Commands and responses of the last one are discarded.
@@ -345,7 +368,10 @@
     if (event.detail && Array.isArray(event.detail.commands)) run(event.detail.commands);
   });
 
-  w.usercom = { ready: function (task) { ready(task); }, run: run, recheck: recheck };
+  w.usercom = {
+    ready: function (task) { ready(task); }, run: run,
+    onSwap: function (id) { remember(w.civchat); if (id !== null) recheck(id); }
+  };
 
   // The page is shown again: from memory, from another tab, or by the history of a library.
   ["pageshow", "focus", "popstate", "htmx:historyRestore", "turbo:load"]
@@ -355,6 +381,10 @@
   });
   w.addEventListener("storage", onIdentityChange);
   attempt(function () { if (w.cookieStore) w.cookieStore.addEventListener("change", onIdentityChange); });
+
+  // Before the widget takes them from civchat.
+  d.addEventListener("DOMContentLoaded", function () { remember(w.civchat); }, true);
+  remember(w.civchat);
 
   mine = made === null ? epoch()[0] : made;
   announce();

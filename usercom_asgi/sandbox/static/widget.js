@@ -6,7 +6,6 @@
   const COOKIE = "__ca__chat";
   const CALLBACKS = ["onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose", "onDestroy"];
   const NOT_SENT = [...CALLBACKS, "widget", "source_context", "__internal"];
-  const ONCE = ["event", "create_new_gu"]; // sent in one ping only
   const LEAVING = ["turbolinks:visit", "page:before-change", "turbolinks:before-cache", "turbolinks:load", "page:change"];
   const LOOKS = ["standard", "simple", "expanded", "hidden"];
   const ALIASES = { "conditionally hidden": "hidden", "without welcome message": "simple" };
@@ -24,7 +23,7 @@
 
   let state = {}; // attributes and apiKey, which every ping repeats
   let userKey; // of the last response; calls of userengage() are sent with it
-  const callbacks = {};
+  let callbacks = {}; // of the last ping: as with the vendor's widget, each call clears those before it
   const early = []; // userengage() calls that wait for a user key
   let stuck = false; // an early call has failed; the vendor's widget keeps the rest until the next reset
   let visitor = 0; // counts the resets, so that the next visitor sees no message of the last one
@@ -104,9 +103,10 @@
 
   function ping(given) {
     const isReset = given.create_new_gu;
-    for (const name of CALLBACKS) if (typeof given[name] === "function") callbacks[name] = given[name];
+    callbacks = Object.fromEntries(CALLBACKS.map((name) => [name, given[name]]).filter(([, each]) => typeof each === "function"));
+    if (given === window.civchat) for (const name of CALLBACKS) delete given[name];
     const attributes = { ...state, ...addressAttributes(), ...omit(given, NOT_SENT) };
-    state = omit(attributes, [...ONCE, "userKey"]);
+    state = omit(attributes, ["create_new_gu", "userKey"]); // even an event stays, and is sent again
     const view = {
       domain: location.hostname,
       timezone: new Date().getTimezoneOffset(),
@@ -168,7 +168,7 @@
     const by = { api_key: state.apiKey, user_key: userKey, domain: location.hostname };
     const data = JSON.stringify(payload || {});
     const event = (name) => send("/api/event/", { ...by, event: name, data });
-    if (command.startsWith("event.")) return event(command.slice(6));
+    if (command.startsWith("event.")) return event(command.split(".")[1]); // a further dot ends the name
     if (command === "product_event") return send("/api/product_event/", { ...by, data });
     if (command === "client.update") {
       return send("/api/update-attribute/", { apiKey: by.api_key, userKey: by.user_key, data: [payload || {}] });
@@ -286,9 +286,8 @@
     host.id = "__ue_widget_mount";
     host.hidden = true;
     const root = host.attachShadow({ mode: "open" });
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(STYLE);
-    root.adoptedStyleSheets = [sheet]; // not affected by the page's policy on styles
+    root.innerHTML = "<style></style>"; // fails where the page's policy requires Trusted Types, and so does the start
+    root.firstChild.textContent = STYLE; // without a nonce, so the page's policy on styles may block it
     const title = element("strong", "title");
     const who = element("span", "who");
     const lines = element("div", "lines");
