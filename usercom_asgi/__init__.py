@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from .client import UserComClient
-from .core.commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
+from .core.commands import (
+    Command,
+    Event,
+    EventType,
+    PageHit,
+    ProductEvent,
+    ResetAuth,
+    Update,
+)
 from .core.config import UserComConfig
 from .core.exceptions import (
     ConfigurationError,

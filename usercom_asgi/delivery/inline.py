@@ -18,6 +18,7 @@ import anyio
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
+from ..core.threads import current_loop
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
 from .log_throttle import LogThrottle
@@ -74,6 +75,8 @@ class InlineDelivery:
         self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
         self._has_commands = self._has_started = self._is_over = False
         self._failure = "there was no time left"
+        #: The event loop of the request, for calls from threads.
+        self.loop: object | None = None
 
     def _prepare(self) -> None:
         """Make what only a request with commands needs."""
@@ -85,6 +88,7 @@ class InlineDelivery:
         self._scope = anyio.CancelScope(shield=True)
 
     async def __aenter__(self) -> Self:
+        self.loop = current_loop()
         return self
 
     async def __aexit__(
@@ -121,9 +125,9 @@ class InlineDelivery:
             self._start()
         return receipt
 
-    def skip(self, command: Command, reason: str) -> Receipt:
+    def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
-        return skip_receipt(command, reason)
+        return skip_receipt(command, reason, path)
 
     def request_ended(self, number: int) -> None:
         """Do nothing: the delivery ends with the request."""

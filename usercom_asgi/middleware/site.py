@@ -110,7 +110,6 @@ class Site:
             self._identity_cookie,
             scope,
             request,
-            truncate=self.config.truncate_strings,
         )
 
     def snippet_for(
