@@ -72,7 +72,7 @@ MISTAKES: list[Any] = [
     lambda v: v.event(None),
     lambda v: v.event("x", "y"),
     lambda v: v.event("x", {1: 2}),
-    lambda v: v.event("x", at=datetime(2026, 1, 1))  # noqa: DTZ001,
+    lambda v: v.event("x", at=datetime(2026, 1, 1)),  # noqa: DTZ001
     lambda v: v.product_event("sku", "buy"),
     lambda v: v.product_event("sku", "view", custom_data="x"),
     lambda v: v.product_event(None, "view"),

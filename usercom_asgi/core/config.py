@@ -117,6 +117,8 @@ _ENVIRONMENT = {
     "cookie_domain": "USERCOM_COOKIE_DOMAIN",
     "enabled": "USERCOM_ENABLED",
 }
+#: Why nothing is sent with ``enabled=False``.
+DISABLED = "usercom-asgi is switched off (enabled=False, or USERCOM_ENABLED=0)"
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
 _SWITCHES |= {"0": False, "false": False, "no": False, "off": False}
 

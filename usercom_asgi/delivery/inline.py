@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
+from ..core.config import DISABLED
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
@@ -37,19 +38,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 
-class _InlineStatus:
-    """The status of the delivery where each request delivers its own commands."""
+class _FixedStatus:
+    """The status of a delivery that no lifespan runs."""
 
     stats = Stats()
     dead_letters: Sequence[Outcome] = ()
 
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
     def readiness(self) -> Readiness:
         """See :meth:`DeliveryService.readiness`."""
-        return Readiness(state="inline", is_accepting=True)
+        return self._readiness
 
 
 #: What ``get_delivery`` returns where there is no lifespan.
-INLINE_STATUS = _InlineStatus()
+INLINE_STATUS = _FixedStatus(Readiness(state="inline", is_accepting=True))
+#: What ``get_delivery`` returns with ``enabled=False``.
+DISABLED_STATUS = _FixedStatus(Readiness(state="disabled", is_accepting=False, reason=DISABLED))
 
 
 class InlineDelivery:

@@ -15,7 +15,7 @@ from ..page.snippet import (
     usercom_script,
     with_nonce,
 )
-from ..visitor.consent import NoDelivery, has_consent
+from ..visitor.consent import NO_CONSENT, NoDelivery, has_consent
 from ..visitor.login import IdentifyHook, LoginTracker
 from ..visitor.request import RequestInfo
 from ..visitor.session import VisitorSession
@@ -56,7 +56,7 @@ class Site:
         should_inject: InjectHook | None = None,
     ) -> None:
         check_hooks(identify=identify, consent=consent, nonce=nonce, should_inject=should_inject)
-        if identify is not None and not config.secret_keys:
+        if identify is not None and config.enabled and not config.secret_keys:
             raise ConfigurationError(
                 "secret_keys",
                 "must hold a key for identify to sign with, such as "
@@ -98,9 +98,10 @@ class Site:
             flash=self.flash,
         )
 
-    def open_refused_session(self, scope: Scope) -> VisitorSession:
+    def open_refused_session(self, scope: Scope, reason: str = NO_CONSENT) -> VisitorSession:
         """Return the session of a visitor who must not be tracked."""
-        return VisitorSession(RequestInfo(scope), NoDelivery(), self.config, has_consent=False)
+        delivery = NoDelivery(reason, scope["path"])
+        return VisitorSession(RequestInfo(scope), delivery, self.config, has_consent=False)
 
     def _login_for(self, scope: Scope, request: RequestInfo) -> LoginTracker | None:
         if self._identify is None or self._identity_cookie is None:

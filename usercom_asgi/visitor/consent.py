@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
+NO_CONSENT = "the visitor has not consented"
+
 
 async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComConfig) -> bool:
     """Return whether this visitor may be tracked; False if the hook fails, which is logged."""
@@ -40,7 +42,7 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
 class NoDelivery:
     """A delivery that skips every command, so that the visitor's methods still return."""
 
-    def __init__(self, reason: str = "the visitor has not consented", path: str = "") -> None:
+    def __init__(self, reason: str = NO_CONSENT, path: str = "") -> None:
         self._reason = reason
         self._path = path
         self.loop = current_loop()
