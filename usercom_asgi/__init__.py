@@ -20,7 +20,7 @@ from .core.exceptions import (
     UserComError,
 )
 from .core.receipts import Outcome, Receipt, Status
-from .core.validation import WidgetState
+from .core.widget import WidgetState
 from .delivery.queue import MemoryOutbox
 from .delivery.sqlite.outbox import SqliteOutbox
 from .dependencies import get_delivery, get_visitor

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .exceptions import ConfigurationError
 from .problems import did_you_mean
-from .validation import check_callbacks, check_state
+from .widget import check_callbacks, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -42,8 +42,7 @@ def run_in_loop(
         )
     if loop is None:
         raise RuntimeError(
-            f"sync.{verb}() needs a running delivery: enter the UserComClient, or let the server "
-            "run the application's lifespan"
+            f"sync.{verb}() needs a running delivery: enter the client first, `with client:`"
         )
     if isinstance(loop, asyncio.AbstractEventLoop):
         return asyncio.run_coroutine_threadsafe(function(), loop).result()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ..core.commands import PageHit, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
 from ..core.problems import Problems, report
-from ..core.validation import Json, check_state, clean_attributes
+from ..core.validation import Json, clean_attributes
+from ..core.widget import check_state
 from .browser import BrowserCommands
 from .request import without_key
 from .verbs import VisitorVerbs
