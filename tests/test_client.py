@@ -22,6 +22,7 @@ from usercom_asgi import (
     Status,
     Update,
     UserComClient,
+    UserComConfig,
     UserComMiddleware,
 )
 from usercom_asgi.core.hooks import warn_once
@@ -218,8 +219,6 @@ async def test_client_cancelled_while_the_outbox_opens_ends(tmp_path: Any) -> No
 
             return opening()
 
-    from usercom_asgi import UserComConfig
-
     outbox: Any = Slow()
     with anyio.fail_after(30), anyio.move_on_after(0.05) as scope:
         async with UserComClient(UserComConfig(app="acme", api_key="ABC123"), outbox=outbox):
@@ -286,3 +285,94 @@ def test_client_of_an_event_loop_that_has_ended_can_enter_again(usercom: FakeUse
     for backend in ("asyncio", "trio", "asyncio"):
         anyio.run(send, backend=backend)
     assert len(usercom.store.events) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "given"), [("x", "str"), (Event, "the class Event"), (None, "NoneType")]
+)
+async def test_client_send_of_something_else_raises_type_error(command: Any, given: str) -> None:
+    async with UserComClient(CONFIG) as client:
+        with pytest.raises(TypeError, match=rf"^command must be a command, .*, got {given}$"):
+            await client.send(command, user_id=1)
+        page: Any = "http://shop.example.com/"
+        with pytest.raises(TypeError, match=r"^page must be a PageContext"):
+            await client.send(Event("x"), user_id=1, page=page)
+        key: Any = 5
+        with pytest.raises(InvalidCommand, match="user key"):
+            await client.send(Event("x"), key=key)
+
+
+async def test_client_visitor_has_the_verbs_of_a_visitor(usercom: FakeUserCom) -> None:
+    async with UserComClient(usercom.config()) as client:
+        visitor = client.visitor(user_id=7)
+        await visitor.event("renewed", {"plan": "gold"}, n=1)
+        await visitor.product_event("sku-1", "refund", price=9)
+        await visitor.update(plan="gold")
+        await visitor.page_hit("http://shop.example.com/renew", Event("seen"), city="Paris")
+        assert (await visitor.event("a" * 300)).status is Status.ACCEPTED
+    assert [each.name for each in usercom.store.events] == ["renewed", "seen", "a" * 255]
+    assert usercom.store.events[0].data == {"plan": "gold", "n": 1}
+    [user] = usercom.store.users.values()
+    assert user.attributes == {"user_id": "7", "plan": "gold", "city": "Paris"}
+    assert repr(visitor) == "<ClientVisitor>"
+
+
+async def test_client_visitor_without_a_name_raises_at_once() -> None:
+    with pytest.raises(InvalidCommand, match="user_id or email"):
+        UserComClient(CONFIG).visitor()
+
+
+async def test_client_person_with_an_invalid_email_is_skipped_and_the_job_goes_on(
+    usercom: FakeUserCom,
+) -> None:
+    async with UserComClient(usercom.config()) as client:
+        receipt = await client.visitor(email="nobody").event("renewed")
+        assert (receipt.status, "e-mail" in receipt.reason) == (Status.SKIPPED, True)
+        await client.visitor(user_id=7, email="nobody").event("renewed")
+    assert len(usercom.store.events) == 1
+    async with UserComClient(usercom.config(strict=True)) as client:
+        with pytest.raises(InvalidCommand, match="e-mail"):
+            await client.visitor(email="nobody").event("renewed")
+
+
+async def test_client_stats_after_the_block_are_the_result(
+    usercom: FakeUserCom, tmp_path: Path
+) -> None:
+    client = UserComClient(usercom.config(), outbox=SqliteOutbox(tmp_path / "outbox.db"))
+    assert client.stats.accepted == 0
+    async with client:
+        for _ in range(3):
+            await client.visitor(user_id=7).event("renewed")
+    stats = client.stats
+    assert (stats.accepted, stats.delivered, stats.dropped, stats.waiting) == (3, 3, 0, 0)
+
+
+async def test_client_switched_off_skips_all(tmp_path: Path) -> None:
+    config = UserComConfig(enabled=False)
+    client = UserComClient(config, outbox=SqliteOutbox(tmp_path / "outbox.db"))
+    async with client:
+        receipt = await client.visitor(user_id=7).event("renewed")
+        with pytest.raises(InvalidCommand):
+            await client.visitor(user_id=7).event("renewed", x=object())
+    assert receipt.status is Status.SKIPPED
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_client_in_a_script_delivers_without_an_event_loop(
+    is_enabled: bool, usercom: FakeUserCom
+) -> None:
+    client = UserComClient(usercom.config(enabled=is_enabled))
+    for _ in range(2):
+        with client:
+            client.visitor(user_id=7).sync.event("renewed", plan="gold")
+            client.visitor(user_id=7).sync.update(plan="gold")
+    assert len(usercom.store.events) == (2 if is_enabled else 0)
+    assert client.stats.delivered == (2 if is_enabled else 0)
+    with pytest.raises(ZeroDivisionError), client:
+        raise ZeroDivisionError
+
+
+async def test_client_entered_without_async_in_a_loop_raises() -> None:
+    with pytest.raises(RuntimeError, match="write `async with client:`"), UserComClient(CONFIG):
+        pass

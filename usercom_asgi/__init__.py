@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from .client import UserComClient
-from .core.commands import Command, Event, EventType, PageHit, ProductEvent, ResetAuth, Update
+from .core.commands import (
+    Command,
+    Event,
+    EventType,
+    PageHit,
+    ProductEvent,
+    ResetAuth,
+    Update,
+)
 from .core.config import UserComConfig
 from .core.exceptions import (
     ConfigurationError,
@@ -13,7 +21,7 @@ from .core.exceptions import (
 )
 from .core.hooks import UNKNOWN
 from .core.receipts import Outcome, Receipt, Status
-from .core.validation import WidgetState
+from .core.widget import WidgetState
 from .delivery.queue import MemoryOutbox
 from .delivery.sqlite.outbox import SqliteOutbox
 from .dependencies import get_delivery, get_visitor

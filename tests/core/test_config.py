@@ -62,6 +62,12 @@ def test_config_app_or_base_url_gives_the_origin(place: dict[str, str], origin: 
         ({"app": "acme", "site": "https://shop.example.com/en"}, "site", "without path"),
         ({"app": "acme", "site": b"https://shop.example.com"}, "site", "without path"),
         ({"app": "acme", "widget_state": "open"}, "widget_state", "standard"),
+        ({"app": "acme", "widget_state": "hiden"}, "widget_state", "did you mean 'hidden'?"),
+        ({"app": "acme", "callbacks": {"onopen": "f"}}, "callbacks", "did you mean 'onOpen'?"),
+        ({"app": "acme", "enabled": "0"}, "enabled", "True or False, got str"),
+        ({"app": "acme", "strict": 1}, "strict", "True or False, got int"),
+        ({"enabled": False, "app": "https://x.user.com"}, "app", "app='x'"),
+        ({"enabled": False, "app": "acme", "api_key": "A B"}, "api_key", "letters and digits"),
         ({"app": "acme", "callbacks": {"onClick": "f"}}, "callbacks", "onPayloadReceived"),
         ({"app": "acme", "callbacks": {"onOpen": "alert(1)"}}, "callbacks", "dotted path"),
         ({"app": "acme", "callbacks": {"onOpen": "a..b"}}, "callbacks", "dotted path"),
@@ -147,6 +153,23 @@ def test_from_env_reads_the_variables_and_arguments_win() -> None:
 def test_from_env_missing_variable_is_named(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(ConfigurationError, match=variable):
         UserComConfig.from_env(environ)
+
+
+@pytest.mark.parametrize("value", ["0", "false", "No", " off "])
+def test_from_env_switched_off_needs_nothing_else(value: str) -> None:
+    config = UserComConfig.from_env({"USERCOM_ENABLED": value})
+    assert not config.enabled
+    assert not UserComConfig.from_env({}, enabled=False).enabled
+
+
+def test_from_env_switched_on_is_the_default() -> None:
+    environ = {"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}
+    for more in ({}, {"USERCOM_ENABLED": "1"}, {"USERCOM_ENABLED": ""}):
+        assert UserComConfig.from_env({**environ, **more}).enabled
+    with pytest.raises(ConfigurationError, match="USERCOM_ENABLED to one of them, got 'maybe'"):
+        UserComConfig.from_env({**environ, "USERCOM_ENABLED": "maybe"})
+    with pytest.raises(ConfigurationError, match="did you mean 'secret_keys'"):
+        UserComConfig.from_env(environ, secret_key="x")
 
 
 def test_from_env_unknown_setting_is_refused() -> None:

@@ -8,13 +8,15 @@ from decimal import Decimal
 import pytest
 
 from usercom_asgi import Event, InvalidCommand, Update
+from usercom_asgi.core.validation import clean_attributes
 
 
 @pytest.mark.parametrize("number", ["1E+200000", "-1E+200000", "1E+17", "9007199254740992"])
 def test_validation_huge_decimal_is_rejected_within_half_a_second(number: str) -> None:
     began = time.process_time()
-    with pytest.raises(InvalidCommand, match=r"^data\.price: must be at most 2\*\*53 - 1"):
-        Event("purchase", {"price": Decimal(number)})
+    event = Event("purchase", {"price": Decimal(number)})
+    assert str(event.problems[0]).startswith("data.price: must be at most 2**53 - 1")
+    assert dict(event.data) == {}
     assert time.process_time() - began < 0.5  # it took 1 s, and 40 s with five more zeros
 
 
@@ -31,9 +33,13 @@ def test_validation_numbers_at_the_limit_pass() -> None:
     assert dict(data) == {"a": 2**53 - 1, "b": 10**15, "c": 0.0, "d": -0.5}
 
 
-def test_validation_too_long_user_id_raises_invalid_command() -> None:
+@pytest.mark.parametrize("digits", [5000, 260])
+def test_validation_too_long_user_id_is_left_out(digits: int) -> None:
+    number = 10**digits
     with pytest.raises(InvalidCommand, match=r"^user_id: must have at most 255"):
-        Update({"user_id": 10**5000})
-    with pytest.raises(InvalidCommand, match=r"^user_id: must have at most 255"):
-        Update({"user_id": 10**260})
+        clean_attributes({"user_id": number})
+    assert dict(Update({"user_id": number, "plan": "gold"}).attributes) == {"plan": "gold"}
+
+
+def test_validation_user_id_at_the_limit_passes() -> None:
     assert Update({"user_id": 10**254}).attributes["user_id"] == str(10**254)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,19 +10,26 @@ from helpers.asgi_client import (
     call,
     html,
     http_scope,
+    lifespan,
 )
 from helpers.fake_usercom import CONFIG
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
 from usercom_asgi import (
     ConfigurationError,
+    Event,
+    Receipt,
     SqliteOutbox,
+    Status,
     UserComClient,
     UserComConfig,
     UserComMiddleware,
+    get_delivery,
     get_visitor,
 )
+from usercom_asgi.core import config
 from usercom_asgi.core.hooks import warn_once
 
 PAGE = b"<html><body><p>hello</p></body></html>"
@@ -134,3 +142,112 @@ async def test_middleware_inside_another_does_nothing_and_warns_once(
     warnings = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert warning in warnings[0]
+
+
+async def run_lifespan(app: Any) -> list[Message]:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app({"type": "lifespan", "state": {}}, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize("wrong", [{"identify": lambda _: None}, {"config": "acme"}])
+async def test_middleware_wrong_argument_of_add_middleware_fails_the_start(wrong: Any) -> None:
+    app = Starlette()
+    app.add_middleware(UserComMiddleware, **{"config": CONFIG, **wrong})
+    [message] = await run_lifespan(app)
+    assert message["type"] == "lifespan.startup.failed"
+    assert message["message"].startswith("usercom-asgi: ")
+    with pytest.raises(ConfigurationError):  # a server without a lifespan
+        await call(app)
+
+
+async def test_middleware_unknown_argument_of_add_middleware_is_named_with_a_similar_one() -> None:
+    app = Starlette()
+    app.add_middleware(UserComMiddleware, CONFIG, on_ded=print)  # type: ignore[call-arg]
+    [message] = await run_lifespan(app)
+    assert message["message"].endswith("has no argument 'on_ded'; did you mean 'on_dead'?")
+
+
+def test_middleware_unknown_argument_outside_of_a_loop_raises_type_error() -> None:
+    with pytest.raises(TypeError, match="no argument 'on_ded'; did you mean 'on_dead'"):
+        UserComMiddleware(html(PAGE), CONFIG, on_ded=print)  # type: ignore[call-arg]
+
+
+async def test_middleware_that_fails_unexpectedly_fails_the_start_with_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def open(self, *_: object, **__: object) -> None: ...
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "open":
+                raise OSError("a bug")
+            return super().__getattribute__(name)
+
+    app = Starlette()
+    broken: Any = Broken()
+    app.add_middleware(UserComMiddleware, CONFIG, outbox=broken)
+    [message] = await run_lifespan(app)
+    assert message["type"] == "lifespan.startup.failed"
+    assert "OSError: a bug" in caplog.text
+
+
+DISABLED: list[Any] = [
+    lambda visitor: visitor.event("x"),
+    lambda visitor: visitor.product_event("sku", "view"),
+    lambda visitor: visitor.page_hit(event=Event("x")),
+    lambda visitor: visitor.update(plan="gold"),
+    lambda visitor: visitor.reset_auth(user_id="2"),
+]
+
+
+@pytest.mark.parametrize("settings", [{}, {"app": "acme", "api_key": "ABC123"}])
+@pytest.mark.parametrize("has_lifespan", [True, False])
+async def test_middleware_switched_off_changes_nothing_and_skips_all(
+    settings: dict[str, Any], has_lifespan: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    receipts: list[Receipt] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await Starlette()(scope, receive, send)
+            return
+        visitor = get_visitor(HTTPConnection(scope))
+        visitor.identify(user_id="1")
+        visitor.browser.open()
+        assert visitor.key == "abc123"
+        receipts.extend([await verb(visitor) for verb in DISABLED])
+        assert get_delivery(scope).readiness().state == "disabled"
+        await html(PAGE)(scope, receive, send)
+
+    def fails(_: object) -> Any:
+        raise AssertionError("no hook is needed")
+
+    site = UserComMiddleware(
+        app,
+        UserComConfig(enabled=False, **settings),
+        identify=fails,
+        consent=fails,
+        outbox=SqliteOutbox(tmp_path / "outbox.db"),
+    )
+    cookies = {"cookie": "__ca__chat=abc123; __ca__flash=x; __ca__reset=a.b.1"}
+    with caplog.at_level(logging.INFO):
+        if has_lifespan:
+            async with lifespan(site) as state:
+                got = await call(site, headers=cookies, state=dict(state))
+            assert "No command is delivered: usercom-asgi is switched off" in caplog.text
+        else:
+            got = await call(site, headers=cookies)
+    assert got.body == PAGE
+    assert got.all("set-cookie") == []
+    assert got.all("cache-control") == []
+    assert [each.status for each in receipts] == [Status.SKIPPED] * 5
+    assert {each.reason for each in receipts} == {config.DISABLED}
+    assert list(tmp_path.iterdir()) == []

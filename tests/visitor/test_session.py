@@ -87,7 +87,9 @@ async def test_session_hit_of_an_anonymous_visitor_is_skipped_with_a_reason(
         await call(middleware, state=dict(state))
         [runtime] = [each for each in state.values() if isinstance(each, DeliveryService)]
         assert (runtime.stats.skipped, runtime.stats.accepted) == (2, 0)
-    assert "Skipping Event('x', data={}): the visitor has no user key" in caplog.text
+    assert (
+        "Skipping Event('x', data={}) of the path '/': the visitor has no user key" in caplog.text
+    )
     assert [each.status for each in receipts] == [Status.SKIPPED] * 2
     assert "no user key" in receipts[0].reason
     assert not await receipts[0].delivered()

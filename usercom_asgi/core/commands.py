@@ -1,21 +1,28 @@
 """Commands for User.com: frozen values that are validated when they are made.
 
+A mistake of the code raises :class:`InvalidCommand`: a wrong type, a reserved name. A
+value that may come from a visitor is repaired or left out, and noted in ``problems``.
+The helper that sends the command logs these, or raises with
+``UserComConfig(strict=True)``.
+
 Their ``repr`` shows the names of attributes and hides the values, because a ``repr``
-may be logged and the values are personal data. With ``truncate=True``, strings that are
-too long for User.com are shortened instead of refused.
+may be logged and the values are personal data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
-from .exceptions import InvalidCommand
+from .exceptions import InvalidCommand, InvalidValue
+from .problems import Problems, did_you_mean
 from .text import printable
 from .validation import Json, clean_attributes, clean_data, clean_id, clean_text
+
+_URL = "must be an address that begins with http:// or https://"
 
 # Shared by all commands without data, because thousands of commands may be queued.
 _EMPTY: Mapping[str, object] = MappingProxyType({})
@@ -42,25 +49,60 @@ class EventType(StrEnum):
     PROMO_CLICK = "promo click"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+#: The values of :class:`EventType`, for type checkers.
+EventTypeName: TypeAlias = Literal[
+    "add to cart",
+    "purchase",
+    "liking",
+    "add to observation",
+    "order",
+    "reservation",
+    "return",
+    "view",
+    "click",
+    "detail",
+    "add",
+    "remove",
+    "checkout",
+    "checkout option",
+    "refund",
+    "promo click",
+]
+
+
+def _no_problems() -> tuple[InvalidValue, ...]:
+    return ()
+
+
+# An event that the caller makes has no configuration yet, so it cannot log or raise.
+_problems = field(default_factory=_no_problems, init=False, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Event:
     """An event: ``userengage('event.NAME', {...})``.
 
-    User.com creates unknown events and attributes by itself.
+    ``Event("renewed", {"plan": "gold"})`` and ``Event("renewed", plan="gold")`` are the
+    same. User.com creates unknown events and attributes by itself.
 
     Raises:
-        InvalidCommand: If the name is empty or a value cannot be sent.
+        InvalidCommand: If the name is empty or a value has a wrong type.
 
     """
 
     name: str
-    data: Mapping[str, object] = field(default_factory=dict[str, object])
-    truncate: InitVar[bool] = field(default=False, kw_only=True)
+    data: Mapping[str, object]
+    problems: tuple[InvalidValue, ...] = field(compare=False)
 
-    def __post_init__(self, truncate: bool) -> None:
-        name = clean_text("event name", self.name, truncate=truncate)
-        _set(self, "name", clean_text("event name", name.removeprefix("event.")))
-        _set(self, "data", _frozen(clean_data(_mapping("data", self.data), truncate=truncate)))
+    def __init__(
+        self, name: str, data: Mapping[str, object] | None = None, /, **more: object
+    ) -> None:
+        problems: Problems = []
+        text = clean_text("event name", name, problems)
+        _set(self, "name", clean_text("event name", text.removeprefix("event.")))
+        given = {**_mapping("data", data), **more} if data is not None else more
+        _set(self, "data", _frozen(clean_data(given, problems=problems)))
+        _set(self, "problems", tuple(problems))
 
     def __repr__(self) -> str:
         return f"Event({self.name!r}, data={_names(self.data)})"
@@ -80,22 +122,20 @@ class ProductEvent:
     """
 
     product_id: str
-    event_type: EventType | str
+    event_type: EventType | EventTypeName
     name: str | None = None
     description: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
     custom_data: Mapping[str, object] = field(default_factory=dict[str, object])
-    truncate: InitVar[bool] = field(default=False, kw_only=True)
+    problems: tuple[InvalidValue, ...] = _problems
 
-    def __post_init__(self, truncate: bool) -> None:
-        _set(self, "product_id", clean_id("product_id", self.product_id))
+    def __post_init__(self) -> None:
+        problems: Problems = []
         _set(self, "event_type", _event_type(self.event_type))
+        _set(self, "product_id", clean_id("product_id", self.product_id))
         for each in ("name", "description"):
-            if getattr(self, each) is not None:
-                _set(self, each, clean_text(each, getattr(self, each), truncate=truncate))
-        attributes = clean_data(
-            _mapping("attributes", self.attributes), "attributes", truncate=truncate
-        )
+            _set(self, each, _optional_text(each, getattr(self, each), problems))
+        attributes = clean_data(_mapping("attributes", self.attributes), "attributes", problems)
         taken = attributes.keys() & {
             "product_id",
             "event_type",
@@ -108,10 +148,9 @@ class ProductEvent:
                 min(taken), "must not be an attribute, it is a field of the product event"
             )
         _set(self, "attributes", _frozen(attributes))
-        custom_data = clean_data(
-            _mapping("custom_data", self.custom_data), "custom_data", truncate=truncate
-        )
+        custom_data = clean_data(_mapping("custom_data", self.custom_data), "custom_data", problems)
         _set(self, "custom_data", _frozen(custom_data))
+        _set(self, "problems", tuple(problems))
 
     def payload(self) -> dict[str, object]:
         """Return the arguments of ``userengage('product_event', ...)``."""
@@ -137,14 +176,13 @@ class _Attributes:
     """Base class of commands that carry only attributes of a visitor."""
 
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
-    truncate: InitVar[bool] = field(default=False, kw_only=True)
+    problems: tuple[InvalidValue, ...] = _problems
 
-    def __post_init__(self, truncate: bool) -> None:
-        _set(
-            self,
-            "attributes",
-            _frozen(clean_attributes(_mapping("attributes", self.attributes), truncate=truncate)),
-        )
+    def __post_init__(self) -> None:
+        problems: Problems = []
+        cleaned = clean_attributes(_mapping("attributes", self.attributes), problems)
+        _set(self, "attributes", _frozen(cleaned))
+        _set(self, "problems", tuple(problems))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({_names(self.attributes)})"
@@ -175,24 +213,21 @@ class PageHit:
     url: str | None = None
     event: Event | None = None
     attributes: Mapping[str, object] = field(default_factory=dict[str, object])
-    truncate: InitVar[bool] = field(default=False, kw_only=True)
+    problems: tuple[InvalidValue, ...] = _problems
 
-    def __post_init__(self, truncate: bool) -> None:
-        if self.url is not None and not (
-            isinstance(self.url, str) and self.url.startswith(("http://", "https://"))
-        ):
-            raise InvalidCommand(
-                "url",
-                "must be an address that begins with http:// or https://, "
-                f"got {type(self.url).__name__}",
-            )
+    def __post_init__(self) -> None:
+        problems: Problems = []
+        if self.url is not None and not isinstance(self.url, str):
+            raise InvalidCommand("url", f"{_URL}, got {type(self.url).__name__}")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            problems.append(InvalidValue("url", _URL))
+            _set(self, "url", None)
         if self.event is not None and not isinstance(self.event, Event):
             raise InvalidCommand("event", f"must be an Event, got {type(self.event).__name__}")
-        _set(
-            self,
-            "attributes",
-            _frozen(clean_attributes(_mapping("attributes", self.attributes), truncate=truncate)),
-        )
+        problems += self.event.problems if self.event is not None else ()
+        cleaned = clean_attributes(_mapping("attributes", self.attributes), problems)
+        _set(self, "attributes", _frozen(cleaned))
+        _set(self, "problems", tuple(problems))
 
     def payload(self) -> dict[str, object]:
         """Return the arguments of ``UE.pageHit(...)``.
@@ -219,12 +254,27 @@ class ResetAuth(_Attributes):
 Command: TypeAlias = PageHit | ResetAuth | Event | ProductEvent | Update
 
 
+#: The classes of commands, for a check at run time.
+COMMANDS = (PageHit, ResetAuth, Event, ProductEvent, Update)
+
+
 def _event_type(value: str) -> EventType:
     try:
         return EventType(value)
     except ValueError:
-        known = ", ".join(each.value for each in EventType)
-        raise InvalidCommand("event_type", f"must be one of: {known}") from None
+        known = [each.value for each in EventType]
+        hint = did_you_mean(value, known)
+        raise InvalidCommand("event_type", f"must be one of: {', '.join(known)}{hint}") from None
+
+
+def _optional_text(field_name: str, value: object, problems: Problems) -> str | None:
+    if value is None:
+        return None
+    try:
+        return clean_text(field_name, value, problems)
+    except InvalidValue as error:
+        problems.append(error)
+        return None
 
 
 def _mapping(field_name: str, value: object) -> Mapping[str, object]:

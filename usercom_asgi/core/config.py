@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .exceptions import ConfigurationError
-from .validation import check_callbacks, check_state
+from .problems import did_you_mean
+from .widget import check_callbacks, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -113,14 +114,19 @@ _ENVIRONMENT = {
     "secret_keys": "USERCOM_SECRET_KEYS",
     "cookie_domain": "USERCOM_COOKIE_DOMAIN",
     "site": "USERCOM_SITE",
+    "enabled": "USERCOM_ENABLED",
 }
+#: Why nothing is sent with ``enabled=False``.
+DISABLED = "usercom-asgi is switched off (enabled=False, or USERCOM_ENABLED=0)"
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
+_SWITCHES |= {"0": False, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserComConfig:
     """Settings of one User.com workspace and of the delivery to it.
 
-    Exactly one of ``app``, ``host`` and ``base_url`` must be given.
+    ``api_key`` and exactly one of ``app``, ``host`` and ``base_url`` must be given.
 
     Args:
         app: The workspace's subdomain: ``"acme"`` for ``acme.user.com``.
@@ -165,8 +171,12 @@ class UserComConfig:
             ends there.
         position: Where the snippet goes: at the end of the ``body``, as User.com
             documents, or of the ``head``.
-        truncate_strings: Shorten strings that are too long for User.com instead of
-            refusing them. An ``email`` or an id is never shortened.
+        strict: Raise :class:`InvalidCommand` for values that User.com cannot take. By
+            default such a value never fails a request: a long string is truncated, an
+            attribute is left out, and the log has one line. For tests and the sandbox.
+        enabled: False switches everything off, for development and CI: no snippet, no
+            cookie and no delivery. The visitor's methods return a skipped receipt. No
+            other setting is needed then.
         bridge: Connect the page's script to handlers that it calls by ``fetch`` or
             ``XMLHttpRequest``. Commands of ``visitor.browser`` (with ``secret_keys``)
             then run at once, and ``reset_auth()`` resets the running widget.
@@ -195,7 +205,8 @@ class UserComConfig:
     requests_per_second: float | None = None
     give_up_after: float = 6 * 3600.0
     position: Literal["body", "head"] = "body"
-    truncate_strings: bool = False
+    strict: bool = False
+    enabled: bool = True
     bridge: bool = False
     honour_gpc: bool = False
     rotate_on_login: bool = False
@@ -208,7 +219,11 @@ class UserComConfig:
     widget_url: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        origin = origin_of(app=self.app, host=self.host, base_url=self.base_url)
+        for name in ("enabled", "strict", "bridge", "honour_gpc", "rotate_on_login"):
+            _check_switch(name, getattr(self, name))
+        place = {"app": self.app, "host": self.host, "base_url": self.base_url}
+        # Without an address, nothing is switched on that could need one.
+        origin = origin_of(**place) if self.enabled or any(place.values()) else ""
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "widget_url", f"{origin}/widget.js")
         self._check_keys()
@@ -254,6 +269,7 @@ class UserComConfig:
         """Read the settings from ``USERCOM_APP``, ``USERCOM_API_KEY`` and the like.
 
         ``USERCOM_SECRET_KEYS`` holds keys separated by commas, oldest first.
+        ``USERCOM_ENABLED=0`` switches the library off; nothing else is needed then.
         ``settings`` override the environment.
         """
         environ = os.environ if environ is None else environ
@@ -267,23 +283,30 @@ class UserComConfig:
             values["secret_keys"] = tuple(
                 key.strip() for key in values["secret_keys"].split(",") if key.strip()
             )
-        if not values.get("api_key"):
+        if isinstance(values.get("enabled"), str):
+            values["enabled"] = _switch("USERCOM_ENABLED", values["enabled"])
+        is_needed = values.get("enabled", True)
+        if is_needed and not values.get("api_key"):
             raise ConfigurationError(
                 "api_key",
                 "must be given; set USERCOM_API_KEY to the workspace's app key, such as ABC123",
             )
-        if not any(values.get(name) for name in ("app", "host", "base_url")):
+        if is_needed and not any(values.get(name) for name in ("app", "host", "base_url")):
             raise ConfigurationError(
                 "app",
                 "must be given; set USERCOM_APP to the subdomain, such as acme for acme.user.com",
             )
-        unknown = values.keys() - {each.name for each in fields(cls) if each.init}
-        if unknown:
-            raise ConfigurationError(min(unknown), "must be a setting of UserComConfig")
+        known = {each.name for each in fields(cls) if each.init}
+        for name in sorted(values.keys() - known):
+            hint = did_you_mean(name, known)
+            raise ConfigurationError(name, f"must be a setting of UserComConfig{hint}")
         return cls(**values)
 
     def _check_keys(self) -> None:
-        if not isinstance(self.api_key, str) or not _API_KEY.fullmatch(self.api_key):
+        is_missing = not self.api_key and not self.enabled
+        if not is_missing and not (
+            isinstance(self.api_key, str) and _API_KEY.fullmatch(self.api_key)
+        ):
             raise ConfigurationError(
                 "api_key",
                 "must be the workspace's public app key, letters and digits such as 'ABC123'",
@@ -338,6 +361,20 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
     if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
         raise ConfigurationError("secret_keys", "must be strings of 16 characters or more")
     return keys
+
+
+def _check_switch(name: str, value: object) -> None:
+    # A string from the environment such as "0" would switch it on.
+    if not isinstance(value, bool):
+        raise ConfigurationError(name, f"must be True or False, got {type(value).__name__}")
+
+
+def _switch(variable: str, value: str) -> bool:
+    if value.strip().lower() not in _SWITCHES:
+        raise ConfigurationError(
+            "enabled", f"must be 1 or 0; set {variable} to one of them, got {value!r}"
+        )
+    return _SWITCHES[value.strip().lower()]
 
 
 def _check_number(name: str, value: float, *, least: float, whole: bool = False) -> None:

@@ -122,12 +122,17 @@ OpenSender: TypeAlias = Callable[[], AbstractAsyncContextManager[Sender]]
 class Delivery(Protocol):
     """A delivery, as a request uses it."""
 
+    @property
+    def loop(self) -> object | None:
+        """The event loop that it runs in; None before and after."""
+        ...
+
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope at once, or drop it."""
         ...
 
-    def skip(self, command: Command, reason: str) -> Receipt:
-        """Record a command with nothing to send."""
+    def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
+        """Record a command with nothing to send, of a request to this path."""
         ...
 
     async def wait_for(self, receipt: Receipt, within: float) -> None:

@@ -5,6 +5,7 @@
     UserComError
     ├── ConfigurationError      a setting is missing or malformed (a ValueError)
     ├── InvalidCommand          a command or its value is invalid (a ValueError)
+    │   └── InvalidValue        by a value that may come from a visitor
     ├── OutboxError             the storage of queued commands cannot be used
     └── DeliveryError           a call to User.com did not succeed
         ├── UnavailableError    a later attempt may succeed
@@ -69,6 +70,22 @@ class InvalidCommand(UserComError, ValueError):
 
     def __reduce__(self) -> tuple[type[InvalidCommand], tuple[str, str]]:
         return type(self), (self.field, self.problem)
+
+
+class InvalidValue(InvalidCommand):
+    """A value that User.com cannot take and that may depend on a visitor's data.
+
+    It is raised only with ``UserComConfig(strict=True)``. Otherwise the helper repairs
+    the command and logs the repair: ``effect`` is ``left out``, ``truncated`` or
+    ``cleaned``.
+    """
+
+    def __init__(self, field: str, problem: str, effect: str = "left out") -> None:
+        super().__init__(field, problem)
+        self.effect = effect
+
+    def __reduce__(self) -> tuple[type[InvalidValue], tuple[str, str, str]]:  # type: ignore[override]
+        return type(self), (self.field, self.problem, self.effect)
 
 
 class OutboxError(UserComError):

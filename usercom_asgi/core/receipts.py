@@ -227,7 +227,10 @@ class OutcomeCallbacks:
             warn_once(f"The outcome hook {name} raises {type(error).__name__}")
 
 
-def skip_receipt(command: Command, reason: str) -> Receipt:
-    """Return the receipt of a command with nothing to send."""
-    logger.debug("Skipping %r: %s", command, reason)
+def skip_receipt(command: Command, reason: str, path: str = "") -> Receipt:
+    """Return the receipt of a command with nothing to send; ``path`` is the request's."""
+    if path:  # as ASCII, because a visitor chooses it
+        logger.debug("Skipping %r of the path %a: %s", command, path, reason)
+    else:
+        logger.debug("Skipping %r: %s", command, reason)
     return Receipt(Status.SKIPPED, reason)

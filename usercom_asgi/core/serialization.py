@@ -115,14 +115,15 @@ def unpack_command(packed: Mapping[str, Any]) -> Command:
     """Return the command of a JSON object."""
     values = dict(packed)
     kind = values.pop("kind")
+    if kind == "event":
+        return Event(values["name"], values["data"])
     if kind == "page_hit" and values["event"] is not None:
         event = unpack_command(values["event"])
         values["event"] = event
     return _KINDS[kind](**values)
 
 
-_KINDS: dict[str, type[Command]] = {
-    "event": Event,
+_KINDS: dict[str, type[PageHit | ResetAuth | ProductEvent | Update]] = {
     "product_event": ProductEvent,
     "page_hit": PageHit,
     "reset_auth": ResetAuth,

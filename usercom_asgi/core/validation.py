@@ -9,78 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from enum import Enum, StrEnum
+from enum import Enum
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
-from .exceptions import InvalidCommand
-
-#: Callbacks of the widget (User.com's developer guide, "widget callbacks").
-CALLBACKS = ("onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose")
-
-_PATH = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:\.[A-Za-z_$][A-Za-z0-9_$]*)*")
-# Functions that run a string as code: here, the string that the widget passes.
-_CODE = frozenset(
-    {"eval", "Function", "setTimeout", "setInterval", "setImmediate", "execScript", "importScripts"}
-)
-# Names that lead to those functions, or to the prototype of every object of the page.
-_ROOTS = frozenset({"constructor", "prototype", "__proto__"})
-
-
-class WidgetState(StrEnum):
-    """How the widget appears on page load.
-
-    Documented in "JavaScript integration"; ``expanded`` is from the vendor's template
-    for Google Tag Manager.
-    """
-
-    SIMPLE = "simple"
-    STANDARD = "standard"
-    HIDDEN = "hidden"
-    EXPANDED = "expanded"
-
-
-def check_state(value: str) -> str:
-    """Return the widget's name of a state.
-
-    Raises:
-        ValueError: If the state is unknown.
-
-    """
-    try:
-        return WidgetState(value).value
-    except ValueError:
-        raise ValueError(f"must be one of: {', '.join(WidgetState)}") from None
-
-
-def check_callbacks(given: Mapping[str, str]) -> Mapping[str, str]:
-    """Return callbacks after a check that they name functions of the page.
-
-    Raises:
-        ValueError: If a callback is unknown, or its value is not a dotted path such as
-            ``"shop.chat.opened"``.
-
-    """
-    if not isinstance(given, Mapping):
-        raise ValueError("must be a mapping, such as {'onOpen': 'shop.chat.opened'}")  # noqa: TRY004
-    for name, path in given.items():
-        if name not in CALLBACKS:
-            raise ValueError(f"must have only these names: {', '.join(CALLBACKS)}")
-        if not isinstance(path, str) or not _PATH.fullmatch(path):
-            raise ValueError(
-                f"{name} must be the dotted path of a function, such as 'shop.chat.opened'"
-            )
-        if (_CODE | _ROOTS).intersection(path.split(".")):
-            raise ValueError(
-                f"{name} must be a function of your own, {path} would run its argument as code"
-            )
-    return MappingProxyType(dict(given))
-
+from .exceptions import InvalidCommand, InvalidValue
+from .problems import Problems, repair
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -112,6 +50,7 @@ _NEVER_TRUNCATED = frozenset({"email", "user_id", "product_id"})
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]+")
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 # JavaScript rounds larger integers: 9007199254740993 would arrive as ...992.
 _MAX_INT = 2**53 - 1
@@ -119,130 +58,169 @@ _MAX_DIGITS = len(str(_MAX_INT))
 _MAX_DEPTH = 16
 
 
-def clean_attributes(given: Mapping[str, object], *, truncate: bool = False) -> dict[str, Json]:
+class _Standard(NamedTuple):
+    """The format of a standard attribute: its types, its rule, and the rule's text."""
+
+    types: tuple[type, ...]
+    matches: Callable[[Any], object]
+    text: str
+
+
+_ANY_TEXT = _Standard((str,), lambda _: True, "must be a string")
+_STANDARD = {
+    "email": _Standard((str,), _EMAIL.fullmatch, "must be an e-mail address"),
+    "phone_number": _Standard(
+        (str,),
+        _E164.fullmatch,
+        "must be in E.164 form: + and up to 15 digits, such as '+48123456789'",
+    ),
+    "gender": _Standard(
+        (int,), lambda value: value in (1, 2, 3), "must be 1 (unknown), 2 (male) or 3 (female)"
+    ),
+    "status": _Standard((int,), lambda value: value in (1, 2), "must be 1 (visitor) or 2 (user)"),
+    "score": _Standard((int, float), lambda _: True, "must be a number"),
+    "name": _ANY_TEXT,
+    "first_name": _ANY_TEXT,
+    "last_name": _ANY_TEXT,
+}
+
+
+def clean_attributes(
+    given: Mapping[str, object], problems: Problems | None = None
+) -> dict[str, Json]:
     """Check and convert a visitor's attributes.
 
     Values of None are left out. ``company`` and ``source_context`` are nested objects.
-    ``truncate=True`` shortens strings that are too long instead of refusing them.
+    A value that may come from a visitor is repaired or left out, and added to
+    ``problems``; without a list it raises.
 
     Raises:
-        InvalidCommand: If a name is reserved or a value cannot be sent.
+        InvalidCommand: If a name is reserved or a value has a wrong type.
 
     """
     cleaned: dict[str, Json] = {}
     for name, value in given.items():
-        _check_name(name)
         if name in RESERVED_NAMES:
-            raise InvalidCommand(name, "must be another name, the widget itself uses this one")
-        if value is not None:
-            cleaned[name] = _attribute(name, value, truncate=truncate)
+            raise InvalidCommand(
+                name,
+                f"must be another name, such as my_{name.strip('_')}: the widget uses this one",
+            )
+        try:
+            _check_name(name)
+            if value is not None:
+                cleaned[name] = _attribute(name, value, problems)
+        except InvalidValue as error:
+            repair(problems, error)
     return cleaned
 
 
 def clean_data(
-    given: Mapping[str, object], where: str = "data", *, truncate: bool = False
+    given: Mapping[str, object], where: str = "data", problems: Problems | None = None
 ) -> dict[str, Json]:
     """Check and convert the data of an event, which may hold nested objects.
 
     Raises:
-        InvalidCommand: If a value cannot be sent. Its field is ``where`` and the name.
+        InvalidCommand: If a value has a wrong type. The field is ``where.name``.
 
     """
-    return _object(where, given, truncate=truncate, depth=0)
+    return _object(where, given, problems, depth=0)
 
 
-def clean_text(field: str, value: object, *, truncate: bool = False) -> str:
+def clean_text(field: str, value: object, problems: Problems | None = None) -> str:
     """Check a string that must not be empty, such as an event's name.
 
     Raises:
-        InvalidCommand: If the value is not a string, is empty or too long, or holds
-            control characters.
+        InvalidCommand: If the value is not a string, or is empty.
 
     """
-    if isinstance(value, Enum):
-        value = value.value
-    if not isinstance(value, str) or not value.strip():
-        raise _invalid(field, value, "must be a string that is not empty")
-    if _CONTROL.search(value):
-        raise InvalidCommand(field, "must not hold a control character")
-    return _string(field, value, truncate=truncate)
+    value = _text(field, value)
+    if _UNPRINTABLE.search(value):
+        repair(problems, InvalidValue(field, "must not hold a control character", "cleaned"))
+        value = _UNPRINTABLE.sub(" ", value)
+        if not value.strip():
+            raise InvalidValue(field, "must hold more than control characters")
+    return _string(field, value, problems)
 
 
 def clean_id(field: str, value: object) -> str:
     """Check an identifier of the application, such as ``user_id``.
 
+    It is never repaired, because that would identify another person or product.
+
     Raises:
-        InvalidCommand: If the value is not a string, an int or a UUID, or is empty.
+        InvalidCommand: If the value is not a string, an int or a UUID, or is invalid.
 
     """
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, int) and not isinstance(value, bool):
         if value.bit_length() > STRING_LIMIT * 4:  # str() has a limit of digits, too
-            raise _invalid(field, value, f"must have at most {STRING_LIMIT} digits")
+            raise _unusable(field, value, f"must have at most {STRING_LIMIT} digits")
         value = str(value)
     elif isinstance(value, UUID):
         value = str(value)
-    return clean_text(field, value)
+    value = _text(field, value, "must be a string, an int or a UUID")
+    if _CONTROL.search(value):
+        raise InvalidValue(field, "must not hold a control character")
+    return _string(field, value, None)
 
 
-def _attribute(name: str, value: object, *, truncate: bool) -> Json:
+def _text(field: str, value: object, rule: str = "must be a string that is not empty") -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if not isinstance(value, str):
+        raise _invalid(field, value, rule)
+    if not value.strip():
+        raise _unusable(field, value, "must be a string that is not empty")
+    return value
+
+
+def _attribute(name: str, value: object, problems: Problems | None) -> Json:
     if name == "user_id":
         return clean_id(name, value)
     if name in ("company", "source_context"):
         if not isinstance(value, Mapping):
             raise _invalid(name, value, "must be a mapping")
-        return _object(name, cast("Mapping[Any, object]", value), truncate=truncate, depth=0)
+        return _object(name, cast("Mapping[Any, object]", value), problems, depth=0)
     if isinstance(value, Mapping):
         raise _invalid(
             name,
             value,
             "must be one value or a list of choices; only data of an event may be a mapping",
         )
-    converted = _value(name, value, truncate=truncate and name not in _NEVER_TRUNCATED, depth=0)
+    converted = _value(name, value, None if name in _NEVER_TRUNCATED else problems, depth=0)
     _check_standard(name, converted)
     return converted
 
 
 def _check_standard(name: str, value: Json) -> None:
     """Check the formats of standard attributes ("customer identification")."""
-    if name == "email" and not (isinstance(value, str) and _EMAIL.fullmatch(value)):
-        raise _invalid(name, value, "must be an e-mail address")
-    if name == "phone_number" and not (isinstance(value, str) and _E164.fullmatch(value)):
-        raise _invalid(
-            name, value, "must be in E.164 form: + and up to 15 digits, such as '+48123456789'"
-        )
-    if name == "gender" and not (value in (1, 2, 3) and type(value) is int):
-        raise _invalid(name, value, "must be 1 (unknown), 2 (male) or 3 (female)")
-    if name == "status" and not (value in (1, 2) and type(value) is int):
-        raise _invalid(name, value, "must be 1 (visitor) or 2 (user)")
-    if name == "score" and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise _invalid(name, value, "must be a number")
-    if name in ("name", "first_name", "last_name") and not isinstance(value, str):
-        raise _invalid(name, value, "must be a string")
+    rule = _STANDARD.get(name)
+    if rule is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, rule.types):
+        raise _invalid(name, value, rule.text)
+    if not rule.matches(value):
+        raise _unusable(name, value, rule.text)
 
 
-def _value(field: str, value: object, *, truncate: bool, depth: int) -> Json:
+def _value(field: str, value: object, problems: Problems | None, *, depth: int) -> Json:
     if depth > _MAX_DEPTH:
-        raise InvalidCommand(field, f"must be nested at most {_MAX_DEPTH} levels deep")
+        raise InvalidValue(field, f"must be nested at most {_MAX_DEPTH} levels deep")
     if type(value) is str:  # the most common type
-        return _string(field, value, truncate=truncate)
+        return _string(field, value, problems)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, (bool, str, int, float, Decimal)) or value is None:
-        return _plain(field, value, truncate=truncate)
+        return _plain(field, value, problems)
     if isinstance(value, (datetime, date)):
         return _moment(field, value)
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, Mapping):
-        return _object(field, cast("Mapping[Any, object]", value), truncate=truncate, depth=depth)
+        return _object(field, cast("Mapping[Any, object]", value), problems, depth=depth)
     if isinstance(value, (list, tuple)):
-        items = cast("Iterable[object]", value)
-        return [
-            _value(f"{field}[{n}]", item, truncate=truncate, depth=depth + 1)
-            for n, item in enumerate(items)
-        ]
+        return _list(field, cast("Iterable[object]", value), problems, depth=depth)
     raise _invalid(
         field,
         value,
@@ -251,14 +229,26 @@ def _value(field: str, value: object, *, truncate: bool, depth: int) -> Json:
     )
 
 
-def _plain(field: str, value: str | float | Decimal | None, *, truncate: bool) -> Json:
+def _list(
+    field: str, values: Iterable[object], problems: Problems | None, *, depth: int
+) -> list[Json]:
+    cleaned: list[Json] = []
+    for n, value in enumerate(values):
+        try:
+            cleaned.append(_value(f"{field}[{n}]", value, problems, depth=depth + 1))
+        except InvalidValue as error:
+            repair(problems, error)
+    return cleaned
+
+
+def _plain(field: str, value: str | float | Decimal | None, problems: Problems | None) -> Json:
     if isinstance(value, str):
-        return _string(field, value, truncate=truncate)
+        return _string(field, value, problems)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, Decimal):
         if not value.is_finite():
-            raise _invalid(field, value, "must be a finite number")
+            raise _unusable(field, value, "must be a finite number")
         # Check before int(): that of 1E+1000000 takes 40 s and blocks all threads.
         if value.adjusted() > _MAX_DIGITS:
             raise _too_large(field, value)
@@ -268,12 +258,12 @@ def _plain(field: str, value: str | float | Decimal | None, *, truncate: bool) -
             raise _too_large(field, value)
         return int(value)
     if not math.isfinite(value):
-        raise _invalid(field, value, "must be a finite number")
+        raise _unusable(field, value, "must be a finite number")
     return float(value)
 
 
-def _too_large(field: str, value: object) -> InvalidCommand:
-    return _invalid(
+def _too_large(field: str, value: object) -> InvalidValue:
+    return _unusable(
         field,
         value,
         "must be at most 2**53 - 1, JavaScript rounds larger ones; send it as a string",
@@ -287,60 +277,70 @@ def _moment(field: str, value: date) -> str:
 
 
 def _object(
-    field: str, given: Mapping[Any, object], *, truncate: bool, depth: int
+    field: str, given: Mapping[Any, object], problems: Problems | None, *, depth: int
 ) -> dict[str, Json]:
     cleaned: dict[str, Json] = {}
     for name, value in given.items():
-        _check_name(name, within=field)
-        if name == "__proto__":
-            raise InvalidCommand(
-                field,
-                "must not hold the name __proto__, which would change the object in the browser",
-            )
-        if value is not None:
-            cleaned[name] = _value(f"{field}.{name}", value, truncate=truncate, depth=depth + 1)
+        try:
+            _check_name(name, within=field)
+            if value is not None:
+                cleaned[name] = _value(f"{field}.{name}", value, problems, depth=depth + 1)
+        except InvalidValue as error:
+            repair(problems, error)
     return cleaned
 
 
 def _check_name(name: object, within: str = "attribute") -> None:
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str):
         raise InvalidCommand(
             within, f"names must be strings that are not empty, got {type(name).__name__}"
         )
-    if len(name) > STRING_LIMIT or not _is_name(name):
-        raise InvalidCommand(
+    if not name or len(name) > STRING_LIMIT or not _is_name(name):
+        raise InvalidValue(
             within,
-            f"a name must have at most {STRING_LIMIT} characters, none of them a control character",
+            f"must have names of 1 to {STRING_LIMIT} characters, none of them a control character",
+            "sent without one name",
+        )
+    if name == "__proto__":  # reserved for attributes; the body of a request may hold it
+        raise InvalidValue(
+            within,
+            "must not hold the name __proto__, which would change the object in the browser",
+            "sent without one name",
         )
 
 
 @lru_cache(512)
 def _is_name(name: str) -> bool:
     # Cached, because an application sends the same few dozen names at every request.
-    return not (_CONTROL.search(name) or _UNSENDABLE.search(name))
+    return not _UNPRINTABLE.search(name)
 
 
-def _string(field: str, value: str, *, truncate: bool) -> str:
+def _string(field: str, value: str, problems: Problems | None) -> str:
     if _UNSENDABLE.search(value):
-        raise InvalidCommand(
-            field, "must not hold a NUL or a lone surrogate, which databases refuse"
-        )
+        raise InvalidValue(field, "must not hold a NUL or a lone surrogate, which databases refuse")
     limit = LIMITS.get(field, STRING_LIMIT)
     if len(value) <= limit:
         return str(value)
-    if truncate:
-        return value[:limit]
-    hint = (
-        ""
-        if field in _NEVER_TRUNCATED
-        else "; shorten it, or truncate all such strings with UserComConfig(truncate_strings=True)"
+    error = InvalidValue(
+        field,
+        f"must have at most {limit} characters, got {len(value)}",
+        "left out" if field in _NEVER_TRUNCATED else "truncated",
     )
-    raise InvalidCommand(field, f"must have at most {limit} characters, got {len(value)}{hint}")
+    repair(problems, error)
+    return value[:limit]
+
+
+def _describe(value: Any) -> str:
+    # Without the value, because errors are logged and the value is personal data.
+    given = type(value).__name__
+    return f"{given} of {len(value)} characters" if isinstance(value, str) else given
 
 
 def _invalid(field: str, value: Any, rule: str) -> InvalidCommand:
-    # Without the value, because errors are logged and the value is personal data.
-    given = type(value).__name__
-    if isinstance(value, str):
-        given = f"{given} of {len(value)} characters"
-    return InvalidCommand(field, f"{rule}, got {given}")
+    """Return the error of a mistake in the code, which is always raised."""
+    return InvalidCommand(field, f"{rule}, got {_describe(value)}")
+
+
+def _unusable(field: str, value: Any, rule: str) -> InvalidValue:
+    """Return the error of a value that may come from a visitor."""
+    return InvalidValue(field, f"{rule}, got {_describe(value)}")

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from ..core.config import DISABLED
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
 from ..core.tasks import start_task
+from ..core.threads import current_loop
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
 from .log_throttle import LogThrottle
@@ -36,19 +38,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 
-class _InlineStatus:
-    """The status of the delivery where each request delivers its own commands."""
+class _FixedStatus:
+    """The status of a delivery that no lifespan runs."""
 
     stats = Stats()
     dead_letters: Sequence[Outcome] = ()
 
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
     def readiness(self) -> Readiness:
         """See :meth:`DeliveryService.readiness`."""
-        return Readiness(state="inline", is_accepting=True)
+        return self._readiness
 
 
 #: What ``get_delivery`` returns where there is no lifespan.
-INLINE_STATUS = _InlineStatus()
+INLINE_STATUS = _FixedStatus(Readiness(state="inline", is_accepting=True))
+#: What ``get_delivery`` returns with ``enabled=False``.
+DISABLED_STATUS = _FixedStatus(Readiness(state="disabled", is_accepting=False, reason=DISABLED))
 
 
 class InlineDelivery:
@@ -74,6 +81,8 @@ class InlineDelivery:
         self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
         self._has_commands = self._has_started = self._is_over = False
         self._failure = "there was no time left"
+        #: The event loop of the request, for calls from threads.
+        self.loop: object | None = None
 
     def _prepare(self) -> None:
         """Make what only a request with commands needs."""
@@ -85,6 +94,7 @@ class InlineDelivery:
         self._scope = anyio.CancelScope(shield=True)
 
     async def __aenter__(self) -> Self:
+        self.loop = current_loop()
         return self
 
     async def __aexit__(
@@ -121,9 +131,9 @@ class InlineDelivery:
             self._start()
         return receipt
 
-    def skip(self, command: Command, reason: str) -> Receipt:
+    def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
-        return skip_receipt(command, reason)
+        return skip_receipt(command, reason, path)
 
     def request_ended(self, number: int) -> None:
         """Do nothing: the delivery ends with the request."""

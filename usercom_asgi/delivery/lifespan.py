@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..core.exceptions import OutboxError
+from ..core.exceptions import OutboxError, UserComError
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -45,6 +45,15 @@ async def run_lifespan(
             tasks.cancel_scope.cancel()
     if error is not None:
         raise error
+
+
+async def fail_startup(error: Exception, receive: Receive, send: Send) -> None:
+    """End the start of the server with the message of an error."""
+    # These are complete in one line.
+    if not isinstance(error, (UserComError, TypeError)):
+        logger.error("UserComMiddleware cannot be constructed", exc_info=error)
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": f"usercom-asgi: {error}"})
 
 
 class _LifespanProxy:

@@ -265,6 +265,9 @@ class QueueManager:
 class MemoryOutbox:
     """Keeps at most ``max_queue_size`` commands in memory. The default."""
 
+    def __repr__(self) -> str:
+        return "MemoryOutbox()"
+
     @asynccontextmanager
     async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[MemoryStore]:
         """See :meth:`Outbox.open`."""

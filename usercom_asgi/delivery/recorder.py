@@ -68,7 +68,9 @@ class OutcomeRecorder:
             )
         self.store.settled(queued)
         # Logging and hooks come last, so that an error in them loses nothing.
-        if status is not Status.DELIVERED:
+        if status is Status.DELIVERED:
+            logger.debug("Delivered %r", queued.envelope.command)
+        else:
             self._log_loss(queued, status, reason)
         self._hooks.call(queued.envelope, status, reason, key=key, error=error)
 

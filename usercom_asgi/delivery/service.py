@@ -13,6 +13,7 @@ import anyio
 from ..core.exceptions import OutboxError
 from ..core.receipts import OutcomeCallbacks, PendingReceipt, Receipt, skip_receipt
 from ..core.tasks import start_task
+from ..core.threads import current_loop
 from .circuit_breaker import CircuitBreaker
 from .queue import MemoryOutbox, MemoryStore, QueuedCommand, QueueManager
 from .recorder import OutcomeRecorder
@@ -74,6 +75,8 @@ class DeliveryService:
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
         self._has_started = anyio.Event()
+        #: The event loop of :meth:`run`, for calls from threads.
+        self.loop: object | None = None
 
     @property
     def reachable(self) -> bool:
@@ -173,10 +176,10 @@ class DeliveryService:
         """Move a command that is in no queue to the dead letters."""
         self._recorder.dead_letter(queued, reason)
 
-    def skip(self, command: Command, reason: str) -> Receipt:
+    def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """Count a command with nothing to send."""
         self._recorder.stats.skipped += 1
-        return skip_receipt(command, reason)
+        return skip_receipt(command, reason, path)
 
     def submit(self, envelope: Envelope) -> PendingReceipt:
         """Accept an envelope, or drop it if the queue is full."""
@@ -254,6 +257,7 @@ class DeliveryService:
 
         """
         self._has_started.set()
+        self.loop = current_loop()
         announced = False
         try:
             opened = self._outbox.open(self, max_queue_size=self._config.max_queue_size)
@@ -267,6 +271,11 @@ class DeliveryService:
                     workers.start_soon(worker.run)
                 workers.start_soon(self._queues.resume_delayed)
                 announced = True
+                logger.info(
+                    "Delivering to %s over the widget's endpoints, waiting commands are in %r",
+                    self._config.origin,
+                    self._outbox,
+                )
                 task_status.started()
                 await self._stop.wait()
                 workers.cancel_scope.cancel()

@@ -39,7 +39,8 @@ class Readiness:
     - ``paused``: nothing is sent for ``resumes_in`` seconds;
     - ``unauthorized``: User.com rejects the API key;
     - ``starting`` or ``closed``;
-    - ``inline``: there is no lifespan, and each request delivers its own commands.
+    - ``inline``: there is no lifespan, and each request delivers its own commands;
+    - ``disabled``: ``enabled=False``, nothing is sent.
 
     ``is_accepting`` is False while new commands are dropped.
     """

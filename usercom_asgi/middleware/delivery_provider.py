@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import RunVar
 
 from ..client import check_transport, open_sender
+from ..core.config import DISABLED
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.receipts import OutcomeCallbacks
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from ..core.config import UserComConfig
     from ..core.envelope import Sender
     from ..delivery.outbox import Outbox
+
+logger = logging.getLogger("usercom_asgi")
 
 # Numbers the providers of this process, so that each has a key of its own in a shared
 # state.
@@ -119,7 +123,9 @@ class DeliveryProvider:
         """Serve a lifespan, with a delivery that runs as long as it lasts."""
         state: dict[str, Any] = scope.get("state", {})
         mark_lifespan_state(state)
-        if self._client is not None:
+        if not self._config.enabled:
+            logger.info("No command is delivered: %s", DISABLED)
+        if self._client is not None or not self._config.enabled:
             await app(scope, receive, send)
             return
         self._has_ended = False

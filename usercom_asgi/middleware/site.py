@@ -16,7 +16,7 @@ from ..page.snippet import (
     with_nonce,
 )
 from ..visitor.addresses import PublicSite
-from ..visitor.consent import NoDelivery, has_consent
+from ..visitor.consent import NO_CONSENT, NoDelivery, has_consent
 from ..visitor.login import IdentifyHook, LoginTracker
 from ..visitor.request import RequestInfo
 from ..visitor.session import VisitorSession
@@ -57,7 +57,7 @@ class Site:
         should_inject: InjectHook | None = None,
     ) -> None:
         check_hooks(identify=identify, consent=consent, nonce=nonce, should_inject=should_inject)
-        if identify is not None and not config.secret_keys:
+        if identify is not None and config.enabled and not config.secret_keys:
             raise ConfigurationError(
                 "secret_keys",
                 "must hold a key for identify to sign with, such as "
@@ -101,10 +101,11 @@ class Site:
             flash=self.flash,
         )
 
-    def open_refused_session(self, scope: Scope) -> VisitorSession:
+    def open_refused_session(self, scope: Scope, reason: str = NO_CONSENT) -> VisitorSession:
         """Return the session of a visitor who must not be tracked."""
         request = RequestInfo(scope, self._public_site)
-        return VisitorSession(request, NoDelivery(), self.config, has_consent=False)
+        delivery = NoDelivery(reason, scope["path"])
+        return VisitorSession(request, delivery, self.config, has_consent=False)
 
     def _login_for(self, scope: Scope, request: RequestInfo) -> LoginTracker | None:
         if self._identify is None or self._identity_cookie is None:
@@ -114,7 +115,6 @@ class Site:
             self._identity_cookie,
             scope,
             request,
-            truncate=self.config.truncate_strings,
         )
 
     def snippet_for(

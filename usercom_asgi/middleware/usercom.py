@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import wraps
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..core.config import UserComConfig
+from ..core.config import DISABLED, UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
+from ..core.problems import did_you_mean
 from ..core.receipts import OutcomeCallbacks
-from ..delivery.inline import INLINE_STATUS
+from ..core.threads import current_loop
+from ..delivery.inline import DISABLED_STATUS, INLINE_STATUS
+from ..delivery.lifespan import fail_startup
 from ..visitor.visitor import Visitor
 from .delivery_provider import DeliveryProvider
 from .responder import Responder, expire_key_on_send
@@ -16,6 +21,8 @@ from .scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY, isolate_state
 from .site import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..api.client import Transport
@@ -27,6 +34,37 @@ if TYPE_CHECKING:
     from ..delivery.service import DeliveryService
     from ..visitor.login import IdentifyHook
     from .site import Workspace
+
+
+Init = TypeVar("Init", bound="Callable[..., None]")
+
+
+def _fail_at_startup(init: Init) -> Init:
+    """Keep an error of a constructor that runs inside of an event loop, for the lifespan.
+
+    Starlette constructs its middlewares within the lifespan. Servers take an error there for
+    an application without a lifespan: they start, and answer each request with 500.
+    """
+    known = signature(init).parameters
+
+    @wraps(init)
+    def construct(self: UserComMiddleware, *args: Any, **settings: Any) -> None:
+        try:
+            _check_names(settings, known)
+            init(self, *args, **settings)
+        except Exception as error:
+            if current_loop() is None:
+                raise
+            self._error = error
+
+    return cast("Init", construct)
+
+
+def _check_names(given: Iterable[str], known: Mapping[str, object]) -> None:
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise TypeError(f"UserComMiddleware has no argument {name!r}{hint}")
 
 
 class UserComMiddleware:
@@ -63,10 +101,14 @@ class UserComMiddleware:
     coroutine functions.
 
     Raises:
-        ConfigurationError: A setting is missing or malformed.
+        ConfigurationError: A setting is missing or malformed. Inside of an event loop, as in
+            ``add_middleware``, the lifespan and each request raise it.
 
     """
 
+    _error: Exception | None = None
+
+    @_fail_at_startup
     def __init__(
         self,
         app: ASGIApp,
@@ -104,6 +146,11 @@ class UserComMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
+        if self._error is not None:
+            if scope["type"] == "lifespan":
+                await fail_startup(self._error, receive, send)
+                return
+            raise self._error
         if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
         elif ENCLOSING_KEY in scope:
@@ -123,6 +170,11 @@ class UserComMiddleware:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         isolate_state(scope)
+        if not self.config.enabled:
+            scope[DELIVERY_KEY] = DISABLED_STATUS
+            scope["state"][VISITOR_KEY] = Visitor(self._site.open_refused_session(scope, DISABLED))
+            await self.app(scope, receive, send)
+            return
         running = self._deliveries.running_for(scope)
         scope[DELIVERY_KEY] = running or INLINE_STATUS
         if self._site.requires_consent and not await self._site.has_consent(scope):

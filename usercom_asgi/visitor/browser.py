@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
+from ..core.commands import Event, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import ConfigurationError, InvalidCommand
+from ..core.problems import report
+from ..core.receipts import Receipt
+from .verbs import make_command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ..core.commands import Command
+    from ..core.commands import Command, EventType, EventTypeName
     from ..core.config import UserComConfig
     from ..core.validation import Json
 
@@ -41,20 +45,20 @@ class BrowserCommands:
     :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
     """
 
-    __slots__ = ("_queue", "_truncate")
+    __slots__ = ("_queue", "_strict")
 
-    def __init__(self, queue: BrowserQueue, *, truncate: bool) -> None:
+    def __init__(self, queue: BrowserQueue, *, strict: bool) -> None:
         self._queue = queue
-        self._truncate = truncate
+        self._strict = strict
 
-    def event(self, name: str, /, **data: Any) -> None:
+    def event(self, name: str, data: Mapping[str, object] | None = None, /, **more: Any) -> None:
         """Record an event: ``userengage('event.NAME', {...})``."""
-        self._queue.enqueue(Event(name, data, truncate=self._truncate))
+        self._enqueue(partial(Event, name, data, **more))
 
     def product_event(
         self,
         product_id: str,
-        event_type: EventType | str,
+        event_type: EventType | EventTypeName,
         *,
         name: str | None = None,
         description: str | None = None,
@@ -62,25 +66,25 @@ class BrowserCommands:
         **attributes: Any,
     ) -> None:
         """Record what happened to a product: ``userengage('product_event', {...})``."""
-        self._queue.enqueue(
-            ProductEvent(
+        self._enqueue(
+            partial(
+                ProductEvent,
                 product_id,
                 event_type,
                 name,
                 description,
                 attributes,
                 custom_data or {},
-                truncate=self._truncate,
             )
         )
 
     def page_hit(self, /, event: Event | None = None, **attributes: Any) -> None:
         """Record a view of the URL that the browser shows: ``UE.pageHit({...})``."""
-        self._queue.enqueue(PageHit(None, event, attributes, truncate=self._truncate))
+        self._enqueue(partial(PageHit, None, event, attributes))
 
     def update(self, /, **attributes: Any) -> None:
         """Change attributes: ``userengage('client.update', {...})``."""
-        self._queue.enqueue(Update(attributes, truncate=self._truncate))
+        self._enqueue(partial(Update, attributes))
 
     def open(self) -> None:
         """Open the chat: ``userengage('widget.open')``."""
@@ -101,6 +105,12 @@ class BrowserCommands:
     def destroy(self) -> None:
         """Remove the widget from the page: ``UE.destroy()``. Later commands do not run there."""
         self._queue.call("UE.destroy")
+
+    def _enqueue(self, make: Callable[[], Command]) -> None:
+        command = make_command(make, strict=self._strict)
+        if not isinstance(command, Receipt):
+            report(f"browser {type(command).__name__}", command.problems, strict=self._strict)
+            self._queue.enqueue(command)
 
 
 class BrowserQueue:

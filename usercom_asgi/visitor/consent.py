@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.hooks import call_hook
 from ..core.receipts import skip_receipt
+from ..core.threads import current_loop
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ..core.receipts import Receipt
 
 logger = logging.getLogger("usercom_asgi")
+
+NO_CONSENT = "the visitor has not consented"
 
 
 async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComConfig) -> bool:
@@ -39,13 +42,18 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
 class NoDelivery:
     """A delivery that skips every command, so that the visitor's methods still return."""
 
+    def __init__(self, reason: str = NO_CONSENT, path: str = "") -> None:
+        self._reason = reason
+        self._path = path
+        self.loop = current_loop()
+
     def submit(self, envelope: Envelope) -> Receipt:
         """Skip the command."""
-        return self.skip(envelope.command, "the visitor has not consented")
+        return self.skip(envelope.command, self._reason, self._path)
 
-    def skip(self, command: Command, reason: str) -> Receipt:
+    def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
-        return skip_receipt(command, reason)
+        return skip_receipt(command, reason, path)
 
     async def wait_for(self, receipt: Receipt, within: float) -> None:
         """Return at once: there is no outcome to wait for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -14,12 +13,14 @@ import anyio
 
 from ..core.exceptions import InvalidCommand
 from ..core.hooks import UNKNOWN, Hook, Unknown, call_hook, warn_once
+from ..core.problems import report
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from ..core.problems import Problems
     from .request import RequestInfo
     from .signed_cookies import IdentityCookie
 
@@ -60,14 +61,11 @@ class LoginTracker:
         identity_cookie: IdentityCookie,
         scope: Scope,
         request: RequestInfo,
-        *,
-        truncate: bool = False,
     ) -> None:
         self._hook = hook
         self._identity_cookie = identity_cookie
         self._scope: Scope | None = scope
         self._request = request
-        self._truncate = truncate
         # The fingerprints in the cookies, once they were read: verifying one costs more than
         # most pages.
         self._loaded: list[str | None] | None = None
@@ -230,16 +228,16 @@ class LoginTracker:
 
         An invalid one is left out. A wrong phone number must not keep the last user's visitor.
         """
-        with suppress(InvalidCommand):
-            return clean_attributes(user, truncate=self._truncate)
         cleaned: dict[str, Json] = {}
+        problems: Problems = []
         for name, value in user.items():
             try:
-                cleaned |= clean_attributes({name: value}, truncate=self._truncate)
+                cleaned |= clean_attributes({name: value}, problems)
             except InvalidCommand as error:
                 logger.error(  # noqa: TRY400  the error is in the text
                     "Ignoring invalid attribute from the identify hook: %s", error
                 )
+        report("The identify hook", problems, strict=False)
         return cleaned
 
 

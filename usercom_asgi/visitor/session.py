@@ -142,6 +142,11 @@ class VisitorSession:
         named = self._hits.newest_for(identifiers) if self._hits is not None else None
         return named or self._usable_cookie_key
 
+    @property
+    def loop(self) -> object | None:
+        """The event loop of the delivery, for calls from threads."""
+        return self._delivery.loop
+
     # The identity.
 
     @property
@@ -242,7 +247,7 @@ class VisitorSession:
     async def reset_visitor(self, new_user: Mapping[str, Json]) -> Receipt:
         """End this visitor and start a new one, as the application asks; see ``reset_auth``."""
         if self.request.is_websocket:
-            return self._delivery.skip(
+            return self.skip(
                 ResetAuth(new_user),
                 "a websocket cannot change the browser's cookie: reset in a request",
             )
@@ -261,9 +266,7 @@ class VisitorSession:
                 "user key"
             )
             self._discard_cookie_key(new_user)
-            return self._delivery.skip(
-                ResetAuth(new_user), "the response has started: reset before it"
-            )
+            return self.skip(ResetAuth(new_user), "the response has started: reset before it")
         return self._start_reset(new_user, keep_calls=False)
 
     def create_visitor(self, command: PageHit) -> Receipt:
@@ -335,7 +338,7 @@ class VisitorSession:
 
     def skip(self, command: Command, reason: str) -> Receipt:
         """Return the receipt of a command that is not sent."""
-        return self._delivery.skip(command, reason)
+        return self._delivery.skip(command, reason, self.request.path)
 
     async def enqueue(self, command: Command) -> Receipt:
         """Enqueue a command, and wait until it is on disk if the outbox has one."""
@@ -353,7 +356,7 @@ class VisitorSession:
         if self._reset is not None and not self._reset.receipt.is_final:
             return self._submit(command, key=None)  # waits for the key in the reset's queue
         if key is None and not identifiers and self._has_consent:
-            return self._delivery.skip(command, _NO_KEY)
+            return self.skip(command, _NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):  # then the answer names a key
             if self._hits is None:

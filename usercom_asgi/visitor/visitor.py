@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from ..core.commands import Event, EventType, PageHit, ProductEvent, ResetAuth, Update
+from ..core.commands import PageHit, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
-from ..core.validation import Json, check_state, clean_attributes
+from ..core.problems import Problems, report
+from ..core.validation import Json, clean_attributes
+from ..core.widget import check_state
 from .addresses import without_key
 from .browser import BrowserCommands
+from .verbs import VisitorVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..core.commands import Command, Event
     from ..core.receipts import Receipt
     from .session import VisitorSession
 
 
-class Visitor:
+class Visitor(VisitorVerbs):
     """The person behind a request.
 
     Each awaited method checks a command, enqueues it and returns a
-    :class:`~usercom_asgi.Receipt`. The command is delivered to User.com in the background. A
-    command that User.com does not accept raises :class:`~usercom_asgi.InvalidCommand`. The
-    methods raise nothing else.
+    :class:`~usercom_asgi.Receipt`. The command is delivered to User.com in the background.
+    :attr:`sync` has the same methods for plain ``def`` handlers.
+
+    A mistake of the code raises :class:`~usercom_asgi.InvalidCommand`: a wrong type, an
+    unknown event type, a reserved name, a datetime without a time zone. A value that may
+    come from a visitor does not raise: it is truncated or left out, with one line in the
+    log. With ``UserComConfig(strict=True)`` it raises as well. The methods raise nothing else.
     """
 
     __slots__ = ("_session",)
@@ -65,7 +73,7 @@ class Visitor:
             InvalidCommand: On a websocket, which has no response to carry them.
 
         """
-        return BrowserCommands(self._session.browser, truncate=self._truncate)
+        return BrowserCommands(self._session.browser, strict=self._strict)
 
     @property
     def widget_state(self) -> str | None:
@@ -99,10 +107,12 @@ class Visitor:
         ``identify=`` that names another user, a new visitor begins, as at a login.
 
         Raises:
-            InvalidCommand: A name is reserved or a value cannot be sent.
+            InvalidCommand: A name is reserved or a value has a wrong type.
 
         """
-        cleaned = clean_attributes(attributes, truncate=self._truncate)
+        problems: Problems = []
+        cleaned = clean_attributes(attributes, problems)
+        report("identify()", problems, strict=self._strict)
         self._session.identity = {**self._session.identity, **cleaned}
 
     async def page_hit(
@@ -115,77 +125,12 @@ class Visitor:
         key and an identity the hit is skipped: each one would create a new user.
 
         Raises:
-            InvalidCommand: A value cannot be sent.
+            InvalidCommand: A value has a wrong type.
 
         """
-        session = self._session
-        await session.resolve_identity()
-        command = PageHit(
-            without_key(url) if isinstance(url, str) else url,
-            event,
-            {**session.identity, **attributes},
-            truncate=self._truncate,
-        )
-        if session.request.is_prefetch:
-            return session.skip(command, "a prefetch is no page view")
-        is_unknown = session.key is None and not session.is_identified and session.reset is None
-        if self._may_create_visitor and is_unknown:
-            return session.create_visitor(command)
-        return await session.enqueue(command)
-
-    async def event(self, name: str, /, **data: Any) -> Receipt:
-        """Record an event: ``userengage('event.NAME', {...})``.
-
-        Raises:
-            InvalidCommand: The name is empty or a value cannot be sent.
-
-        """
-        return await self._enqueue(Event(name, data, truncate=self._truncate))
-
-    async def product_event(
-        self,
-        product_id: str,
-        event_type: EventType | str,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        custom_data: Mapping[str, object] | None = None,
-        **attributes: Any,
-    ) -> Receipt:
-        """Record what happened to a product: ``userengage('product_event', {...})``.
-
-        Raises:
-            InvalidCommand: The product is missing, the type is not one of the sixteen, or a
-                value cannot be sent.
-
-        """
-        return await self._enqueue(
-            ProductEvent(
-                product_id,
-                event_type,
-                name,
-                description,
-                attributes,
-                custom_data or {},
-                truncate=self._truncate,
-            )
-        )
-
-    async def update(self, /, **attributes: Any) -> Receipt:
-        """Change attributes without a page view: ``userengage('client.update', {...})``.
-
-        None is left out, and clears nothing.
-
-        Raises:
-            InvalidCommand: A name is reserved or a value cannot be sent.
-
-        """
-        command = Update(attributes, truncate=self._truncate)
-        if not command.attributes:
-            return self._session.skip(
-                command, "there is nothing to change: an attribute that is None is left out"
-            )
-        return await self._enqueue(command)
+        await self._session.resolve_identity()
+        url = without_key(url) if isinstance(url, str) else url
+        return await super().page_hit(url, event, **{**self._session.identity, **attributes})
 
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
         """End this visitor and start a new one, at logout: ``UE.resetAuth``.
@@ -197,22 +142,39 @@ class Visitor:
         reset is skipped with a warning, because the browser cannot be changed.
 
         Raises:
-            InvalidCommand: A name is reserved or a value cannot be sent.
+            InvalidCommand: A name is reserved or a value has a wrong type.
 
         """
-        command = ResetAuth(new_user, truncate=self._truncate)
-        cleaned = cast("Mapping[str, Json]", command.attributes)
-        if self._session.login is not None:
-            self._session.login.override(cleaned)
-        return await self._session.reset_visitor(cleaned)
+        return await super().reset_auth(**new_user)
 
-    async def _enqueue(self, command: Event | ProductEvent | Update) -> Receipt:
-        await self._session.resolve_identity()
-        return await self._session.enqueue(command)
+    async def _send(self, command: Command) -> Receipt:
+        session = self._session
+        report(type(command).__name__, command.problems, strict=self._strict)
+        if isinstance(command, ResetAuth):
+            new_user = cast("Mapping[str, Json]", command.attributes)
+            if session.login is not None:
+                session.login.override(new_user)
+            return await session.reset_visitor(new_user)
+        if isinstance(command, Update) and not command.attributes:
+            return session.skip(
+                command, "there is nothing to change: an attribute that is None is left out"
+            )
+        await session.resolve_identity()
+        if isinstance(command, PageHit):
+            if session.request.is_prefetch:
+                return session.skip(command, "a prefetch is no page view")
+            is_unknown = session.key is None and not session.is_identified and session.reset is None
+            if self._may_create_visitor and is_unknown:
+                return session.create_visitor(command)
+        return await session.enqueue(command)
 
     @property
-    def _truncate(self) -> bool:
-        return self._session.config.truncate_strings
+    def _strict(self) -> bool:
+        return self._session.config.strict
+
+    @property
+    def _loop(self) -> object | None:
+        return self._session.loop
 
     @property
     def _may_create_visitor(self) -> bool:

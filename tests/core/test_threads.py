@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from usercom_asgi.core.threads import current_loop, run_in_loop
+
+
+async def one() -> int:
+    await anyio.lowlevel.checkpoint()
+    return 1
+
+
+async def test_run_in_loop_from_a_plain_thread_returns_the_result() -> None:
+    loop, results, done = current_loop(), [], anyio.Event()
+
+    def work() -> None:
+        results.append(run_in_loop(loop, one, "event"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with anyio.fail_after(30):
+        while thread.is_alive():
+            await anyio.sleep(0.01)
+    done.set()
+    assert results == [1]
+
+
+async def test_run_in_loop_on_the_thread_of_a_loop_raises() -> None:
+    with pytest.raises(RuntimeError, match=r"write `await visitor\.event\(\.\.\.\)` in an"):
+        run_in_loop(current_loop(), one, "event")
+
+
+def test_run_in_loop_without_a_loop_raises() -> None:
+    assert current_loop() is None
+    loop: Any = None
+    with pytest.raises(RuntimeError, match=r"sync\.event\(\) needs a running delivery"):
+        run_in_loop(loop, one, "event")

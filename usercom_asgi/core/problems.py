@@ -1,0 +1,54 @@
+"""Repairs of commands whose values depend on what a visitor has entered."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypeAlias
+
+from .exceptions import InvalidValue
+from .hooks import warn_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: The repairs of one command.
+Problems: TypeAlias = "list[InvalidValue]"
+
+_SHOWN = 3
+
+
+def repair(problems: Problems | None, error: InvalidValue) -> None:
+    """Note a repair; without a list, raise its error."""
+    if problems is None:
+        raise error
+    problems.append(error)
+
+
+def report(command: str, problems: Sequence[InvalidValue], *, strict: bool) -> None:
+    """Log the repairs of a command in one line, without values.
+
+    Raises:
+        InvalidCommand: If ``strict``, the first problem.
+
+    """
+    if not problems:
+        return
+    if strict:
+        first = problems[0]
+        raise InvalidValue(first.field, first.problem, first.effect)
+    # Without the length of the value, so that one kind of problem is one line.
+    lines = [
+        f"{each.field} is {each.effect}, because it {each.problem.partition(', got ')[0]}"
+        for each in problems
+    ]
+    if len(lines) > _SHOWN:
+        lines[_SHOWN:] = [f"and {len(lines) - _SHOWN} more"]
+    # As ASCII, because visitors may choose the names within an event's data.
+    text = f"{command}: {'; '.join(lines)}".encode("ascii", "backslashreplace").decode()
+    warn_once(text)
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """Return the end of an error's text that names the most similar known value."""
+    found = get_close_matches(given, list(known), 1) if isinstance(given, str) else []
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,52 @@
+"""Calls from a plain thread into an event loop, of asyncio or trio."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+
+
+def current_loop() -> object | None:
+    """Return the event loop that runs in this thread, or None."""
+    # Not anyio's token, because anyio 4.10 cannot run in a loop by its token.
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        trio = sys.modules.get("trio")
+        is_in_trio = trio is not None and trio.lowlevel.in_trio_run()
+        return trio.lowlevel.current_trio_token() if trio and is_in_trio else None
+
+
+def run_in_loop(
+    loop: object | None, function: Callable[[], Coroutine[Any, Any, T]], verb: str
+) -> T:
+    """Run a coroutine function in an event loop, and wait for its result.
+
+    The thread may come from any pool; anyio's own functions know only anyio's threads.
+
+    Raises:
+        RuntimeError: If this thread runs an event loop, which would stand still, or if
+            there is no loop to run in.
+
+    """
+    if current_loop() is not None:
+        raise RuntimeError(
+            f"sync.{verb}() must be called in a thread, and this is the thread of an event loop: "
+            f"write `await visitor.{verb}(...)` in an `async def`"
+        )
+    if loop is None:
+        raise RuntimeError(
+            f"sync.{verb}() needs a running delivery: enter the client first, `with client:`"
+        )
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return asyncio.run_coroutine_threadsafe(function(), loop).result()
+    import trio
+
+    token = cast("trio.lowlevel.TrioToken", loop)
+    return trio.from_thread.run(function, trio_token=token)
