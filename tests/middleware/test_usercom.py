@@ -94,7 +94,7 @@ def test_middleware_hook_that_is_no_function_raises_configuration_error(
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "message"),
     [
         ({"outbox": "var/outbox.db"}, "^outbox: must be an outbox"),
         ({"on_dead": "yes"}, "^on_dead: must be a plain function"),

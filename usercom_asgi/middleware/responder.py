@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..core.config import UserComConfig
-    from ..core.envelope import Delivery
     from ..core.hooks import InjectHook, NonceHook
+    from ..delivery.inline import InlineDelivery
+    from ..delivery.service import DeliveryService
     from ..page.headers import HeaderLayout, HeaderList
     from ..visitor.login import LoginTracker
     from ..visitor.session import VisitorSession
@@ -113,7 +114,11 @@ class Responder:
     _send: Send
 
     def __init__(
-        self, app: ASGIApp, visitor: VisitorSession, delivery: Delivery, site: Site
+        self,
+        app: ASGIApp,
+        visitor: VisitorSession,
+        delivery: DeliveryService | InlineDelivery,
+        site: Site,
     ) -> None:
         self._app = app
         self._visitor = visitor
@@ -125,40 +130,48 @@ class Responder:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._scope, self._method, self._send = scope, scope["method"], send
+        visitor = self._visitor
         try:
             await self._app(scope, receive, self._on_message)
             if self._page is not None and not self._page.is_done:
                 await self._flush(self._page)  # the application has not ended its body
-            if self._visitor.login is not None:
-                self._visitor.login.close()
+            if visitor.login is not None:
+                visitor.login.close()
         except Exception:
             await self._flush_started_page()
             raise
+        finally:
+            if visitor.request_number is not None:  # it has submitted a command
+                self._delivery.request_ended(visitor.request_number)
 
     def _on_message(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own, because most messages are only sent on.
         page = self._page
-        if page is None:
-            is_start = not self._started and message["type"] == "http.response.start"
-            return self._on_start(message) if is_start else self._send(message)
-        if page.try_pass_through(message):
-            return self._send(message)
-        return self._feed(page, message)
+        if page is not None:
+            return (
+                self._send(message) if page.try_pass_through(message) else self._feed(page, message)
+            )
+        if not self._started and message["type"] == "http.response.start":
+            self._started = True
+            if self._is_relevant(message):
+                return self._on_start(message)
+            self._visitor.close()
+        return self._send(message)
 
     async def _feed(self, page: PageResponse, message: Message) -> None:
         for each in page.feed(message):
             await self._send(each)
 
     async def _on_start(self, message: Message) -> None:
-        self._started = True
         start: Message | None = message
         try:
+            is_relevant = True
             if type(message.get("headers")) is not list:
                 # Headers may come as an iterator, which can be read only once.
                 start = message = {**message, "headers": header_list(message)}
-            layout = header_layout(message["headers"])
-            if self._is_relevant(message, layout):
-                start = await self._prepare(message, layout)
+                is_relevant = self._is_relevant(message)
+            if is_relevant:
+                start = await self._prepare(message, header_layout(message["headers"]))
         except Exception:  # an error of ours must not break the application's response
             logger.exception("A response is sent unchanged: usercom-asgi raised an error")
         self._visitor.close()
@@ -194,7 +207,7 @@ class Responder:
             found,
             force=None
             if site.should_inject is None
-            else await self._ask_should_inject(site.should_inject, plan.headers, layout),
+            else await self._ask_should_inject(site.should_inject, plan.headers),
         )
         # Before anything is decided, so that what this hook does with the visitor counts as well.
         if plan.is_page and site.nonce is not None:
@@ -277,15 +290,20 @@ class Responder:
             open_encoding(plan.encoding) if plan.encoding is not None else None,
         )
 
-    def _is_relevant(self, start: Message, layout: HeaderLayout) -> bool:
+    def _is_relevant(self, start: Message) -> bool:
         """Return whether this response may need a change; most do not."""
-        return (
-            self._visitor.login is not None
-            or may_be_html(start["headers"], layout)
-            or self._visitor.accessed
-            or self._has_flash()
-            or logger.isEnabledFor(logging.DEBUG)
-        )
+        headers = start.get("headers")
+        try:
+            return (
+                type(headers) is not list
+                or may_be_html(headers)
+                or self._visitor.login is not None
+                or self._visitor.accessed
+                or self._has_flash()
+                or logger.isEnabledFor(logging.DEBUG)
+            )
+        except Exception:  # noqa: BLE001  malformed headers, which `_on_start` logs
+            return True
 
     def _has_flash(self) -> bool:
         return self._site.flash is not None and self._visitor.request.has_flash_cookie()
@@ -303,10 +321,8 @@ class Responder:
         )
         return f"the body is encoded as {name}"
 
-    async def _ask_should_inject(
-        self, hook: InjectHook, headers: HeaderList, layout: HeaderLayout
-    ) -> bool | None:
-        if not may_be_html(headers, layout):
+    async def _ask_should_inject(self, hook: InjectHook, headers: HeaderList) -> bool | None:
+        if not may_be_html(headers):
             return None
         decision: bool | None = await call_hook_safely(
             hook, self._scope, "The should_inject hook failed: the library decides by itself"
