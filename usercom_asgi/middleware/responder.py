@@ -92,7 +92,7 @@ class ResponsePlan:
 
 
 class Responder:
-    """One response, as an ASGI application around the application.
+    """One response of the application.
 
     It plans what to change when the response starts, and streams the body through the page.
     """
@@ -127,7 +127,7 @@ class Responder:
         self._started = False
         self._page: PageResponse | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._scope, self._method, self._send = scope, scope["method"], send
         visitor = self._visitor

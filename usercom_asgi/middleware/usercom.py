@@ -145,7 +145,7 @@ class UserComMiddleware:
         scope["state"][VISITOR_KEY] = Visitor(session)
         if scope["type"] == "websocket":
             return self.app(scope, receive, send)
-        return Responder(self.app, session, delivery, self._site)(scope, receive, send)
+        return Responder(self.app, session, delivery, self._site).respond(scope, receive, send)
 
     def _warn_nested(self, outer: Workspace) -> None:
         if outer == self._site.workspace:
