@@ -1,6 +1,7 @@
 """Drive one application with N requests, without a server.
 
-`python -m bench.drive VARIANT CASE N`
+`python -m bench.drive VARIANT CASE N`, where `CASE` is a name of `bench.apps.CASES`.
+With `:inline` behind it there is no lifespan, and no state in the scope.
 """
 
 from __future__ import annotations
@@ -63,7 +64,13 @@ async def living(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     await life
 
 
-async def drive(app: ASGIApp, path: str, count: int) -> float:
+@asynccontextmanager
+async def without_lifespan() -> AsyncIterator[None]:
+    """Serve as a server that runs no lifespan."""
+    yield
+
+
+async def drive(app: ASGIApp, path: str, count: int, *, has_lifespan: bool = True) -> float:
     """Send the requests one after the other; return the seconds."""
 
     async def receive() -> Message:
@@ -72,18 +79,22 @@ async def drive(app: ASGIApp, path: str, count: int) -> float:
     async def send(message: Message) -> None:
         pass
 
-    async with living(app) as state:
+    async with living(app) if has_lifespan else without_lifespan() as state:
         began = time.perf_counter()
         for _ in range(count):
             scope = {
                 "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https",
                 "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": list(HEADERS),
-                "client": ("192.0.2.1", 50000), "server": ("127.0.0.1", 8000), "state": dict(state),
+                "client": ("192.0.2.1", 50000), "server": ("127.0.0.1", 8000),
             }  # fmt: skip
+            if state is not None:
+                scope["state"] = dict(state)
             await app(scope, receive, send)
         return time.perf_counter() - began
 
 
 if __name__ == "__main__":
     _, variant, case, count = sys.argv
-    print(asyncio.run(drive(make_app(variant), CASES[case], int(count))))
+    name, _, mode = case.partition(":")
+    made = make_app(variant)
+    print(asyncio.run(drive(made, CASES[name], int(count), has_lifespan=mode != "inline")))

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..core.config import UserComConfig
-    from ..core.envelope import Delivery
     from ..core.hooks import InjectHook, NonceHook
+    from ..delivery.inline import InlineDelivery
+    from ..delivery.service import DeliveryService
     from ..page.headers import HeaderLayout, HeaderList
     from ..visitor.login import LoginTracker
     from ..visitor.session import VisitorSession
@@ -93,7 +94,7 @@ class ResponsePlan:
 
 
 class Responder:
-    """One response, as an ASGI application around the application.
+    """One response of the application.
 
     It plans what to change when the response starts, and streams the body through the page.
     """
@@ -116,7 +117,11 @@ class Responder:
     _send: Send
 
     def __init__(
-        self, app: ASGIApp, visitor: VisitorSession, delivery: Delivery, site: Site
+        self,
+        app: ASGIApp,
+        visitor: VisitorSession,
+        delivery: DeliveryService | InlineDelivery,
+        site: Site,
     ) -> None:
         self._app = app
         self._visitor = visitor
@@ -126,39 +131,45 @@ class Responder:
         self._page: PageResponse | None = None
         self._conditions: Conditions | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._scope, self._method, self._send = scope, scope["method"], send
-        self._conditions = open_conditions(scope, self._visitor, self._site)
+        visitor = self._visitor
+        self._conditions = open_conditions(scope, visitor, self._site)
         try:
             await self._app(scope, receive, self._on_message)
             if self._page is not None and not self._page.is_done:
                 await self._flush(self._page)  # the application has not ended its body
-            if self._visitor.login is not None:
-                self._visitor.login.close()
+            if visitor.login is not None:
+                visitor.login.close()
         except Exception:
             await self._flush_started_page()
             raise
         finally:
             if self._conditions is not None:
                 self._conditions.restore()
+            if visitor.request_number is not None:  # it has submitted a command
+                self._delivery.request_ended(visitor.request_number)
 
     def _on_message(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own, because most messages are only sent on.
         page = self._page
-        if page is None:
-            is_start = not self._started and message["type"] == "http.response.start"
-            return self._on_start(message) if is_start else self._send(message)
-        if page.try_pass_through(message):
-            return self._send(message)
-        return self._feed(page, message)
+        if page is not None:
+            return (
+                self._send(message) if page.try_pass_through(message) else self._feed(page, message)
+            )
+        if not self._started and message["type"] == "http.response.start":
+            self._started = True
+            if self._conditions is not None or self._is_relevant(message):
+                return self._on_start(message)
+            self._visitor.close()
+        return self._send(message)
 
     async def _feed(self, page: PageResponse, message: Message) -> None:
         for each in page.feed(message):
             await self._send(each)
 
     async def _on_start(self, message: Message) -> None:
-        self._started = True
         start: Message | None = message
         try:
             if type(message.get("headers")) is not list:
@@ -167,9 +178,8 @@ class Responder:
             if self._conditions is not None:
                 self._conditions.restore()
                 start = message = self._conditions.mark(message)
-            layout = header_layout(message["headers"])
-            if self._is_relevant(message, layout):
-                start = await self._prepare(message, layout)
+            if self._is_relevant(message):
+                start = await self._prepare(message, header_layout(message["headers"]))
         except Exception:  # an error of ours must not break the application's response
             logger.exception("A response is sent unchanged: usercom-asgi raised an error")
         self._visitor.close()
@@ -205,7 +215,7 @@ class Responder:
             found,
             force=None
             if site.should_inject is None
-            else await self._ask_should_inject(site.should_inject, plan.headers, layout),
+            else await self._ask_should_inject(site.should_inject, plan.headers),
         )
         # Before anything is decided, so that what this hook does with the visitor counts as well.
         if plan.is_page and site.nonce is not None:
@@ -289,15 +299,20 @@ class Responder:
             plan.nonce is not None,
         )
 
-    def _is_relevant(self, start: Message, layout: HeaderLayout) -> bool:
+    def _is_relevant(self, start: Message) -> bool:
         """Return whether this response may need a change; most do not."""
-        return (
-            self._visitor.login is not None
-            or may_be_html(start["headers"], layout)
-            or self._visitor.accessed
-            or self._has_flash()
-            or logger.isEnabledFor(logging.DEBUG)
-        )
+        headers = start.get("headers")
+        try:
+            return (
+                type(headers) is not list
+                or may_be_html(headers)
+                or self._visitor.login is not None
+                or self._visitor.accessed
+                or self._has_flash()
+                or logger.isEnabledFor(logging.DEBUG)
+            )
+        except Exception:  # noqa: BLE001  malformed headers, which `_on_start` logs
+            return True
 
     def _has_flash(self) -> bool:
         return self._site.flash is not None and self._visitor.request.has_flash_cookie()
@@ -315,10 +330,8 @@ class Responder:
         )
         return f"the body is encoded as {name}"
 
-    async def _ask_should_inject(
-        self, hook: InjectHook, headers: HeaderList, layout: HeaderLayout
-    ) -> bool | None:
-        if not may_be_html(headers, layout):
+    async def _ask_should_inject(self, hook: InjectHook, headers: HeaderList) -> bool | None:
+        if not may_be_html(headers):
             return None
         decision: bool | None = await call_hook_safely(
             hook, self._scope, "The should_inject hook failed: the library decides by itself"

@@ -33,6 +33,8 @@ def isolate_state(scope: Scope) -> dict[str, Any]:
     middleware is a view of it.
     """
     state: dict[str, Any] = scope.setdefault("state", {})
-    if state.get(_LIFESPAN_STATE) == id(state) or isinstance(state.get(VISITOR_KEY), Visitor):
+    if state.get(_LIFESPAN_STATE) == id(state) or (
+        VISITOR_KEY in state and isinstance(state[VISITOR_KEY], Visitor)
+    ):
         state = scope["state"] = dict(state)
     return state

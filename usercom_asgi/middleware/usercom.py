@@ -21,7 +21,7 @@ from .scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY, isolate_state
 from .site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -188,19 +188,14 @@ class UserComMiddleware:
             async with self._deliveries.inline_for(scope) as delivery:
                 await self._handle_visitor(scope, receive, send, delivery)
 
-    async def _handle_visitor(
+    def _handle_visitor(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
-    ) -> None:
+    ) -> Awaitable[None]:
         session = self._site.open_session(scope, delivery)
         scope["state"][VISITOR_KEY] = Visitor(session)
         if scope["type"] == "websocket":
-            await self.app(scope, receive, send)
-            return
-        try:
-            await Responder(self.app, session, delivery, self._site)(scope, receive, send)
-        finally:
-            if session.request_number is not None:  # it has submitted a command
-                delivery.request_ended(session.request_number)
+            return self.app(scope, receive, send)
+        return Responder(self.app, session, delivery, self._site).respond(scope, receive, send)
 
     def _warn_nested(self, outer: Workspace) -> None:
         if outer == self._site.workspace:

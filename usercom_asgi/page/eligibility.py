@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .headers import HeaderLayout, HeaderList
+    from .headers import HeaderList
 
 #: A reason that depends on the request: another one for the same address gets the
 #: snippet.
 HTMX = "htmx asked for a fragment"
+_TYPE_LENGTH = len(b"content-type")
 _STATUSES_WITHOUT_PAGE = frozenset({204, 205, 206, 304})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 # In these charsets an ASCII character is not its ASCII byte, or the meaning of a byte
@@ -37,14 +38,17 @@ _UNSAFE_CHARSETS = (
 )
 
 
-def may_be_html(headers: HeaderList, layout: HeaderLayout) -> bool:
+def may_be_html(headers: HeaderList) -> bool:
     """Return False for responses that certainly are not HTML."""
-    if layout.content_type >= 0:
-        return _content_type_reason(headers[layout.content_type][1]) is None
-    return any(
-        name.lower() == b"content-type" and _content_type_reason(value) is None
-        for name, value in headers
-    )
+    for pair in headers:
+        # The length first, because every response is asked, and most names differ in it.
+        if (
+            len(pair[0]) == _TYPE_LENGTH
+            and pair[0].lower() == b"content-type"
+            and _content_type_reason(pair[1]) is None
+        ):
+            return True
+    return False
 
 
 def skip_reason(
