@@ -148,17 +148,28 @@ async def test_login_page_of_status_404_around_the_session_is_no_logout(
 
 
 @pytest.mark.parametrize(
-    ("session", "site", "users"),
+    ("session", "sent", "users"),
     [
-        ({}, "cross-site", 1),  # the cookie is SameSite=Strict, and stays in the browser
-        (None, "cross-site", 1),
-        ({"csrf": "x"}, "cross-site", 2),  # it came, and names nobody
-        ({}, "same-origin", 2),
-        ({}, "none", 2),
+        # The cookie is SameSite=Strict, and stays in the browser.
+        ({}, {"sec-fetch-site": "cross-site"}, 1),
+        (None, {"sec-fetch-site": "cross-site"}, 1),
+        ({}, {"referer": "http://mail.other.test/"}, 1),
+        # It came, and names nobody.
+        ({"csrf": "x"}, {"sec-fetch-site": "cross-site"}, 2),
+        ({"csrf": "x"}, {"referer": "http://mail.other.test/"}, 2),
+        ({}, {"sec-fetch-site": "same-origin"}, 2),
+        ({}, {"sec-fetch-site": "none"}, 2),
+        ({}, {"sec-fetch-site": "same-site", "referer": "http://mail.other.test/"}, 2),
+        ({}, {"referer": "http://www.example.com/"}, 2),
+        ({}, {"referer": "http://[", "x-forwarded-host": "["}, 2),
+        # A proxy has replaced the host.
+        ({}, {"referer": "http://site.test/", "x-forwarded-host": "site.test:80, b"}, 2),
+        ({}, {"referer": "http://site.test/", "host": "backend:8000"}, 2),
+        ({}, {"referer": "http://site.test/", "host": "127.0.0.1:8000"}, 2),
     ],
 )
 async def test_login_session_that_a_click_on_another_site_does_not_bring_is_no_logout(
-    session: Any, site: str, users: int, usercom: FakeUserCom
+    session: Any, sent: dict[str, str], users: int, usercom: FakeUserCom
 ) -> None:
     key = usercom.new_user()
     app = shop(usercom)
@@ -168,7 +179,8 @@ async def test_login_session_that_a_click_on_another_site_does_not_bring_is_no_l
         cookies = {name: value for name, value in visit.jar.items() if name != "user"}
         headers = {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
         more: dict[str, Any] = {} if session is None else {"session": session}
-        headers["sec-fetch-site"] = site
+        more["host"] = sent.get("host", "shop.example.com")
+        headers |= {name: value for name, value in sent.items() if name != "host"}
         page = await call(app, headers=headers, state=dict(state), **more)
     assert len(usercom.store.users) == users
     assert bool(page.set_cookies("__ca__reset")) is (users == 2)

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ..core.envelope import PageContext
 from ..core.hooks import warn_once
 from ..core.user_key import COOKIE
+from .cookies import widget_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -90,14 +91,30 @@ def warn_if_replaced(site: PublicSite, headers: Mapping[bytes, bytes]) -> None:
     loses_tls = name == host and named.startswith("https:") and site.scheme == "http"
     if name is None or (name == host and not loses_tls):
         return
-    forwarded = headers.get(b"x-forwarded-host", b"").decode("latin-1").partition(",")[0].strip()
-    if headers.get(b"sec-fetch-site") == b"same-origin" or host_name(forwarded) == name:
+    if headers.get(b"sec-fetch-site") == b"same-origin" or _forwarded_host(headers) == name:
         warn_once(
             "The browser's Origin or Referer names another host or scheme than the request, as "
             "behind a proxy: cookies and page addresses are for the wrong site. Set "
             "UserComConfig(site='https://shop.example.com') to the public address, or let the "
             "proxy pass Host on and the server trust its X-Forwarded-Proto"
         )
+
+
+def is_from_another_site(site: PublicSite, headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether the referrer is another site, for a browser without ``Sec-Fetch-Site``.
+
+    A host that a proxy has put in is no name to compare with.
+    """
+    referrer = _host(headers.get(b"referer", b"").decode("latin-1"))
+    domain = widget_domain(host_name(site.authority))
+    if not referrer or domain is None or referrer == _forwarded_host(headers):
+        return False
+    return (widget_domain(referrer) or referrer) != domain
+
+
+def _forwarded_host(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"x-forwarded-host", b"").decode("latin-1")
+    return host_name(given.partition(",")[0].strip())
 
 
 def _host(url: str) -> str | None:

@@ -10,6 +10,7 @@ from .addresses import (
     PublicSite,
     holds_key,
     host_name,
+    is_from_another_site,
     keys_in,
     page_context,
     warn_if_replaced,
@@ -155,7 +156,10 @@ class RequestInfo:
     @property
     def is_cross_site(self) -> bool:
         """True for a click on another site, which brings no ``SameSite=Strict`` cookie."""
-        return self.headers.get(b"sec-fetch-site") == b"cross-site"
+        headers = self.headers
+        if b"sec-fetch-site" in headers:
+            return headers[b"sec-fetch-site"] == b"cross-site"
+        return is_from_another_site(self._public_site(), headers)
 
     @property
     def is_prefetch(self) -> bool:
