@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +25,7 @@ from ..page.headers import (
 from ..page.response import PageResponse, PageSettings
 from .browser_commands import plan_browser_commands
 from .conditions import open_conditions
+from .pathsend import PATHSEND, read_bodies
 from .reset import expired_key_cookies, key_cookies, plan_reset, repaired_key_cookies
 
 if TYPE_CHECKING:
@@ -154,8 +155,27 @@ class Responder:
         return self._feed(page, message)
 
     async def _feed(self, page: PageResponse, message: Message) -> None:
+        if message["type"] == PATHSEND and not page.is_done:
+            await self._feed_file(page, message)
+            return
         for each in page.feed(message):
             await self._send(each)
+
+    async def _feed_file(self, page: PageResponse, message: Message) -> None:
+        """Send a page that the application names by the path of its file."""
+        if self._method == "HEAD":
+            await self._feed(page, {"type": "http.response.body"})
+            return
+        try:
+            async with aclosing(read_bodies(message)) as bodies:
+                async for body in bodies:
+                    await self._feed(page, body)
+        except OSError as error:
+            if page.has_started:
+                raise
+            logger.debug("Page gets no widget: its file cannot be read (%s)", type(error).__name__)
+            for each in page.feed(message):
+                await self._send(each)
 
     async def _on_start(self, message: Message) -> None:
         self._started = True
