@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 from ..core.hooks import call_hook_safely, warn_once
 from ..page.content_encoding import content_encoding, is_supported, open_encoding
-from ..page.csp import check_csp, is_nonce
+from ..page.csp import check_csp, is_nonce, warn_of_embedder_policy
 from ..page.eligibility import HTMX, may_be_html, skip_reason
 from ..page.headers import (
+    EMBEDDER_POLICY,
     POLICIES,
     header_layout,
     header_list,
@@ -241,6 +242,8 @@ class Responder:
             await self._plan_visitor(plan)
         if plan.is_page and not POLICIES.isdisjoint(found):
             self._apply_csp(plan)
+        if plan.is_page and EMBEDDER_POLICY in found:
+            warn_of_embedder_policy(found[EMBEDDER_POLICY])
         return plan
 
     async def _plan_visitor(self, plan: ResponsePlan) -> None:
@@ -307,6 +310,7 @@ class Responder:
             commands.other_cookies if commands is not None else (),
             open_encoding(plan.encoding) if plan.encoding is not None else None,
             plan.nonce is not None,
+            site.csp_sources,
         )
 
     def _is_relevant(self, start: Message, layout: HeaderLayout) -> bool:
