@@ -187,7 +187,7 @@ class Responder:
                 start = message = {**message, "headers": header_list(message)}
             if self._conditions is not None:
                 self._conditions.restore()
-                start = message = self._conditions.mark(message)
+                start = message = self._conditions.mark(message, self._visitor)
             layout = header_layout(message["headers"])
             if self._is_relevant(message, layout):
                 start = await self._prepare(message, layout)
