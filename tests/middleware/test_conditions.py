@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from usercom_asgi import UserComConfig, UserComMiddleware
+from usercom_asgi import UserComConfig, UserComMiddleware, get_visitor
 
 SECRETS = ("sixteen characters or more",)
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -102,6 +103,33 @@ async def test_conditions_page_for_a_user_who_may_be_logged_in_is_sent(site: ASG
     second = await again(first, app, cookie="session=1")
     assert b'"user_id":"42"' in second.body
     assert second.header("etag") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda visitor: visitor.identify(user_id=42),
+        lambda visitor: visitor.suppress(),
+        lambda visitor: setattr(visitor, "widget_state", "hidden"),
+    ],
+)
+async def test_conditions_page_that_a_handler_changes_is_sent_at_the_second_request(
+    site: ASGIApp, change: Callable[[Any], None]
+) -> None:
+    """The first one was answered before the change could be known."""
+    is_changed = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if is_changed:
+            change(get_visitor(scope))
+        await site(scope, receive, send)
+
+    first = await call(make_app(app), headers=BROWSER)
+    is_changed = True
+    second = await again(first, make_app(app))
+    assert second.status == 304
+    assert second.header("last-modified") is None
+    assert (await again(second, make_app(app))).status == 200
 
 
 async def test_conditions_page_after_a_reset_is_sent(site: ASGIApp) -> None:

@@ -256,6 +256,8 @@ def judge(tab: Page, count: int, seed: int) -> tuple[Counter[str], list[tuple[st
         ] += 1
         # A stream takes the first of several ends.
         found["streamed otherwise than whole"] += stream != whole
+        if stream != whole and b"<frameset" in page:
+            stream = None  # it may come after the snippet, and replace the body
         pairs += [Made(page, each) for each in dict.fromkeys((whole, stream)) if each is not None]
         if len(pairs) >= PAIRS or sum(len(each.before) for each in pairs) > 4_000_000:
             ask()

@@ -68,14 +68,6 @@ async def test_csp_nonce_in_the_response_policy_is_set_on_both_tags(
     assert [pair for pair in got.headers if b"security" in pair[0].lower()] == headers
 
 
-async def test_csp_in_a_meta_element_is_ignored() -> None:
-    meta = b"<meta http-equiv=Content-Security-Policy content=\"script-src 'nonce-abc'\">"
-    page = b"<html><head>" + meta + b"</head><body></body></html>"
-    assert nonces(
-        await call(UserComMiddleware(html(page), UserComConfig(app="acme", api_key="ABC123")))
-    ) == [None, None]
-
-
 async def test_nonce_hook_overrides_the_policy_nonce_unless_its_result_is_invalid() -> None:
     async def later(connection: Any) -> str:
         return f"hook{connection.url.path}"

@@ -53,6 +53,14 @@ def test_translate_conditions_page_without_a_snippet_is_asked_for_again(
     assert sorted(translate_conditions([picture, *asked], MARK)) == sorted([picture, *asked])
 
 
+@pytest.mark.parametrize("path", ["/report.pdf", "/feed.xml", "/a/picture.jpg"])
+def test_translate_conditions_other_files_in_a_tab_keep_theirs(path: str) -> None:
+    asked = [BROWSER, (b"if-none-match", b'"v1"'), SINCE]
+    assert sorted(translate_conditions(asked, MARK, path)) == sorted(asked)
+    for page in ("/", "/index.html", "/v1.2/", "/about"):
+        assert translate_conditions(asked, MARK, page) == [BROWSER]
+
+
 def test_translate_conditions_invalid_etag_of_another_file_stays() -> None:
     asked = [(b"if-none-match", b"v1")]
     assert translate_conditions(asked, MARK) == asked

@@ -6,8 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..page.csp import find_nonce, parse_policies
-from ..page.headers import header_list
-from ..page.validators import has_conditions, mark_validators, snippet_mark, translate_conditions
+from ..page.headers import VALIDATORS, header_list, without
+from ..page.validators import (
+    OUTDATED,
+    has_conditions,
+    mark_validators,
+    snippet_mark,
+    translate_conditions,
+)
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope
@@ -19,7 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 _NOT_MODIFIED = 304
-_OUTDATED = b"0" * 12
 
 
 class Conditions:
@@ -34,26 +39,31 @@ class Conditions:
     def __init__(self, scope: Scope, mark: bytes | None) -> None:
         self._scope, self._mark = scope, mark
         self._original: HeaderList = scope["headers"]
-        scope["headers"] = translate_conditions(self._original, mark)
+        scope["headers"] = translate_conditions(self._original, mark, scope["path"])
 
     def restore(self) -> None:
         """Give the scope its original headers back."""
         self._scope["headers"] = self._original
 
-    def mark(self, start: Message) -> Message:
+    def mark(self, start: Message, visitor: VisitorSession) -> Message:
         """Return a 304 with the ETag of the page, which the browser keeps.
 
-        If it brings a policy with a nonce, which the kept page does not bear, the ETag is
-        one that the next request is not answered for.
+        The kept page may be the wrong one: the 304 brings a policy with a nonce, or the
+        handler has identified the visitor. Then the ETag is one that the next request gets
+        a whole page for.
         """
         if self._mark is None or start["status"] != _NOT_MODIFIED:
             return start
         headers = header_list(start)
-        has_nonce = find_nonce(parse_policies(headers)) is not None
-        return {
-            **start,
-            "headers": mark_validators(headers, _OUTDATED if has_nonce else self._mark),
-        }
+        is_wrong = (
+            bool(visitor.identity)
+            or visitor.is_suppressed
+            or visitor.widget_state is not None
+            or find_nonce(parse_policies(headers)) is not None
+        )
+        if is_wrong:
+            return {**start, "headers": [*without(headers, VALIDATORS), OUTDATED]}
+        return {**start, "headers": mark_validators(headers, self._mark)}
 
 
 def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Conditions | None:

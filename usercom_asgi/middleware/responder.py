@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ..core.hooks import call_hook_safely, warn_once
 from ..page.content_encoding import content_encoding, is_supported, open_encoding
-from ..page.csp import check_csp, is_nonce
+from ..page.csp import check_csp, is_nonce, warn_of_embedder_policy
 from ..page.eligibility import HTMX, may_be_html, skip_reason
 from ..page.headers import (
+    EMBEDDER_POLICY,
     POLICIES,
     header_layout,
     header_list,
@@ -25,6 +26,7 @@ from ..page.headers import (
 from ..page.response import PageResponse, PageSettings
 from .browser_commands import plan_browser_commands
 from .conditions import open_conditions
+from .pathsend import PATHSEND, read_bodies
 from .reset import expired_key_cookies, key_cookies, plan_reset, repaired_key_cookies
 
 if TYPE_CHECKING:
@@ -166,8 +168,27 @@ class Responder:
         return self._send(message)
 
     async def _feed(self, page: PageResponse, message: Message) -> None:
+        if message["type"] == PATHSEND and not page.is_done:
+            await self._feed_file(page, message)
+            return
         for each in page.feed(message):
             await self._send(each)
+
+    async def _feed_file(self, page: PageResponse, message: Message) -> None:
+        """Send a page that the application names by the path of its file."""
+        if self._method == "HEAD":
+            await self._feed(page, {"type": "http.response.body"})
+            return
+        try:
+            async with aclosing(read_bodies(message)) as bodies:
+                async for body in bodies:
+                    await self._feed(page, body)
+        except OSError as error:
+            if page.has_started:
+                raise
+            logger.debug("Page gets no widget: its file cannot be read (%s)", type(error).__name__)
+            for each in page.feed(message):
+                await self._send(each)
 
     async def _on_start(self, message: Message) -> None:
         start: Message | None = message
@@ -177,7 +198,7 @@ class Responder:
                 start = message = {**message, "headers": header_list(message)}
             if self._conditions is not None:
                 self._conditions.restore()
-                start = message = self._conditions.mark(message)
+                start = message = self._conditions.mark(message, self._visitor)
             if self._is_relevant(message):
                 start = await self._prepare(message, header_layout(message["headers"]))
         except Exception:  # an error of ours must not break the application's response
@@ -231,6 +252,8 @@ class Responder:
             await self._plan_visitor(plan)
         if plan.is_page and not POLICIES.isdisjoint(found):
             self._apply_csp(plan)
+        if plan.is_page and EMBEDDER_POLICY in found:
+            warn_of_embedder_policy(found[EMBEDDER_POLICY])
         return plan
 
     async def _plan_visitor(self, plan: ResponsePlan) -> None:
@@ -297,6 +320,7 @@ class Responder:
             commands.other_cookies if commands is not None else (),
             open_encoding(plan.encoding) if plan.encoding is not None else None,
             plan.nonce is not None,
+            site.csp_sources,
         )
 
     def _is_relevant(self, start: Message) -> bool:

@@ -13,7 +13,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ..core.hooks import warn_once
 from .headers import ENFORCED, POLICIES
+from .preamble import meta_policies
+from .snippet import nonce_of, with_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +114,8 @@ class Policy:
                 texts.append(
                     f'add the directive "{name} {sources}" with the sources of default-src'
                 )
+        if "allow-scripts" not in _lower(self.directives.get("sandbox", ["allow-scripts"])):
+            texts.append('add "allow-scripts" to sandbox')
         return " and ".join(texts) or None
 
 
@@ -126,6 +131,35 @@ def check_csp(
     nonce = nonce or find_nonce(policies)
     advice = [policy.advice(needed, nonce) for policy, is_enforced in policies if is_enforced]
     return nonce, [text for text in advice if text is not None]
+
+
+def fit_snippet(snippet: bytes, head: bytes, needed: CspSources | None) -> bytes:
+    """Return the snippet with the nonce of the policies in the page's own ``<meta>`` tags.
+
+    What these policies block is logged once. A nonce of the snippet stays.
+    """
+    policies = [Policy(text) for text in meta_policies(head)]
+    if not policies:
+        return snippet
+    given = nonce_of(snippet)
+    nonce = given or find_nonce([(policy, True) for policy in policies])
+    for policy in policies:
+        policy.directives.pop("sandbox", None)  # ignored in a <meta> (CSP3, 3.3)
+        advice = None if needed is None else policy.advice(needed, nonce)
+        if advice is not None:
+            warn_once(
+                f"Content-Security-Policy in a <meta> of the page blocks the widget: {advice}"
+            )
+    return with_nonce(snippet, nonce) if nonce and not given else snippet
+
+
+def warn_of_embedder_policy(value: bytes) -> None:
+    """Log once that a Cross-Origin-Embedder-Policy may keep ``widget.js`` from loading."""
+    if value.strip().lower().startswith(b"require-corp"):
+        warn_once(
+            "Cross-Origin-Embedder-Policy: require-corp blocks the widget, unless widget.js comes "
+            "with Cross-Origin-Resource-Policy: set credentialless instead"
+        )
 
 
 def is_nonce(value: object) -> bool:

@@ -29,8 +29,13 @@ _INVALIDATED = frozenset(
 ENFORCED = b"content-security-policy"
 #: The headers of all policies.
 POLICIES = frozenset({ENFORCED, b"content-security-policy-report-only"})
+#: The header that may keep scripts of other hosts from loading.
+EMBEDDER_POLICY = b"cross-origin-embedder-policy"
 # Further headers that decide whether and how a response is changed.
-_RELEVANT = frozenset({b"content-encoding", b"content-disposition", b"cache-control"}) | POLICIES
+_RELEVANT = (
+    frozenset({b"content-encoding", b"content-disposition", b"cache-control", EMBEDDER_POLICY})
+    | POLICIES
+)
 _SHARED_CACHE_HEADERS = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
 _STRICT_ENOUGH = frozenset({b"private", b"no-store"})
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from .csp import fit_snippet
 from .fast_path import read_ordinary_page
 from .locator import AMP, OWN_WIDGET, Document, loads_widget
-from .preamble import is_amp
+from .preamble import PREAMBLE_BYTES, is_amp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .csp import CspSources
 
 _HEAD_END = re.compile(rb"<(?:/head|body)[\t\n\f\r />]", re.IGNORECASE)
 # A chunk that ends in one of these may end in the middle of a tag that matters.
@@ -70,8 +73,13 @@ class LongPage:
 Injected: TypeAlias = bytes | LongPage
 
 
-def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | Skipped:
-    """Return a whole page with the snippet, or the reason why it is left out."""
+def inject(
+    page: bytes, snippet: bytes, *, in_head: bool = False, sources: CspSources | None = None
+) -> Injected | Skipped:
+    """Return a whole page with the snippet, or the reason why it is left out.
+
+    ``sources`` are those that a policy in the page has to allow.
+    """
     ordinary = read_ordinary_page(page)
     if ordinary is None:
         document = Document(snippet)
@@ -82,13 +90,17 @@ def inject(page: bytes, snippet: bytes, *, in_head: bool = False) -> Injected | 
             place, reason = document.find_place(0)
             if reason is not None:
                 return Skipped(reason)
-            snippet = document.with_body_tag(snippet)
+            snippet = document.with_body_tag(fit_snippet(snippet, document.head, sources))
+        else:
+            snippet = fit_snippet(snippet, document.head, sources)
     elif loads_widget(page, snippet):
         return Skipped(OWN_WIDGET)
     elif is_amp(page):
         return Skipped(AMP)
     else:
         place = ordinary.head_end if in_head else ordinary.body_end
+        head = page[: min(ordinary.head_end, PREAMBLE_BYTES)]
+        snippet = fit_snippet(snippet, head, sources)
     if len(page) < _JOIN_BELOW:
         return b"".join((memoryview(page)[:place], snippet, page[place:]))
     return LongPage(page, place, snippet)
@@ -104,12 +116,15 @@ class Injector:
     """
 
     __slots__ = (
-        "_document", "_is_past_head", "_taken", "_unread", "_unread_size",
+        "_document", "_is_past_head", "_sources", "_taken", "_unread", "_unread_size",
         "held", "is_done", "reason", "snippet",
     )  # fmt: skip
 
-    def __init__(self, snippet: bytes, *, in_head: bool = False) -> None:
+    def __init__(
+        self, snippet: bytes, *, in_head: bool = False, sources: CspSources | None = None
+    ) -> None:
         self.snippet = snippet
+        self._sources = sources
         #: Why the snippet was left out, if it was.
         self.reason: str | None = None
         #: True once the snippet is in: all further bytes pass unchanged.
@@ -199,7 +214,8 @@ class Injector:
         if place < 0 or self._document.rejection_reason() is not None:
             return []
         self.is_done = True
-        return [part for part in (data[:place], self.snippet, data[place:]) if part]
+        snippet = fit_snippet(self.snippet, self._document.head, self._sources)
+        return [part for part in (data[:place], snippet, data[place:]) if part]
 
     def _finish(self, data: bytes) -> list[bytes]:
         start = self._taken - len(data)
@@ -209,5 +225,6 @@ class Injector:
         return self._with_snippet(data, place - start)
 
     def _with_snippet(self, data: bytes, place: int) -> list[bytes]:
-        snippet = self._document.with_body_tag(self.snippet)
+        document = self._document
+        snippet = document.with_body_tag(fit_snippet(self.snippet, document.head, self._sources))
         return [part for part in (data[:place], snippet, data[place:]) if part]

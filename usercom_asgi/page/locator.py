@@ -48,6 +48,12 @@ class Document:
             )
             self._end = block[-size:] if len(block) >= size else (self._end + block)[-size:]
 
+    @property
+    def head(self) -> bytes:
+        """The first bytes, as far as the head goes."""
+        end = self.tokenizer.head_end
+        return self.begin if end < 0 else self.begin[:end]
+
     def find_place(self, held: int) -> tuple[int, str | None]:
         """Return the snippet's position, at or after ``held``, or -1 and the reason."""
         tokenizer = self.tokenizer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 from .syntax import TAG, after_comment, attributes
 
@@ -12,6 +13,9 @@ PREAMBLE_BYTES = 32 * 1024
 _SPACE = b" \t\n\f\r"
 _DOCTYPE = re.compile(rb"<!doctype[ \t\n\f\r>]", re.IGNORECASE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_META = re.compile(rb"<meta(?=[ \t\n\f\r/])", re.IGNORECASE)
+# Most heads have no policy, so they are not searched for tags.
+_POLICY_PARTS = (b"ecurity-", b"ECURITY-")
 _AMP = re.compile(rb"(?:amp|\xe2\x9a\xa1(?:\xef\xb8\x8f)?)(?:4ads|4email)?", re.IGNORECASE)
 
 
@@ -43,3 +47,21 @@ def is_amp(begin: bytes) -> bool:
         return False
     tag = TAG.match(begin, start)
     return tag is not None and any(_AMP.fullmatch(name) for name, _ in attributes(tag[0]))
+
+
+def meta_policies(head: bytes) -> list[str]:
+    """Return the Content-Security-Policies in ``<meta>`` tags of a head.
+
+    They may stand in a comment as well: the nonce of such a policy does no harm.
+    """
+    if not any(head.find(part) >= 0 for part in _POLICY_PARTS):
+        return []
+    found: list[str] = []
+    for start in _META.finditer(head):
+        tag = TAG.match(head, start.start())
+        if tag is None:
+            continue
+        given = dict(reversed(list(attributes(tag[0]))))  # the first of two counts
+        if given.get(b"http-equiv", b"").strip().lower() == b"content-security-policy":
+            found.append(unescape(given.get(b"content", b"").decode("latin-1")))
+    return found

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from .content_encoding import Coding
+    from .csp import CspSources
     from .headers import HeaderLayout, HeaderList
     from .injector import LongPage
 
@@ -62,6 +63,8 @@ class PageSettings:
     #: True if the snippet has the nonce of this response's policy: a 304 would bring
     #: another policy for the same page.
     has_nonce: bool = False
+    #: The sources that a policy in the page has to allow.
+    sources: CspSources | None = None
 
 
 class PageResponse:
@@ -186,7 +189,12 @@ class PageResponse:
         made = (
             b""
             if is_bare_head
-            else inject(page, self._settings.snippet, in_head=self._settings.in_head)
+            else inject(
+                page,
+                self._settings.snippet,
+                in_head=self._settings.in_head,
+                sources=self._settings.sources,
+            )
         )
         start = self._start
         if isinstance(made, Skipped):
@@ -209,7 +217,9 @@ class PageResponse:
     def _part(self, message: Message, chunk: bytes, *, more: bool) -> list[Message]:
         """Handle one of several messages of a body."""
         injector = self._injector = self._injector or Injector(
-            self._settings.snippet, in_head=self._settings.in_head
+            self._settings.snippet,
+            in_head=self._settings.in_head,
+            sources=self._settings.sources,
         )
         parts = injector.feed(chunk, last=not more)
         if injector.reason is not None and not injector.is_done and not more:

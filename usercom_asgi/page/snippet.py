@@ -119,3 +119,12 @@ def with_nonce(snippet: bytes, nonce: str) -> bytes:
     The text of a tag occurs nowhere else, because ``<`` is escaped inside scripts.
     """
     return snippet.replace(_OPEN.encode(), f'{_OPEN} nonce="{escape(nonce)}"'.encode("ascii"))
+
+
+def nonce_of(snippet: bytes) -> str | None:
+    """Return the nonce on the snippet's tags; None without one."""
+    opened, name = _OPEN.encode(), b' nonce="'
+    if not snippet.startswith(opened + name):
+        return None
+    start = len(opened) + len(name)
+    return snippet[start : snippet.index(b'"', start)].decode("ascii")

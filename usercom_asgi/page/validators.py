@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
+from mimetypes import guess_type
 from typing import TYPE_CHECKING
 
 from .headers import VALIDATORS, by_name, without
@@ -25,6 +26,9 @@ _TAG_OR_STAR = re.compile(rb'(?:W/)?"[^"]*"|\*')
 # frameworks (BlackSheep) compare it letter by letter; none stands for a page without one.
 _DATE_ALONE = b"n"
 _MARKED = re.compile(rb'(?:W/)?"([^"]*)\.uc([nsw])([0-9a-f]{12})"')
+
+#: The ETag of a page that is to be sent whole next time.
+OUTDATED = (b"etag", b'W/".ucn000000000000"')
 
 
 @lru_cache(16)
@@ -56,7 +60,7 @@ def has_conditions(request_headers: Mapping[bytes, bytes]) -> bool:
     return _IF_NONE_MATCH in request_headers or _IF_MODIFIED_SINCE in request_headers
 
 
-def translate_conditions(headers: HeaderList, mark: bytes | None) -> HeaderList:
+def translate_conditions(headers: HeaderList, mark: bytes | None, path: str = "/") -> HeaderList:
     """Return a request's headers with conditions that the application can answer.
 
     ``mark`` is that of the snippet which the page will have; None if it cannot be known yet.
@@ -64,7 +68,9 @@ def translate_conditions(headers: HeaderList, mark: bytes | None) -> HeaderList:
     if a browser opens the address: the page may get a snippet now.
     """
     found = by_name(headers)
-    opens_page = found.get(b"accept", b"").lower().startswith(b"text/html")
+    opens_page = found.get(b"accept", b"").lower().startswith(b"text/html") and (
+        guess_type(path)[0] in (None, "text/html")  # else a document or picture, in a tab
+    )
     condition = found.get(_IF_NONE_MATCH, b"")
     if not opens_page and b".uc" not in condition:
         return headers  # unchanged, even if it is invalid

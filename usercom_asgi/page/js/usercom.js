@@ -328,12 +328,23 @@
   function never() {
     return new Promise(function () {});
   }
+  // A prerendered page may never be shown, and counts once it is.
+  function shown() {
+    return new Promise(function (resolve) { d.addEventListener("prerenderingchange", resolve, { once: true }); });
+  }
+  // The page that was shown meanwhile may have got the visitor's key.
+  function withKey(init) {
+    var given = attempt(function () { return JSON.parse(init.body); }), key = values(CHAT)[0];
+    if (!given || given.userKey || !key) return init;
+    return Object.assign({}, init, { body: JSON.stringify(Object.assign(given, { userKey: key })) });
+  }
   function guarded(input, init) {
     var of = turn, isPing = /chatping/.test(input && input.url || input), key = isPing && /"userKey":"(\w+)"/.exec(init && init.body);
     if (isStale()) {
       silence();
       return never();
     }
+    if (d.prerendering) return shown().then(function () { return guarded(input, isPing ? withKey(init) : init); });
     if (key && hasEnded(key[1])) {
       attempt(removeEnded);
       return Promise.reject(new TypeError("the user key has ended"));
