@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Return a text with escapes such as ``\x9b`` for unprintable characters.
+    r"""Return a text with escapes, such as ``\x9b``, for what does not print.
 
     An application may use fields of a form as names. NEL and U+2028 begin a line of a
-    log, a C1 control is a terminal's command, and U+202E reverses the text after it.
+    log, a C1 control is a terminal's command, and U+202E turns around what follows.
     """
     if text.isprintable():
         return text

@@ -39,6 +39,10 @@ class QueueHost(Protocol):
         """Remove and return commands that another process has claimed."""
         ...
 
+    def snapshot(self) -> list[tuple[QueuedCommand, str]]:
+        """Return the commands in the queues, in order, with the keys of their queues."""
+        ...
+
     def mark_forwarded(self, queued: QueuedCommand, reason: str) -> None:
         """Record that another process has the command."""
         ...

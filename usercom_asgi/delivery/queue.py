@@ -233,6 +233,11 @@ class QueueManager:
         )
         return [queued for _, queued in taken]
 
+    def snapshot(self) -> list[tuple[QueuedCommand, str]]:
+        """Return all commands, each queue's in order, with the text of its keys."""
+        queues = [(queue, queue.keys.dumps()) for queue in self._queues.values()]
+        return [(each, keys) for queue, keys in queues for each in queue.commands]
+
     def has_work_before(self, moment: float, *, is_healthy: bool) -> bool:
         """Return True if a command is in flight, or can be sent before ``moment``."""
         if not self._queues:

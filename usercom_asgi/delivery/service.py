@@ -164,6 +164,10 @@ class DeliveryService:
         """Remove and return what another process has claimed."""
         return self._queues.evict(ordering_keys)
 
+    def snapshot(self) -> list[tuple[QueuedCommand, str]]:
+        """Return the commands in the queues; see :meth:`QueueHost.snapshot`."""
+        return self._queues.snapshot()
+
     async def remove(self, receipts: Sequence[PendingReceipt]) -> list[QueuedCommand]:
         """Remove what is not delivered yet; see :meth:`QueueManager.remove`."""
         return await self._queues.remove(receipts)

@@ -435,15 +435,3 @@ async def test_store_last_log_line_has_the_counts(
         await until(lambda: runtime.waiting == 0)
     [line] = [each.message for each in caplog.records if each.message.startswith("Delivered to")]
     assert "Delivered to User.com: 50, left in the outbox: 0" in line
-
-
-async def test_store_deleted_file_is_logged_and_commands_are_delivered(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "x.db"
-    post = FakeSender()
-    async with running(post, SqliteOutbox(path)) as runtime:
-        for each in tmp_path.iterdir():
-            each.unlink()
-        await until(lambda: "moved or deleted" in caplog.text)
-        assert await runtime.submit(make_envelope(1)).delivered(20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import anyio
@@ -109,3 +110,11 @@ class WriteBuffer:
         later, self.changes = self.changes, changes
         for name in ("done", "dead_letters", "changed", "keys", "released"):
             getattr(changes, name).extend(getattr(later, name))
+
+    def forget_rows(self) -> None:
+        """Drop what concerns the rows of a file that is gone."""
+        letters, self.changes = self.changes.dead_letters, WriteBatch()
+        self.changes.dead_letters = letters
+        waiting = [*self.held_back, *self.puts]
+        self.held = len(waiting)
+        self.in_memory = dict(Counter(each.envelope.ordering_key for each in waiting))

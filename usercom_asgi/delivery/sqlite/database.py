@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
-from .schema import BUSY_TIMEOUT, connect, transaction
+from .schema import BUSY_TIMEOUT, connect, folder_lock, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -93,6 +93,23 @@ class WriteResult:
     still_ours: set[str] | None = None
 
 
+class FileMovedError(OSError):
+    """The file of an open outbox was deleted, moved or replaced."""
+
+
+def inode(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from any other; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)
+
+
 class SqliteFile:
     """One owner's connection to the file."""
 
@@ -101,7 +118,9 @@ class SqliteFile:
         self._lease = lease
         self._path = path
         self._connection = connect(path)
-        self._inode = path.stat().st_ino
+        self._inode = inode(path)
+        # The files beside it, by their ending. SQLite finds them by name.
+        self._beside: dict[str, tuple[int, int] | None] = {}
         self._is_new = True
         self._busy_timeout = BUSY_TIMEOUT
         self._watched: dict[str, WatchedLease] = {}
@@ -153,7 +172,7 @@ class SqliteFile:
         Only this owner's queues and those without an owner count. The result is empty
         if the file was moved or deleted, because it will not come back.
         """
-        if not self.is_in_place():
+        if inode(self._path) != self._inode:
             return set()
         query = """
             SELECT 1 FROM queues WHERE ordering_key = ?
@@ -171,15 +190,63 @@ class SqliteFile:
             self._busy_timeout = seconds
             self._connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
-    def is_in_place(self) -> bool:
-        """Return whether the path still leads to the open file.
+    def check_place(self) -> None:
+        """Check that the path still leads to the open file.
 
         Otherwise commands would be written into a deleted file.
+
+        Raises:
+            FileMovedError: The file was deleted, moved or replaced.
+
         """
-        try:
-            return self._inode == self._path.stat().st_ino
-        except OSError:
-            return False
+        if inode(self._path) != self._inode:
+            raise FileMovedError("the file was moved or deleted while in use")
+        self._beside = {end: inode(_beside(self._path, end)) for end in ("-wal", "-shm")}
+
+    def reopen(self) -> SqliteFile:
+        """Open the file that is at the path now, or a new one; close this one.
+
+        Raises:
+            OSError: The folder does not exist.
+            OutboxError: The file cannot be used.
+
+        """
+        with folder_lock(self._path):
+            for end, known in self._beside.items():
+                # Those of the file that is gone would be taken for the new one's. Another
+                # process may have made new ones already.
+                beside = _beside(self._path, end)
+                if known is not None and inode(beside) == known:
+                    beside.unlink()
+            file = SqliteFile(self._path, self._lease)
+        self._connection.close()
+        return file
+
+    def adopt(self, commands: Sequence[tuple[str, float, str, str]]) -> list[int | None]:
+        """Insert commands that are in memory already; return their rows.
+
+        Args:
+            commands: ``(ordering_key, created_at, body, keys)`` of each.
+
+        Those of a queue that the file has already stay in memory only: None.
+
+        """
+        put = "INSERT INTO queues (ordering_key, owner, more, keys) VALUES (?, ?, 0, ?) ON CONFLICT DO NOTHING"
+        are_new: dict[str, bool] = {}
+        rows = list[int | None]()
+        with transaction(self._connection) as db:
+            self._renew(db, time.time())
+            for ordering_key, created_at, body, keys in commands:
+                if ordering_key not in are_new:
+                    added = db.execute(put, (ordering_key, self.owner, keys)).rowcount
+                    are_new[ordering_key] = added == 1
+                row = (
+                    self._insert(db, (ordering_key, created_at, body))
+                    if are_new[ordering_key]
+                    else None
+                )
+                rows.append(row)
+        return rows
 
     def abandon(self) -> int:
         """Close the file without a last transaction, because it cannot be written."""
@@ -239,10 +306,13 @@ class SqliteFile:
         elif not is_loaded and not found[1]:
             # The owner loads the command when it has sent those in its memory.
             db.execute("UPDATE queues SET more = 1 WHERE ordering_key = ?", (ordering_key,))
+        return self._insert(db, put), is_loaded
+
+    def _insert(self, db: sqlite3.Connection, put: tuple[str, float, str]) -> int:
         row = db.execute(
             "INSERT INTO commands (ordering_key, created_at, body) VALUES (?, ?, ?)", put
         )
-        return int(row.lastrowid or 0), is_loaded
+        return int(row.lastrowid or 0)
 
     def _load(
         self, db: sqlite3.Connection, ordering_key: str, room: int, loaded: list[LoadedRow]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ...core.exceptions import OutboxError
@@ -64,9 +65,7 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     import sqlite3
 
     try:
-        # Only this user may read the file, because it holds personal data and user
-        # keys.
-        os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
+        _create(path, may_create=create)
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
@@ -87,6 +86,41 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         )
         raise OutboxError(f"{path}: {what}") from error
     return connection
+
+
+def _create(path: Path, *, may_create: bool) -> None:
+    """Create the file if it is missing.
+
+    An existing file is not opened here: to close it would drop the locks that SQLite
+    holds on it in this process.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.stat()
+    except FileNotFoundError:
+        if not may_create:
+            raise
+        # Only this user may read the file, because it holds personal data and user
+        # keys.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+@contextmanager
+def folder_lock(path: Path) -> Generator[None]:
+    """Keep other processes from making the file anew at the same time."""
+    try:
+        import fcntl
+    except ImportError:  # Windows does not delete a file that is open
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _decode(raw: bytes) -> str:

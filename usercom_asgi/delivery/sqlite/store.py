@@ -22,6 +22,7 @@ from ..queue import QueuedCommand
 from .buffer import WriteBuffer
 from .database import (
     SHORT_BUSY_TIMEOUT,
+    FileMovedError,
     LoadedRow,
     SqliteFile,
     WriteBatch,
@@ -192,9 +193,12 @@ class SqliteStore:
                     self._transact, work, puts, limiter=self._limiter
                 )
         except Exception as error:  # noqa: BLE001  accepted commands survive our bugs too
-            self._next_poll = anyio.current_time() + POLL_INTERVAL
             work.puts, work.released = [], released
-            self._fail(puts, work, error)
+            self._buffer.put_back(puts, work)
+            if isinstance(error, FileMovedError) and await self._reopen():
+                return await self._write(is_last=is_last)
+            self._next_poll = anyio.current_time() + POLL_INTERVAL
+            self._fail(error)
             return False
         finally:
             done_waiting.notify_all()
@@ -216,8 +220,7 @@ class SqliteStore:
         """Run the transaction; called in the worker thread."""
         is_urgent = self._is_draining or self._is_broken
         self._file.set_busy_timeout(SHORT_BUSY_TIMEOUT if is_urgent else BUSY_TIMEOUT)
-        if work.claim_orphans and not self._file.is_in_place():
-            raise OSError("the file was moved or deleted while in use")
+        self._file.check_place()
         work.puts = [
             (each.envelope.ordering_key, each.envelope.created_at, to_text(each.envelope))
             for each in puts
@@ -280,10 +283,49 @@ class SqliteStore:
         queued.row = loaded.row
         self._host.restore(queued, loaded.keys)
 
-    def _fail(self, puts: list[QueuedCommand], work: WriteBatch, error: Exception) -> None:
-        """Keep the changes of a failed transaction, and wake all waiters."""
+    async def _reopen(self) -> bool:
+        """Open a file that was deleted or replaced anew; return whether that succeeded.
+
+        The commands in memory go into the new file. Those that only the other one held
+        are gone with it.
+        """
+        with anyio.CancelScope(shield=True):
+            try:
+                self._file = await anyio.to_thread.run_sync(
+                    self._file.reopen, limiter=self._limiter
+                )
+            except Exception:  # noqa: BLE001  the caller has an error to log
+                return False
+            self._buffer.forget_rows()
+            self._receipts.clear()
+            commands = self._host.snapshot()
+            for queued, _ in commands:
+                queued.row = None
+            try:
+                rows = await anyio.to_thread.run_sync(self._adopt, commands, limiter=self._limiter)
+            except Exception as error:  # noqa: BLE001  they stay in memory
+                self._log_failure(error, len(commands))
+                return True
+        for (queued, _), row in zip(commands, rows, strict=True):
+            if row is not None:
+                self._buffer.hold(queued.envelope.ordering_key, 1)
+                queued.row = row
+                if queued.receipt.is_final:  # since then
+                    self.settled(queued)
+        message = "%s was moved or deleted while in use, making it anew with %d commands"
+        self._throttle.log(logging.ERROR, "moved", message, self._name, len(commands))
+        return True
+
+    def _adopt(self, commands: list[tuple[QueuedCommand, str]]) -> list[int | None]:
+        """Insert commands into the file; called in the worker thread."""
+        rows = [(queued.envelope, keys) for queued, keys in commands]
+        return self._file.adopt(
+            [(each.ordering_key, each.created_at, to_text(each), keys) for each, keys in rows]
+        )
+
+    def _fail(self, error: Exception) -> None:
+        """Wake all who wait for a transaction that failed."""
         self._is_broken = True
-        self._buffer.put_back(puts, work)
         for queued in self._buffer.puts:
             queued.receipt.end_storing()
         self._log_failure(error, len(self._buffer.puts))
