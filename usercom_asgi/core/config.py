@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .exceptions import ConfigurationError
+from .hooks import warn_once
 from .problems import did_you_mean
 from .widget import check_callbacks, check_state
 
@@ -273,6 +274,7 @@ class UserComConfig:
             for name, variable in _ENVIRONMENT.items()
             if environ.get(variable)
         }
+        _warn_unread(environ)
         values: dict[str, Any] = {**given, **settings}
         if isinstance(values.get("secret_keys"), str):
             values["secret_keys"] = tuple(
@@ -356,6 +358,14 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
     if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
         raise ConfigurationError("secret_keys", "must be strings of 16 characters or more")
     return keys
+
+
+def _warn_unread(environ: Mapping[str, str]) -> None:
+    known = _ENVIRONMENT.values()
+    for name in sorted(environ):
+        if name.startswith("USERCOM_") and name not in known:
+            hint = did_you_mean(name, known)
+            warn_once(f"The environment variable {name} is not read{hint}")
 
 
 def _check_switch(name: str, value: object) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from .exceptions import InvalidCommand, InvalidValue
+from .hooks import warn_once
 from .problems import Problems, repair
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -56,6 +57,12 @@ _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 _MAX_INT = 2**53 - 1
 _MAX_DIGITS = len(str(_MAX_INT))
 _MAX_DEPTH = 16
+
+
+_MISSPELT = {
+    name.replace("_", ""): name
+    for name in ("user_id", "email", "first_name", "last_name", "phone_number")
+}
 
 
 class _Standard(NamedTuple):
@@ -105,6 +112,7 @@ def clean_attributes(
                 name,
                 f"must be another name, such as my_{name.strip('_')}: the widget uses this one",
             )
+        _warn_misspelt(name)
         try:
             _check_name(name)
             if value is not None:
@@ -307,6 +315,15 @@ def _check_name(name: object, within: str = "attribute") -> None:
             "must not hold the name __proto__, which would change the object in the browser",
             "sent without one name",
         )
+
+
+@lru_cache(512)
+def _warn_misspelt(name: object) -> None:
+    """Warn of a custom attribute such as ``userId``, which identifies no user."""
+    plain = name.lower().replace("_", "").replace("-", "") if isinstance(name, str) else ""
+    meant = _MISSPELT.get(plain)
+    if meant is not None and meant != name:
+        warn_once(f"The attribute {name} is a custom one; did you mean {meant!r}?")
 
 
 @lru_cache(512)

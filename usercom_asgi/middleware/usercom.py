@@ -6,6 +6,7 @@ from functools import wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..client import UserComClient
 from ..core.config import DISABLED, UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..api.client import Transport
-    from ..client import UserComClient
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
     from ..core.receipts import OutcomeHook
     from ..delivery.inline import InlineDelivery
@@ -217,6 +217,8 @@ class UserComMiddleware:
 
 
 def _resolve_config(config: UserComConfig | None, client: UserComClient | None) -> UserComConfig:
+    if client is not None and not isinstance(client, UserComClient):
+        raise ConfigurationError("client", f"must be a UserComClient, got {type(client).__name__}")
     if client is not None and config is not None and config != client.config:
         # Pages would load one workspace's widget, and commands would go to the other one.
         raise ConfigurationError(
