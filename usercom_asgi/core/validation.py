@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -66,29 +66,27 @@ _MISSPELT = {
 
 
 class _Standard(NamedTuple):
-    """The format of a standard attribute: its types, its rule, and the rule's text."""
+    """The format of a standard attribute; ``text`` is the rule of its error."""
 
     types: tuple[type, ...]
-    matches: Callable[[Any], object]
     text: str
+    pattern: re.Pattern[str] | None = None
+    choices: tuple[int, ...] = ()
 
 
-_ANY_TEXT = _Standard((str,), lambda _: True, "must be a string")
 _STANDARD = {
-    "email": _Standard((str,), _EMAIL.fullmatch, "must be an e-mail address"),
+    "email": _Standard((str,), "must be an e-mail address", pattern=_EMAIL),
     "phone_number": _Standard(
         (str,),
-        _E164.fullmatch,
         "must be in E.164 form: + and up to 15 digits, such as '+48123456789'",
+        pattern=_E164,
     ),
-    "gender": _Standard(
-        (int,), lambda value: value in (1, 2, 3), "must be 1 (unknown), 2 (male) or 3 (female)"
-    ),
-    "status": _Standard((int,), lambda value: value in (1, 2), "must be 1 (visitor) or 2 (user)"),
-    "score": _Standard((int, float), lambda _: True, "must be a number"),
-    "name": _ANY_TEXT,
-    "first_name": _ANY_TEXT,
-    "last_name": _ANY_TEXT,
+    "gender": _Standard((int,), "must be 1 (unknown), 2 (male) or 3 (female)", choices=(1, 2, 3)),
+    "status": _Standard((int,), "must be 1 (visitor) or 2 (user)", choices=(1, 2)),
+    "score": _Standard((int, float), "must be a number"),
+    "name": _Standard((str,), "must be a string"),
+    "first_name": _Standard((str,), "must be a string"),
+    "last_name": _Standard((str,), "must be a string"),
 }
 
 
@@ -208,7 +206,8 @@ def _check_standard(name: str, value: Json) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, rule.types):
         raise _invalid(name, value, rule.text)
-    if not rule.matches(value):
+    is_malformed = rule.pattern is not None and not rule.pattern.fullmatch(str(value))
+    if is_malformed or (rule.choices and value not in rule.choices):
         raise _unusable(name, value, rule.text)
 
 

@@ -55,7 +55,7 @@ def _fail_at_startup(init: Init) -> Init:
         except Exception as error:
             if current_loop() is None:
                 raise
-            self._error = error
+            self.startup_error = error
 
     return cast("Init", construct)
 
@@ -106,7 +106,8 @@ class UserComMiddleware:
 
     """
 
-    _error: Exception | None = None
+    #: The error of a constructor that ran inside of an event loop.
+    startup_error: Exception | None = None
 
     @_fail_at_startup
     def __init__(
@@ -146,11 +147,11 @@ class UserComMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
-        if self._error is not None:
+        if self.startup_error is not None:
             if scope["type"] == "lifespan":
-                await fail_startup(self._error, receive, send)
+                await fail_startup(self.startup_error, receive, send)
                 return
-            raise self._error
+            raise self.startup_error
         if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
         elif ENCLOSING_KEY in scope:
