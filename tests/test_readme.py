@@ -6,12 +6,18 @@ import ast
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from helpers.fake_usercom import FakeUserCom
+from helpers.serving import serve_app
 from helpers.voice import WORDS
 
 from usercom_asgi import UserComConfig
+from usercom_asgi.sandbox.__main__ import _parser
 
+SANDBOX = "http://127.0.0.1:8900"
 ROOT = Path(__file__).parent.parent
 PAGES = {
     path: path.read_text()
@@ -65,8 +71,34 @@ def test_fastapi_block_makes_an_application() -> None:
     assert type(run(block_with("app = FastAPI()"))["app"]).__name__ == "FastAPI"
 
 
-def test_blocks_are_ten_programs() -> None:
-    assert len(BLOCKS) == 10
+def test_quick_start_without_an_account_shows_the_purchase_in_the_sandbox(
+    usercom: FakeUserCom,
+) -> None:
+    """The browser's part is played by httpx: it loads the page and the widget, and pings."""
+    block = block_with("async def home(")
+    assert PAGES[ROOT / "README.md"].index(block) < 1500
+    app: Any = run(block.replace(SANDBOX, usercom.url))["app"]
+    with serve_app(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as browser:
+        page = browser.get("/").text
+        [widget] = re.findall(r'src="([^"]+/widget\.js)"', page)
+        assert httpx.get(widget).status_code == 200
+        browser.cookies.set("__ca__chat", usercom.new_user(), domain="127.0.0.1")
+        assert browser.post("/buy").status_code == 303
+    [purchase] = usercom.store.product_events
+    assert (purchase.product_id, purchase.event_type) == ("sku-1", "purchase")
+    dashboard = httpx.get(f"{usercom.url}/")
+    assert dashboard.status_code == 200
+
+
+def test_quick_start_names_the_addresses_of_the_commands() -> None:
+    text = PAGES[ROOT / "README.md"]
+    assert f"Open http://127.0.0.1:8000, and {SANDBOX} beside it" in text
+    assert _parser().get_default("port") == 8900
+    assert _parser().get_default("api_key") == "ABC123"
+
+
+def test_blocks_are_programs() -> None:
+    assert len(BLOCKS) >= 9
     for block in BLOCKS:
         ast.parse(block)
 

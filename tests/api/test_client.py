@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -868,3 +869,29 @@ def test_transport_of_another_kind_raises_configuration_error() -> None:
             match=r"^transport: must be an httpx2?\.AsyncBaseTransport, got object$",
         ):
             made(object())
+
+
+@pytest.mark.parametrize(
+    ("place", "setting"),
+    [({"app": "acme"}, "app="), ({"base_url": "http://acme.user.com"}, "base_url=")],
+)
+async def test_client_host_that_does_not_resolve_is_named_with_its_setting(
+    place: dict[str, str],
+    setting: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fails)  # this machine may have a wildcard
+    settings: Any = {"api_key": "ABC123", **place}
+    async with open_api_client(UserComConfig(**settings), None) as client:
+        for _ in range(2):
+            with pytest.raises(
+                UnavailableError, match=r"not sent: acme\.user\.com does not resolve"
+            ):
+                await client.post_json("/x", {}, {})
+    assert caplog.messages == [
+        f"The host acme.user.com does not resolve, retrying: check {setting} (logged once)"
+    ]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from usercom_asgi import ConfigurationError, UserComConfig
+from usercom_asgi.core.hooks import warn_once
 
 TOKEN = "t0ken-" * 10
 
@@ -170,6 +171,15 @@ def test_from_env_switched_on_is_the_default() -> None:
         UserComConfig.from_env({**environ, "USERCOM_ENABLED": "maybe"})
     with pytest.raises(ConfigurationError, match="did you mean 'secret_keys'"):
         UserComConfig.from_env(environ, secret_key="x")
+
+
+def test_from_env_variable_that_is_not_read_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    environ = {"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123", "USERCOM_SECRET_KEY": "x" * 16}
+    UserComConfig.from_env(environ)
+    assert caplog.messages == [
+        "The environment variable USERCOM_SECRET_KEY is not read; did you mean 'USERCOM_SECRET_KEYS'? (logged once)"
+    ]
 
 
 def test_from_env_unknown_setting_is_refused() -> None:

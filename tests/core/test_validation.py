@@ -43,3 +43,15 @@ def test_validation_too_long_user_id_is_left_out(digits: int) -> None:
 
 def test_validation_user_id_at_the_limit_passes() -> None:
     assert Update({"user_id": 10**254}).attributes["user_id"] == str(10**254)
+
+
+@pytest.mark.parametrize("name", ["userId", "UserID", "user_ID", "userid", "user-id"])
+def test_validation_attribute_like_a_standard_one_is_sent_with_a_warning(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert dict(Update({name: "7"}).attributes) == {name: "7"}
+    assert caplog.messages == [
+        f"The attribute {name} is a custom one; did you mean 'user_id'? (logged once)"
+    ]
+    assert dict(Update({"user_id": "7", "plan": "x"}).attributes) == {"user_id": "7", "plan": "x"}
+    assert len(caplog.messages) == 1

@@ -111,7 +111,7 @@ async def test_recorder_callback_that_raises_is_logged_once_and_changes_no_outco
     assert "somebody" not in caplog.text
 
 
-async def test_callbacks_that_are_no_plain_functions_raise_configuration_error() -> None:
+def test_callbacks_that_are_no_plain_functions_raise_configuration_error() -> None:
     async def later(outcome: Outcome) -> None: ...
 
     for hook in (later, 3):

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from helpers.fake_sender import FakeSender, balanced, make_envelope, numbers, running
-from helpers.fake_usercom import CONFIG
+from helpers.fake_usercom import CONFIG, FakeUserCom
 from helpers.waiting import until
 
-from usercom_asgi import Event, PageHit, ResetAuth, Status, Update, UserComConfig
+from usercom_asgi import (
+    Event,
+    PageHit,
+    ResetAuth,
+    SqliteOutbox,
+    Status,
+    Update,
+    UserComClient,
+    UserComConfig,
+)
 from usercom_asgi.core.envelope import Envelope, PendingReset, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.user_key import ResetMarker
@@ -423,3 +434,23 @@ async def test_service_that_cannot_run_drops_with_a_reason() -> None:
             in runtime.submit(Envelope(command=PageHit(), ordering_key="a", key="k")).reason
         )
         await runtime.drain()
+
+
+async def test_service_start_is_one_line_at_info_and_deliveries_are_at_debug(
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.DEBUG, "usercom_asgi")
+    outbox = SqliteOutbox(tmp_path / "outbox.db")
+    for given, shown in ((None, "MemoryOutbox()"), (outbox, repr(outbox))):
+        caplog.clear()
+        async with UserComClient(usercom.config(), outbox=given) as client:
+            await client.visitor(key=usercom.new_user()).event("renewed", plan="secretplan")
+        lines = [(each.levelname, each.getMessage()) for each in caplog.records]
+        assert lines == [
+            ("INFO", f"Delivering commands to {usercom.url}: channel widget, outbox {shown}"),
+            ("DEBUG", "Delivered Event('renewed', data={plan})"),
+            (
+                "INFO",
+                "Delivered to User.com: 1, left in the outbox: 0, dropped: 0, dead letters: 0",
+            ),
+        ]

@@ -358,7 +358,7 @@ async def test_responder_response_without_a_widget_logs_the_reason(
         await call(make_app(html(HELLO, headers={"content-type": "application/json"})))
     assert [each.message for each in caplog.records if "no widget" in each.message] == [
         "Page gets no widget: the body is a fragment, without a doctype, <html>, <body> or </body>",
-        "The response to GET carries no widget: application/json is not text/html",
+        "The response to GET '/' carries no widget: application/json is not text/html",
     ]
 
 

@@ -101,11 +101,25 @@ def test_middleware_hook_that_is_no_function_raises_configuration_error(
         UserComMiddleware(html(PAGE), WITH_KEYS, **given)
 
 
+class Later:
+    async def __call__(self, outcome: object) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"outbox": "var/outbox.db"}, "^outbox: must be an outbox"),
         ({"on_dead": "yes"}, "^on_dead: must be a plain function"),
+        ({"on_dead": lambda: None}, "^on_dead: must be a plain function"),
+        ({"on_dead": Later()}, "^on_dead: must be a plain function"),
+        ({"outbox": SqliteOutbox}, "^outbox: must be an outbox"),
+        ({"client": CONFIG}, "^client: must be a UserComClient, got UserComConfig"),
+        ({"client": UserComClient}, "^client: must be a UserComClient, got type"),
+        (
+            {"consent": lambda: True},
+            r"^consent: must take one argument, such as `def consent\(connection\)`, got \(\)$",
+        ),
+        ({"nonce": lambda _, more: more}, "^nonce: must take one argument"),
         ({"config": {"app": "acme"}}, "^config: must be a UserComConfig"),
         (
             {"config": CONFIG, "client": UserComClient(CONFIG), "outbox": SqliteOutbox("x.db")},

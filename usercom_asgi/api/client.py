@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 import zlib
 from contextlib import aclosing, suppress
@@ -72,6 +73,10 @@ class ApiClient:
         self._total_timeout = config.total_timeout
         self._transport = transport
         self._proxy = None if transport else environment_proxy(config.origin)
+        place = "app" if config.app else "host" if config.host else "base_url"
+        self._host, self._setting = urlsplit(config.origin).hostname, f"{place}="
+        if self._proxy:
+            self._host, self._setting = "of the proxy", "the proxy of the environment"
         #: Idle connections and since when they are, the latest last.
         self._idle: list[tuple[float, Transport]] = []
         self._tls, self._tls_lock = cast("ssl.SSLContext | None", None), anyio.Lock()
@@ -134,6 +139,9 @@ class ApiClient:
             # proxy.
             error, status = raised, re.findall(r"^\d{3}\b", str(raised))
             reason = " ".join([type(raised).__name__, *status])
+            if is_unresolved(raised):
+                reason = f"{self._host} does not resolve"
+                warn_once(f"The host {reason}, retrying: check {self._setting}")
         finally:
             await self._release(transport, is_reusable=response.is_complete and not is_new)
         if isinstance(error, httpx.LocalProtocolError):  # a later attempt would fail as well
@@ -167,6 +175,13 @@ class ApiClient:
                 await transport.aclose()
             if self._idle and now - self._idle[0][0] > _KEEPALIVE:  # left over from a burst
                 await self._idle.pop(0)[1].aclose()
+
+
+def is_unresolved(error: BaseException | None) -> bool:
+    """Return True if the cause of an error is a host name without an address."""
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _error_for(path: str, response: Response) -> UnavailableError | RejectedError:

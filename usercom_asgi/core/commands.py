@@ -279,7 +279,9 @@ def _optional_text(field_name: str, value: object, problems: Problems) -> str | 
 
 def _mapping(field_name: str, value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise InvalidCommand(field_name, f"must be a mapping, got {type(value).__name__}")
+        raise InvalidCommand(
+            field_name, f"must be a mapping such as {{'plan': 'gold'}}, got {type(value).__name__}"
+        )
     return cast("Mapping[str, object]", value)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .exceptions import ConfigurationError
+from .hooks import warn_once
 from .problems import did_you_mean
 from .widget import check_callbacks, check_state
 
@@ -118,8 +119,7 @@ _ENVIRONMENT = {
 }
 #: Why nothing is sent with ``enabled=False``.
 DISABLED = "usercom-asgi is switched off (enabled=False, or USERCOM_ENABLED=0)"
-_SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
-_SWITCHES |= {"0": False, "false": False, "no": False, "off": False}
+_ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +278,11 @@ class UserComConfig:
             for name, variable in _ENVIRONMENT.items()
             if environ.get(variable)
         }
+        _warn_unread(environ)
+        known = {each.name for each in fields(cls) if each.init}
+        for name in sorted(settings.keys() - known):
+            hint = did_you_mean(name, known)
+            raise ConfigurationError(name, f"must be a setting of UserComConfig{hint}")
         values: dict[str, Any] = {**given, **settings}
         if isinstance(values.get("secret_keys"), str):
             values["secret_keys"] = tuple(
@@ -296,10 +301,6 @@ class UserComConfig:
                 "app",
                 "must be given; set USERCOM_APP to the subdomain, such as acme for acme.user.com",
             )
-        known = {each.name for each in fields(cls) if each.init}
-        for name in sorted(values.keys() - known):
-            hint = did_you_mean(name, known)
-            raise ConfigurationError(name, f"must be a setting of UserComConfig{hint}")
         return cls(**values)
 
     def _check_keys(self) -> None:
@@ -363,6 +364,14 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
     return keys
 
 
+def _warn_unread(environ: Mapping[str, str]) -> None:
+    known = _ENVIRONMENT.values()
+    for name in sorted(environ):
+        if name.startswith("USERCOM_") and name not in known:
+            hint = did_you_mean(name, known)
+            warn_once(f"The environment variable {name} is not read{hint}")
+
+
 def _check_switch(name: str, value: object) -> None:
     # A string from the environment such as "0" would switch it on.
     if not isinstance(value, bool):
@@ -370,11 +379,12 @@ def _check_switch(name: str, value: object) -> None:
 
 
 def _switch(variable: str, value: str) -> bool:
-    if value.strip().lower() not in _SWITCHES:
+    value = value.strip().lower()
+    if value not in (*_ON, *_OFF):
         raise ConfigurationError(
             "enabled", f"must be 1 or 0; set {variable} to one of them, got {value!r}"
         )
-    return _SWITCHES[value.strip().lower()]
+    return value in _ON
 
 
 def _check_number(name: str, value: float, *, least: float, whole: bool = False) -> None:

@@ -57,6 +57,25 @@ def check_hooks(**hooks: object) -> None:
                 "must be a function or coroutine function that takes the connection, "
                 f"got {type(hook).__name__}",
             )
+        if hook is not None and not accepts_one_argument(hook):
+            raise ConfigurationError(
+                name,
+                f"must take one argument, such as `def {name}(connection)`, "
+                f"got {inspect.signature(hook)}",
+            )
+
+
+def accepts_one_argument(function: Callable[..., object]) -> bool:
+    """Return False if a function cannot be called with one argument."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin may have none
+        return True
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 async def call_hook(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:

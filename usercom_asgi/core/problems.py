@@ -48,6 +48,11 @@ def report(command: str, problems: Sequence[InvalidValue], *, strict: bool) -> N
     warn_once(text)
 
 
+def report_skipped(error: InvalidValue) -> None:
+    """Log that a command is skipped, because its value cannot be left out."""
+    warn_once(f"Skipping a command: {error.field} {error.problem.partition(', got ')[0]}")
+
+
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """Return the end of an error's text that names the most similar known value."""
     found = get_close_matches(given, list(known), 1) if isinstance(given, str) else []

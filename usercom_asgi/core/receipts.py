@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from .exceptions import ConfigurationError
-from .hooks import warn_once
+from .hooks import accepts_one_argument, warn_once
 from .signals import Signal
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class OutcomeCallbacks:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             hook = getattr(self, name)
-            if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
+            if hook is not None and not _is_plain_function(hook):
                 raise ConfigurationError(
                     name, "must be a plain function that takes an Outcome; it is not awaited"
                 )
@@ -225,6 +225,14 @@ class OutcomeCallbacks:
             # Without its text, which may quote the outcome.
             name = getattr(hook, "__qualname__", type(hook).__name__)
             warn_once(f"The outcome hook {name} raises {type(error).__name__}")
+
+
+def _is_plain_function(hook: object) -> bool:
+    if not callable(hook) or not accepts_one_argument(hook):
+        return False
+    # An object may have an async __call__, whose result would be awaited nowhere.
+    is_async = map(inspect.iscoroutinefunction, (hook, type(hook).__call__))
+    return not any(is_async)
 
 
 def skip_receipt(command: Command, reason: str, path: str = "") -> Receipt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from .exceptions import InvalidCommand, InvalidValue
+from .hooks import warn_once
 from .problems import Problems, repair
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -58,30 +59,34 @@ _MAX_DIGITS = len(str(_MAX_INT))
 _MAX_DEPTH = 16
 
 
+_MISSPELT = {
+    name.replace("_", ""): name
+    for name in ("user_id", "email", "first_name", "last_name", "phone_number")
+}
+
+
 class _Standard(NamedTuple):
-    """The format of a standard attribute: its types, its rule, and the rule's text."""
+    """The format of a standard attribute; ``text`` is the rule of its error."""
 
     types: tuple[type, ...]
-    matches: Callable[[Any], object]
     text: str
+    pattern: re.Pattern[str] | None = None
+    choices: tuple[int, ...] = ()
 
 
-_ANY_TEXT = _Standard((str,), lambda _: True, "must be a string")
 _STANDARD = {
-    "email": _Standard((str,), _EMAIL.fullmatch, "must be an e-mail address"),
+    "email": _Standard((str,), "must be an e-mail address", pattern=_EMAIL),
     "phone_number": _Standard(
         (str,),
-        _E164.fullmatch,
         "must be in E.164 form: + and up to 15 digits, such as '+48123456789'",
+        pattern=_E164,
     ),
-    "gender": _Standard(
-        (int,), lambda value: value in (1, 2, 3), "must be 1 (unknown), 2 (male) or 3 (female)"
-    ),
-    "status": _Standard((int,), lambda value: value in (1, 2), "must be 1 (visitor) or 2 (user)"),
-    "score": _Standard((int, float), lambda _: True, "must be a number"),
-    "name": _ANY_TEXT,
-    "first_name": _ANY_TEXT,
-    "last_name": _ANY_TEXT,
+    "gender": _Standard((int,), "must be 1 (unknown), 2 (male) or 3 (female)", choices=(1, 2, 3)),
+    "status": _Standard((int,), "must be 1 (visitor) or 2 (user)", choices=(1, 2)),
+    "score": _Standard((int, float), "must be a number"),
+    "name": _Standard((str,), "must be a string"),
+    "first_name": _Standard((str,), "must be a string"),
+    "last_name": _Standard((str,), "must be a string"),
 }
 
 
@@ -105,6 +110,7 @@ def clean_attributes(
                 name,
                 f"must be another name, such as my_{name.strip('_')}: the widget uses this one",
             )
+        _warn_misspelt(name)
         try:
             _check_name(name)
             if value is not None:
@@ -200,7 +206,8 @@ def _check_standard(name: str, value: Json) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, rule.types):
         raise _invalid(name, value, rule.text)
-    if not rule.matches(value):
+    is_malformed = rule.pattern is not None and not rule.pattern.fullmatch(str(value))
+    if is_malformed or (rule.choices and value not in rule.choices):
         raise _unusable(name, value, rule.text)
 
 
@@ -307,6 +314,15 @@ def _check_name(name: object, within: str = "attribute") -> None:
             "must not hold the name __proto__, which would change the object in the browser",
             "sent without one name",
         )
+
+
+@lru_cache(512)
+def _warn_misspelt(name: object) -> None:
+    """Warn of a custom attribute such as ``userId``, which identifies no user."""
+    plain = name.lower().replace("_", "").replace("-", "") if isinstance(name, str) else ""
+    meant = _MISSPELT.get(plain)
+    if meant is not None and meant != name:
+        warn_once(f"The attribute {name} is a custom one; did you mean {meant!r}?")
 
 
 @lru_cache(512)

@@ -211,7 +211,9 @@ class InlineDelivery:
         error: DeliveryError | None = None,
     ) -> None:
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
-        if status is not Status.DELIVERED:
+        if status is Status.DELIVERED:
+            logger.debug("Delivered %r", envelope.command)
+        else:
             message = "Command was not delivered to User.com: %r: %s"
             self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
         self._hooks.call(envelope, status, reason, key=key, error=error)

@@ -132,7 +132,7 @@ def validate_outbox(outbox: object) -> Outbox | None:
     """
     what = type(outbox).__name__
     if outbox is not None and (
-        isinstance(outbox, (str, PathLike)) or not callable(getattr(outbox, "open", None))
+        isinstance(outbox, (str, PathLike, type)) or not callable(getattr(outbox, "open", None))
     ):
         raise ConfigurationError(
             "outbox", f"must be an outbox, such as SqliteOutbox('var/outbox.db') (got {what})"

@@ -276,7 +276,7 @@ class DeliveryService:
                 workers.start_soon(self._queues.resume_delayed)
                 announced = True
                 logger.info(
-                    "Delivering to %s over the widget's endpoints, waiting commands are in %r",
+                    "Delivering commands to %s: channel widget, outbox %r",
                     self._config.origin,
                     self._outbox,
                 )

@@ -213,7 +213,12 @@ class Responder:
         headers = start["headers"].copy()
         plan = await self._plan({**start, "headers": headers}, layout)
         if plan.skip_reason is not None:
-            logger.debug("The response to %s carries no widget: %s", self._method, plan.skip_reason)
+            logger.debug(
+                "The response to %s %a carries no widget: %s",
+                self._method,
+                self._scope["path"],
+                plan.skip_reason,
+            )
             if plan.skip_reason is HTMX:
                 plan.headers = vary_on(plan.headers, b"HX-Request")
             if plan.commands is not None:

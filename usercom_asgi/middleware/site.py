@@ -61,7 +61,7 @@ class Site:
             raise ConfigurationError(
                 "secret_keys",
                 "must hold a key for identify to sign with, such as "
-                "secret_keys=('<16 characters or more>',)",
+                "secret_keys=('<16 characters or more>',), or set USERCOM_SECRET_KEYS",
             )
         self.config = config
         self.workspace = Workspace(config.origin, config.api_key)

@@ -6,6 +6,7 @@ from functools import wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from ..client import UserComClient
 from ..core.config import DISABLED, UserComConfig
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..api.client import Transport
-    from ..client import UserComClient
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
     from ..core.receipts import OutcomeHook
     from ..delivery.inline import InlineDelivery
@@ -55,7 +55,7 @@ def _fail_at_startup(init: Init) -> Init:
         except Exception as error:
             if current_loop() is None:
                 raise
-            self._error = error
+            self.startup_error = error
 
     return cast("Init", construct)
 
@@ -106,7 +106,8 @@ class UserComMiddleware:
 
     """
 
-    _error: Exception | None = None
+    #: The error of a constructor that ran inside of an event loop.
+    startup_error: Exception | None = None
 
     @_fail_at_startup
     def __init__(
@@ -146,11 +147,11 @@ class UserComMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
-        if self._error is not None:
+        if self.startup_error is not None:
             if scope["type"] == "lifespan":
-                await fail_startup(self._error, receive, send)
+                await fail_startup(self.startup_error, receive, send)
                 return
-            raise self._error
+            raise self.startup_error
         if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
         elif ENCLOSING_KEY in scope:
@@ -212,6 +213,8 @@ class UserComMiddleware:
 
 
 def _resolve_config(config: UserComConfig | None, client: UserComClient | None) -> UserComConfig:
+    if client is not None and not isinstance(client, UserComClient):
+        raise ConfigurationError("client", f"must be a UserComClient, got {type(client).__name__}")
     if client is not None and config is not None and config != client.config:
         # Pages would load one workspace's widget, and commands would go to the other one.
         raise ConfigurationError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.commands import Event, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import InvalidValue
-from ..core.problems import report
+from ..core.problems import report_skipped
 from ..core.receipts import Receipt, Status
 from ..core.threads import run_in_loop
 
@@ -29,7 +29,7 @@ def make_command(make: Callable[[], Command], *, strict: bool) -> Command | Rece
     except InvalidValue as error:
         if strict:
             raise
-        report("A command is skipped", [error], strict=False)
+        report_skipped(error)
         return Receipt(Status.SKIPPED, str(error))
 
 
@@ -120,7 +120,7 @@ class VisitorVerbs:
     @property
     def sync(self) -> SyncVerbs:
         """The same verbs for plain ``def`` handlers and other threads: they are not awaited."""
-        return SyncVerbs(self)
+        return SyncVerbs(self, self._loop)
 
     async def _perform(self, make: Callable[[], Command]) -> Receipt:
         command = make_command(make, strict=self._strict)
@@ -145,10 +145,11 @@ class SyncVerbs:
     has started without anyio.
     """
 
-    __slots__ = ("_verbs",)
+    __slots__ = ("_loop", "_verbs")
 
-    def __init__(self, verbs: VisitorVerbs) -> None:
+    def __init__(self, verbs: VisitorVerbs, loop: object | None) -> None:
         self._verbs = verbs
+        self._loop = loop
 
     def event(self, name: str, data: Mapping[str, object] | None = None, /, **more: Any) -> Receipt:
         """See :meth:`VisitorVerbs.event`."""
@@ -193,4 +194,4 @@ class SyncVerbs:
         return self._run("reset_auth", partial(self._verbs.reset_auth, **new_user))
 
     def _run(self, verb: str, call: Callable[[], Coroutine[Any, Any, Receipt]]) -> Receipt:
-        return run_in_loop(self._verbs._loop, call, verb)
+        return run_in_loop(self._loop, call, verb)
