@@ -17,7 +17,6 @@ TESTS = Path(__file__).parent
 #: Modules without a test file of their own, and the file that guards each.
 GUARDED_ELSEWHERE = {
     # Words of the library that other units use.
-    "core/commands.py": "core/test_validation.py",
     "core/envelope.py": "core/test_serialization.py",
     "core/exceptions.py": "core/test_config.py",
     "core/hooks.py": "visitor/test_login.py",

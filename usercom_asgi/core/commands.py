@@ -45,10 +45,11 @@ class EventType(StrEnum):
 class Event:
     """An event: ``userengage('event.NAME', {...})``.
 
-    User.com creates unknown events and attributes by itself.
+    User.com creates unknown events and attributes by itself. The name must not contain
+    a dot, because the widget would send only the part before it.
 
     Raises:
-        InvalidCommand: If the name is empty or a value cannot be sent.
+        InvalidCommand: If the name is empty or has a dot, or a value cannot be sent.
 
     """
 
@@ -58,7 +59,8 @@ class Event:
 
     def __post_init__(self, truncate: bool) -> None:
         name = clean_text("event name", self.name, truncate=truncate)
-        _set(self, "name", clean_text("event name", name.removeprefix("event.")))
+        name = clean_text("event name", name.removeprefix("event."))
+        _set(self, "name", _without_dots(name))
         _set(self, "data", _frozen(clean_data(_mapping("data", self.data), truncate=truncate)))
 
     def __repr__(self) -> str:
@@ -216,6 +218,17 @@ class ResetAuth(_Attributes):
 
 
 Command: TypeAlias = PageHit | ResetAuth | Event | ProductEvent | Update
+
+
+def _without_dots(name: str) -> str:
+    # Here for both channels, because the widget cuts the name there and the server does not.
+    if "." in name:
+        raise InvalidCommand(
+            "event name",
+            f"must not contain a dot, got {name!r}: use {name.replace('.', '_')!r}, because the "
+            "widget would send only the part before the dot",
+        )
+    return name
 
 
 def _event_type(value: str) -> EventType:
