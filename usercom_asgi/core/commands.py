@@ -221,7 +221,7 @@ Command: TypeAlias = PageHit | ResetAuth | Event | ProductEvent | Update
 
 
 def _without_dots(name: str) -> str:
-    # Here for both channels, because the widget cuts the name there and the server does not.
+    # For both channels, because the widget cuts the name there and the server does not.
     if "." in name:
         raise InvalidCommand(
             "event name",
