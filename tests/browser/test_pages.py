@@ -113,7 +113,7 @@ POLICIES = {
         "script-src 'nonce-page' 'strict-dynamic'; object-src 'none'; base-uri 'none'; connect-src {origin}"
     ],
     "by hosts": [
-        "default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin}; style-src 'unsafe-inline'"
+        "default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin}; style-src 'nonce-page'; style-src-elem 'unsafe-inline'"
     ],
     "two headers": ["script-src 'nonce-page'", "script-src 'nonce-page' {origin}; connect-src *"],
 }

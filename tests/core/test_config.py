@@ -16,7 +16,6 @@ TOKEN = "t0ken-" * 10
     [
         ({"app": "acme"}, "https://acme.user.com"),
         ({"app": "Acme-2"}, "https://acme-2.user.com"),
-        ({"host": "chat.example.com"}, "https://chat.example.com"),
         ({"base_url": "http://127.0.0.1:8900"}, "http://127.0.0.1:8900"),
         ({"base_url": "http://127.0.0.1:8900/"}, "http://127.0.0.1:8900"),
         ({"base_url": "https://[::1]:8900"}, "https://[::1]:8900"),
@@ -39,9 +38,7 @@ def test_config_app_or_base_url_gives_the_origin(place: dict[str, str], origin: 
         ({"app": "-acme"}, "app", "subdomain"),
         ({"app": 'acme"><script>'}, "app", "subdomain"),
         ({"app": 7}, "app", "subdomain"),
-        ({"app": "acme", "host": "chat.example.com"}, "host", "beside app"),
-        ({"host": "https://chat.example.com"}, "host", "without scheme"),
-        ({"host": "localhost"}, "host", "chat.example.com"),
+        ({"app": "acme", "base_url": "http://127.0.0.1:8900"}, "base_url", "beside app"),
         ({"base_url": "127.0.0.1:8900"}, "base_url", "http://127.0.0.1:8900"),
         ({"base_url": "http://user:pw@example.com"}, "base_url", "credentials"),
         ({"base_url": "http://example.com/path"}, "base_url", "without path"),
@@ -185,6 +182,16 @@ def test_from_env_variable_that_is_not_read_is_named(caplog: pytest.LogCaptureFi
 def test_from_env_unknown_setting_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="must be a setting"):
         UserComConfig.from_env({"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}, colour="red")
+
+
+def test_config_host_of_its_own_is_refused() -> None:
+    """User.com's widget.js does not start there: it looks for `user.com/widget` in its address."""
+    with pytest.raises(ConfigurationError, match=r"host: must be a setting"):
+        UserComConfig.from_env(
+            {"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}, host="chat.example.com"
+        )
+    with pytest.raises(TypeError, match="host"):
+        UserComConfig(host="chat.example.com", api_key="ABC123")  # type: ignore[call-arg]
 
 
 def test_errors_pickled_and_loaded_are_equal() -> None:

@@ -161,7 +161,9 @@ async def test_csp_that_blocks_the_widget_warns_once_with_the_sources_to_add(
         (
             "Content-Security-Policy blocks the widget: "
             "add the directive \"script-src 'nonce-...' https://acme.user.com https://widget.user.com\" "
-            'with the sources of default-src and add "https://acme.user.com wss://acme.user.com" to connect-src (logged once)'
+            'with the sources of default-src and add "https://acme.user.com wss://acme.user.com" to connect-src and set style-src-elem '
+            "with \"'unsafe-inline'\" and without nonces and hashes "
+            "(for the widget's <style> elements) (logged once)"
         )
     ]
 
@@ -174,6 +176,45 @@ async def test_csp_whose_nonce_changes_warns_once(caplog: pytest.LogCaptureFixtu
     assert caplog.messages == [
         'Content-Security-Policy blocks the widget: add "https://widget.user.com" to script-src (logged once)'
     ]
+
+
+STYLE = "(for the widget's <style> elements)"
+
+
+@pytest.mark.parametrize(
+    ("policy", "advice"),
+    [
+        ("script-src * 'unsafe-inline'", None),
+        ("style-src 'unsafe-inline'", None),
+        ("style-src 'unsafe-inline' 'strict-dynamic'", None),
+        ("style-src-attr 'none'", None),
+        ("style-src 'none'; style-src-elem 'UNSAFE-INLINE'", None),
+        ("style-src 'self'", f"add \"'unsafe-inline'\" to style-src {STYLE}"),
+        (
+            "style-src-elem 'self'; style-src 'unsafe-inline'",
+            f"add \"'unsafe-inline'\" to style-src-elem {STYLE}",
+        ),
+        (
+            "style-src 'unsafe-inline' 'nonce-n'",
+            f"set style-src-elem with \"'unsafe-inline'\" and without nonces and hashes {STYLE}",
+        ),
+        (
+            "style-src 'sha256-x='",
+            f"set style-src-elem with \"'unsafe-inline'\" and without nonces and hashes {STYLE}",
+        ),
+        (
+            "default-src *; script-src * 'unsafe-inline'",
+            f"add the directive \"style-src 'unsafe-inline'\" with the sources of default-src {STYLE}",
+        ),
+        (
+            "require-trusted-types-for 'script'; trusted-types x",
+            "remove require-trusted-types-for, under which widget.js does not start unless the page has a default policy",
+        ),
+        ("trusted-types 'none'", None),
+    ],
+)
+def test_advice_of_a_policy_names_styles_and_trusted_types(policy: str, advice: str | None) -> None:
+    assert Policy(policy).advice(NEEDED, "n") == advice
 
 
 WORDS = (
@@ -201,7 +242,10 @@ def test_missing_sources_added_to_a_policy_leave_nothing_missing(texts: list[str
     headers = [(b"content-security-policy", text.encode("latin-1")) for text in texts]
     nonce, advice = check_csp(headers, NEEDED, None)
     policies = [policy for policy, _ in parse_policies(headers)]
-    assert len(advice) == sum(bool(each.missing_sources(NEEDED, nonce)) for each in policies)
+    blocks = [
+        each.missing_sources(NEEDED, nonce) or each.advice(NEEDED, nonce) for each in policies
+    ]
+    assert len(advice) == sum(map(bool, blocks))
     for policy in policies:
         for name, sources in policy.missing_sources(NEEDED, nonce).items():
             given_sources = policy.directives.get(name, policy.directives.get("default-src", []))

@@ -73,7 +73,7 @@ class ApiClient:
         self._total_timeout = config.total_timeout
         self._transport = transport
         self._proxy = None if transport else environment_proxy(config.origin)
-        place = "app" if config.app else "host" if config.host else "base_url"
+        place = "app" if config.app else "base_url"
         self._host, self._setting = urlsplit(config.origin).hostname, f"{place}="
         if self._proxy:
             self._host, self._setting = "of the proxy", "the proxy of the environment"

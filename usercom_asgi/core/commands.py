@@ -83,10 +83,11 @@ class Event:
     """An event: ``userengage('event.NAME', {...})``.
 
     ``Event("renewed", {"plan": "gold"})`` and ``Event("renewed", plan="gold")`` are the
-    same. User.com creates unknown events and attributes by itself.
+    same. User.com creates unknown events and attributes by itself. The name must not
+    contain a dot, because the widget would send only the part before it.
 
     Raises:
-        InvalidCommand: If the name is empty or a value has a wrong type.
+        InvalidCommand: If the name is empty or has a dot, or a value has a wrong type.
 
     """
 
@@ -99,7 +100,7 @@ class Event:
     ) -> None:
         problems: Problems = []
         text = clean_text("event name", name, problems)
-        _set(self, "name", clean_text("event name", text.removeprefix("event.")))
+        _set(self, "name", _without_dots(clean_text("event name", text.removeprefix("event."))))
         given = {**_mapping("data", data), **more} if data is not None else more
         _set(self, "data", _frozen(clean_data(given, problems=problems)))
         _set(self, "problems", tuple(problems))
@@ -256,6 +257,17 @@ Command: TypeAlias = PageHit | ResetAuth | Event | ProductEvent | Update
 
 #: The classes of commands, for a check at run time.
 COMMANDS = (PageHit, ResetAuth, Event, ProductEvent, Update)
+
+
+def _without_dots(name: str) -> str:
+    # For both channels, because the widget cuts the name there and the server does not.
+    if "." in name:
+        raise InvalidCommand(
+            "event name",
+            f"must not contain a dot, got {name!r}: use {name.replace('.', '_')!r}, because the "
+            "widget would send only the part before the dot",
+        )
+    return name
 
 
 def _event_type(value: str) -> EventType:

@@ -20,30 +20,23 @@ _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.IGNORECASE)
 
 
-def origin_of(*, app: str | None, host: str | None, base_url: str | None) -> str:
+def origin_of(*, app: str | None, base_url: str | None) -> str:
     """Return the origin of the API, without a trailing slash.
 
     Raises:
         ConfigurationError: If not exactly one of them is given, or if it is malformed.
 
     """
-    given = [
-        name
-        for name, value in (("app", app), ("host", host), ("base_url", base_url))
-        if value is not None
-    ]
-    if not given:
+    if app is None and base_url is None:
         raise ConfigurationError(
             "app",
-            "must be the workspace's subdomain, such as app='acme' (or give host or base_url); "
+            "must be the workspace's subdomain, such as app='acme' (or give base_url); "
             "UserComConfig.from_env() takes all settings from the environment",
         )
-    if len(given) > 1:
-        raise ConfigurationError(given[1], f"must not be given beside {given[0]}")
+    if app is not None and base_url is not None:
+        raise ConfigurationError("base_url", "must not be given beside app")
     if app is not None:
         return f"https://{_subdomain(app)}.user.com"
-    if host is not None:
-        return f"https://{_hostname(host)}"
     return _origin("base_url", base_url, "http://127.0.0.1:8900")
 
 
@@ -61,14 +54,6 @@ def _subdomain(app: str) -> str:
     hint = guess[1] if guess else "acme"
     raise ConfigurationError(
         "app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com"
-    )
-
-
-def _hostname(host: str) -> str:
-    if is_host(host):
-        return host.lower()
-    raise ConfigurationError(
-        "host", "must be a host name without scheme and path, such as host='chat.example.com'"
     )
 
 
@@ -108,7 +93,6 @@ _CHOICES = {
 }
 _ENVIRONMENT = {
     "app": "USERCOM_APP",
-    "host": "USERCOM_HOST",
     "base_url": "USERCOM_BASE_URL",
     "api_key": "USERCOM_API_KEY",
     "rest_token": "USERCOM_REST_TOKEN",
@@ -126,14 +110,13 @@ _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 class UserComConfig:
     """Settings of one User.com workspace and of the delivery to it.
 
-    ``api_key`` and exactly one of ``app``, ``host`` and ``base_url`` must be given.
+    ``api_key`` and exactly one of ``app`` and ``base_url`` must be given.
 
     Args:
         app: The workspace's subdomain: ``"acme"`` for ``acme.user.com``.
-        host: The full host name, for a workspace with its own domain:
-            ``"chat.example.com"``.
         base_url: The address of the API and of ``widget.js``, with its scheme: for the
-            sandbox and for tests.
+            sandbox and for tests. User.com's own ``widget.js`` works on ``*.user.com``
+            alone.
         api_key: The public app key of the workspace (Settings > Workspace Settings >
             API & Integrations).
         rest_token: The secret key of the public REST API.
@@ -189,7 +172,6 @@ class UserComConfig:
     """
 
     app: str | None = None
-    host: str | None = None
     base_url: str | None = None
     api_key: str = ""
     rest_token: str | None = field(default=None, repr=False)
@@ -221,9 +203,9 @@ class UserComConfig:
     def __post_init__(self) -> None:
         for name in ("enabled", "strict", "bridge", "honour_gpc", "rotate_on_login"):
             _check_switch(name, getattr(self, name))
-        place = {"app": self.app, "host": self.host, "base_url": self.base_url}
         # Without an address, nothing is switched on that could need one.
-        origin = origin_of(**place) if self.enabled or any(place.values()) else ""
+        is_needed = self.enabled or self.app is not None or self.base_url is not None
+        origin = origin_of(app=self.app, base_url=self.base_url) if is_needed else ""
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "widget_url", f"{origin}/widget.js")
         self._check_keys()
@@ -296,7 +278,7 @@ class UserComConfig:
                 "api_key",
                 "must be given; set USERCOM_API_KEY to the workspace's app key, such as ABC123",
             )
-        if is_needed and not any(values.get(name) for name in ("app", "host", "base_url")):
+        if is_needed and not any(values.get(name) for name in ("app", "base_url")):
             raise ConfigurationError(
                 "app",
                 "must be given; set USERCOM_APP to the subdomain, such as acme for acme.user.com",

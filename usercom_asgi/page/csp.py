@@ -2,7 +2,9 @@
 
 What the widget loads is inferred from the vendor's bundle of 2022-05 (docs/usercom.md,
 1 [I]): ``widget.js`` from the workspace's own host, its parts from ``widget.user.com``,
-and a ping and a WebSocket to the workspace's host.
+and a ping and a WebSocket to the workspace's host. The widget was run under policies
+(docs/usercom.md, 1 [C S3]): its ``<style>`` elements have no nonce, and it does not
+start where Trusted Types are required.
 """
 
 from __future__ import annotations
@@ -27,11 +29,14 @@ _VALID_NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _NONCE_SOURCE = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.IGNORECASE)
 # The nonce differs in each response, so messages show a placeholder.
 _NONCE = "'nonce-...'"
+# With one of these, 'unsafe-inline' does not count (CSP3, 6.7.3.2).
+_SWITCH_OFF = ("'nonce-", "'sha")
 _WIDGET_PARTS = "https://widget.user.com"
 _WIDGET_PATH = "/widget.js"
 # The directive that decides, then its fallbacks (CSP3, 6.8.3).
 _SCRIPTS = ("script-src-elem", "script-src", "default-src")
 _CONNECTIONS = ("connect-src", "default-src")
+_STYLES = ("style-src-elem", "style-src", "default-src")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,28 @@ class Policy:
                 )
         if "allow-scripts" not in _lower(self.directives.get("sandbox", ["allow-scripts"])):
             texts.append('add "allow-scripts" to sandbox')
+        texts += self._style_advice() + self._trusted_types_advice()
         return " and ".join(texts) or None
+
+    def _style_advice(self) -> list[str]:
+        name = self.effective_directive(_STYLES)
+        if name is None or _allows_inline_styles(self.directives[name]):
+            return []
+        inline = "'unsafe-inline'"
+        if any(each.startswith(_SWITCH_OFF) for each in _lower(self.directives[name])):
+            # These switch 'unsafe-inline' off. Other elements may still need them.
+            text = f'set style-src-elem with "{inline}" and without nonces and hashes'
+        elif name == "default-src":
+            text = f'add the directive "style-src {inline}" with the sources of default-src'
+        else:
+            text = f'add "{inline}" to {name}'
+        return [f"{text} (for the widget's <style> elements)"]
+
+    def _trusted_types_advice(self) -> list[str]:
+        if "'script'" not in _lower(self.directives.get("require-trusted-types-for", [])):
+            return []
+        text = "remove require-trusted-types-for, under which widget.js does not start"
+        return [f"{text} unless the page has a default policy"]
 
 
 def check_csp(
@@ -198,10 +224,13 @@ def _allows_inline(sources: list[str]) -> bool:
     A nonce, a hash or ``'strict-dynamic'`` switches it off (CSP3, 6.7.3.2).
     """
     given = _lower(sources)
-    is_strict = any(
-        each.startswith(("'nonce-", "'sha")) or each == "'strict-dynamic'" for each in given
-    )
+    is_strict = any(each.startswith(_SWITCH_OFF) or each == "'strict-dynamic'" for each in given)
     return "'unsafe-inline'" in given and not is_strict
+
+
+def _allows_inline_styles(sources: list[str]) -> bool:
+    given = _lower(sources)
+    return "'unsafe-inline'" in given and not any(each.startswith(_SWITCH_OFF) for each in given)
 
 
 def _allows(sources: list[str], origin: str, path: str = "") -> bool:
