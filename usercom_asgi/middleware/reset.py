@@ -7,20 +7,26 @@ After the deadline, the widget creates the new visitor.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..core.envelope import RESET_DEADLINE
 from ..core.receipts import Status
 from ..core.user_key import COOKIE, key_digest
+from ..page.headers import header_list, with_cookies
 from ..visitor.cookies import EPOCH_COOKIE, CookieWriter
 
 if TYPE_CHECKING:
+    from starlette.types import Message, Send
+
     from ..core.config import UserComConfig
     from ..core.envelope import Delivery
     from ..core.user_key import ResetMarker
     from ..visitor.cookies import Epoch
     from ..visitor.session import VisitorSession
+
+logger = logging.getLogger("usercom_asgi")
 
 
 @dataclass(slots=True, repr=False)
@@ -94,6 +100,27 @@ def repaired_key_cookies(visitor: VisitorSession, config: UserComConfig) -> list
 def expired_key_cookies(visitor: VisitorSession, config: UserComConfig) -> list[bytes]:
     """Return the ``Set-Cookie`` values that expire the visitor's key."""
     return _cookie_writer(visitor, config).set_key(None)
+
+
+def expire_key_on_send(send: Send, visitor: VisitorSession, config: UserComConfig) -> Send:
+    """Return a ``send`` that expires the key at a logout of a visitor without consent."""
+
+    async def send_on(message: Message) -> None:
+        try:
+            if (
+                message["type"] == "http.response.start"
+                and visitor.has_reset
+                and visitor.request.has_cookie
+            ):
+                message = with_cookies(
+                    {**message, "headers": header_list(message)},
+                    expired_key_cookies(visitor, config),
+                )
+        except Exception:  # an error of ours must not break the application's response
+            logger.exception("A response is sent unchanged: usercom-asgi raised an error")
+        await send(message)
+
+    return send_on
 
 
 def _epoch_after(visitor: VisitorSession, marker: ResetMarker | None) -> Epoch:

@@ -27,14 +27,13 @@ from ..page.response import PageResponse, PageSettings
 from .browser_commands import plan_browser_commands
 from .conditions import open_conditions
 from .pathsend import PATHSEND, read_bodies
-from .reset import expired_key_cookies, key_cookies, plan_reset, repaired_key_cookies
+from .reset import key_cookies, plan_reset, repaired_key_cookies
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ..core.config import UserComConfig
     from ..core.hooks import InjectHook, NonceHook
     from ..delivery.inline import InlineDelivery
     from ..delivery.service import DeliveryService
@@ -391,24 +390,3 @@ class Responder:
         if self._page is not None and self._page.has_started:
             with suppress(Exception):  # the application's exception counts
                 await self._flush(self._page)
-
-
-def expire_key_on_send(send: Send, visitor: VisitorSession, config: UserComConfig) -> Send:
-    """Return a ``send`` that expires the key at a logout of a visitor without consent."""
-
-    async def send_on(message: Message) -> None:
-        try:
-            if (
-                message["type"] == "http.response.start"
-                and visitor.has_reset
-                and visitor.request.has_cookie
-            ):
-                message = with_cookies(
-                    {**message, "headers": header_list(message)},
-                    expired_key_cookies(visitor, config),
-                )
-        except Exception:  # an error of ours must not break the application's response
-            logger.exception("A response is sent unchanged: usercom-asgi raised an error")
-        await send(message)
-
-    return send_on

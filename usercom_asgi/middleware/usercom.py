@@ -17,7 +17,8 @@ from ..delivery.inline import DISABLED_STATUS, INLINE_STATUS
 from ..delivery.lifespan import fail_startup
 from ..visitor.visitor import Visitor
 from .delivery_provider import DeliveryProvider
-from .responder import Responder, expire_key_on_send
+from .reset import expire_key_on_send
+from .responder import Responder
 from .scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY, isolate_state
 from .site import Site
 
