@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 from helpers.voice import WORDS, count, count_rooms, total
 
