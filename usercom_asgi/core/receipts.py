@@ -236,7 +236,7 @@ def _is_plain_function(hook: object) -> bool:
 
 
 def skip_receipt(command: Command, reason: str, path: str = "") -> Receipt:
-    """Return the receipt of a command with nothing to send; ``path`` is the request's."""
+    """Return the receipt of a skipped command; ``path`` is that of the request."""
     if path:  # as ASCII, because a visitor chooses it
         logger.debug("Skipping %r of the path %a: %s", command, path, reason)
     else:
