@@ -223,18 +223,22 @@ async def test_post_json_gzip_response_with_a_cookie_returns_the_text_and_drops_
     assert all(b"sessionid" not in head for head in heads)
 
 
-async def test_post_json_redirect_is_refused() -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 399])
+async def test_post_json_redirect_is_not_followed_and_is_retried_with_a_warning(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     async def serve(stream: SocketStream) -> None:
         await request(stream)
-        await stream.send(
-            b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
-        )
+        head = b"HTTP/1.1 %d X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+        await stream.send(head % status)
         pytest.fail(str(await stream.receive()))
 
+    warn_once.cache_clear()
     async with served(serve) as client:
-        with pytest.raises(RejectedError) as raised:
+        with pytest.raises(UnavailableError, match="check app and base_url") as raised:
             await post(client)
-        assert raised.value.status == 302
+    assert (raised.value.status, raised.value.not_sent) == (status, True)
+    assert caplog.text.count("a redirect, which is not followed") == 1
 
 
 OK = b"HTTP/1.1 200 OK\r\n"

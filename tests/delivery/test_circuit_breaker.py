@@ -274,3 +274,14 @@ async def test_breaker_command_that_was_never_sent_keeps_the_unauthorized_state(
         assert not await nameless.delivered(5)
         assert nameless.status is Status.DEAD
         assert runtime.readiness().state == "unauthorized"
+
+
+async def test_breaker_in_an_outage_of_weeks_remembers_few_visitors() -> None:
+    breaker = CircuitBreaker(RetryPolicy())
+    for n in range(20_000):
+        error = UnavailableError("503", status=503)
+        breaker.on_failure(error, f"visitor{n}", is_probe=True, is_own=False)
+    assert len(breaker._failed) <= 1000
+    assert not breaker.is_healthy
+    assert breaker.on_success(is_probe=True)
+    assert breaker.is_healthy

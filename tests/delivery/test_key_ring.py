@@ -69,6 +69,19 @@ async def test_key_ring_with_thousands_of_answers_keeps_a_bounded_number() -> No
     assert ring.key_for(envelope("r9999", key=None)) == "NEW"
 
 
+async def test_key_ring_restored_by_one_process_after_another_keeps_the_newest() -> None:
+    text = ""
+    for process in range(20):
+        ring = KeyRing()
+        ring.restore(text)
+        for n in range(60):
+            ring.learn(envelope(f"r{process}-{n}"), f"K{process}x{n}")
+            ring.restore(text)
+        text = ring.dumps()
+    assert len(text) < 10_000
+    assert ring.key_for(envelope("r19-59")) == "K19x59"
+
+
 async def test_queue_of_a_key_learned_by_another_browsers_hit_stays_separate() -> None:
     """A stranger's hit named the victim's key; what the victim does meanwhile waits for nobody and stays the victim's."""
     post = FakeSender(SendResult("VICTIM"), holding=True)

@@ -95,10 +95,10 @@ class ApiClient:
         """Post JSON; return the body of the response if ``read_body``.
 
         Raises:
-            UnavailableError: If there was no response, or its status was 408, 425, 429
-                or 5xx.
-            RejectedError: If the status was another one except 2xx. Redirects are not
-                followed.
+            UnavailableError: If there was no response, or its status was 3xx, 408, 425,
+                429 or 5xx. Redirects are not followed: they would turn a POST into a
+                GET, and lead a user key elsewhere.
+            RejectedError: If the status was another one except 2xx.
 
         """
         response = await self._post(path, json.dumps(body).encode(), headers, is_new=read_body)
@@ -186,6 +186,10 @@ def is_unresolved(error: BaseException | None) -> bool:
 
 def _error_for(path: str, response: Response) -> UnavailableError | RejectedError:
     status, reason = response.status, f"POST {path} answered {response.status}"
+    if 300 <= status < 400:  # about the address, not about the command
+        reason += ", a redirect, which is not followed: check app and base_url"
+        warn_once(reason)
+        return UnavailableError(reason, status=status, not_sent=True)
     if status in {408, 425, 429} or status >= 500 or status < 200:  # retried by all known clients
         retry_after, not_sent = response.retry_after, status == 429
         return UnavailableError(reason, status=status, retry_after=retry_after, not_sent=not_sent)

@@ -106,11 +106,11 @@ class DeliveryError(UserComError):
 
 
 class UnavailableError(DeliveryError):
-    """A call without a response, or with status 408, 425, 429 or 5xx.
+    """A call without a response, or with status 3xx, 408, 425, 429 or 5xx.
 
     ``retry_after`` is the ``Retry-After`` of its response, in seconds. ``not_sent`` is
     true if User.com cannot have acted on the call: it was not reached, or it responded
-    with 429.
+    with 3xx or 429.
     """
 
     def __init__(

@@ -27,6 +27,8 @@ logger = logging.getLogger("usercom_asgi")
 
 #: Different visitors whose calls fail in a row before the circuit opens.
 FAILURE_THRESHOLD = 3
+# How many of them are remembered. An outage may last for weeks, with a probe each time.
+_MAX_FAILED = 1000
 #: The longest pause between two probes, in seconds.
 MAX_PAUSE = 30.0
 #: Seconds between two probes with a rejected API key: the first pause after a 401, and
@@ -156,7 +158,7 @@ class CircuitBreaker:
             asked = self._retry.retry_after_delay(error.retry_after)
         if asked:
             self._asked_until = max(self._asked_until, anyio.current_time() + asked)
-        if not is_own:
+        if not is_own and len(self._failed) < _MAX_FAILED:
             self._failed.add(visitor)
         is_outage = len(self._failed) >= FAILURE_THRESHOLD and not is_own
         is_key = error.status == 401 or (error.status == 403 and is_outage)

@@ -62,7 +62,8 @@ class KeyRing:
         except (AttributeError, TypeError, ValueError):
             return
         self._created = self._created or (created if isinstance(created, str) else None)
-        self._keys = {**loaded, **self._keys}
+        # Bounded here as well, because each process that holds the queue adds its own.
+        self._keys = dict([*({**loaded, **self._keys}).items()][-_MAX_ENTRIES:])
 
 
 def _slot(envelope: Envelope) -> str:

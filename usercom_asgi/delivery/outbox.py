@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from ..core.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from ..core.receipts import Outcome
@@ -35,8 +35,13 @@ class QueueHost(Protocol):
         """Leave a command in the store: there is no room, or another process has it."""
         ...
 
-    def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Remove and return commands that another process has claimed."""
+    def evict(
+        self, is_lost: Callable[[QueuedCommand], bool]
+    ) -> tuple[list[QueuedCommand], list[QueuedCommand]]:
+        """Remove commands that another process has claimed.
+
+        Return those that were removed, and those that stay because they are in flight.
+        """
         ...
 
     def snapshot(self) -> list[tuple[QueuedCommand, str]]:
@@ -90,6 +95,13 @@ class Store(Protocol):
 
     def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:
         """Move a command to the dead letters."""
+        ...
+
+    async def confirm(self) -> None:
+        """Wait until it is certain that the queues are still this process's.
+
+        Another one may have claimed them while this one stood still.
+        """
         ...
 
     async def flush(self) -> None:

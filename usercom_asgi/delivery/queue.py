@@ -17,7 +17,7 @@ from ..core.signals import Signal
 from .key_ring import KeyRing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Container, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from ..core.envelope import Envelope
     from ..core.receipts import Outcome, PendingReceipt
@@ -124,15 +124,18 @@ class QueueManager:
             self._ready.append(queue)
         self._became_ready.notify()
 
-    async def reserve(self) -> VisitorQueue:
-        """Wait for a ready queue, and reserve one for :meth:`take`.
-
-        Return the queue that ``take`` would return now. It may return another one, if a
-        more urgent one arrives.
-        """
+    async def reserve(self) -> None:
+        """Wait for a ready queue, and reserve one for :meth:`take`."""
         while len(self._ready) <= self._reserved:
             await self._became_ready.wait()
         self._reserved += 1
+
+    @property
+    def first(self) -> VisitorQueue:
+        """The queue that :meth:`take` would return now, once one is reserved.
+
+        A better one may come before it.
+        """
         return self._ready[0]
 
     def take(self, *, is_probe: bool = False) -> VisitorQueue:
@@ -226,12 +229,12 @@ class QueueManager:
             queue.commands = kept
         return taken, in_flight
 
-    def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Remove persisted commands of queues that another process has claimed."""
-        taken, _ = self._remove(
-            lambda queued: queued.row is not None and queued.envelope.ordering_key in ordering_keys
-        )
-        return [queued for _, queued in taken]
+    def evict(
+        self, is_lost: Callable[[QueuedCommand], bool]
+    ) -> tuple[list[QueuedCommand], list[QueuedCommand]]:
+        """Remove commands that are not in flight; return them, and those that are."""
+        taken, in_flight = self._remove(is_lost)
+        return [queued for _, queued in taken], [queued for _, queued in in_flight]
 
     def snapshot(self) -> list[tuple[QueuedCommand, str]]:
         """Return all commands, each queue's in order, with the text of its keys."""
@@ -322,6 +325,9 @@ class MemoryStore:
     def dead_letter(self, queued: QueuedCommand, letter: Outcome) -> None:  # noqa: ARG002  the protocol's signature
         """Keep the letter; the oldest ones are dropped."""
         self._dead.append(letter)
+
+    async def confirm(self) -> None:
+        """Return at once: memory belongs to this process."""
 
     async def flush(self) -> None:
         """Yield to the event loop: many commands may expire at once."""

@@ -22,7 +22,7 @@ from .stats import Readiness, Stats
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -160,9 +160,11 @@ class DeliveryService:
         """Count a command that is left in the outbox."""
         self._recorder.release()
 
-    def evict(self, ordering_keys: Container[str]) -> list[QueuedCommand]:
-        """Remove and return what another process has claimed."""
-        return self._queues.evict(ordering_keys)
+    def evict(
+        self, is_lost: Callable[[QueuedCommand], bool]
+    ) -> tuple[list[QueuedCommand], list[QueuedCommand]]:
+        """Remove what another process has claimed; see :meth:`QueueHost.evict`."""
+        return self._queues.evict(is_lost)
 
     def snapshot(self) -> list[tuple[QueuedCommand, str]]:
         """Return the commands in the queues; see :meth:`QueueHost.snapshot`."""

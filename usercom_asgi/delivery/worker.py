@@ -45,8 +45,11 @@ class Worker:
     async def run(self) -> None:
         """Send queued commands, one at a time; runs until cancelled."""
         while True:
-            if self._needs_call(await self._queues.reserve()):
+            await self._queues.reserve()
+            await self._recorder.store.confirm()
+            if self._needs_call(self._queues.first):
                 async with self._breaker.call() as call:
+                    await self._recorder.store.confirm()
                     # Take it only now: a more urgent queue may have become ready.
                     queue = self._queues.take(is_probe=call.is_probe)
                     delay = await self._handle(queue, call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,21 @@ def test_file_of_an_owner_that_stood_still_is_claimed_and_the_owner_notices(
     assert owner.transact(WriteBatch()).still_ours == set()
     for file in (owner, other):
         file.close()
+
+
+def test_file_that_a_process_opens_twice_keeps_its_write_ahead_log(tmp_path: Path) -> None:
+    """A second outbox, or the command, must not drop the locks of the first one.
+
+    The next program that closes the file would take itself for the last one, and delete
+    the log into which the first one goes on to write.
+    """
+    path = tmp_path / "x.db"
+    first, second = SqliteFile(path, 10), SqliteFile(path, 10)
+    first.transact(WriteBatch(puts=[("a", 1.0, "{}")], room=10))
+    before = (tmp_path / "x.db-wal").stat().st_ino
+    code = "import sys, usercom_asgi.cli; sys.exit(usercom_asgi.cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "outbox", "list", str(path)]
+    assert b"waiting: 1" in subprocess.run(command, capture_output=True, check=True).stdout
+    assert (tmp_path / "x.db-wal").stat().st_ino == before
+    first.close()
+    second.close()

@@ -89,7 +89,7 @@ class WriteResult:
     #: For each new row its number, and whether its command may be sent from memory.
     puts: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
     loaded: list[LoadedRow] = field(default_factory=list[LoadedRow])
-    #: The queues that this owner still has after another one removed it; None if none did.
+    #: The queues that this owner still had, if another one had removed it.
     still_ours: set[str] | None = None
 
 
@@ -115,7 +115,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, lease: float) -> None:
         self.owner = uuid4().hex
-        self._lease = lease
+        self.lease = lease
         self._path = path
         self._connection = connect(path)
         self._inode = inode(path)
@@ -136,7 +136,9 @@ class SqliteFile:
         done = WriteResult()
         now = time.time()
         with transaction(self._connection) as db:
-            done.still_ours = self._renew(db, now)
+            if self._renew(db, now):
+                mine = "SELECT ordering_key FROM queues WHERE owner = ?"
+                done.still_ours = {key for [key] in db.execute(mine, (self.owner,)).fetchall()}
             done.puts = [self._put(db, put, may_load=work.room >= 0) for put in work.puts]
             db.executemany("DELETE FROM commands WHERE id = ?", [(row,) for row in work.done])
             db.executemany("UPDATE commands SET body = ? WHERE id = ?", work.changed)
@@ -218,7 +220,7 @@ class SqliteFile:
                 beside = _beside(self._path, end)
                 if known is not None and inode(beside) == known:
                     beside.unlink()
-            file = SqliteFile(self._path, self._lease)
+            file = SqliteFile(self._path, self.lease)
         self._connection.close()
         return file
 
@@ -271,23 +273,16 @@ class SqliteFile:
         finally:
             self._connection.close()
 
-    def _renew(self, db: sqlite3.Connection, now: float) -> set[str] | None:
-        """Renew the lease. If another owner removed it, return the queues still ours."""
-        renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
+    def _renew(self, db: sqlite3.Connection, now: float) -> bool:
+        """Renew the lease; return whether another owner had removed it."""
         was_removed = (
             not self._is_new
             and not db.execute("SELECT 1 FROM owners WHERE owner = ?", (self.owner,)).fetchone()
         )
-        db.execute(renew, (self.owner, now + self._lease))
+        renew = "INSERT INTO owners VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET lease = excluded.lease"
+        db.execute(renew, (self.owner, now + self.lease))
         self._is_new = False
-        if not was_removed:
-            return None
-        return {
-            ordering_key
-            for [ordering_key] in db.execute(
-                "SELECT ordering_key FROM queues WHERE owner = ?", (self.owner,)
-            ).fetchall()
-        }
+        return was_removed
 
     def _put(
         self, db: sqlite3.Connection, put: tuple[str, float, str], *, may_load: bool
@@ -378,7 +373,7 @@ class SqliteFile:
         dead = [
             (owner,)
             for owner, seen in self._watched.items()
-            if seen.expired >= LEASE_GRACE or seen.unchanged >= self._lease + LEASE_GRACE
+            if seen.expired >= LEASE_GRACE or seen.unchanged >= self.lease + LEASE_GRACE
         ]
         db.executemany("DELETE FROM owners WHERE owner = ?", dead)
 

@@ -31,6 +31,8 @@ from .database import (
 from .schema import BUSY_TIMEOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...core.receipts import Outcome
     from ..outbox import QueueHost
 
@@ -74,6 +76,10 @@ class SqliteStore:
         #: The receipts of commands that were left on disk, by their rows.
         self._receipts: WeakValueDictionary[int, PendingReceipt] = WeakValueDictionary()
         self._next_poll = 0.0
+        #: Until when no other process claims our queues, on the event loop's clock.
+        self._ours_until = anyio.current_time() + file.lease
+        #: Commands in flight of queues that another process has claimed.
+        self._lost: frozenset[QueuedCommand] = frozenset()
         self._written = Signal()  # notified when the buffered changes are written
 
     @property
@@ -144,12 +150,20 @@ class SqliteStore:
         self._is_draining = True
         self._buffer.has_changes.set()
 
+    async def confirm(self) -> None:
+        """See :meth:`Store.confirm`."""
+        while anyio.current_time() > self._ours_until and not self._is_broken:
+            self._buffer.has_changes.set()
+            await self._written.wait()
+
     async def flush(self) -> None:
         """See :meth:`Store.flush`."""
         if self._buffer.has_changes.is_set() and not self._is_broken:
             await self._written.wait()
         else:
             await anyio.lowlevel.checkpoint()
+        if self._lost:  # what was in flight is not retried here
+            self._evict(self._lost.__contains__)
 
     async def keep_writing(self) -> None:
         """Write changes, renew the lease and claim orphans, for ever."""
@@ -186,8 +200,7 @@ class SqliteStore:
         work.claim_orphans = now >= self._next_poll and not is_last
         done, rows, envelopes = WriteResult(), before, list[Envelope | OutboxError]()
         try:
-            # The thread must not be abandoned, or the result of its commit would be
-            # lost.
+            # An abandoned thread would lose the result of its commit.
             with anyio.CancelScope(shield=True):
                 done, rows, envelopes = await anyio.to_thread.run_sync(
                     self._transact, work, puts, limiter=self._limiter
@@ -203,6 +216,7 @@ class SqliteStore:
         finally:
             done_waiting.notify_all()
         self._is_broken = False
+        self._ours_until = now + self._file.lease
         if work.claim_orphans:
             # Search again at once while there is more than one search can load.
             self._next_poll = (
@@ -248,20 +262,20 @@ class SqliteStore:
 
     def _drop_lost_queues(self, still_ours: set[str]) -> None:
         """Evict the queues that other processes claimed when our lease expired."""
-        lost = {
-            ordering_key
-            for ordering_key in self._buffer.in_memory
-            if ordering_key not in still_ours
-        }
-        for queued in self._host.evict(lost):
+        lost = self._buffer.in_memory.keys() - still_ours
+        self._evict(lambda queued: queued.row is not None and queued.envelope.ordering_key in lost)
+
+    def _evict(self, is_lost: Callable[[QueuedCommand], bool]) -> None:
+        evicted, in_flight = self._host.evict(is_lost)
+        self._lost = frozenset(in_flight)
+        for queued in evicted:
             self._leave_on_disk(queued)
 
     def _leave_on_disk(self, queued: QueuedCommand) -> None:
         """Release a command that is on disk and cannot be sent from memory."""
         ordering_key = queued.envelope.ordering_key
         self._buffer.hold(ordering_key, -1)
-        # Loads the command in its turn, even if the queue's other commands are in
-        # memory only.
+        # Loads the command in its turn, even if the others are in memory only.
         self._buffer.release(ordering_key)
         if queued.row is not None:
             self._receipts[queued.row] = queued.receipt
@@ -298,6 +312,7 @@ class SqliteStore:
                 return False
             self._buffer.forget_rows()
             self._receipts.clear()
+            self._lost = frozenset()
             commands = self._host.snapshot()
             for queued, _ in commands:
                 queued.row = None
@@ -335,12 +350,8 @@ class SqliteStore:
     def _bound_dead_letters(self) -> None:
         """Bound the dead letters that wait while the file cannot be written."""
         if self._buffer.drop_oldest_dead_letters():
-            self._throttle.log(
-                logging.ERROR,
-                "letters",
-                "%d dead letters wait for the disk (max_queue_size), dropping the oldest",
-                self._max_queue_size,
-            )
+            message = "%d dead letters wait for the disk (max_queue_size), dropping the oldest"
+            self._throttle.log(logging.ERROR, "letters", message, self._max_queue_size)
 
     async def _keep_in_memory(self) -> None:
         """Enqueue commands that could not be written.
@@ -372,14 +383,8 @@ class SqliteStore:
         return found
 
     def _log_failure(self, error: Exception, puts: int) -> None:
-        self._throttle.log(
-            logging.ERROR,
-            "the file",
-            "%s cannot be written (%s), keeping %d commands in memory only",
-            self._name,
-            error,
-            puts,
-        )
+        message = "%s cannot be written (%s), keeping %d commands in memory only"
+        self._throttle.log(logging.ERROR, "the file", message, self._name, error, puts)
 
 
 def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:
