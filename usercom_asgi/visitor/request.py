@@ -208,8 +208,7 @@ class RequestInfo:
         """True if the browser or Turbo fetches the page before anyone opens it."""
         headers = self.headers
         return any(
-            b"prefetch" in headers.get(name, b"")
-            for name in (b"sec-purpose", b"x-sec-purpose", b"purpose", b"x-moz")
+            b"prefetch" in headers.get(name, b"") for name in (b"sec-purpose", b"x-sec-purpose")
         )
 
     @property
