@@ -237,10 +237,14 @@ async def test_responder_body_message_without_a_body_passes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["zerocopysend", "push", "early_hint", "trailers", "future"])
-async def test_responder_unknown_message_releases_the_held_start(kind: str) -> None:
+async def test_responder_unknown_message_releases_the_held_start(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     odd = {"type": f"http.response.{kind}", "x": 1}
     app = answers(start(), odd, body(HELLO))
-    assert (await call(make_app(app))).messages == (await call(app)).messages
+    with caplog.at_level(logging.DEBUG, "usercom_asgi"):
+        assert (await call(make_app(app))).messages == (await call(app)).messages
+    assert f"http.response.{kind}" in caplog.text
 
 
 async def test_responder_anonymous_page_stays_cacheable() -> None:

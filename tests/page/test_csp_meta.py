@@ -85,12 +85,11 @@ async def test_fit_snippet_policy_that_blocks_is_logged_once(
     for _ in range(2):
         assert nonces(await answer(content)) == set()
     [message] = [each.message for each in caplog.records]
-    assert message == (
+    assert message.startswith(
         "Content-Security-Policy in a <meta> of the page blocks the widget: add the directive "
-        "\"script-src 'nonce-...' https://acme.user.com https://widget.user.com\" with the sources of "
-        'default-src and add the directive "connect-src https://acme.user.com wss://acme.user.com" '
-        "with the sources of default-src (logged once)"
+        "\"script-src 'nonce-...' https://acme.user.com https://widget.user.com\""
     )
+    assert "sandbox" not in message, "it is ignored in a <meta>"
 
 
 async def test_fit_snippet_nonce_of_the_header_stays(caplog: pytest.LogCaptureFixture) -> None:

@@ -34,12 +34,13 @@ class Conditions:
     middlewares further out read. These see the original headers again.
     """
 
-    __slots__ = ("_mark", "_original", "_scope")
+    __slots__ = ("_is_page", "_mark", "_original", "_scope")
 
     def __init__(self, scope: Scope, mark: bytes | None) -> None:
         self._scope, self._mark = scope, mark
         self._original: HeaderList = scope["headers"]
         scope["headers"] = translate_conditions(self._original, mark, scope["path"])
+        self._is_page = scope["headers"] is not self._original
 
     def restore(self) -> None:
         """Give the scope its original headers back."""
@@ -52,7 +53,7 @@ class Conditions:
         handler has identified the visitor. Then the ETag is one that the next request gets
         a whole page for.
         """
-        if self._mark is None or start["status"] != _NOT_MODIFIED:
+        if not self._is_page or self._mark is None or start["status"] != _NOT_MODIFIED:
             return start
         headers = header_list(start)
         is_wrong = (

@@ -176,6 +176,7 @@ class PageResponse:
     def _handle_unknown(self, message: Message) -> list[Message]:
         """Handle a message that is not a body: send the held bytes before it."""
         if self._start is not None or self._injector is None:
+            logger.debug("Page gets no widget: %s stands before its body", message["type"])
             return [*self.pass_through(), message]
         # The headers that were sent describe the changed body, so go on after a push or
         # hint.
