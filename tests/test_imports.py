@@ -20,7 +20,6 @@ GUARDED_ELSEWHERE = {
     "core/commands.py": "core/test_validation.py",
     "core/envelope.py": "core/test_serialization.py",
     "core/exceptions.py": "core/test_config.py",
-    "core/hooks.py": "visitor/test_login.py",
     "core/user_key.py": "visitor/test_cookies.py",
     # Parts of the delivery service, which is tested as a whole.
     "delivery/outbox.py": "delivery/test_service.py",
