@@ -50,13 +50,19 @@ async def bye(request: Request) -> Response:
     return Response("<html><body>bye</body></html>", media_type="text/plain")
 
 
-def shop(config: UserComConfig) -> Starlette:
+async def mail(request: Request) -> Response:
+    return HTMLResponse(
+        f"<html><body><a id=link href={request.query_params['to']}>x</a></body></html>"
+    )
+
+
+def shop(config: UserComConfig, **session: Any) -> Starlette:
     posts = [Route(path, login, methods=["POST"]) for path in ("/alice", "/bob")]
     outs = [Route(path, logout, methods=["POST"]) for path in ("/logout", "/logout.json")]
     return Starlette(
         routes=[Route("/", home), Route("/bye.html", bye), *posts, *outs],
         middleware=[
-            Middleware(SessionMiddleware, secret_key="not much of a secret"),
+            Middleware(SessionMiddleware, secret_key="not much of a secret", **session),
             Middleware(UserComMiddleware, config=config, identify=who),
         ],
     )
@@ -112,4 +118,32 @@ def test_login_of_the_next_person_shows_no_data_of_the_last_one(
         for of_alice in (old, "id-alice", "alice@example.com", "Alice", "where is my order?"):
             assert of_alice not in seen
         assert usercom.store.users[old].attributes["user_id"] == "id-alice"
+        context.close()
+
+
+def test_login_with_a_strict_session_outlives_a_click_on_another_site(
+    browser: Browser, usercom: FakeUserCom
+) -> None:
+    """The link of a mail brings our cookies, which are Lax, and not the session."""
+    config = usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5)
+    other = Starlette(routes=[Route("/", mail)])
+    with serve_app(shop(config, same_site="strict")) as port, serve_app(other) as elsewhere:
+        context = browser.new_context()
+        page, url = context.new_page(), f"http://127.0.0.1:{port}/"
+        page.goto(url)
+        page.click("#alice")
+        page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
+        for _ in range(2):
+            page.goto(f"http://localhost:{elsewhere}/?to={url}")
+            page.click("#link")
+            page.wait_for_selector("h1 >> text=nobody")
+            page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
+            page.goto(url)
+            page.wait_for_selector("h1 >> text=alice")
+            page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
+        [key] = [str(c["value"]) for c in context.cookies() if c["name"] == "__ca__chat"]
+        assert list(usercom.store.users) == [key]
+        page.click("#logout")
+        page.wait_for_url("**/bye.html")
+        until_sync(lambda: len(usercom.store.users) == 2)
         context.close()

@@ -70,7 +70,11 @@ async def worker(request: Request) -> Response:
 async def home(request: Request) -> Response:
     how = request.path_params["how"]
     done = "<b id=done>done</b>" if "done" in request.query_params else ""
-    form = f"<form method=post action=/{how}/buy><button id=buy>buy</button></form>{done}"
+    form = "".join(
+        f"<form method=post action=/{how}/{verb}><button id={verb}>{verb}</button></form>"
+        for verb in ("buy", "leave")
+    )
+    form += done
     if how == "frame":
         form = f"<turbo-frame id=bar>{form}</turbo-frame>"
     boost = " hx-boost=true" if "htmx" in how else ""
@@ -92,6 +96,11 @@ async def buy(request: Request) -> Response:
     return RedirectResponse(f"/{request.path_params['how']}?done=1", 303)
 
 
+async def leave(request: Request) -> Response:
+    await get_visitor(request).reset_auth()
+    return RedirectResponse(f"/{request.path_params['how']}?done=1", 303)
+
+
 def site(config: UserComConfig) -> Starlette:
     return Starlette(
         routes=[
@@ -99,6 +108,7 @@ def site(config: UserComConfig) -> Starlette:
             Route("/worker/{name}.js", worker),
             Route("/{how}", home),
             Route("/{how}/buy", buy, methods=["POST"]),
+            Route("/{how}/leave", leave, methods=["POST"]),
         ],
         middleware=[Middleware(UserComMiddleware, config=config)],
     )
@@ -140,3 +150,28 @@ def test_shown_page_or_part_runs_a_command_once(
     cookies = [str(each.get("name")) for each in page.context.cookies()]
     # A worker that asks by the address alone looks like a script to the end.
     assert ("__ca__flash" in cookies) is (how == "worker-url")
+
+
+@pytest.mark.parametrize("how", HEADS)
+def test_shown_page_or_part_after_a_reset_has_one_new_visitor(
+    how: str, page: Page, usercom: FakeUserCom
+) -> None:
+    config = usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5)
+    with serve_app(site(config)) as port:
+        url = f"http://localhost:{port}/{how}"
+        page.goto(url)
+        ready(page)
+        if "worker" in how:
+            page.wait_for_function("navigator.serviceWorker.controller")
+        [old] = usercom.store.users
+        page.click("#leave")
+        page.wait_for_selector("#done", state="attached")
+        until_sync(lambda: len(usercom.store.users) == 2)
+        page.wait_for_timeout(500)
+        page.goto(url)
+        ready(page)
+        page.wait_for_timeout(300)
+    _, new = usercom.store.users
+    cookies = page.context.cookies()
+    assert [each.get("value") for each in cookies if each.get("name") == "__ca__chat"] == [new]
+    assert new != old

@@ -56,6 +56,11 @@ def test_config_app_or_base_url_gives_the_origin(place: dict[str, str], origin: 
         ({"app": "acme", "cookie_domain": "https://example.com"}, "cookie_domain", "bare domain"),
         ({"app": "acme", "cookie_domain": "example.com; HttpOnly"}, "cookie_domain", "bare domain"),
         ({"app": "acme", "site": ""}, "site", "site='https://shop.example.com'"),
+        (
+            {"app": "acme", "site": "https://shop.example.com", "cookie_domain": "ample.com"},
+            "cookie_domain",
+            "must be shop.example.com of the site or a parent of it",
+        ),
         ({"app": "acme", "site": "shop.example.com"}, "site", "site='https://shop.example.com'"),
         ({"app": "acme", "site": "https://shop.example.com/en"}, "site", "without path"),
         ({"app": "acme", "site": b"https://shop.example.com"}, "site", "without path"),

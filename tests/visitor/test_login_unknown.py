@@ -356,3 +356,22 @@ async def test_login_named_after_the_response_started_uses_no_key_of_the_last_pe
         visit = Visit(middleware, state, __ca__chat=alice, user="alice")
         await visit.go("/login", method="POST")
     assert [each.key == alice for each in usercom.store.events] == [False]
+
+
+async def test_login_by_reset_auth_with_rotate_on_login_uses_no_planted_key(
+    usercom: FakeUserCom,
+) -> None:
+    async def log_in(visitor: Visitor) -> None:
+        await visitor.reset_auth(**PEOPLE["bob"])
+        await visitor.page_hit(event=Event("login"))
+
+    planted = usercom.new_user()
+    app = login_shop(usercom, log_in, rotate_on_login=True)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=planted)
+        await visit.go()
+        await visit.go("/login/bob", method="POST")
+        await visit.go()
+    assert len(usercom.store.users) == 2, "the hook finds Bob at the next page, and it is no login"
+    assert [each.key == planted for each in usercom.store.events] == [False]
+    assert usercom.store.users[planted].attributes == {}

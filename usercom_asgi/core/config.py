@@ -213,6 +213,7 @@ class UserComConfig:
         if self.site is not None:
             site = _origin("site", self.site, "https://shop.example.com")
             object.__setattr__(self, "site", site)
+            self._check_cookie_domain_of_site(urlsplit(site).hostname or "")
         self._check_widget()
         for name in ("reset_timeout", "shutdown_timeout", "inline_deadline"):
             _check_number(name, getattr(self, name), least=0.0)
@@ -332,6 +333,15 @@ class UserComConfig:
                 "cookie_domain", "must be a bare domain, such as cookie_domain='example.com'"
             )
         object.__setattr__(self, "cookie_domain", bare.lower())
+
+    def _check_cookie_domain_of_site(self, host: str) -> None:
+        domain = self.cookie_domain
+        if domain is not None and not f".{host}".endswith(f".{domain}"):
+            raise ConfigurationError(
+                "cookie_domain",
+                f"must be {host} of the site or a parent of it, as browsers refuse others, got "
+                f"{domain!r}",
+            )
 
 
 def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:

@@ -90,9 +90,27 @@ async def call_hook_safely(
     """Return the result of a hook, or log ``otherwise`` and return None if it fails."""
     try:
         return await call_hook(hook, scope)
-    except Exception:  # a bug of the hook must not break the response
-        logger.exception(otherwise)
+    except Exception as error:  # a bug of the hook must not break the response
+        if not warns_of_session(error, otherwise):
+            logger.exception(otherwise)
         return None
+
+
+def warns_of_session(error: Exception, text: str) -> bool:
+    """Return whether a hook has failed on a missing session, and warn of it once.
+
+    The session is loaded further in, and not for pages of status 404 or for websockets.
+    """
+    if isinstance(error, AssertionError):  # of Starlette
+        is_missing = "Middleware must be installed to access" in str(error)
+    else:
+        is_missing = isinstance(error, KeyError) and error.args == ("session",)
+    if is_missing:
+        warn_once(
+            f"{text}: a request has no session. If it is so on every page, SessionMiddleware is "
+            "missing, or inside of UserComMiddleware"
+        )
+    return is_missing
 
 
 @lru_cache(64)

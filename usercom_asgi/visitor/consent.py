@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..core.hooks import call_hook
+from ..core.hooks import call_hook, warns_of_session
 from ..core.receipts import skip_receipt
 from ..core.threads import current_loop
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..core.envelope import Envelope, PendingReset
     from ..core.hooks import ConsentHook
     from ..core.receipts import Receipt
+
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -34,8 +35,10 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
         return True
     try:
         return bool(await call_hook(hook, scope))
-    except Exception:
-        logger.exception("The consent hook failed, tracking nothing for this request")
+    except Exception as error:
+        text = "The consent hook failed, tracking nothing for this request"
+        if not warns_of_session(error, text):
+            logger.exception(text)
         return False
 
 

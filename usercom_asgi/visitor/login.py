@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import anyio
 
 from ..core.exceptions import InvalidCommand
-from ..core.hooks import UNKNOWN, Hook, Unknown, call_hook, warn_once
+from ..core.hooks import UNKNOWN, Hook, Unknown, call_hook, warns_of_session
 from ..core.problems import report
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE
@@ -203,13 +203,9 @@ class LoginTracker:
             if isinstance(user, Mapping):
                 return self._clean(cast("Mapping[str, Any]", user))
         except Exception as error:
-            if _is_without_session(error):
-                warn_once(
-                    "The identify hook finds no session in a request: the visitor does not change. "
-                    "If it is so on every page, SessionMiddleware is missing"
-                )
-            else:
-                logger.exception("The identify hook failed, the visitor does not change")
+            text = "The identify hook failed, the visitor does not change"
+            if not warns_of_session(error, text):
+                logger.exception(text)
             return None
         logger.error(
             "The identify hook must return a mapping such as {'user_id': '42'}, None or UNKNOWN,"
@@ -239,13 +235,3 @@ class LoginTracker:
                 )
         report("The identify hook", problems, strict=False)
         return cleaned
-
-
-def _is_without_session(error: Exception) -> bool:
-    """Return True if ``scope`` lacks the session: Starlette asserts it, others look it up.
-
-    It is loaded further in, and not for pages of status 404 or for websockets.
-    """
-    if isinstance(error, AssertionError):
-        return "Middleware must be installed to access" in str(error)
-    return isinstance(error, KeyError) and error.args == ("session",)
