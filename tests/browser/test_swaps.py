@@ -210,6 +210,25 @@ def test_chat_after_a_swap_by_a_script_is_there_and_opens(page: Page, site: str)
     assert page.locator(".panel").is_visible()
 
 
+def test_chat_that_the_widget_makes_anew_is_kept_instead(page: Page, site: str) -> None:
+    enter(page, site)
+    page.evaluate(
+        """() => {
+          window.fresh = document.createElement("div");
+          fresh.id = "__ue_widget_mount";
+          document.getElementById("__ue_widget_mount").remove();
+          document.body.append(fresh);
+        }"""
+    )
+    for swap in SWAPS:
+        page.evaluate(f"() => {{ {swap} }}")
+        page.wait_for_timeout(50)
+        assert page.evaluate(
+            "[...document.querySelectorAll('#__ue_widget_mount')].every(each => each === fresh)"
+        )
+        assert page.evaluate("document.body.contains(fresh)")
+
+
 def test_destroyed_chat_after_a_swap_stays_away(page: Page, site: str) -> None:
     """Not even a copy of it, which would show what an earlier visitor wrote."""
     enter(page, site)
