@@ -10,6 +10,7 @@ from helpers.fake_usercom import FakeUserCom
 from helpers.serving import serve_app
 from helpers.waiting import until_sync
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import Route as PageRoute
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -128,6 +129,35 @@ def test_chat_after_a_swap_by_turbo_or_htmx_is_there_and_opens(
     assert len(usercom.store.users) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_chat_of_a_widget_that_loads_during_a_swap_is_there(
+    page: Page, site: str, usercom: FakeUserCom, kind: str
+) -> None:
+    delayed: list[PageRoute] = []
+
+    def delay(route: PageRoute) -> None:
+        if page.url.endswith(f"/leaf/2?with={kind}") and delayed:
+            route.continue_()
+        else:
+            delayed.append(route)
+
+    page.route("**/widget.js", delay)
+    page.goto(f"{site}/leaf/1?with={kind}", wait_until="commit")
+    page.wait_for_function("window.usercom && (window.Turbo || window.htmx)")
+    page.click("#to2")
+    page.wait_for_function("document.querySelector('h1').textContent === '/leaf/2'")
+    for route in delayed:
+        route.continue_()
+    page.wait_for_function(READY)
+    page.locator(".launcher").wait_for(state="visible")
+    page.click("#to1")
+    page.wait_for_function("document.querySelector('h1').textContent === '/leaf/1'")
+    page.wait_for_timeout(150)
+    assert page.locator("#__ue_widget_mount").count() == 1
+    assert page.locator(".launcher").is_visible()
+    assert len(usercom.store.users) == 1
+
+
 @HEAD
 @pytest.mark.parametrize("kind", KINDS)
 def test_chat_after_back_is_there_once(page: Page, site: str, kind: str) -> None:
@@ -161,11 +191,42 @@ SWAPS = [
 def test_chat_after_a_swap_by_a_script_is_there_and_opens(page: Page, site: str) -> None:
     """Unpoly, PJAX and others: the new content brings no snippet."""
     enter(page, site)
+    # The widget's other element, which the sandbox's widget does not have.
+    page.evaluate(
+        """() => {
+          window.other = document.createElement("div");
+          other.id = "usercom-widget";
+          document.body.append(other);
+        }"""
+    )
     for swap in SWAPS * 2:
         page.evaluate(f"() => {{ {swap} }}")
         assert_chat_is_there(page)
+        assert page.evaluate(
+            "[...document.querySelectorAll('#usercom-widget')].every(each => each === other)"
+        )
+        assert page.evaluate("document.body.contains(other)")
     page.evaluate("userengage('widget.open')")
     assert page.locator(".panel").is_visible()
+
+
+def test_chat_that_the_widget_makes_anew_is_kept_instead(page: Page, site: str) -> None:
+    enter(page, site)
+    page.evaluate(
+        """() => {
+          window.fresh = document.createElement("div");
+          fresh.id = "__ue_widget_mount";
+          document.getElementById("__ue_widget_mount").remove();
+          document.body.append(fresh);
+        }"""
+    )
+    for swap in SWAPS:
+        page.evaluate(f"() => {{ {swap} }}")
+        page.wait_for_timeout(50)
+        assert page.evaluate(
+            "[...document.querySelectorAll('#__ue_widget_mount')].every(each => each === fresh)"
+        )
+        assert page.evaluate("document.body.contains(fresh)")
 
 
 def test_destroyed_chat_after_a_swap_stays_away(page: Page, site: str) -> None:

@@ -34,9 +34,18 @@
     return moves++ < 10;
   }
 
-  function keep() {
+  // What the widget makes comes alone, and a copy that a library puts in with other nodes.
+  function take(records) {
+    var added = [];
+    records.forEach(function (record) { added.push.apply(added, record.addedNodes); });
+    if (added.some(function (node) { return PARTS.indexOf(node.id) < 0; })) return;
+    added.forEach(function (node) { parts[node.id] = node; });
+  }
+
+  function keep(records) {
     if (!d.body || !w.UE || !w.UE.pageHit) return;
     if (w.UE !== seen) adopt(w.UE);
+    if (!isGone) take(records);
     PARTS.forEach(function (id) {
       d.querySelectorAll("body > [id='" + id + "']").forEach(function (each) {
         if (!isGone && !parts[id]) parts[id] = each;
@@ -47,10 +56,10 @@
     });
   }
 
-  var observer = new MutationObserver(function () {
+  var observer = new MutationObserver(function (records) {
     try {
       watch();
-      keep();
+      keep(records);
     } catch (error) { setTimeout(function () { throw error; }); }
   });
   function watch() {
