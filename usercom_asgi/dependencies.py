@@ -38,7 +38,7 @@ def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
 
 
 def _scope_of(connection: object) -> Scope:
-    scope = connection if isinstance(connection, Mapping) else getattr(connection, "scope", None)
+    scope: object = getattr(connection, "scope", connection)
     if not isinstance(scope, Mapping):
         raise TypeError(
             "connection must be a request with an ASGI scope, or the scope itself, "
