@@ -23,7 +23,7 @@ def config_from_env() -> UserComConfig:
         "No USERCOM_* settings, using the sandbox at %s. Start it: python -m usercom_asgi.sandbox",
         SANDBOX_URL,
     )
-    return UserComConfig(base_url=SANDBOX_URL, api_key=SANDBOX_API_KEY)
+    return UserComConfig(base_url=SANDBOX_URL, api_key=SANDBOX_API_KEY, strict=True)
 
 
 def session_secret() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 from starlette.requests import HTTPConnection
@@ -21,16 +22,29 @@ if TYPE_CHECKING:
 def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
     """Return the visitor of a request, a websocket or a scope; a FastAPI dependency.
 
+    A request of another framework works too, if it has its ASGI scope as ``scope``.
+
     Raises:
         RuntimeError: If the application does not have a ``UserComMiddleware``.
+        TypeError: If it is neither.
 
     """
-    scope = connection.scope if isinstance(connection, HTTPConnection) else connection
+    scope = _scope_of(connection)
     # The state alone is not enough, because a server may share it between requests.
     visitor = scope["state"].get(VISITOR_KEY) if DELIVERY_KEY in scope else None
     if not isinstance(visitor, Visitor):
         raise RuntimeError("the scope has no visitor, add UserComMiddleware to the application")  # noqa: TRY004
     return visitor
+
+
+def _scope_of(connection: object) -> Scope:
+    scope: object = getattr(connection, "scope", connection)
+    if not isinstance(scope, Mapping):
+        raise TypeError(
+            "connection must be a request with an ASGI scope, or the scope itself, "
+            f"got {type(connection).__name__}"
+        )
+    return cast("Scope", scope)
 
 
 class RunningDelivery(Protocol):
@@ -58,7 +72,7 @@ def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
         RuntimeError: If the application does not have a ``UserComMiddleware``.
 
     """
-    scope = connection.scope if isinstance(connection, HTTPConnection) else connection
+    scope = _scope_of(connection)
     if DELIVERY_KEY not in scope:
         raise RuntimeError("the scope has no delivery, add UserComMiddleware to the application")
     return cast("RunningDelivery", scope[DELIVERY_KEY])

@@ -47,6 +47,7 @@ def test_product_event_types_are_a_literal_for_type_checkers() -> None:
 def test_command_with_a_value_of_a_visitor_notes_the_problem_and_never_compares_it() -> None:
     long = PageHit(event=Event("x", q="y" * 300), attributes={"email": "nobody"})
     assert [each.field for each in long.problems] == ["data.q", "email"]
+    assert [each.__traceback__ for each in long.problems] == [None, None]  # they hold the values
     assert long == PageHit(event=Event("x", q="y" * 255))
     assert "nobody" not in repr(long) + repr(long.problems)
     assert Update({"plan": "gold"}).problems == ()

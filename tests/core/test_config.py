@@ -65,7 +65,7 @@ def test_config_app_or_base_url_gives_the_origin(place: dict[str, str], origin: 
         ({"app": "acme", "site": "https://shop.example.com/en"}, "site", "without path"),
         ({"app": "acme", "site": b"https://shop.example.com"}, "site", "without path"),
         ({"app": "acme", "widget_state": "open"}, "widget_state", "standard"),
-        ({"app": "acme", "widget_state": "hiden"}, "widget_state", "did you mean 'hidden'?"),
+        ({"app": "acme", "widget_state": "hide"}, "widget_state", "did you mean 'hidden'?"),
         ({"app": "acme", "callbacks": {"onopen": "f"}}, "callbacks", "did you mean 'onOpen'?"),
         ({"app": "acme", "enabled": "0"}, "enabled", "True or False, got str"),
         ({"app": "acme", "strict": 1}, "strict", "True or False, got int"),

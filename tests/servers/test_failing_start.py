@@ -62,9 +62,9 @@ def start_and_wait(command: list[str], folder: Path, environ: dict[str, str]) ->
         ),
         (f"{GIVEN}, outbox='var/outbox.db'", {}, "outbox: must be an outbox"),
         (
-            f"{GIVEN}, identfy=None",
+            f"{GIVEN}, identity=None",
             {},
-            "UserComMiddleware has no argument 'identfy'; did you mean 'identify'?",
+            "UserComMiddleware has no argument 'identity'; did you mean 'identify'?",
         ),
     ],
 )

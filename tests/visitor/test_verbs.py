@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import trio
 from helpers.asgi_client import call, html, lifespan
 from helpers.fake_usercom import FakeUserCom
 from starlette.applications import Starlette
@@ -122,3 +124,54 @@ async def test_sync_verb_on_the_event_loop_raises_with_the_remedy(usercom: FakeU
         await html(PAGE)(scope, receive, send)
 
     await call(UserComMiddleware(app, usercom.config()))
+
+
+@pytest.mark.parametrize("has_lifespan", [True, False])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_verb_in_a_second_event_loop_is_submitted_in_the_first(
+    backend: str, has_lifespan: bool, usercom: FakeUserCom
+) -> None:
+    """`asyncio.run(visitor.event(...))` in a plain `def` handler."""
+    threads: list[tuple[str, int]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await Starlette()(scope, receive, send)
+            return
+        visitor: Any = get_visitor(scope)
+        submit = visitor._session._delivery.submit
+
+        def submitted(envelope: Any) -> Any:
+            threads.append(("submit", threading.get_ident()))
+            return submit(envelope)
+
+        visitor._session._delivery = Proxy(visitor._session._delivery, submitted)
+        threads.append(("app", threading.get_ident()))
+        second: Any = run_asyncio if backend == "asyncio" else trio.run
+        await in_a_plain_thread(partial(second, visitor.event, "x"))
+        await html(PAGE)(scope, receive, send)
+
+    site = UserComMiddleware(app, usercom.config())
+    headers = {"cookie": f"__ca__chat={usercom.new_user()}"}
+    if has_lifespan:
+        async with lifespan(site) as state:
+            await call(site, headers=headers, state=dict(state))
+    else:
+        await call(site, headers=headers)
+    assert len(usercom.store.events) == 1
+    assert dict(threads)["submit"] == dict(threads)["app"]
+
+
+def run_asyncio(function: Any, *args: Any) -> None:
+    asyncio.run(function(*args))
+
+
+class Proxy:
+    """A delivery that shows the thread of each submit."""
+
+    def __init__(self, delivery: Any, submit: Any) -> None:
+        self._delivery = delivery
+        self.submit = submit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._delivery, name)

@@ -18,11 +18,11 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias, cast
 
 from .exceptions import InvalidCommand, InvalidValue
-from .problems import Problems, did_you_mean
+from .problems import Problems, did_you_mean, repair
 from .text import printable
 from .validation import Json, clean_attributes, clean_data, clean_id, clean_text
 
-_URL = "must be an address that begins with http:// or https://"
+_URL = "must be a string that begins with http:// or https://, such as str(request.url)"
 
 # Shared by all commands without data, because thousands of commands may be queued.
 _EMPTY: Mapping[str, object] = MappingProxyType({})
@@ -285,7 +285,7 @@ def _optional_text(field_name: str, value: object, problems: Problems) -> str | 
     try:
         return clean_text(field_name, value, problems)
     except InvalidValue as error:
-        problems.append(error)
+        repair(problems, error)
         return None
 
 

@@ -21,7 +21,8 @@ def repair(problems: Problems | None, error: InvalidValue) -> None:
     """Note a repair; without a list, raise its error."""
     if problems is None:
         raise error
-    problems.append(error)
+    # Its traceback would keep the values alive for as long as the command waits.
+    problems.append(error.with_traceback(None))
 
 
 def report(command: str, problems: Sequence[InvalidValue], *, strict: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -50,3 +51,24 @@ def run_in_loop(
 
     token = cast("trio.lowlevel.TrioToken", loop)
     return trio.from_thread.run(function, trio_token=token)
+
+
+async def run_from_any_loop(
+    loop: object | None, function: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """Await a coroutine function in its own event loop, also from another one.
+
+    ``asyncio.run(visitor.event(...))`` in a thread makes a second loop, from which the
+    queues of the first one must not be changed.
+    """
+    is_closed = isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed()
+    here = current_loop()
+    if loop is None or is_closed or here is loop:
+        return await function()
+    # Without anyio, which takes the loop for the one of the context that was copied.
+    work = partial(run_in_loop, loop, function, "event")
+    if isinstance(here, asyncio.AbstractEventLoop):
+        return await here.run_in_executor(None, work)
+    import trio
+
+    return await trio.to_thread.run_sync(work)

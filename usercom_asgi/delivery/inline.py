@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
     from .recorder import OutcomeHooks
 
 logger = logging.getLogger("usercom_asgi")
+
+
+@lru_cache(16)
+def _announce(origin: str) -> None:
+    logger.info(
+        "Delivering commands to %s behind each response, because there is no lifespan (logged once)",
+        origin,
+    )
 
 
 class _FixedStatus:
@@ -87,6 +96,7 @@ class InlineDelivery:
     def _prepare(self) -> None:
         """Make what only a request with commands needs."""
         self._has_commands = True
+        _announce(self._config.origin)
         self._keys: dict[str, KeyRing] = {}
         self._throttle = LogThrottle()
         self._changed, self._ended = Signal(), anyio.Event()

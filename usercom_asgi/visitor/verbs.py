@@ -9,7 +9,7 @@ from ..core.commands import Event, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import InvalidValue
 from ..core.problems import report_skipped
 from ..core.receipts import Receipt, Status
-from ..core.threads import run_in_loop
+from ..core.threads import run_from_any_loop, run_in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -124,7 +124,9 @@ class VisitorVerbs:
 
     async def _perform(self, make: Callable[[], Command]) -> Receipt:
         command = make_command(make, strict=self._strict)
-        return command if isinstance(command, Receipt) else await self._send(command)
+        if isinstance(command, Receipt):
+            return command
+        return await run_from_any_loop(self._loop, partial(self._send, command))
 
     async def _send(self, command: Command) -> Receipt:
         raise NotImplementedError

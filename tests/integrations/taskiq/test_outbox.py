@@ -21,6 +21,7 @@ import pytest
 import redis
 from helpers.asgi_client import body as end
 from helpers.asgi_client import call, call_until, http_scope, lifespan, start
+from helpers.fake_sender import make_envelope
 from helpers.fake_usercom import FakeUserCom
 from helpers.serving import free_port
 from helpers.waiting import until, until_sync
@@ -43,7 +44,9 @@ from usercom_asgi import (
     get_visitor,
 )
 from usercom_asgi.core.receipts import PendingReceipt
+from usercom_asgi.core.serialization import pack
 from usercom_asgi.integrations.taskiq import TaskiqOutbox
+from usercom_asgi.integrations.taskiq.outbox import TASK
 
 HERE = Path(__file__).parent
 COOKIE = "__ca__chat"
@@ -585,3 +588,19 @@ def test_taskiq_outbox_on_the_broker_of_another_workspace_is_refused(config: Use
     TaskiqOutbox(broker, config)  # twice for one workspace is one and the same
     with pytest.raises(ConfigurationError, match="another workspace"):
         TaskiqOutbox(broker, UserComConfig(app="other", api_key="XYZ789"))
+
+
+async def test_taskiq_outbox_worker_that_is_switched_off_acknowledges_no_task(
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = InMemoryBroker()
+    TaskiqOutbox(broker, usercom.config(enabled=False))
+    broker.is_worker_process = True
+    await broker.startup()
+    assert "stay in the broker: usercom-asgi is switched off" in caplog.text
+    task = broker.find_task(TASK)
+    assert task is not None
+    with anyio.move_on_after(0.2) as scope:
+        await task.original_func([pack(make_envelope(1))])
+    assert scope.cancelled_caught  # a task that returns is acknowledged
+    await broker.shutdown()

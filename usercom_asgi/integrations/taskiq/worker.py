@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ...core.config import DISABLED
 from ...core.exceptions import OutboxError
 from ...core.serialization import unpack
 from ...delivery.queue import MemoryStore
@@ -75,6 +76,9 @@ class BrokerWorker:
             OutboxError: The delivery cannot run.
 
         """
+        if not self._config.enabled:
+            logger.warning("The tasks of usercom-asgi stay in the broker: %s", DISABLED)
+            return
         if self._host is None:
             self._ready, self._stop = asyncio.Event(), asyncio.Event()
             runtime = DeliveryService(
