@@ -1,9 +1,9 @@
 """Commands for User.com: frozen values that are validated when they are made.
 
-A mistake of the code raises :class:`InvalidCommand`: a wrong type, a reserved name. A
-value that may come from a visitor is repaired or left out, and noted in ``problems``.
-The helper that sends the command logs these, or raises with
-``UserComConfig(strict=True)``.
+A mistake of the code raises :class:`InvalidCommand`: a wrong type, a
+reserved name. A value that may come from a visitor is repaired or left out,
+and noted in ``problems``. The helper that sends the command logs these, or
+raises with ``UserComConfig(strict=True)``.
 
 Their ``repr`` shows the names of attributes and hides the values, because a ``repr``
 may be logged and the values are personal data.

@@ -80,8 +80,8 @@ def _is_origin(parts: SplitResult) -> bool:
     )
 
 
-# Six letters and digits today, 64 at UserEngage; the length is not documented
-# (docs/usercom.md, 1).
+# Six letters and digits today, 64 at UserEngage; the length is not
+# documented (docs/usercom.md, 1).
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
@@ -114,9 +114,9 @@ class UserComConfig:
 
     Args:
         app: The workspace's subdomain: ``"acme"`` for ``acme.user.com``.
-        base_url: The address of the API and of ``widget.js``, with its scheme: for the
-            sandbox and for tests. User.com's own ``widget.js`` works on ``*.user.com``
-            alone.
+        base_url: The address of the API and of ``widget.js``, with its scheme:
+            for the sandbox and for tests. User.com's own ``widget.js`` works
+            on ``*.user.com`` alone.
         api_key: The public app key of the workspace (Settings > Workspace Settings >
             API & Integrations).
         rest_token: The secret key of the public REST API.
@@ -128,11 +128,11 @@ class UserComConfig:
             proxy that replaces ``Host``. Defaults to host and scheme of each request.
         reset_timeout: Seconds that a response may wait for a new visitor's key after
             ``reset_auth()``. 0 does not wait.
-        timeout: Seconds that each phase of one call to User.com may take (connect,
-            write, read).
+        timeout: Seconds that each phase of one call to User.com may take
+            (connect, write, read).
         shutdown_timeout: Seconds that a shutdown may take to deliver what is queued.
-        inline_deadline: Seconds for delivery behind a response, where the server offers
-            no lifespan.
+        inline_deadline: Seconds for delivery behind a response, where the server
+            offers no lifespan.
         max_queue_size: Commands that may be queued in memory, those in flight included.
             Further ones are dropped.
         max_concurrency: Visitors whose commands are sent at the same time.
@@ -141,17 +141,17 @@ class UserComConfig:
         give_up_after: Seconds after which a command that could not be delivered becomes
             a dead letter.
         anonymous: What happens to a page hit of an anonymous visitor without a user
-            key. ``skip`` leaves it to the widget's own ping. ``create`` has User.com
-            create the visitor, and waits up to ``reset_timeout`` for the key to set the
-            cookie.
+            key. ``skip`` leaves it to the widget's own ping. ``create`` has
+            User.com create the visitor, and waits up to ``reset_timeout`` for the
+            key to set the cookie.
         widget_state: How the widget appears: ``simple``, ``standard``, ``hidden`` or
             ``expanded``. Defaults to the workspace's own settings.
         callbacks: The page's functions that the widget calls, as dotted paths:
             ``{"onOpen": "shop.chat.opened"}``, for ``onLoad``, ``onPayloadReceived``,
             ``onMessage``, ``onOpen`` and ``onClose``. Looked up at each call.
-        rotate_on_login: Reset the visitor at a login as well. The history from before
-            it is not kept, and a user key that another person planted in the browser
-            ends there.
+        rotate_on_login: Reset the visitor at a login as well. The history from
+            before it is not kept, and a user key that another person planted in the
+            browser ends there.
         position: Where the snippet goes: at the end of the ``body``, as User.com
             documents, or of the ``head``.
         strict: Raise :class:`InvalidCommand` for values that User.com cannot take. By
@@ -301,8 +301,8 @@ class UserComConfig:
                 "rest_token", "must be the secret key of the REST API, or None"
             )
         if token is not None and token == self.api_key:
-            # The app key is part of every page, so this mistake would publish the
-            # secret.
+            # The app key is part of every page, so this mistake would
+            # publish the secret.
             raise ConfigurationError(
                 "api_key",
                 "must not equal rest_token, because the app key is public and the token secret",

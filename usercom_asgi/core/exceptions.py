@@ -12,8 +12,8 @@
         └── RejectedError       a later attempt would fail as well
 
 The first two are raised where the mistake was made, the third at start.
-``DeliveryError`` stays inside the delivery. A handler reads the outcome from its
-:class:`~usercom_asgi.Receipt`.
+``DeliveryError`` stays inside the delivery. A handler reads the outcome
+from its :class:`~usercom_asgi.Receipt`.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class InvalidCommand(UserComError, ValueError):
 class InvalidValue(InvalidCommand):
     """A value that User.com cannot take and that may depend on a visitor's data.
 
-    It is raised only with ``UserComConfig(strict=True)``. Otherwise the helper repairs
-    the command and logs the repair: ``effect`` is ``left out``, ``truncated`` or
-    ``cleaned``.
+    It is raised only with ``UserComConfig(strict=True)``. Otherwise the helper
+    repairs the command and logs the repair: ``effect`` is ``left out``,
+    ``truncated`` or ``cleaned``.
     """
 
     def __init__(self, field: str, problem: str, effect: str = "left out") -> None:

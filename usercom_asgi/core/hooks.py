@@ -25,8 +25,8 @@ Hook: TypeAlias = Callable[[HTTPConnection], T | Awaitable[T]]
 ConsentHook: TypeAlias = Hook[bool]
 #: Returns the nonce of this response's Content-Security-Policy, or None.
 NonceHook: TypeAlias = Hook[str | None]
-#: Returns whether the snippet goes into this HTML response, or None to let the library
-#: decide.
+#: Returns whether the snippet goes into this HTML response, or None to let
+#: the library decide.
 InjectHook: TypeAlias = Hook[bool | None]
 
 

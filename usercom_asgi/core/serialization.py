@@ -85,8 +85,8 @@ def _moment(value: Any) -> float:
 def pack_command(command: Command) -> dict[str, Any]:
     """Return a command as a JSON object."""
     if isinstance(command, Event):
-        # Event() removes one "event." prefix, so add one for a name that begins with
-        # it.
+        # Event() removes one "event." prefix, so add one for a name that
+        # begins with it.
         name = f"event.{command.name}" if command.name.startswith("event.") else command.name
         return {"kind": "event", "name": name, "data": dict(command.data)}
     if isinstance(command, ProductEvent):

@@ -52,8 +52,8 @@ def check_callbacks(given: Mapping[str, str]) -> Mapping[str, str]:
     """Return callbacks after a check that they name functions of the page.
 
     Raises:
-        ValueError: If a callback is unknown, or its value is not a dotted path such as
-            ``"shop.chat.opened"``.
+        ValueError: If a callback is unknown, or its value is not a dotted path
+            such as ``"shop.chat.opened"``.
 
     """
     if not isinstance(given, Mapping):

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: The event that htmx triggers for ``HX-Trigger``. ``page/js/usercom.js`` listens to it.
+#: The event that htmx triggers for ``HX-Trigger``. ``page/js/usercom.js``
+#: listens to it.
 _EVENT = "usercom"
 
 
@@ -51,8 +52,8 @@ def plan_browser_commands(
 ) -> BrowserCommandPlan:
     """Return how the response carries the commands; without a way, they wait in the cookie.
 
-    A page that a script fetches carries them, and they wait as well: its scripts may run or
-    not. Each command has an id, by which the browser runs it once.
+    A page that a script fetches carries them, and they wait as well: its scripts may
+    run or not. Each command has an id, by which the browser runs it once.
     """
     request = visitor.request
     secure = request.is_secure
@@ -141,8 +142,9 @@ def _headers_with_trigger(
         events = None
     if not isinstance(events, dict) or _EVENT in events:
         return None
-    # The target is the body, because htmx may have removed the element that sent the request.
-    # Our event is the last, because htmx 2 gives its target to the events that follow.
+    # The target is the body, because htmx may have removed the element that sent
+    # the request. Our event is the last, because htmx 2 gives its target to the
+    # events that follow.
     ours = {_EVENT: {"target": "body", "commands": _limit(calls)}}
     text = json.dumps({**cast("dict[str, object]", events), **ours}, separators=(",", ":"))
     return set_no_store([*without(headers, {name}), (name, text.encode("ascii"))])

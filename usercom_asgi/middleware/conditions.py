@@ -50,8 +50,8 @@ class Conditions:
         """Return a 304 with the ETag of the page, which the browser keeps.
 
         The kept page may be the wrong one: the 304 brings a policy with a nonce, or the
-        handler has identified the visitor. Then the ETag is one that the next request gets
-        a whole page for.
+        handler has identified the visitor. Then the ETag is one that the next request
+        gets a whole page for.
         """
         if not self._is_page or self._mark is None or start["status"] != _NOT_MODIFIED:
             return start

@@ -1,7 +1,7 @@
 """The extension ``http.response.pathsend``: the application names a file as the body.
 
-Granian has it, and Starlette's static files use it. A page has to be read for the snippet;
-other files still go to the server by their paths.
+Granian has it, and Starlette's static files use it. A page has to be read for the
+snippet; other files still go to the server by their paths.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Plans what a response does about a reset (docs/architecture.md, "The reset protocol").
 
-For ``RESET_DEADLINE`` seconds the server creates the new visitor. Until its call is answered,
-that browser's pages go out without the widget, whose first ping would create a second visitor.
-After the deadline, the widget creates the new visitor.
+For ``RESET_DEADLINE`` seconds the server creates the new visitor. Until its call is
+answered, that browser's pages go out without the widget, whose first ping would create
+a second visitor. After the deadline, the widget creates the new visitor.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class ResetPlan:
     domains: list[str | None] = field(default_factory=list["str | None"])
     #: The identity that this response's page is made for.
     epoch: str = ""
-    #: The server is still creating the new visitor, so the page goes without the widget.
+    #: The server is still creating the new visitor, so the page goes
+    #: without the widget.
     suppress_widget: bool = False
 
 
@@ -69,7 +70,8 @@ async def plan_reset(
     elif visitor.has_reset or reset is not None or request.stale_key:
         plan.cookies = cookies.set_key(reset.receipt.key if reset else visitor.key)
     if visitor.has_reset and reset is not None:
-        # If the widget creates the new visitor, the server waits for nothing: its time is over.
+        # If the widget creates the new visitor, the server waits for nothing: its
+        # time is over.
         is_delegated = reset.receipt.status is Status.SKIPPED
         marker = replace(reset.marker, at=0) if is_delegated else reset.marker
         plan.cookies.append(cookies.set_reset_marker(marker))
@@ -131,7 +133,8 @@ def _epoch_after(visitor: VisitorSession, marker: ResetMarker | None) -> Epoch:
         return epoch
     if visitor.has_reset or request.stale_key:
         epoch = epoch.with_ended(request.sent_keys())
-    # The running widget has not made its reset yet. Its page changes the identity itself.
+    # The running widget has not made its reset yet. Its page changes
+    # the identity itself.
     is_widgets = visitor.reset_delegated or (request.is_page_swap and request.has_flash_cookie())
     if not is_widgets:
         epoch = replace(epoch, id=key_digest(marker.token))
@@ -143,7 +146,8 @@ def _is_creating(visitor: VisitorSession) -> bool:
     reset = visitor.reset
     if reset is not None and reset.receipt.is_final:
         return False
-    # Without a receipt, another process made the reset, and may be waiting for its answer.
+    # Without a receipt, another process made the reset, and may be waiting
+    # for its answer.
     marker = visitor.request.reset_marker if reset is None else reset.marker
     return visitor.key is None and marker is not None and marker.is_recent(RESET_DEADLINE)
 

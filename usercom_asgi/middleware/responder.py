@@ -97,7 +97,8 @@ class ResponsePlan:
 class Responder:
     """One response of the application.
 
-    It plans what to change when the response starts, and streams the body through the page.
+    It plans what to change when the response starts, and streams the body
+    through the page.
     """
 
     __slots__ = (
@@ -208,7 +209,8 @@ class Responder:
 
     async def _prepare(self, start: Message, layout: HeaderLayout) -> Message | None:
         """Return the start to send; None if the page holds it until it has seen the body begin."""
-        # A copy, because the start may be held while the application goes on with its own.
+        # A copy, because the start may be held while the application goes on
+        # with its own.
         headers = start["headers"].copy()
         plan = await self._plan({**start, "headers": headers}, layout)
         if plan.skip_reason is not None:
@@ -242,7 +244,8 @@ class Responder:
             if site.should_inject is None
             else await self._ask_should_inject(site.should_inject, plan.headers),
         )
-        # Before anything is decided, so that what this hook does with the visitor counts as well.
+        # Before anything is decided, so that what this hook does with the visitor
+        # counts as well.
         if plan.is_page and site.nonce is not None:
             plan.nonce = await self._ask_nonce(site.nonce)
         if plan.is_page and (visitor.is_suppressed or plan.encoding is not None):
@@ -291,7 +294,8 @@ class Responder:
         may_log_out = self._method not in ("GET", "HEAD") or bool(
             values(plan.headers, b"set-cookie")
         )
-        # Browser commands are not awaited, so the hook has not been called for them yet.
+        # Browser commands are not awaited, so the hook has not been called
+        # for them yet.
         has_commands = visitor.has_browser_commands or (
             self._has_flash() and visitor.request.has_running_widget
         )
@@ -385,7 +389,8 @@ class Responder:
     async def _flush_started_page(self) -> None:
         """Send the held rest of a body whose start is out, after the application has failed.
 
-        A start that is still held is dropped, so that a middleware further out can answer.
+        A start that is still held is dropped, so that a middleware further
+        out can answer.
         """
         if self._page is not None and self._page.has_started:
             with suppress(Exception):  # the application's exception counts

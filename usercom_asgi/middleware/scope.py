@@ -15,7 +15,8 @@ VISITOR_KEY = "usercom"
 DELIVERY_KEY = "usercom_asgi"
 #: In a scope, while a middleware runs around the application: its workspace.
 ENCLOSING_KEY = "usercom_asgi.enclosing"
-#: In the state of a lifespan: the ``id()`` of that dict, which a copy of the dict does not match.
+#: In the state of a lifespan: the ``id()`` of that dict, which a copy of the dict
+#: does not match.
 _LIFESPAN_STATE = "usercom_asgi.lifespan_state"
 
 
@@ -27,10 +28,10 @@ def mark_lifespan_state(state: dict[str, Any]) -> None:
 def isolate_state(scope: Scope) -> dict[str, Any]:
     """Return the state of this request; a copy, if the server shares one dict between requests.
 
-    ASGI requires a shallow copy for each request. Hypercorn before 0.18 makes one for each
-    connection, where an earlier visitor gives it away. Other servers pass the lifespan's own
-    dict, which has our mark. Any other dict stays, because the ``request.state`` of an outer
-    middleware is a view of it.
+    ASGI requires a shallow copy for each request. Hypercorn before 0.18 makes one for
+    each connection, where an earlier visitor gives it away. Other servers pass the
+    lifespan's own dict, which has our mark. Any other dict stays, because the
+    ``request.state`` of an outer middleware is a view of it.
     """
     state: dict[str, Any] = scope.setdefault("state", {})
     if state.get(_LIFESPAN_STATE) == id(state) or (

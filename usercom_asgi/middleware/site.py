@@ -43,7 +43,8 @@ class Site:
     """Everything that is the same for every response of one middleware.
 
     Raises:
-        ConfigurationError: A hook is not callable, or ``identify`` has no key to sign with.
+        ConfigurationError: A hook is not callable, or ``identify`` has no key
+            to sign with.
 
     """
 
@@ -68,7 +69,8 @@ class Site:
         self.nonce = nonce
         self.should_inject = should_inject
         self.csp_sources = CspSources.for_origin(config.origin)
-        #: Whether the snippet depends on who asks, so that no shared cache may keep the page.
+        #: Whether the snippet depends on who asks, so that no shared cache may
+        #: keep the page.
         self.requires_consent = consent is not None or config.honour_gpc
         keys, domain = config.secret_keys, config.cookie_domain
         self.flash = FlashCookie(keys, domain) if keys else None

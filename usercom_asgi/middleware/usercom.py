@@ -43,8 +43,9 @@ Init = TypeVar("Init", bound="Callable[..., None]")
 def _fail_at_startup(init: Init) -> Init:
     """Keep an error of a constructor that runs inside of an event loop, for the lifespan.
 
-    Starlette constructs its middlewares within the lifespan. Servers take an error there for
-    an application without a lifespan: they start, and answer each request with 500.
+    Starlette constructs its middlewares within the lifespan. Servers take an error
+    there for an application without a lifespan: they start, and answer each
+    request with 500.
     """
     known = signature(init).parameters
 
@@ -71,39 +72,43 @@ def _check_names(given: Iterable[str], known: Mapping[str, object]) -> None:
 class UserComMiddleware:
     """ASGI middleware that tracks visitors, injects the widget and delivers commands.
 
-    Handlers reach the visitor as ``request.state.usercom``, or with :func:`get_visitor`.
-    Add it inside of any compressing middleware. With ``UserComMiddleware(app)`` around the
-    whole application, instead of ``add_middleware``, error pages carry the widget as well.
+    Handlers reach the visitor as ``request.state.usercom``, or with
+    :func:`get_visitor`. Add it inside of any compressing middleware. With
+    ``UserComMiddleware(app)`` around the whole application, instead of
+    ``add_middleware``, error pages carry the widget as well.
 
     Args:
         app: The ASGI application.
-        config: Defaults to the client's, or without a client to :meth:`UserComConfig.from_env`.
-            Must equal the client's if both are given.
-        identify: Returns the logged-in user, None if there is none, or ``UNKNOWN``. Called at
-            most once a request: before a command, and for a page that carries the widget. With
-            it, logins and logouts are detected. Needs ``secret_keys``.
-        consent: Returns whether the visitor may be tracked; by default everyone. If not, the
-            response has no widget and no new cookie, and the visitor's methods send nothing.
-        nonce: Returns the nonce of the response's Content-Security-Policy. Defaults to the one
-            in the policy.
-        should_inject: True or False force the decision for an HTML response; None leaves it to
-            the library. True also covers answers to htmx, downloads and ``no-transform``.
-        outbox: Where accepted commands wait; by default in memory. Not used without a lifespan,
-            which a warning in the log points out.
-        transport: An async transport of httpx (of httpx2, where that is installed) for all calls
-            to User.com: a mock in tests, or TLS of your own. Its owner closes it.
-        on_delivered, on_dropped, on_dead: Plain functions that receive the :class:`Outcome` of
-            each command.
-        client: A client to deliver with, for an application without a lifespan of its own. The
-            application enters and leaves it. The outbox, the transport and the ``on_...``
-            functions are then arguments of the client.
+        config: Defaults to the client's, or without a client to
+            :meth:`UserComConfig.from_env`. Must equal the client's if both are given.
+        identify: Returns the logged-in user, None if there is none, or ``UNKNOWN``.
+            Called at most once a request: before a command, and for a page that carries
+            the widget. With it, logins and logouts are detected. Needs ``secret_keys``.
+        consent: Returns whether the visitor may be tracked; by default everyone. If
+            not, the response has no widget and no new cookie, and the visitor's
+            methods send nothing.
+        nonce: Returns the nonce of the response's Content-Security-Policy. Defaults to
+            the one in the policy.
+        should_inject: True or False force the decision for an HTML response;
+            None leaves it to the library. True also covers answers to htmx,
+            downloads and ``no-transform``.
+        outbox: Where accepted commands wait; by default in memory. Not used without a
+            lifespan, which a warning in the log points out.
+        transport: An async transport of httpx (of httpx2, where that is installed)
+            for all calls to User.com: a mock in tests, or TLS of your own. Its
+            owner closes it.
+        on_delivered, on_dropped, on_dead: Plain functions that receive the
+            :class:`Outcome` of each command.
+        client: A client to deliver with, for an application without a lifespan of its
+            own. The application enters and leaves it. The outbox, the transport and the
+            ``on_...`` functions are then arguments of the client.
 
-    ``identify``, ``consent``, ``nonce`` and ``should_inject`` receive the connection, and may be
-    coroutine functions.
+    ``identify``, ``consent``, ``nonce`` and ``should_inject`` receive the connection,
+    and may be coroutine functions.
 
     Raises:
-        ConfigurationError: A setting is missing or malformed. Inside of an event loop, as in
-            ``add_middleware``, the lifespan and each request raise it.
+        ConfigurationError: A setting is missing or malformed. Inside of an event loop,
+            as in ``add_middleware``, the lifespan and each request raise it.
 
     """
 
@@ -159,11 +164,13 @@ class UserComMiddleware:
             self._warn_nested(scope[ENCLOSING_KEY])
             await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
-            # A copy, because a dispatcher may pass one lifespan to several applications at once.
+            # A copy, because a dispatcher may pass one lifespan to several
+            # applications at once.
             inner = {**scope, ENCLOSING_KEY: self._site.workspace}
             await self._deliveries.run_lifespan(self.app, inner, receive, send)
         else:
-            # Not a copy, because outer middlewares read the visitor from the state of this scope.
+            # Not a copy, because outer middlewares read the visitor from the state
+            # of this scope.
             scope[ENCLOSING_KEY] = self._site.workspace
             try:
                 await self._handle(scope, receive, send)
@@ -182,7 +189,8 @@ class UserComMiddleware:
         if self._site.requires_consent and not await self._site.has_consent(scope):
             session = self._site.open_refused_session(scope)
             scope["state"][VISITOR_KEY] = Visitor(session)
-            # If the handler resets the visitor, a cookie from the time of consent is expired.
+            # If the handler resets the visitor, a cookie from the time of
+            # consent is expired.
             await self.app(scope, receive, expire_key_on_send(send, session, self.config))
         elif running is not None:
             await self._handle_visitor(scope, receive, send, running)
@@ -217,7 +225,8 @@ def _resolve_config(config: UserComConfig | None, client: UserComClient | None) 
     if client is not None and not isinstance(client, UserComClient):
         raise ConfigurationError("client", f"must be a UserComClient, got {type(client).__name__}")
     if client is not None and config is not None and config != client.config:
-        # Pages would load one workspace's widget, and commands would go to the other one.
+        # Pages would load one workspace's widget, and commands would go to
+        # the other one.
         raise ConfigurationError(
             "client",
             "has another config than the one given beside it: give the UserComClient alone",

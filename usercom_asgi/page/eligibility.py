@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from .headers import HeaderList
 
-#: A reason that depends on the request: another one for the same address gets the
-#: snippet.
+#: A reason that depends on the request: another one for the same address
+#: gets the snippet.
 HTMX = "htmx asked for a fragment"
 _TYPE_LENGTH = len(b"content-type")
 _STATUSES_WITHOUT_PAGE = frozenset({204, 205, 206, 304})
@@ -32,8 +32,8 @@ _UNSAFE_CHARSETS = (
         "hz-gb",
         "hz",
     ),
-    # Labels of the same charsets (Encoding Standard, 4.2). "unicode-1-1-utf-8" is
-    # UTF-8.
+    # Labels of the same charsets (Encoding Standard, 4.2).
+    # "unicode-1-1-utf-8" is UTF-8.
     *("csunicode", "iso-10646-ucs", "unicodefe", "unicodeff", "csiso2022"),
 )
 
@@ -41,7 +41,8 @@ _UNSAFE_CHARSETS = (
 def may_be_html(headers: HeaderList) -> bool:
     """Return False for responses that certainly are not HTML."""
     for pair in headers:
-        # The length first, because every response is asked, and most names differ in it.
+        # The length first, because every response is asked, and most names
+        # differ in it.
         if (
             len(pair[0]) == _TYPE_LENGTH
             and pair[0].lower() == b"content-type"
@@ -78,8 +79,8 @@ def skip_reason(
         return f"responses of status {status} have no complete page"
     if method not in _METHODS:
         return f"responses to {method} have no page"
-    # `in` takes five times as long as `find` (CPython 3.11), since it tries a number
-    # first.
+    # `in` takes five times as long as `find` (CPython 3.11), since it tries
+    # a number first.
     if (length := response_headers.get(b"content-length")) and length.find(b",") >= 0:
         return "the response has more than one content-length"
     if force is not None:
@@ -93,8 +94,8 @@ def skip_reason(
 def _content_type_reason(content_type: bytes | None) -> str | None:
     if content_type is None:
         return "the response has no content-type"
-    # The last of several types counts, with a charset of any (Fetch, "extract a MIME
-    # type").
+    # The last of several types counts, with a charset of any (Fetch, "extract
+    # a MIME type").
     types = content_type.split(b",") if b'"' not in content_type else [content_type]
     media_type = types[-1].partition(b";")[0].strip().lower()
     if media_type != b"text/html":

@@ -1,17 +1,16 @@
 """The positions of the tags that count in a whole, ordinary page.
 
-The patterns and helpers of :mod:`.tokenizer` find the places that matter. Where one needs
-more than a search for its end, there is no answer, and the tokenizer reads the page. An
-answer is always the tokenizer's: ``tests/page/test_fast_path.py`` compares the two.
+The patterns and helpers of :mod:`.tokenizer` find the places that matter. Where one
+needs more than a search for its end, there is no answer, and the tokenizer reads
+the page. An answer is always the tokenizer's: ``tests/page/test_fast_path.py``
+compares the two.
 
 Instructions for a page of 10 KB with 558 tags (callgrind, CPython 3.11):
 
-=========================================  =======
-``inject()``, all by the tokenizer         375,000
-``inject()``, with this module             279,000
-of that, :func:`read_ordinary_page`        246,000
-of that, one search of ``IN_BODY``         126,000
-=========================================  =======
+=========================================  ======= ``inject()``, all by the tokenizer
+375,000 ``inject()``, with this module             279,000 of that,
+:func:`read_ordinary_page`        246,000 of that, one search of ``IN_BODY``
+126,000 =========================================  =======
 """
 
 from __future__ import annotations

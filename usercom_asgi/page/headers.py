@@ -49,12 +49,12 @@ def header_list(message: Message) -> HeaderList:
 class HeaderLayout(NamedTuple):
     """Facts about a response's headers that follow from their names alone.
 
-    Most responses of an application have the same names, so the facts are cached by
-    them.
+    Most responses of an application have the same names, so the facts are
+    cached by them.
     """
 
-    #: The index of ``content-type`` and of ``content-length``; -1 if there is not
-    #: exactly one.
+    #: The index of ``content-type`` and of ``content-length``; -1 if there is
+    #: not exactly one.
     content_type: int
     content_length: int
     #: True if only the type can forbid a change, and a change affects only the length.
@@ -147,8 +147,8 @@ def update_entity_headers(
 def make_private(headers: HeaderList) -> HeaderList:
     """Return headers for a page with a visitor's data.
 
-    Shared caches must not store it, and a browser must not reuse it for the next
-    visitor.
+    Shared caches must not store it, and a browser must not reuse it for
+    the next visitor.
     """
     return vary_on_cookie(set_private(without(headers, VALIDATORS)))
 

@@ -21,16 +21,16 @@ _TAG_PREFIXES = frozenset(
     name[:n] for name in (b"</body", b"</head", b"<body") for n in range(1, len(name) + 1)
 )
 _MAX_PREFIX_BYTES = len(b"</body")
-# An incomplete tag is held up to this size. A longer one is not taken for the body's
-# end.
+# An incomplete tag is held up to this size. A longer one is not taken for
+# the body's end.
 _MAX_TAG_BYTES = 1024
 # Longer pages are sent in pieces, because joining them costs more.
 _JOIN_BELOW = 64 * 1024
-# The bytes of a long page that are copied at a time, so the copy stays in the CPU's
-# cache.
+# The bytes of a long page that are copied at a time, so the copy stays in
+# the CPU's cache.
 _COPY_BYTES = 256 * 1024
-# A stream's chunks are collected up to this size, because each call of the reader
-# costs.
+# A stream's chunks are collected up to this size, because each call of
+# the reader costs.
 _BATCH_BYTES = 16 * 1024
 _MAX_CHUNKS = 512
 
@@ -110,9 +110,9 @@ class Injector:
     """The body of one page in chunks of any size, with the snippet added.
 
     The snippet goes before the first ``</body>`` of a stream, since more may follow for
-    as long as the stream lasts. Only a tag that is not complete is held. A chunk without
-    a tag that matters goes out at once, and is read later together with others. So the
-    tokenizer's state is known wherever it matters.
+    as long as the stream lasts. Only a tag that is not complete is held. A chunk
+    without a tag that matters goes out at once, and is read later together with others.
+    So the tokenizer's state is known wherever it matters.
     """
 
     __slots__ = (
@@ -160,8 +160,8 @@ class Injector:
     def try_pass_through(self, chunk: bytes) -> bool:
         """Return True and record a chunk in mid-body if it may be sent as it is.
 
-        This holds for most chunks: no bytes are held, and the chunk has no tag that
-        matters.
+        This holds for most chunks: no bytes are held, and the chunk has no
+        tag that matters.
         """
         # Written out without helpers, because a stream of tiny chunks pays for every
         # call. In mixed case a "</body>" is not recognised. The snippet stands behind

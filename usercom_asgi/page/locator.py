@@ -7,11 +7,11 @@ import re
 from .preamble import PREAMBLE_BYTES, has_doctype, is_amp
 from .tokenizer import Tokenizer
 
-# The text before "/widget.js" in a page that loads the widget itself, by tag or by
-# script.
+# The text before "/widget.js" in a page that loads the widget itself, by tag
+# or by script.
 _LOADER = re.compile(rb"[\"'`=]\s*(?:https?:)?\\?/\\?/([^\"'`<>\s=]+)\Z", re.IGNORECASE)
-# User.com's present and earlier hosts (docs/usercom.md): other vendors have a widget.js
-# too.
+# User.com's present and earlier hosts (docs/usercom.md): other vendors have
+# a widget.js too.
 _VENDOR_HOSTS = (b".user.com", b".userengage.com", b".userengage.io")
 _WIDGET = b"/widget.js"
 _MAX_URL_BYTES = 256

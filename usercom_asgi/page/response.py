@@ -48,15 +48,15 @@ class PageSettings:
     in_head: bool = False
     #: The layout of the response's headers, if it is known.
     layout: HeaderLayout | None = None
-    #: True if the snippet contains a visitor's data: shared caches must not store the
-    #: page.
+    #: True if the snippet contains a visitor's data: shared caches must not
+    #: store the page.
     private: bool = False
     #: True if the snippet has commands that must run once: no cache may store the page.
     no_store: bool = False
     #: ``Set-Cookie`` values for a response that certainly has the snippet.
     cookies: Sequence[bytes] = ()
-    #: ``Set-Cookie`` values for a response without it, or that starts before this is
-    #: known.
+    #: ``Set-Cookie`` values for a response without it, or that starts before
+    #: this is known.
     cookies_without_snippet: Sequence[bytes] = ()
     #: The decoder and encoder of a compressed body.
     coding: Coding | None = None
@@ -178,8 +178,8 @@ class PageResponse:
         if self._start is not None or self._injector is None:
             logger.debug("Page gets no widget: %s stands before its body", message["type"])
             return [*self.pass_through(), message]
-        # The headers that were sent describe the changed body, so go on after a push or
-        # hint.
+        # The headers that were sent describe the changed body, so go on after a
+        # push or hint.
         held = self._encoded([self._injector.flush()], last=False)
         return [*_body_messages(held, more=True), message]
 
@@ -248,8 +248,8 @@ class PageResponse:
         return [self._coding.encode(b"".join(parts), last=last)]
 
     def _is_complete(self, chunk: bytes) -> bool:
-        # Quart sends the whole page with more_body=True, and then an empty last
-        # message.
+        # Quart sends the whole page with more_body=True, and then an
+        # empty last message.
         lengths = values(self._start["headers"], b"content-length") if self._start else []
         return len(lengths) == 1 and lengths[0] == b"%d" % len(chunk)
 

@@ -74,8 +74,8 @@ def usercom_script(
         domain: The configured domain of the visitor's cookie.
         epoch: The identity that a page with a visitor's data is made for. In a browser
             with another identity the page sends nothing.
-        is_answer: True if the page is the response to a form, which must not be sent
-            again.
+        is_answer: True if the page is the response to a form, which must not
+            be sent again.
         bridge: Add the script that takes commands from responses to ``fetch``.
 
     """

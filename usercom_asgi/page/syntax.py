@@ -50,8 +50,8 @@ SCRIPT = re.compile(rb"<!--|-->|<(/?)script" + NAME_END, re.IGNORECASE)
 RAW_TEXT_ELEMENTS = frozenset(
     b"script style textarea title noscript noembed noframes iframe xmp plaintext".split()
 )
-#: The end tags of those that end with the first one. A script may not, and plaintext
-#: never ends.
+#: The end tags of those that end with the first one. A script may not, and
+#: plaintext never ends.
 RAW_TEXT_ENDS = {
     name: re.compile(b"</" + name + NAME_END, re.IGNORECASE)
     for name in RAW_TEXT_ELEMENTS - {b"script", b"plaintext"}
@@ -108,8 +108,8 @@ def _parts(tag: bytes) -> Iterator[re.Match[bytes]]:
 def shortened(begun: bytes, *, has_cdata: bool = False) -> bytes:
     """Return a short text with the same effect as the beginning of a tag or comment.
 
-    A stream holds on to this between its chunks, so an attribute of any length takes
-    little memory.
+    A stream holds on to this between its chunks, so an attribute of any length
+    takes little memory.
     """
     if len(begun) <= len(_CDATA) + 3:
         return begun

@@ -15,10 +15,10 @@ import re
 from .foreign import Foreign, Step
 from .syntax import NAME_END, RAW_TEXT_ENDS, SCRIPT, TAG, after_comment, shortened
 
-# Cheap filters: they find every tag that `NAMED` accepts and "<!--", and some others. The
-# first three letters are sets and not alternatives, which would triple the price: most
-# tags fail there. The first pattern is for the head, the second from "<body" on, the third
-# where end tags matter too.
+# Cheap filters: they find every tag that `NAMED` accepts and "<!--", and some others.
+# The first three letters are sets and not alternatives, which would triple the price:
+# most tags fail there. The first pattern is for the head, the second from "<body" on,
+# the third where end tags matter too.
 _NAME_REST = (
     rb"(?:(?<=<!--)|(?:(?i:ipt|le|ect|tarea|plate|cript|mbed|rames|ame|intext|h|meset|y|l|ad|mplate|lect)|(?<=(?i:svg|xmp|col)))"
     + NAME_END
@@ -77,8 +77,8 @@ class Tokenizer:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        #: The position of the last ``</body>`` outside of templates; -1 if there is
-        #: none.
+        #: The position of the last ``</body>`` outside of templates; -1 if
+        #: there is none.
         self.body_end = -1
         #: The position of the first ``</head>`` or ``<body>``; -1 if there is none.
         self.head_end = -1
@@ -328,8 +328,8 @@ class Tokenizer:
 def is_unsafe(block: bytes, *, is_begin: bool = True) -> bool:
     """Return True if a byte of the block may not be a character.
 
-    ISO-2022-JP, which a ``<meta>`` may name, has escape sequences, and UTF-16 a byte
-    order mark.
+    ISO-2022-JP, which a ``<meta>`` may name, has escape sequences, and UTF-16 a
+    byte order mark.
     """
     return block.find(_ESCAPE) >= 0 or (is_begin and block.startswith(_BYTE_ORDER_MARKS))
 
@@ -358,7 +358,8 @@ def may_be_in_tag(data: bytes, known: int, position: int) -> bool:
 
     * The position is in a quoted value. Then the last quote of that kind opened it, and
       stands after a "=".
-    * It is not. Then there is a "<" after the last ">", or a quote of a value with a ">".
+    * It is not. Then there is a "<" after the last ">", or a quote of a value
+      with a ">".
     """
     if data[position - 2 : position] != b">\n":  # mostly it is
         between = data[data.rfind(b">", known, position) + 1 or known : position]

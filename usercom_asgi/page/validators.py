@@ -1,7 +1,8 @@
 """Validators of pages: ETags that change with the snippet, and requests that repeat them.
 
-The application knows its own page only. So the ETag of a page with the snippet names both,
-and a request gets its condition translated back, if the snippet is still the same.
+The application knows its own page only. So the ETag of a page with the snippet
+names both, and a request gets its condition translated back, if the snippet is
+still the same.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 _IF_NONE_MATCH, _IF_MODIFIED_SINCE = b"if-none-match", b"if-modified-since"
 _TAG = re.compile(rb'(W/)?"([^"]*)"')
 _TAG_OR_STAR = re.compile(rb'(?:W/)?"[^"]*"|\*')
-# The letter keeps whether the application's ETag was weak or strong, because some
-# frameworks (BlackSheep) compare it letter by letter; none stands for a page without one.
+# The letter keeps whether the application's ETag was weak or strong, because
+# some frameworks (BlackSheep) compare it letter by letter; none stands for a
+# page without one.
 _DATE_ALONE = b"n"
 _MARKED = re.compile(rb'(?:W/)?"([^"]*)\.uc([nsw])([0-9a-f]{12})"')
 
@@ -40,8 +42,8 @@ def snippet_mark(snippet: bytes, *, in_head: bool) -> bytes:
 def mark_validators(headers: HeaderList, mark: bytes) -> HeaderList:
     """Return a page's headers with an ETag that names the snippet as well.
 
-    A page with a ``Last-Modified`` alone gets such an ETag, since its date does not change
-    with the snippet. An invalid ETag is removed with the date.
+    A page with a ``Last-Modified`` alone gets such an ETag, since its date does not
+    change with the snippet. An invalid ETag is removed with the date.
     """
     found = by_name(headers)
     if VALIDATORS.isdisjoint(found):
@@ -63,9 +65,9 @@ def has_conditions(request_headers: Mapping[bytes, bytes]) -> bool:
 def translate_conditions(headers: HeaderList, mark: bytes | None, path: str = "/") -> HeaderList:
     """Return a request's headers with conditions that the application can answer.
 
-    ``mark`` is that of the snippet which the page will have; None if it cannot be known yet.
-    A condition on a page with another snippet is removed. So is one on a page without any,
-    if a browser opens the address: the page may get a snippet now.
+    ``mark`` is that of the snippet which the page will have; None if it cannot be known
+    yet. A condition on a page with another snippet is removed. So is one on a page
+    without any, if a browser opens the address: the page may get a snippet now.
     """
     found = by_name(headers)
     opens_page = found.get(b"accept", b"").lower().startswith(b"text/html") and (

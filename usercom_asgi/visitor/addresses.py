@@ -56,8 +56,8 @@ def page_context(
 ) -> PageContext:
     """Return the page that a request belongs to, without user keys.
 
-    For a POST it is the referrer, because a form is sent from the page that shows it. The
-    user agent is limited to printable ASCII, because it is sent on as a header.
+    For a POST it is the referrer, because a form is sent from the page that shows it.
+    The user agent is limited to printable ASCII, because it is sent on as a header.
     """
     given = {
         name: value.decode("latin-1")
@@ -83,7 +83,8 @@ def host_name(authority: str) -> str:
 def warn_if_replaced(site: PublicSite, headers: Mapping[bytes, bytes]) -> None:
     """Warn if the browser names another site than the request does, as behind a proxy.
 
-    Another site may be the referrer of a click, so the browser or the proxy has to agree.
+    Another site may be the referrer of a click, so the browser or the proxy
+    has to agree.
     """
     texts = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"referer"))
     named = next(filter(_host, texts), "")

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 #: One call in the page: a unique id, the name of the function, and its arguments.
 BrowserCall: TypeAlias = "list[Json]"
 
-#: Bytes of JSON that a header or the cookie of a response carries. A browser takes 4,096 for
-#: a cookie, signed and encoded. But nginx by default takes 4,096 for all headers of a
-#: response, and answers 502 to more.
+#: Bytes of JSON that a header or the cookie of a response carries. A browser takes
+#: 4,096 for a cookie, signed and encoded. But nginx by default takes 4,096 for all
+#: headers of a response, and answers 502 to more.
 MAX_BYTES = 1_500
 RESET = "UE.resetAuth"
 
@@ -33,16 +33,16 @@ RESET = "UE.resetAuth"
 class BrowserCommands:
     """The SDK's verbs for the widget in the page. They run there in order, each once.
 
-    In a response with the snippet, they run in that page. In a redirect or JSON they wait for
-    the next page with the snippet. With htmx or ``bridge=True`` they run in the page that sent
-    the request. A command is lost if the user leaves the page before its widget is ready, so
-    record purchases with the visitor's own methods.
+    In a response with the snippet, they run in that page. In a redirect or JSON they
+    wait for the next page with the snippet. With htmx or ``bridge=True`` they run in
+    the page that sent the request. A command is lost if the user leaves the page before
+    its widget is ready, so record purchases with the visitor's own methods.
 
     If more commands wait than fit into a cookie, the oldest are dropped with a warning.
 
-    Nothing here is awaited. Each method raises :class:`~usercom_asgi.InvalidCommand` for a
-    value that User.com does not accept, and after the response has started. Each raises
-    :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
+    Nothing here is awaited. Each method raises :class:`~usercom_asgi.InvalidCommand`
+    for a value that User.com does not accept, and after the response has started. Each
+    raises :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
     """
 
     __slots__ = ("_queue", "_strict")
@@ -167,11 +167,13 @@ class BrowserQueue:
     ) -> bool:
         """Add a reset; return False if details had to be left out, because it must fit.
 
-        ``identifiers`` are sent if the whole of ``new_user`` does not fit. ``keep_calls`` is
-        True if the commands so far are for the new visitor. A double click makes two responses
-        with one ``reset_id``, so that the page runs one reset.
+        ``identifiers`` are sent if the whole of ``new_user`` does not fit.
+        ``keep_calls`` is True if the commands so far are for the new visitor. A
+        double click makes two responses with one ``reset_id``, so that the page
+        runs one reset.
         """
-        # Commands for the earlier visitor run before the reset, those for the new one after it.
+        # Commands for the earlier visitor run before the reset, those for the new
+        # one after it.
         later = self.calls if keep_calls else []
         earlier = [] if keep_calls else self.calls
         no_details: Mapping[str, Json] = {}
@@ -247,8 +249,8 @@ def split_initial_reset(
 ) -> tuple[list[BrowserCall], Mapping[str, Json] | None]:
     """Return the calls without a reset at the start, and the attributes of that reset.
 
-    A page that loads its widget does not repeat the reset: the cookie is gone, so the widget
-    starts with a new visitor.
+    A page that loads its widget does not repeat the reset: the cookie is gone, so the
+    widget starts with a new visitor.
     """
     if not calls or calls[0][1] != RESET:
         return list(calls), None

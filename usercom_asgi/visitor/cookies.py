@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from ..core.user_key import ResetMarker
 
-#: Set at a reset: ``<digest of the old key>.<token of the reset>.<seconds since 1970>``.
+#: Set at a reset: ``<digest of the old key>.<token of the
+#: reset>.<seconds since 1970>``.
 RESET_COOKIE = "__ca__reset"
 #: The identity of the browser, and marks of ended keys. The page's scripts read it.
 EPOCH_COOKIE = "__ca__epoch"
-#: The widget renews its cookie for 365 days at every ping (vendor's bundle of 2022-05 [C S3]).
+#: The widget renews its cookie for 365 days at every ping (vendor's bundle of
+#: 2022-05 [C S3]).
 MAX_AGE = 365 * 24 * 3600
 
 _EPOCH = re.compile(r"([0-9A-Za-z_-]{0,32})((?:\.[0-9a-f]{1,6}){0,8})")
@@ -35,8 +37,8 @@ _IPV4 = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 def read_cookies(headers: Iterable[tuple[bytes, bytes]], *names: str) -> dict[str, list[str]]:
     """Return the values of some cookies, in the order of the ``cookie`` headers.
 
-    HTTP/2 may send several of those headers. Of two cookies with one name, the first counts:
-    browsers send the one with the more specific path first (RFC 6265, 5.4).
+    HTTP/2 may send several of those headers. Of two cookies with one name, the first
+    counts: browsers send the one with the more specific path first (RFC 6265, 5.4).
     """
     found: dict[str, list[str]] = {}
     for header, value in headers:
@@ -54,8 +56,8 @@ def read_cookies(headers: Iterable[tuple[bytes, bytes]], *names: str) -> dict[st
 class Epoch:
     """The identity of a browser, and marks of keys that must not come back to it.
 
-    Every reset changes ``id``. Neither ``id`` nor the marks are secret. The newest mark is
-    the last.
+    Every reset changes ``id``. Neither ``id`` nor the marks are secret. The newest mark
+    is the last.
     """
 
     NONE: ClassVar[Epoch]
@@ -92,8 +94,8 @@ Epoch.NONE = Epoch()
 def key_mark(key: str) -> str:
     """Return 24 bits of FNV-1a of a user key: enough to recognise it, too few to find it.
 
-    It is not the SHA-256 digest, because the page's script computes it synchronously, before
-    ``widget.js`` runs.
+    It is not the SHA-256 digest, because the page's script computes it synchronously,
+    before ``widget.js`` runs.
     """
     state = 0x811C9DC5
     for byte in key.encode():
@@ -104,9 +106,10 @@ def key_mark(key: str) -> str:
 def widget_domain(host: str) -> str | None:
     """Return the ``Domain`` of the widget's cookie on this host; None for the host itself.
 
-    It is the last two labels, or three if the end looks like ``co.uk``: two letters after at
-    most three. That is wrong for ``www.foo.co``, but it has to be the widget's own rule, or
-    there would be two cookies of one name. Vendor's bundle of 2022-05 [C S3].
+    It is the last two labels, or three if the end looks like ``co.uk``: two letters
+    after at most three. That is wrong for ``www.foo.co``, but it has to be the
+    widget's own rule, or there would be two cookies of one name. Vendor's bundle of
+    2022-05 [C S3].
     """
     labels = host.split(".")
     if len(labels) < 2 or not _is_name(host):
@@ -118,8 +121,8 @@ def widget_domain(host: str) -> str | None:
 def cookie_domains(host: str, configured: str | None) -> list[str | None]:
     """Return every ``Domain`` that a cookie of this host may have; None is the host alone.
 
-    At most ten, because the client chooses the host, and must not choose the size of our
-    answer.
+    At most ten, because the client chooses the host, and must not choose the size
+    of our answer.
     """
     domains: list[str | None] = [None]
     labels = host.split(".")
@@ -138,8 +141,8 @@ def _is_name(host: str) -> bool:
 class CookieWriter:
     """Writes the ``Set-Cookie`` values of one response.
 
-    ``domain`` is the configured one. ``duplicates`` names the cookies that the browser sent
-    twice. They live in two places, so each is expired everywhere before it is set.
+    ``domain`` is the configured one. ``duplicates`` names the cookies that the browser
+    sent twice. They live in two places, so each is expired everywhere before it is set.
     """
 
     host: str
@@ -240,8 +243,8 @@ def set_cookie(
 ) -> bytes:
     """Return a ``Set-Cookie`` value with ``SameSite=Lax``.
 
-    ``max_age`` is in seconds; 0 expires the cookie. Written by hand, because ``http.cookies``
-    does not support every attribute on every Python.
+    ``max_age`` is in seconds; 0 expires the cookie. Written by hand, because
+    ``http.cookies`` does not support every attribute on every Python.
     """
     parts = [f"{name}={value}", f"Path={path}", f"Max-Age={max_age}"]
     if not max_age:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: Returns the logged-in user (``user_id``, ``email``, attributes), None if there is none, or
-#: ``UNKNOWN``.
+#: Returns the logged-in user (``user_id``, ``email``, attributes), None if there is
+#: none, or ``UNKNOWN``.
 IdentifyHook: TypeAlias = Hook[Mapping[str, Any] | Unknown | None]
 
 #: The tracker whose hook this task is running, or the task that the hook has started.
@@ -66,15 +66,17 @@ class LoginTracker:
         self._identity_cookie = identity_cookie
         self._scope: Scope | None = scope
         self._request = request
-        # The fingerprints in the cookies, once they were read: verifying one costs more than
-        # most pages.
+        # The fingerprints in the cookies, once they were read: verifying one costs more
+        # than most pages.
         self._loaded: list[str | None] | None = None
         self._current: str | None = None
-        # The user of the hook, or the one that the application has named; None if unknown.
+        # The user of the hook, or the one that the application has named;
+        # None if unknown.
         self._user: Mapping[str, Json] | None = None
         self._is_known = False
         self._is_checking = False
-        # Made only if a second task waits: most requests have one, and an event is not cheap.
+        # Made only if a second task waits: most requests have one, and an event
+        # is not cheap.
         self._checked: anyio.Event | None = None
 
     def had_user(self) -> bool:
@@ -84,12 +86,12 @@ class LoginTracker:
     async def check(self, named: Mapping[str, Json]) -> LoginCheck | None:
         """Return how the user has changed; None if that is known already, or the hook fails.
 
-        ``named`` holds the attributes that the application has given in this request. Where
-        they are of another user than the hook's, they count: a hook that reads the cookies of
-        the request sees the session of before a login.
+        ``named`` holds the attributes that the application has given in this request.
+        Where they are of another user than the hook's, they count: a hook that reads
+        the cookies of the request sees the session of before a login.
 
-        The caller acts on the result before its next ``await``, because a second task that
-        waits here goes on after that.
+        The caller acts on the result before its next ``await``, because a second task
+        that waits here goes on after that.
         """
         while self._is_checking:
             if _CHECKING.get() is self:  # the hook itself uses the visitor, and must not wait
@@ -128,7 +130,8 @@ class LoginTracker:
         if not self._is_other(named):
             return None
         self._is_known, self._user = True, named
-        # A guest who has filled in a form is no user to the hook at the next request either.
+        # A guest who has filled in a form is no user to the hook at the
+        # next request either.
         is_guest = before is not None and not before
         self._current = None if is_guest else self._identity_cookie.fingerprint(named)
         return LoginCheck(LoginChange.SWITCHED, named)
@@ -149,8 +152,8 @@ class LoginTracker:
         previous = [each for each in self._previous() if each is not None]
         if not previous:
             return LoginChange.SAME if self._current is None else LoginChange.LOGGED_IN
-        # Of two cookies one may be planted, or left from before `cookie_domain` was changed.
-        # They count only if they agree.
+        # Of two cookies one may be planted, or left from before `cookie_domain` was
+        # changed. They count only if they agree.
         is_same = all(
             each == self._current or self._identity_cookie.matches(each, user) for each in previous
         )
@@ -168,8 +171,8 @@ class LoginTracker:
         is_same = previous == [self._current] or (not previous and self._current is None)
         if not self._is_known or is_same:
             return []
-        # A cookie that the browser sends may live on another domain or path, and would be sent
-        # before ours from now on.
+        # A cookie that the browser sends may live on another domain or path, and would
+        # be sent before ours from now on.
         path = request.path if len(previous) > 1 else "/"
         duplicates = (
             self._identity_cookie.expire_duplicates(
@@ -222,7 +225,8 @@ class LoginTracker:
     def _clean(self, user: Mapping[str, Any]) -> dict[str, Json]:
         """Return the attributes that User.com accepts.
 
-        An invalid one is left out. A wrong phone number must not keep the last user's visitor.
+        An invalid one is left out. A wrong phone number must not keep the
+        last user's visitor.
         """
         cleaned: dict[str, Json] = {}
         problems: Problems = []

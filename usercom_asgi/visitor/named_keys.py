@@ -35,8 +35,8 @@ class NamedKeys:
         pending = self._pending
         while pending and pending[0][1].is_final:
             self._keep(*pending.popleft())
-        # Of those that still wait the oldest is forgotten. The delivery gives its key to the
-        # later commands of the same request.
+        # Of those that still wait the oldest is forgotten. The delivery gives its key
+        # to the later commands of the same request.
         pending.append((identity, receipt))
 
     def newest(self) -> str | None:

@@ -35,9 +35,9 @@ _PURPOSES = (b"sec-purpose", b"x-sec-purpose", b"purpose", b"x-moz")
 class RequestInfo:
     """Data of a request or websocket, parsed when it is first needed.
 
-    It does not keep the scope: the scope holds the visitor, and the garbage collector would
-    have to break that cycle at every request. A configured ``site`` counts instead of the
-    host and the scheme that the server sees.
+    It does not keep the scope: the scope holds the visitor, and the garbage collector
+    would have to break that cycle at every request. A configured ``site`` counts
+    instead of the host and the scheme that the server sees.
     """
 
     __slots__ = (
@@ -117,8 +117,8 @@ class RequestInfo:
     def is_navigation(self) -> bool:
         """True if a window shows the response and runs its scripts.
 
-        Turbo and boosted links of htmx count, because they run the scripts of the page that
-        they fetch.
+        Turbo and boosted links of htmx count, because they run the scripts of the page
+        that they fetch.
         """
         is_shown = self.is_page_swap or (not self.uses_bridge and self._is_for_window)
         return self._method != "HEAD" and is_shown and not self.is_prefetch
@@ -127,8 +127,8 @@ class RequestInfo:
     def may_be_shown(self) -> bool:
         """True if a script fetches the response, so that its own scripts may run or not.
 
-        A library may put the page, or a part of it, in the place of the one that is shown. A
-        service worker may pass it to the window.
+        A library may put the page, or a part of it, in the place of the one that is
+        shown. A service worker may pass it to the window.
         """
         is_by_script = self.headers.get(b"sec-fetch-dest", b"empty") == b"empty"
         is_ours = self.uses_bridge or self.is_htmx
@@ -138,8 +138,9 @@ class RequestInfo:
     def _is_for_window(self) -> bool:
         """True if a window asks, or a service worker for it.
 
-        A service worker that passes a navigation on sends it with the ``Sec-Fetch-Dest`` of a
-        script. Browsers send no ``Sec-Fetch`` headers over http, but the other two.
+        A service worker that passes a navigation on sends it with the
+        ``Sec-Fetch-Dest`` of a script. Browsers send no ``Sec-Fetch`` headers over
+        http, but the other two.
         """
         headers = self.headers
         if headers.get(b"sec-fetch-mode") == b"navigate":
@@ -180,7 +181,8 @@ class RequestInfo:
     def is_boosted(self) -> bool:
         """True if a boosted link or form of htmx asks.
 
-        The page may take a part of the response only, by ``hx-select``, and drop its scripts.
+        The page may take a part of the response only, by ``hx-select``, and
+        drop its scripts.
         """
         return self.headers.get(b"hx-boosted") == b"true" and not self.is_prefetch
 
@@ -299,8 +301,9 @@ class RequestInfo:
     def browser_fingerprint(self) -> str | None:
         """Return a digest that recognises this browser for seconds; None without a session.
 
-        A session cookie or an ``Authorization`` header identifies a browser. Our own cookies
-        do not: one person's key may be in two browsers, which must not share a visitor.
+        A session cookie or an ``Authorization`` header identifies a browser. Our
+        own cookies do not: one person's key may be in two browsers, which must not
+        share a visitor.
         """
         if b"authorization" not in self.headers and not self._has_foreign_cookie():
             return None

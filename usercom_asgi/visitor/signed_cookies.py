@@ -25,8 +25,8 @@ logger = logging.getLogger("usercom_asgi")
 
 IDENTITY_COOKIE = "__ca__identity"
 FLASH_COOKIE = "__ca__flash"
-#: The name of the flash cookie on https without ``cookie_domain``, which other hosts of the
-#: site cannot set (RFC 6265bis, 4.1.3.2).
+#: The name of the flash cookie on https without ``cookie_domain``, which other hosts of
+#: the site cannot set (RFC 6265bis, 4.1.3.2).
 FLASH_HOST_COOKIE = "__Host-__ca__flash"
 #: Lifetime of queued browser commands, in seconds.
 FLASH_MAX_AGE = 24 * 3600
@@ -55,8 +55,8 @@ class Signer:
             content, signed_at = self._serializer.loads(value, return_timestamp=True)
         except BadData:
             return None
-        # Not by `max_age=`, which refuses a value from the future: the clock of the host that
-        # signed it may be ahead by seconds, and ours may have been set back.
+        # Not by `max_age=`, which refuses a value from the future: the clock of the
+        # host that signed it may be ahead by seconds, and ours may have been set back.
         return content if time.time() - signed_at.timestamp() <= max_age else None
 
 
@@ -136,8 +136,8 @@ class FlashCookie:
             bound_to, calls = self._signer.loads(value, FLASH_MAX_AGE)
         except (TypeError, ValueError):
             return []
-        # The cookie may have been set before this browser's first ping gave it a key. Its name
-        # proves that this host has set it.
+        # The cookie may have been set before this browser's first ping gave it a key.
+        # Its name proves that this host has set it.
         is_from_before_key = (
             bound_to == key_digest(None) and self.name(secure=secure) == FLASH_HOST_COOKIE
         )

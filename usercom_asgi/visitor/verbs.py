@@ -37,9 +37,9 @@ class VisitorVerbs:
     """The verbs of one person. Each returns a :class:`~usercom_asgi.Receipt`.
 
     A mistake of the code raises :class:`~usercom_asgi.InvalidCommand`: a wrong type, an
-    unknown event type, a reserved name, a datetime without a time zone. A value that may
-    come from a visitor does not raise: it is truncated or left out, with one line in the
-    log. With ``UserComConfig(strict=True)`` it raises as well.
+    unknown event type, a reserved name, a datetime without a time zone. A value that
+    may come from a visitor does not raise: it is truncated or left out, with one line
+    in the log. With ``UserComConfig(strict=True)`` it raises as well.
     """
 
     __slots__ = ()
@@ -49,8 +49,8 @@ class VisitorVerbs:
     ) -> Receipt:
         """Record an event: ``userengage('event.NAME', {...})``.
 
-        ``event("renewed", {"plan": "gold"})`` and ``event("renewed", plan="gold")`` are the
-        same.
+        ``event("renewed", {"plan": "gold"})`` and ``event("renewed", plan="gold")``
+        are the same.
 
         Raises:
             InvalidCommand: A value has a wrong type.
@@ -71,7 +71,8 @@ class VisitorVerbs:
         """Record what happened to a product: ``userengage('product_event', {...})``.
 
         Raises:
-            InvalidCommand: The type is not one of the sixteen, or a value has a wrong type.
+            InvalidCommand: The type is not one of the sixteen, or a value has
+                a wrong type.
 
         """
         return await self._perform(
@@ -143,8 +144,8 @@ class VisitorVerbs:
 class SyncVerbs:
     """The verbs of a visitor for threads: ``visitor.sync.event("renewed", plan="gold")``.
 
-    They work in any thread but that of the event loop, also in threads that the framework
-    has started without anyio.
+    They work in any thread but that of the event loop, also in threads that the
+    framework has started without anyio.
     """
 
     __slots__ = ("_loop", "_verbs")

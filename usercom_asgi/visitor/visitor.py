@@ -25,13 +25,14 @@ class Visitor(VisitorVerbs):
     """The person behind a request.
 
     Each awaited method checks a command, enqueues it and returns a
-    :class:`~usercom_asgi.Receipt`. The command is delivered to User.com in the background.
-    :attr:`sync` has the same methods for plain ``def`` handlers.
+    :class:`~usercom_asgi.Receipt`. The command is delivered to User.com in the
+    background. :attr:`sync` has the same methods for plain ``def`` handlers.
 
-    A mistake of the code raises :class:`~usercom_asgi.InvalidCommand`: a wrong type, an
-    unknown event type, a reserved name, a datetime without a time zone. A value that may
-    come from a visitor does not raise: it is truncated or left out, with one line in the
-    log. With ``UserComConfig(strict=True)`` it raises as well. The methods raise nothing else.
+    A mistake of the code raises :class:`~usercom_asgi.InvalidCommand`: a wrong type,
+    an unknown event type, a reserved name, a datetime without a time zone. A value
+    that may come from a visitor does not raise: it is truncated or left out, with one
+    line in the log. With ``UserComConfig(strict=True)`` it raises as well. The methods
+    raise nothing else.
     """
 
     __slots__ = ("_session",)
@@ -46,7 +47,8 @@ class Visitor(VisitorVerbs):
     def key(self) -> str | None:
         """The visitor's user key; None if there is none yet.
 
-        It is a secret: it opens this visitor's chat. It never proves who the visitor is.
+        It is a secret: it opens this visitor's chat. It never proves who
+        the visitor is.
         """
         return self._session.key
 
@@ -102,9 +104,10 @@ class Visitor(VisitorVerbs):
         """Set who this visitor is, for the page's widget and for the commands that follow.
 
         Accepts the standard attributes (``user_id``, ``email``, ``first_name``,
-        ``phone_number``, ...), ``company={...}`` and custom ones. None is left out. Nothing
-        is sent at once: the widget on the page sends it, or the next page hit. With a hook
-        ``identify=`` that names another user, a new visitor begins, as at a login.
+        ``phone_number``, ...), ``company={...}`` and custom ones. None is left out.
+        Nothing is sent at once: the widget on the page sends it, or the next page
+        hit. With a hook ``identify=`` that names another user, a new visitor begins,
+        as at a login.
 
         Raises:
             InvalidCommand: A name is reserved or a value has a wrong type.
@@ -120,9 +123,9 @@ class Visitor(VisitorVerbs):
     ) -> Receipt:
         """Record a page view that the widget does not see: ``UE.pageHit``.
 
-        The hit carries the attributes and the ``event``. The event belongs to the user that
-        User.com finds by the hit. The URL defaults to that of the request. Without a user
-        key and an identity the hit is skipped: each one would create a new user.
+        The hit carries the attributes and the ``event``. The event belongs to the user
+        that User.com finds by the hit. The URL defaults to that of the request. Without
+        a user key and an identity the hit is skipped: each one would create a new user.
 
         Raises:
             InvalidCommand: A value has a wrong type.
@@ -135,11 +138,12 @@ class Visitor(VisitorVerbs):
     async def reset_auth(self, /, **new_user: Any) -> Receipt:
         """End this visitor and start a new one, at logout: ``UE.resetAuth``.
 
-        To switch users, pass the next user's attributes here: a later ``identify()`` sets
-        them on the page only. The call to User.com starts at once, in the background. The
-        response sets the new visitor's cookie, or expires the old one. Earlier commands keep
-        the old key; later ones wait for the new key. After the response has started, the
-        reset is skipped with a warning, because the browser cannot be changed.
+        To switch users, pass the next user's attributes here: a later ``identify()``
+        sets them on the page only. The call to User.com starts at once, in the
+        background. The response sets the new visitor's cookie, or expires the old one.
+        Earlier commands keep the old key; later ones wait for the new key. After the
+        response has started, the reset is skipped with a warning, because the browser
+        cannot be changed.
 
         Raises:
             InvalidCommand: A name is reserved or a value has a wrong type.
