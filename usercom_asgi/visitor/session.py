@@ -45,8 +45,8 @@ _request_numbers = count(1)
 class VisitorSession:
     """The state behind a :class:`~usercom_asgi.Visitor`, for one request or websocket.
 
-    A key that User.com names in an answer serves later commands about the same person
-    only; see ``delivery/key_ring.py``.
+    A key that User.com names in an answer serves later commands about the same person only;
+    see ``delivery/key_ring.py``.
     """
 
     # Defaults on the class make a session cheap: every request has one, and few use it.
@@ -62,16 +62,14 @@ class VisitorSession:
     reset_delegated = False
     #: True once nothing in the response can change.
     response_started = False
-    #: Number of this request, once it has submitted a command. The delivery
-    #: learns its end.
+    #: Number of this request, once it has submitted a command. The delivery learns its end.
     request_number: int | None = None
 
     # Set where commands wait for the key that a reset brings.
     _ordering_key: str | None = None
     _reset: PendingReset | None = None
     _has_recalled = False
-    # The keys that User.com names in its answers; made with the first command that
-    # asks for one.
+    # The keys that User.com names in its answers; made with the first command that asks for one.
     _hits: NamedKeys | None = None
     # True if the browser's key belongs to another person.
     _key_discarded = False
@@ -175,8 +173,7 @@ class VisitorSession:
 
     def _apply_login(self, found: LoginCheck) -> None:
         is_other_visitor = found.change is LoginChange.SWITCHED or (
-            # Anonymous history stays with the person who logs in,
-            # unless configured otherwise.
+            # Anonymous history stays with the person who logs in, unless configured otherwise.
             found.change is LoginChange.LOGGED_IN
             and self.config.rotate_on_login
             and self.key is not None
@@ -189,8 +186,7 @@ class VisitorSession:
         else:
             is_login = found.change is LoginChange.LOGGED_IN
             self.identity = {**found.user, **self.identity} if is_login else found.user
-            # Browser commands before a login is detected are meant for the person
-            # who logs in.
+            # Browser commands before a login is detected are meant for the person who logs in.
             self._start_reset(self.identity, keep_calls=bool(found.user))
 
     def _discard_cookie_key(self, user: Mapping[str, Json]) -> None:
@@ -257,8 +253,8 @@ class VisitorSession:
             )
         self.identity = new_user
         if self.has_reset and self._reset is not None:
-            # A logout creates one new visitor, even if the application resets twice.
-            # The later details still reach User.com.
+            # A logout creates one new visitor, even if the application resets twice. The later
+            # details still reach User.com.
             return (
                 await self.enqueue(PageHit(attributes=new_user))
                 if new_user
@@ -276,14 +272,12 @@ class VisitorSession:
     def create_visitor(self, command: PageHit) -> Receipt:
         """Let a page hit create the visitor.
 
-        It is handled as a reset, because the widget would create the visitor
-        a second time.
+        It is handled as a reset, because the widget would create the visitor a second time.
         """
         return self._set_reset(self._submit_reset(command, key_digest(None)))
 
     def _start_reset(self, new_user: Mapping[str, Json], *, keep_calls: bool) -> Receipt:
-        # The new user is part of the name, so that two people are never taken for
-        # a double click.
+        # The new user is part of the name, so that two people are never taken for a double click.
         browser = self.request.browser_fingerprint() if self.request.has_cookie else None
         click = f"{browser} {sorted(new_user.items())}" if browser else None
         earlier = self._recall_click(click)
@@ -322,8 +316,7 @@ class VisitorSession:
             receipt = Receipt(Status.SKIPPED, _DELEGATED)
             reset = PendingReset(ResetMarker.new(self._old_key_digest()), receipt)
         elif not keep_calls:
-            # The reset of the first click's response may be over before
-            # these would run.
+            # The reset of the first click's response may be over before these would run.
             self.browser.restart(keep_calls=False)
         reset_id = key_digest(reset.marker.token)
         if not self.browser.enqueue_reset(
@@ -375,8 +368,7 @@ class VisitorSession:
         identifiers = self.identifiers()
         self._source = self._source or new_ordering_key()
         if self._ordering_key is None:
-            # One queue for the whole request, whatever keys its answers name,
-            # keeps the order.
+            # One queue for the whole request, whatever keys its answers name, keeps the order.
             cookie_key = self._usable_cookie_key
             self._ordering_key = (
                 self._queue_of_reset(cookie_key)
