@@ -247,6 +247,15 @@ class TestRefusals:
         assert product_event(api, api.ping(), **data).status_code == 400
         assert not sandbox.store.product_events
 
+    @pytest.mark.parametrize("company", ["Acme", [1], 5])
+    def test_update_with_a_company_that_is_no_object_is_answered_400(
+        self, api: Api, sandbox: Sandbox, company: Any
+    ) -> None:
+        data = [{"plan": "gold"}, {"company": company}]
+        body = {"apiKey": "ABC123", "userKey": api.ping(), "data": data}
+        assert api.http.post("/api/update-attribute/", json=body).status_code == 400
+        assert not sandbox.store.updates
+
     @pytest.mark.parametrize("data", [{}, {"a": 1}, "x", [5], None])
     def test_update_that_is_no_list_of_objects_is_answered_400(
         self, api: Api, sandbox: Sandbox, data: Any

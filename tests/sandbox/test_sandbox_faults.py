@@ -179,3 +179,25 @@ async def test_wait_with_stop_and_clear_in_between_does_not_process_the_request(
             return False
 
     assert not await faults.wait(Asked(), 5)  # type: ignore[arg-type]  # all of a request that is asked for
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "hang", "only": 5},
+        {"kind": "hang", "sender": "robot"},
+        {"kind": "status", "code": "x"},
+        {"kind": "status", "code": 99},
+        {"kind": "status", "code": 500, "times": "many"},
+        {"kind": "status", "code": 500, "headers": {"Retry-After": 5}},
+        {"kind": "latency", "seconds": "long"},
+        {"kind": "latency", "seconds": -1},
+    ],
+)
+def test_faults_that_are_malformed_are_answered_400_and_change_nothing(
+    fault: dict[str, object], api: Api, sandbox: Sandbox
+) -> None:
+    """A 500 of its own would look like an outage of User.com."""
+    assert api.http.post("/sandbox/faults", json=fault).status_code == 400
+    assert api.http.get("/sandbox/state").json()["faults"] == []
+    assert api.ping()

@@ -68,6 +68,7 @@ def update(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dic
     """Process attributes without a page view."""
     parsing.require_key(body, "apiKey", workspace.api_key)
     data = parsing.updates(body)
+    parsing.check_company(data)
     user = _user(workspace, body, "userKey")
     workspace.store.update(
         user, {name: value for name, value in data.items() if name not in vendor.NOT_UPDATABLE}

@@ -34,6 +34,21 @@ class Fault:
     only: str | None = None
     sender: Sender | None = None
 
+    def __post_init__(self) -> None:
+        numbers = (self.code, self.seconds, self.times or 0)
+        if any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
+            raise TypeError("code, seconds and times must be numbers")
+        if self.kind == "status" and not (isinstance(self.code, int) and 200 <= self.code <= 599):
+            raise ValueError(f"code must be an HTTP status from 200 to 599, got {self.code}")
+        if not (0 <= self.seconds < math.inf):
+            raise ValueError(f"seconds must be a finite number from 0 on, got {self.seconds}")
+        if self.only is not None and not isinstance(self.only, str):
+            raise TypeError("only must be a part of a path, such as '/api/v2/user-chatping/'")
+        if self.sender not in (None, "server", "widget"):
+            raise ValueError("sender must be 'server' or 'widget'")
+        if any(not isinstance(each, str) for pair in self.headers.items() for each in pair):
+            raise TypeError("headers must map names to texts")
+
     def matches(self, path: str, sender: Sender) -> bool:
         """Return whether the fault applies to such a request."""
         return (self.only is None or self.only in path) and self.sender in (None, sender)

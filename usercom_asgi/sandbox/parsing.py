@@ -71,7 +71,12 @@ def check_ping(body: dict[str, Any]) -> None:
     user_id = body.get("user_id")
     if user_id is not None and (isinstance(user_id, bool) or not isinstance(user_id, str | int)):
         raise RefusedError(400, "user_id must be a string")
-    if not isinstance(body.get("company") or {}, dict):
+    check_company(body)
+
+
+def check_company(values: dict[str, Any]) -> None:
+    """Check the company of a ping or an update."""
+    if not isinstance(values.get("company") or {}, dict):
         raise RefusedError(400, "company must be an object")
 
 
