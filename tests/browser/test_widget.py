@@ -17,10 +17,10 @@ from usercom_asgi import InvalidCommand, UserComMiddleware, WidgetState, get_vis
 # Defined after the snippet has run, as a deferred script of the page would.
 FUNCTIONS = """<script>window.calls = [];
 addEventListener("DOMContentLoaded", function () {
-  window.shop = {name: "shop", chat: {opened: function () { said.push(["opened", this === shop.chat]) }}};
-  window.loaded = function () { said.push(["loaded"]) };
-  window.message = function (m) { said.push(["message", m.content, m.isAdmin]) };
-  window.payload = function (text) { said.push(["payload", text]) };
+  window.shop = {name: "shop", chat: {opened: function () { calls.push(["opened", this === shop.chat]) }}};
+  window.loaded = function () { calls.push(["loaded"]) };
+  window.message = function (m) { calls.push(["message", m.content, m.isAdmin]) };
+  window.payload = function (text) { calls.push(["payload", text]) };
 });</script>"""
 
 
