@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from helpers.apps import app_that
-from helpers.asgi_client import answers, body, call, html, lifespan, start
+from helpers.asgi_client import answers, body, call, html, http_scope, lifespan, start
 from helpers.fake_usercom import FakeUserCom
 from helpers.waiting import until
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -218,3 +218,34 @@ async def test_provider_on_a_server_that_outlives_the_lifespan_delivers(
         await call(middleware, headers=headers, state=dict(states[0]))
     assert len(usercom.store.hits) == 2
     assert caplog.text.count("The application's lifespan has ended and the server goes on") == 1
+
+
+async def test_provider_websocket_that_outlives_the_lifespan_delivers(
+    usercom: FakeUserCom,
+) -> None:
+    """It began while the delivery ran, and may stay open for weeks after it has ended."""
+    has_begun, may_go_on = anyio.Event(), anyio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        visitor = get_visitor(scope)
+        visitor.identify(user_id="u-1")
+        assert await (await visitor.event("before")).delivered(30)
+        has_begun.set()
+        await may_go_on.wait()
+        for n in range(3):
+            await visitor.event("after", n=n)
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError
+
+    middleware = UserComMiddleware(app, usercom.config())
+    async with anyio.create_task_group() as tasks:
+        async with lifespan(middleware) as state:
+            scope = {**http_scope("/"), "type": "websocket", "state": dict(state)}
+            tasks.start_soon(middleware, scope, nothing, nothing)
+            await has_begun.wait()
+        may_go_on.set()
+    assert [each.name for each in usercom.store.events] == ["before", "after", "after", "after"]
+    assert [each.data.get("n") for each in usercom.store.events[1:]] == [0, 1, 2]

@@ -27,14 +27,15 @@ from .log_throttle import LogThrottle
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from ..core.commands import Command
     from ..core.config import UserComConfig
-    from ..core.envelope import Envelope, OpenSender, PendingReset, Sender
+    from ..core.envelope import Delivery, Envelope, OpenSender, PendingReset, Sender
     from ..core.receipts import Outcome, Receipt
     from .recorder import OutcomeHooks
+    from .service import DeliveryService
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -227,3 +228,53 @@ class InlineDelivery:
             message = "Command was not delivered to User.com: %r: %s"
             self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
         self._hooks.call(envelope, status, reason, key=key, error=error)
+
+
+class LastingDelivery:
+    """Delivery of a websocket, which may stay open when the running delivery has ended.
+
+    From then on it delivers its own commands.
+    """
+
+    def __init__(self, running: DeliveryService, make_inline: Callable[[], InlineDelivery]) -> None:
+        self._running = running
+        self._make_inline = make_inline
+        self._inline: InlineDelivery | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._inline is not None:
+            await self._inline.__aexit__(kind, error, trace)
+
+    @property
+    def _delivery(self) -> Delivery:
+        if self._inline is None and self._running.is_over:
+            self._inline = self._make_inline()
+        return self._inline or self._running
+
+    def submit(self, envelope: Envelope) -> Receipt:
+        """Accept an envelope, or drop it; see :meth:`DeliveryService.submit`."""
+        return self._delivery.submit(envelope)
+
+    def skip(self, command: Command, reason: str) -> Receipt:
+        """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        return self._delivery.skip(command, reason)
+
+    async def wait_for(self, receipt: Receipt, within: float) -> None:
+        """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        await self._delivery.wait_for(receipt, within)
+
+    def remember(self, name: str, reset: PendingReset) -> None:
+        """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        self._delivery.remember(name, reset)
+
+    def recall(self, name: str) -> PendingReset | None:
+        """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        return self._delivery.recall(name)

@@ -13,7 +13,7 @@ from ..core.config import DISABLED
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.receipts import OutcomeCallbacks
-from ..delivery.inline import InlineDelivery
+from ..delivery.inline import InlineDelivery, LastingDelivery
 from ..delivery.lifespan import run_lifespan
 from ..delivery.outbox import validate_outbox
 from ..delivery.recorder import OutcomeHooks
@@ -118,6 +118,10 @@ class DeliveryProvider:
             self._inline_hooks,
             at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
         )
+
+    def lasting_for(self, scope: Scope, running: DeliveryService) -> LastingDelivery:
+        """Return a delivery for a websocket, which may outlive the running one."""
+        return LastingDelivery(running, lambda: self.inline_for(scope))
 
     async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a lifespan, with a delivery that runs as long as it lasts."""

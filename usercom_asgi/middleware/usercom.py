@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..api.client import Transport
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
     from ..core.receipts import OutcomeHook
-    from ..delivery.inline import InlineDelivery
+    from ..delivery.inline import InlineDelivery, LastingDelivery
     from ..delivery.outbox import Outbox
     from ..delivery.service import DeliveryService
     from ..visitor.login import IdentifyHook
@@ -192,19 +192,29 @@ class UserComMiddleware:
             # If the handler resets the visitor, a cookie from the time of
             # consent is expired.
             await self.app(scope, receive, expire_key_on_send(send, session, self.config))
+        elif running is not None and scope["type"] == "websocket":
+            async with self._deliveries.lasting_for(scope, running) as lasting:
+                await self._handle_websocket(scope, receive, send, lasting)
         elif running is not None:
             await self._handle_visitor(scope, receive, send, running)
         else:
             async with self._deliveries.inline_for(scope) as delivery:
-                await self._handle_visitor(scope, receive, send, delivery)
+                if scope["type"] == "websocket":
+                    await self._handle_websocket(scope, receive, send, delivery)
+                else:
+                    await self._handle_visitor(scope, receive, send, delivery)
+
+    async def _handle_websocket(
+        self, scope: Scope, receive: Receive, send: Send, delivery: LastingDelivery | InlineDelivery
+    ) -> None:
+        scope["state"][VISITOR_KEY] = Visitor(self._site.open_session(scope, delivery))
+        await self.app(scope, receive, send)
 
     def _handle_visitor(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
     ) -> Awaitable[None]:
         session = self._site.open_session(scope, delivery)
         scope["state"][VISITOR_KEY] = Visitor(session)
-        if scope["type"] == "websocket":
-            return self.app(scope, receive, send)
         return Responder(self.app, session, delivery, self._site).respond(scope, receive, send)
 
     def _warn_nested(self, outer: Workspace) -> None:

@@ -12,11 +12,13 @@ from usercom_asgi.api.client import Response
 from usercom_asgi.delivery.sqlite.admin import Row
 from usercom_asgi.delivery.sqlite.database import (
     LEASE_GRACE,
+    FileMovedError,
     LoadedRow,
     SqliteFile,
     WriteBatch,
     WriteResult,
 )
+from usercom_asgi.delivery.sqlite.schema import BESIDE
 
 
 def test_repr_of_rows_and_responses_holds_no_key() -> None:
@@ -154,3 +156,24 @@ def test_file_that_a_process_opens_twice_keeps_its_write_ahead_log(tmp_path: Pat
     assert (tmp_path / "x.db-wal").stat().st_ino == before
     first.close()
     second.close()
+
+
+def test_file_that_alone_was_deleted_is_made_anew_without_the_old_log(tmp_path: Path) -> None:
+    """`rm outbox.db` leaves the files beside it, which SQLite would take for the new one's."""
+    path = tmp_path / "x.db"
+    first = SqliteFile(path, 10)
+    first.transact(WriteBatch(puts=[("a", 1.0, "{}")], room=10))
+    first.check_place()
+    before = [(tmp_path / f"x.db{end}").stat().st_ino for end in BESIDE]
+    path.unlink()
+    second = SqliteFile(path, 10)  # as a process that starts then
+    second.transact(WriteBatch(puts=[("b", 1.0, "{}")], room=10))
+    with pytest.raises(FileMovedError):
+        first.check_place()
+    third = first.reopen()
+    assert [(tmp_path / f"x.db{end}").stat().st_ino for end in BESIDE] != before
+    assert third.count(10) == second.count(10) == 1
+    assert third.adopt([("a", 1.0, "{}", ""), ("b", 1.0, "{}", "")]) == [2, None]
+    assert second.count(10) == 2
+    for file in (second, third):
+        file.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
-from .schema import BUSY_TIMEOUT, connect, folder_lock, transaction
+from .schema import BESIDE, BUSY_TIMEOUT, connect, folder_lock, transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -203,7 +203,7 @@ class SqliteFile:
         """
         if inode(self._path) != self._inode:
             raise FileMovedError("the file was moved or deleted while in use")
-        self._beside = {end: inode(_beside(self._path, end)) for end in ("-wal", "-shm")}
+        self._beside = {end: inode(_beside(self._path, end)) for end in BESIDE}
 
     def reopen(self) -> SqliteFile:
         """Open the file that is at the path now, or a new one; close this one.
@@ -220,7 +220,7 @@ class SqliteFile:
                 beside = _beside(self._path, end)
                 if known is not None and inode(beside) == known:
                     beside.unlink()
-            file = SqliteFile(self._path, self.lease)
+        file = SqliteFile(self._path, self.lease)
         self._connection.close()
         return file
 

@@ -20,6 +20,8 @@ APPLICATION_ID = 0x75636F6D
 VERSION = 1
 #: Seconds to wait for another process's transaction. Transactions take milliseconds.
 BUSY_TIMEOUT = 2.0
+#: The endings of the files that SQLite keeps beside it.
+BESIDE = ("-wal", "-shm")
 # Reading a larger file at start would take seconds.
 MAX_CHECKED_BYTES = 256 * 1024 * 1024
 _SCHEMA = """
@@ -94,33 +96,39 @@ def _create(path: Path, *, may_create: bool) -> None:
     An existing file is not opened here: to close it would drop the locks that SQLite
     holds on it in this process.
     """
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.stat()
-    except FileNotFoundError:
-        if not may_create:
-            raise
-        # Only this user may read the file, because it holds personal data and user
-        # keys.
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists():
+        return
+    if not may_create:
+        raise FileNotFoundError
+    with folder_lock(path):
+        if not path.exists():
+            # SQLite finds these by name. They are those of a file that was deleted, which
+            # another process may still have open.
+            for end in BESIDE:
+                path.with_name(path.name + end).unlink(missing_ok=True)
+            # Only this user may read the file, because it holds personal data and user
+            # keys.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 @contextmanager
 def folder_lock(path: Path) -> Generator[None]:
     """Keep other processes from making the file anew at the same time."""
-    try:
+    folder = None
+    # Windows has no flock(), and does not delete a file that is open. Not every file
+    # system and not every folder can be locked.
+    with suppress(ImportError, OSError):
         import fcntl
-    except ImportError:  # Windows does not delete a file that is open
-        yield
-        return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
+
+        folder = os.open(path.parent, os.O_RDONLY)
         fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
         yield
     finally:
-        os.close(folder)
+        if folder is not None:
+            os.close(folder)
 
 
 def _decode(raw: bytes) -> str:

@@ -321,14 +321,14 @@ class SqliteStore:
             except Exception as error:  # noqa: BLE001  they stay in memory
                 self._log_failure(error, len(commands))
                 return True
-        for (queued, _), row in zip(commands, rows, strict=True):
-            if row is not None:
-                self._buffer.hold(queued.envelope.ordering_key, 1)
-                queued.row = row
-                if queued.receipt.is_final:  # since then
-                    self.settled(queued)
-        message = "%s was moved or deleted while in use, making it anew with %d commands"
-        self._throttle.log(logging.ERROR, "moved", message, self._name, len(commands))
+            for (queued, _), row in zip(commands, rows, strict=True):
+                if row is not None:
+                    self._buffer.hold(queued.envelope.ordering_key, 1)
+                    queued.row = row
+                    if queued.receipt.is_final:  # since then
+                        self.settled(queued)
+            message = "%s was moved or deleted while in use, making it anew with %d commands"
+            self._throttle.log(logging.ERROR, "moved", message, self._name, len(commands))
         return True
 
     def _adopt(self, commands: list[tuple[QueuedCommand, str]]) -> list[int | None]:
