@@ -476,13 +476,15 @@ async def test_post_json_first_call_reads_certificates_outside_of_the_event_loop
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes 70 ms, and more on a busy machine, in which no request would be served."""
-    threads = []
+    threads: list[int] = []
+    library: Any = vars(module)["httpx"]
+    create = library.create_ssl_context
 
-    def create() -> ssl.SSLContext:
+    def record() -> Any:
         threads.append(threading.get_ident())
-        return ssl_context()
+        return create()
 
-    monkeypatch.setattr("usercom_asgi.api.client.ssl_context", create)
+    monkeypatch.setattr(library, "create_ssl_context", record)
     server = Server()
     async with (
         listening(server.serve, tls) as port,

@@ -202,3 +202,18 @@ async def test_conditions_error_of_ours_leaves_the_request(
     monkeypatch.setattr(conditions, "translate_conditions", fails)
     got = await call(make_app(site), headers={**BROWSER, "if-none-match": '"v1"'})
     assert got.status == 200
+
+
+async def test_conditions_restored_for_outer_middlewares_keep_what_an_inner_one_has_added() -> None:
+    seen: list[list[bytes]] = []
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["headers"] = [*scope["headers"], (b"x-request-id", b"7")]
+        await answers(start({"content-type": "text/html"}), body(b"<html><body>x</body></html>"))(
+            scope, receive, send
+        )
+        seen.append([name for name, _ in scope["headers"]])
+
+    await call(make_app(inner), headers={"if-none-match": '"a"', "accept": "text/html"})
+    assert b"x-request-id" in seen[0]
+    assert b"if-none-match" in seen[0]

@@ -77,3 +77,10 @@ async def test_pathsend_message_after_the_page_passes(tmp_path: Path) -> None:
     page = {"type": "http.response.body", "body": PAGE}
     got = await call(make_app(answers(start(), page, message)))
     assert got.types == ["start", "body", "pathsend"]
+
+
+@pytest.mark.parametrize("path", ["/tmp/\0", "/tmp/\ud800", None, 7])
+async def test_pathsend_of_a_path_that_no_file_has_passes_to_the_server(path: Any) -> None:
+    message = {"type": "http.response.pathsend", "path": path}
+    got = await call(make_app(answers(start({"content-type": "text/html"}), message)))
+    assert got.messages[-1] == message

@@ -375,3 +375,72 @@ async def test_login_by_reset_auth_with_rotate_on_login_uses_no_planted_key(
     assert len(usercom.store.users) == 2, "the hook finds Bob at the next page, and it is no login"
     assert [each.key == planted for each in usercom.store.events] == [False]
     assert usercom.store.users[planted].attributes == {}
+
+
+@pytest.mark.parametrize("invalid", [{"email": "bob"}, {"user_id": "b" * 300}])
+async def test_identify_with_an_unusable_identifier_is_ignored_as_a_whole(
+    invalid: dict[str, str], usercom: FakeUserCom
+) -> None:
+    """Else Bob's name and phone number would go to Alice, whom the hook still names."""
+
+    async def handler(visitor: Visitor) -> None:
+        visitor.identify(**invalid, first_name="Bob", phone_number="+48111111111")
+        await visitor.page_hit()
+
+    key = usercom.new_user()
+    app = UserComMiddleware(running(handler), usercom.config(secret_keys=KEYS), identify=who)
+    async with lifespan(app) as state:
+        await Visit(app, state, __ca__chat=key, user="alice").go()
+    [hit] = usercom.store.hits
+    assert hit.key == key
+    attributes = usercom.store.users[key].attributes
+    assert (attributes["first_name"], "phone_number" in attributes) == ("Alice", False)
+
+
+async def test_identify_of_a_second_user_after_a_reset_is_ignored(usercom: FakeUserCom) -> None:
+    """The key of the reset is that of Bob, and his page must not name a third person."""
+
+    async def handler(visitor: Visitor) -> None:
+        visitor.identify(user_id="id-bob", email="bob@example.com")
+        await visitor.event("login")
+        visitor.identify(user_id="id-carol", email="carol@example.com")
+        await visitor.event("second")
+        assert visitor.user_id == "id-bob"
+
+    app = UserComMiddleware(running(handler), usercom.config(secret_keys=KEYS), identify=who)
+    async with lifespan(app) as state:
+        got = await Visit(app, state, __ca__chat=usercom.new_user(), user="alice").go()
+    assert b"carol" not in got.body
+    assert not [user for user in usercom.store.users.values() if user.user_id == "id-carol"]
+
+
+async def test_login_users_without_a_usable_identifier_are_told_apart(
+    usercom: FakeUserCom,
+) -> None:
+    people = {"anna": {"email": "anna"}, "bob": {"email": "bob"}}
+
+    def hook(connection: HTTPConnection) -> Any:
+        return people.get(connection.cookies.get("user", ""))
+
+    resets: list[bool] = []
+
+    async def handler(visitor: Visitor) -> None:
+        await visitor.event("seen")
+        resets.append(visitor._session.has_reset)
+
+    app = UserComMiddleware(running(handler), usercom.config(secret_keys=KEYS), identify=hook)
+    async with lifespan(app) as state:
+        visit = Visit(app, state, __ca__chat=usercom.new_user(), user="anna")
+        await visit.go()
+        visit.jar["user"] = "bob"
+        await visit.go()
+    assert resets == [False, True]
+
+
+def running(handler: Handler) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await handler(get_visitor(scope))
+            await html(b"<html><body>x</body></html>")(scope, receive, send)
+
+    return app

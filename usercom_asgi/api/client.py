@@ -7,7 +7,7 @@ import re
 import socket
 import time
 import zlib
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -22,7 +22,7 @@ from ..core.hooks import warn_once
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 
     import httpx2 as httpx
 
@@ -41,13 +41,24 @@ _MAX_BODY = 4 * 1024 * 1024
 _JSON = {"Content-Type": "application/json"}
 # Errors of a request that did not leave, even where a mock has read its body.
 _CONNECT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-#: TLS settings, cached because reading certificates takes tens of milliseconds.
-ssl_context = cache(httpx.create_ssl_context)
 
 
-def open_api_client(config: UserComConfig, transport: Transport | None) -> aclosing[ApiClient]:
+@cache
+def ssl_context() -> ssl.SSLContext:
+    """Return the TLS settings; reading the certificates takes tens of milliseconds."""
+    return httpx.create_ssl_context()
+
+
+@asynccontextmanager
+async def open_api_client(
+    config: UserComConfig, transport: Transport | None
+) -> AsyncGenerator[ApiClient]:
     """Open a client that connects on demand. The owner of ``transport`` closes it."""
-    return aclosing(ApiClient(config, transport))
+    if transport is None and not ssl_context.cache_info().currsize:
+        # In a thread, because the event loop serves requests.
+        await anyio.to_thread.run_sync(ssl_context)
+    async with aclosing(ApiClient(config, transport)) as client:
+        yield client
 
 
 @dataclass(slots=True, repr=False)  # the body may hold a user key
@@ -79,7 +90,6 @@ class ApiClient:
             self._host, self._setting = "of the proxy", "the proxy of the environment"
         #: Idle connections and since when they are, the latest last.
         self._idle: list[tuple[float, Transport]] = []
-        self._tls, self._tls_lock = cast("ssl.SSLContext | None", None), anyio.Lock()
         self._is_closed = False
 
     async def aclose(self) -> None:
@@ -119,7 +129,7 @@ class ApiClient:
         headers = {**headers, **_JSON, "Content-Length": str(len(content))}
         url, options = self._origin + path, self._options
         request = httpx.Request("POST", url, headers=headers, content=body(), extensions=options)
-        transport = await self._acquire(is_new=is_new)
+        transport = self._acquire(is_new=is_new)
         reason = f"no response in {self._total_timeout:g} s"
         try:
             with anyio.move_on_after(self._total_timeout) as scope:
@@ -152,17 +162,14 @@ class ApiClient:
             raise UnavailableError(reason, not_sent=not_sent) from error
         return response
 
-    async def _acquire(self, *, is_new: bool) -> Transport:
+    def _acquire(self, *, is_new: bool) -> Transport:
         # A body that is read may hold a user key, so its request gets a new connection.
         # On a kept one, httpx would take a duplicate response for that of the next
         # request.
         if self._transport or (self._idle and not is_new):
             return self._transport or self._idle.pop()[1]
-        async with self._tls_lock:
-            if self._tls is None:  # in a thread, because the event loop serves requests
-                self._tls = await anyio.to_thread.run_sync(ssl_context)
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE)
-        return httpx.AsyncHTTPTransport(verify=self._tls, proxy=self._proxy, limits=limits)
+        return httpx.AsyncHTTPTransport(verify=ssl_context(), proxy=self._proxy, limits=limits)
 
     async def _release(self, transport: Transport, *, is_reusable: bool) -> None:
         if transport is self._transport:

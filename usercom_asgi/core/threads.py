@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -46,6 +47,8 @@ def run_in_loop(
             f"sync.{verb}() needs a running delivery: enter the client first, `with client:`"
         )
     if isinstance(loop, asyncio.AbstractEventLoop):
+        if not loop.is_running():  # a call would wait for ever
+            raise RuntimeError(f"sync.{verb}() needs a running event loop, and this one has ended")
         return asyncio.run_coroutine_threadsafe(function(), loop).result()
     import trio
 
@@ -61,12 +64,13 @@ async def run_from_any_loop(
     ``asyncio.run(visitor.event(...))`` in a thread makes a second loop, from which the
     queues of the first one must not be changed.
     """
-    is_closed = isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed()
+    has_ended = isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_running()
     here = current_loop()
-    if loop is None or is_closed or here is loop:
+    if loop is None or has_ended or here is loop:
         return await function()
     # Without anyio, which takes the loop for the one of the context that was copied.
-    work = partial(run_in_loop, loop, function, "event")
+    # In the caller's context, which the hooks of the application may read.
+    work = partial(copy_context().run, run_in_loop, loop, function, "event")
     if isinstance(here, asyncio.AbstractEventLoop):
         return await here.run_in_executor(None, work)
     import trio

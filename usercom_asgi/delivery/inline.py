@@ -259,13 +259,18 @@ class LastingDelivery:
             self._inline = self._make_inline()
         return self._inline or self._running
 
+    @property
+    def loop(self) -> object | None:
+        """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        return self._delivery.loop
+
     def submit(self, envelope: Envelope) -> Receipt:
         """Accept an envelope, or drop it; see :meth:`DeliveryService.submit`."""
         return self._delivery.submit(envelope)
 
-    def skip(self, command: Command, reason: str) -> Receipt:
+    def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
-        return self._delivery.skip(command, reason)
+        return self._delivery.skip(command, reason, path)
 
     async def wait_for(self, receipt: Receipt, within: float) -> None:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..page.csp import find_nonce, parse_policies
 from ..page.headers import VALIDATORS, header_list, without
 from ..page.validators import (
+    CONDITIONS,
     OUTDATED,
     has_conditions,
     mark_validators,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 _NOT_MODIFIED = 304
+# Headers by which a hook may know the user.
+_CREDENTIALS = frozenset({b"cookie", b"authorization"})
 
 
 class Conditions:
@@ -34,17 +37,27 @@ class Conditions:
     middlewares further out read. These see the original headers again.
     """
 
-    __slots__ = ("_is_page", "_mark", "_original", "_scope")
+    __slots__ = ("_is_page", "_is_restored", "_mark", "_original", "_scope")
 
     def __init__(self, scope: Scope, mark: bytes | None) -> None:
         self._scope, self._mark = scope, mark
+        self._is_restored = False
         self._original: HeaderList = scope["headers"]
         scope["headers"] = translate_conditions(self._original, mark, scope["path"])
         self._is_page = scope["headers"] is not self._original
 
     def restore(self) -> None:
         """Give the scope its original headers back."""
-        self._scope["headers"] = self._original
+        if self._is_restored:
+            return
+        self._is_restored = True
+        # An inner middleware may have added headers of its own, which stay.
+        others = [each for each in self._scope["headers"] if each[0] not in CONDITIONS]
+        if others == [each for each in self._original if each[0] not in CONDITIONS]:
+            self._scope["headers"] = self._original
+        else:
+            given = [each for each in self._original if each[0] in CONDITIONS]
+            self._scope["headers"] = [*others, *given]
 
     def mark(self, start: Message, visitor: VisitorSession) -> Message:
         """Return a 304 with the ETag of the page, which the browser keeps.
@@ -89,7 +102,7 @@ def _expected_mark(visitor: VisitorSession, site: Site) -> bytes | None:
         site.nonce is not None
         or site.should_inject is not None
         or site.requires_consent
-        or (visitor.login is not None and b"cookie" in request.headers)
+        or (visitor.login is not None and not _CREDENTIALS.isdisjoint(request.headers))
         or request.has_reset_cookie()
         or request.has_flash_cookie()
         or request.has_key_in_url

@@ -13,6 +13,7 @@ from ..core.config import DISABLED
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.receipts import OutcomeCallbacks
+from ..core.threads import current_loop
 from ..delivery.inline import InlineDelivery, LastingDelivery
 from ..delivery.lifespan import run_lifespan
 from ..delivery.outbox import validate_outbox
@@ -93,7 +94,10 @@ class DeliveryProvider:
             service = scope["state"].get(self._state_key)
             if service is None and self._loop_delivery is not None:
                 service = self._loop_delivery.get()
-        return service if service is None or not service.is_over else None
+        if service is None or service.is_over:
+            return None
+        # A client that was entered in another loop belongs to that thread.
+        return service if service.loop in (None, current_loop()) else None
 
     def inline_for(self, scope: Scope) -> InlineDelivery:
         """Return a delivery for this request alone, which delivers when the request leaves it."""

@@ -44,7 +44,12 @@ async def read_bodies(message: Message) -> AsyncGenerator[Message, None]:
 
 def _open(path: str) -> tuple[bytes, BinaryIO | None]:
     """Return the first bytes of a file, and the file unless these are all."""
-    file = Path(path).open("rb")  # noqa: SIM115  the caller closes it
+    try:
+        if not Path(path).is_file():  # opening a pipe would wait for its writer
+            raise OSError(f"{path!r} is not a file")
+        file = Path(path).open("rb")  # noqa: SIM115  the caller closes it
+    except (TypeError, ValueError) as error:  # a path that no file can have
+        raise OSError(str(error)) from None
     try:
         chunk = file.read(_CHUNK_BYTES)
     except BaseException:

@@ -157,7 +157,8 @@ class UserComMiddleware:
             if scope["type"] == "lifespan":
                 await fail_startup(self.startup_error, receive, send)
                 return
-            raise self.startup_error
+            # Without the traceback, which would grow with each request.
+            raise self.startup_error.with_traceback(None)
         if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
         elif ENCLOSING_KEY in scope:

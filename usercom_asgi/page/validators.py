@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .headers import HeaderList
 
 _IF_NONE_MATCH, _IF_MODIFIED_SINCE = b"if-none-match", b"if-modified-since"
+#: The request headers that this module changes.
+CONDITIONS = frozenset({_IF_NONE_MATCH, _IF_MODIFIED_SINCE})
 _TAG = re.compile(rb'(W/)?"([^"]*)"')
 _TAG_OR_STAR = re.compile(rb'(?:W/)?"[^"]*"|\*')
 # The letter keeps whether the application's ETag was weak or strong, because

@@ -29,6 +29,8 @@ _HAS_KEY = re.compile(_NAME, re.IGNORECASE)
 _KEY_IN_URL = re.compile(
     f"({_STARTS}){_NAME}({_encoded_pattern('=')}(?:(?!{_ENDS})[^\\s])*)?({_ENDS})?", re.IGNORECASE
 )
+_NESTED = re.compile("%(?:25)+")
+_MAX_DEPTH = 5
 _KEYS = re.compile(f"{COOKIE}=([A-Za-z0-9]{{1,64}})")
 _PATH = "/:@!$&'()*+,;=~-._"
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -153,9 +155,14 @@ def holds_key(url: str) -> bool:
 
 
 def keys_in(url: str) -> Iterator[str]:
-    """Yield the user keys in a URL, at any depth of encoding."""
-    while COOKIE in url or "%" in url:
+    """Yield the user keys in a URL, at any depth of encoding.
+
+    Nested percent signs (``%2525``) are one level, so that a client cannot choose
+    how often its URL is decoded.
+    """
+    url = _NESTED.sub("%", url)
+    for _ in range(_MAX_DEPTH):
         yield from _KEYS.findall(url)
-        url, before = unquote(url), url
+        url, before = _NESTED.sub("%", unquote(url)), url
         if url == before:
             return

@@ -73,6 +73,8 @@ class LoginTracker:
         # The user of the hook, or the one that the application has named;
         # None if unknown.
         self._user: Mapping[str, Json] | None = None
+        # Identifiers of the hook that User.com does not accept.
+        self._unusable: Mapping[str, Json] = {}
         self._is_known = False
         self._is_checking = False
         # Made only if a second task waits: most requests have one, and an event
@@ -121,8 +123,10 @@ class LoginTracker:
         if other is not None or user is None:
             return other
         self._is_known = True
-        self._current = self._identity_cookie.fingerprint(user)
-        return LoginCheck(self._compare(user), user)
+        # An identifier that User.com does not accept still tells one user from the next.
+        known = {**self._unusable, **user}
+        self._current = self._identity_cookie.fingerprint(known)
+        return LoginCheck(self._compare(known), user)
 
     def _check_named(self, named: Mapping[str, Json]) -> LoginCheck | None:
         """Return the change to the user that the application names, if it is another one."""
@@ -238,4 +242,7 @@ class LoginTracker:
                     "Ignoring invalid attribute from the identify hook: %s", error
                 )
         report("The identify hook", problems, strict=False)
+        names = ("user_id", "email")
+        if not any(name in cleaned for name in names):
+            self._unusable = {name: str(user[name]) for name in names if user.get(name)}
         return cleaned

@@ -65,9 +65,9 @@ class VisitorSession:
     #: Number of this request, once it has submitted a command. The delivery learns its end.
     request_number: int | None = None
 
-    # Set where commands wait for the key that a reset brings.
     _ordering_key: str | None = None
     _reset: PendingReset | None = None
+    reset_for: Mapping[str, Json] = _NO_IDENTITY  #: identifiers of the reset's new user
     _has_recalled = False
     # The keys that User.com names in its answers; made with the first command that asks for one.
     _hits: NamedKeys | None = None
@@ -253,8 +253,7 @@ class VisitorSession:
             )
         self.identity = new_user
         if self.has_reset and self._reset is not None:
-            # A logout creates one new visitor, even if the application resets twice. The later
-            # details still reach User.com.
+            # One logout is one new visitor. Later details still reach User.com.
             return (
                 await self.enqueue(PageHit(attributes=new_user))
                 if new_user
@@ -331,6 +330,7 @@ class VisitorSession:
 
     def _set_reset(self, reset: PendingReset) -> Receipt:
         self._reset, self.has_reset = reset, True
+        self.reset_for = self.identifiers()
         self._ordering_key = reset.marker.token
         return reset.receipt
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.commands import PageHit, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
+from ..core.hooks import warn_once
 from ..core.problems import Problems, report
 from ..core.validation import Json, clean_attributes
 from ..core.widget import check_state
@@ -116,7 +117,15 @@ class Visitor(VisitorVerbs):
         problems: Problems = []
         cleaned = clean_attributes(attributes, problems)
         report("identify()", problems, strict=self._strict)
-        self._session.identity = {**self._session.identity, **cleaned}
+        session = self._session
+        if any(each.field in ("user_id", "email") for each in problems):
+            # The rest may be of another person than the one that is known.
+            warn_once("identify() without a usable user_id or email is ignored as a whole")
+        elif any(cleaned.get(name, known) != known for name, known in session.reset_for.items()):
+            # The key of a reset belongs to the user that it was made for.
+            warn_once("identify() of a second user in one request is ignored: reset_auth() first")
+        else:
+            session.identity = {**session.identity, **cleaned}
 
     async def page_hit(
         self, /, url: str | None = None, event: Event | None = None, **attributes: Any
