@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -70,7 +69,11 @@ async def run_from_any_loop(
         return await function()
     # Without anyio, which takes the loop for the one of the context that was copied.
     # In the caller's context, which the hooks of the application may read.
-    work = partial(copy_context().run, run_in_loop, loop, function, "event")
+    context = copy_context()
+
+    def work() -> T:
+        return context.run(lambda: run_in_loop(loop, function, "event"))
+
     if isinstance(here, asyncio.AbstractEventLoop):
         return await here.run_in_executor(None, work)
     import trio

@@ -333,11 +333,11 @@ class Responder:
 
     def _is_relevant(self, start: Message) -> bool:
         """Return whether this response may need a change; most do not."""
-        headers = start.get("headers")
+        headers: object = start.get("headers")
         try:
             return (
                 type(headers) is not list
-                or may_be_html(headers)
+                or may_be_html(cast("HeaderList", headers))
                 or self._visitor.login is not None
                 or self._visitor.accessed
                 or self._has_flash()
