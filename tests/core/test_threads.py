@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from helpers.waiting import until_sync
 
 from usercom_asgi.core.threads import current_loop, run_in_loop
 
@@ -40,3 +42,19 @@ def test_run_in_loop_without_a_loop_raises() -> None:
     loop: Any = None
     with pytest.raises(RuntimeError, match=r"sync\.event\(\) needs a running delivery"):
         run_in_loop(loop, one, "event")
+
+
+def test_run_in_loop_of_a_loop_that_has_stopped_raises() -> None:
+    """A fixture may leave its loop stopped and not closed; a call would wait for ever."""
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(RuntimeError, match="this one has ended"):
+            run_in_loop(loop, one, "event")
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        until_sync(loop.is_running)
+        assert run_in_loop(loop, one, "event") == 1
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+    finally:
+        loop.close()

@@ -454,6 +454,23 @@ async def test_browser_commands_over_the_size_limit_on_a_page_all_run(
     assert not caplog.messages
 
 
+async def test_browser_commands_over_the_size_limit_keep_those_of_the_visitors_own_methods() -> (
+    None
+):
+    """After a reset that the page makes, its receipt promises that the page records them."""
+
+    async def reset_and_flood(visitor: Visitor) -> None:
+        await visitor.reset_auth()
+        receipt = await visitor.event("purchase", price=19.9)
+        assert receipt.status is Status.SKIPPED
+        flood(visitor)
+
+    got = await Visit(site(reset_and_flood, (start(), body(b"<p>part</p>")))).go("/say", HTMX)
+    names = [each[1] for each in in_trigger(got) if each[0] == "userengage"]
+    assert names[0] == "event.purchase"
+    assert names[-1] == "event.last"
+
+
 async def test_browser_commands_of_many_responses_drop_the_oldest() -> None:
     n = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from concurrent.futures import wait
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -46,9 +47,11 @@ def run_in_loop(
             f"sync.{verb}() needs a running delivery: enter the client first, `with client:`"
         )
     if isinstance(loop, asyncio.AbstractEventLoop):
-        if not loop.is_running():  # a call would wait for ever
-            raise RuntimeError(f"sync.{verb}() needs a running event loop, and this one has ended")
-        return asyncio.run_coroutine_threadsafe(function(), loop).result()
+        future = asyncio.run_coroutine_threadsafe(function(), loop) if loop.is_running() else None
+        while future is None or not wait([future], timeout=1).done:
+            if not loop.is_running():  # the call would wait for ever
+                raise RuntimeError(f"sync.{verb}() needs a running event loop, this one has ended")
+        return future.result()
     import trio
 
     token = cast("trio.lowlevel.TrioToken", loop)

@@ -28,6 +28,8 @@ BrowserCall: TypeAlias = "list[Json]"
 #: headers of a response, and answers 502 to more.
 MAX_BYTES = 1_500
 RESET = "UE.resetAuth"
+# Begins the id of a command that the page runs for one of the visitor's own methods.
+_KEPT = "kept."
 
 
 class BrowserCommands:
@@ -151,7 +153,7 @@ class BrowserQueue:
 
     def try_enqueue(self, command: Command) -> bool:
         """Add a command if all of them fit into a header; return whether they do."""
-        call = [_new_id(), *self._function_and_arguments(command)]
+        call = [_KEPT + _new_id(), *self._function_and_arguments(command)]
         if self._is_closed or size([*self.calls, call]) > MAX_BYTES:
             return False
         self.calls.append(call)
@@ -225,17 +227,24 @@ def size(calls: Sequence[Sequence[object]]) -> int:
 
 
 def limit(calls: Sequence[BrowserCall]) -> list[BrowserCall]:
-    """Return the newest calls that a header or a cookie has room for, and every reset."""
+    """Return the newest calls that a header or a cookie has room for.
+
+    Resets stay, and so do commands of the visitor's own methods, whose receipts promise it.
+    """
     kept: list[BrowserCall] = []
-    room = MAX_BYTES - size([each for each in calls if each[1] == RESET])
+    room = MAX_BYTES - size([each for each in calls if _is_kept(each)])
     for call in reversed(calls):
-        needed = 0 if call[1] == RESET else size([call])
+        needed = 0 if _is_kept(call) else size([call])
         if needed <= room:
             room -= needed
             kept.append(call)
         elif needed <= MAX_BYTES:  # one that never fits leaves the room to the older ones
             room = 0
     return kept[::-1]
+
+
+def _is_kept(call: BrowserCall) -> bool:
+    return call[1] == RESET or str(call[0]).startswith(_KEPT)
 
 
 def drop_before_reset(calls: Sequence[BrowserCall]) -> list[BrowserCall]:
