@@ -135,7 +135,7 @@ async def test_client_that_was_not_entered_logs_an_error(
     for _ in range(2):
         assert b"widget.js" in (await call(middleware)).body
     [line] = caplog.messages
-    assert "The UserComClient is not entered (async with client)" in line
+    assert "The UserComClient is not entered in this event loop" in line
     caplog.clear()
     async with UserComClient(usercom.config()) as client:
         await call(UserComMiddleware(html(b"<html><body></body></html>"), client=client))

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from usercom_asgi import Event, InvalidCommand, Update
+from usercom_asgi.core.problems import Problems
 from usercom_asgi.core.validation import clean_attributes
 
 
@@ -55,3 +56,11 @@ def test_validation_attribute_like_a_standard_one_is_sent_with_a_warning(
     ]
     assert dict(Update({"user_id": "7", "plan": "x"}).attributes) == {"user_id": "7", "plan": "x"}
     assert len(caplog.messages) == 1
+
+
+def test_clean_attributes_company_with_a_long_id_keeps_the_rest_and_no_part_of_the_id() -> None:
+    """A truncated id would name another company."""
+    problems: Problems = []
+    cleaned = clean_attributes({"company": {"company_id": "c" * 300, "name": "Acme"}}, problems)
+    assert cleaned == {"company": {"name": "Acme"}}
+    assert [(each.field, each.effect) for each in problems] == [("company.company_id", "left out")]

@@ -46,7 +46,7 @@ STRING_LIMIT = 255
 #: Most characters of the attributes with limits of their own (REST reference).
 LIMITS = {"first_name": 40, "last_name": 40, "phone_number": 64, "city": 64}
 # A truncated identifier would identify another person or product.
-_NEVER_TRUNCATED = frozenset({"email", "user_id", "product_id"})
+_NEVER_TRUNCATED = frozenset({"email", "user_id", "product_id", "company.company_id"})
 
 _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -291,7 +291,9 @@ def _object(
         try:
             _check_name(name, within=field)
             if value is not None:
-                cleaned[name] = _value(f"{field}.{name}", value, problems, depth=depth + 1)
+                inner = f"{field}.{name}"
+                repairs = None if inner in _NEVER_TRUNCATED else problems
+                cleaned[name] = _value(inner, value, repairs, depth=depth + 1)
         except InvalidValue as error:
             repair(problems, error)
     return cleaned

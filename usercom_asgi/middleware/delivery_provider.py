@@ -103,8 +103,8 @@ class DeliveryProvider:
         """Return a delivery for this request alone, which delivers when the request leaves it."""
         if self._client is not None:
             warn_once(
-                "The UserComClient is not entered (async with client): its outbox and hooks are "
-                "not used"
+                "The UserComClient is not entered in this event loop (async with client): its "
+                "outbox and hooks are not used"
             )
         if self._has_ended:
             warn_once(
