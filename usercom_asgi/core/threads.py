@@ -21,8 +21,12 @@ def current_loop() -> object | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         trio = sys.modules.get("trio")
-        is_in_trio = trio is not None and trio.lowlevel.in_trio_run()
-        return trio.lowlevel.current_trio_token() if trio and is_in_trio else None
+        if trio is None:
+            return None
+        try:  # not `in_trio_run`, which trio 0.26 does not have
+            return cast("object", trio.lowlevel.current_trio_token())
+        except RuntimeError:
+            return None
 
 
 def run_in_loop(
