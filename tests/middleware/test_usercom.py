@@ -207,7 +207,7 @@ async def test_middleware_that_fails_unexpectedly_fails_the_start_with_a_traceba
 
     app = Starlette()
     broken: Any = Broken()
-    app.add_middleware(UserComMiddleware, CONFIG, outbox=broken)
+    app.add_middleware(UserComMiddleware, config=CONFIG, outbox=broken)
     [message] = await run_lifespan(app)
     assert message["type"] == "lifespan.startup.failed"
     assert "OSError: a bug" in caplog.text

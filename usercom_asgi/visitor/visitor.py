@@ -118,7 +118,8 @@ class Visitor(VisitorVerbs):
         cleaned = clean_attributes(attributes, problems)
         report("identify()", problems, strict=self._strict)
         session = self._session
-        if any(each.field in ("user_id", "email") for each in problems):
+        is_unusable = any(each.field in ("user_id", "email") for each in problems)
+        if is_unusable and (session.login is not None or session.is_identified):
             # The rest may be of another person than the one that is known.
             warn_once("identify() without a usable user_id or email is ignored as a whole")
         elif any(cleaned.get(name, known) != known for name, known in session.reset_for.items()):
