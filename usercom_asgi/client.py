@@ -10,10 +10,10 @@ from anyio.from_thread import start_blocking_portal
 from .core.commands import COMMANDS, ResetAuth
 from .core.config import DISABLED, UserComConfig
 from .core.envelope import Envelope, PageContext
+from .core.event_loops import current_loop
 from .core.exceptions import ConfigurationError, InvalidCommand
 from .core.problems import Problems, report
 from .core.receipts import OutcomeCallbacks, skip_receipt
-from .core.threads import current_loop
 from .core.user_key import is_user_key, new_ordering_key
 from .core.validation import clean_attributes
 from .delivery.outbox import validate_outbox

@@ -36,7 +36,7 @@ def document(title: str, content: str, person: Person | None, dashboard: str) ->
 </main>
 <footer>
   <p>Tern is made up, and so is what it sells. It shows <strong>usercom-asgi</strong> at work:
-  what you do here is told to <a href="{escape(dashboard)}">{escape(dashboard.partition("//")[2])}</a>.</p>
+  what you do here is sent to <a href="{escape(dashboard)}">{escape(dashboard.partition("//")[2])}</a>.</p>
 </footer>
 </body>
 </html>

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from helpers.apps import app_with
 from helpers.asgi_client import Recorded, answers, body, call, html, http_scope, lifespan, start
 from helpers.fake_usercom import FakeUserCom
 from helpers.login_shop import KEYS, PEOPLE, Shop, Visit, shop, who
@@ -388,7 +389,7 @@ async def test_identify_with_an_unusable_identifier_is_ignored_as_a_whole(
         await visitor.page_hit()
 
     key = usercom.new_user()
-    app = UserComMiddleware(running(handler), usercom.config(secret_keys=KEYS), identify=who)
+    app = UserComMiddleware(app_with(handler), usercom.config(secret_keys=KEYS), identify=who)
     async with lifespan(app) as state:
         await Visit(app, state, __ca__chat=key, user="alice").go()
     [hit] = usercom.store.hits
@@ -407,7 +408,7 @@ async def test_identify_of_a_second_user_after_a_reset_is_ignored(usercom: FakeU
         await visitor.event("second")
         assert visitor.user_id == "id-bob"
 
-    app = UserComMiddleware(running(handler), usercom.config(secret_keys=KEYS), identify=who)
+    app = UserComMiddleware(app_with(handler), usercom.config(secret_keys=KEYS), identify=who)
     async with lifespan(app) as state:
         got = await Visit(app, state, __ca__chat=usercom.new_user(), user="alice").go()
     assert b"carol" not in got.body
@@ -428,19 +429,10 @@ async def test_login_users_without_a_usable_identifier_are_told_apart(
         await visitor.event("seen")
         resets.append(visitor._session.has_reset)
 
-    app = UserComMiddleware(running(handler), usercom.config(secret_keys=KEYS), identify=hook)
+    app = UserComMiddleware(app_with(handler), usercom.config(secret_keys=KEYS), identify=hook)
     async with lifespan(app) as state:
         visit = Visit(app, state, __ca__chat=usercom.new_user(), user="anna")
         await visit.go()
         visit.jar["user"] = "bob"
         await visit.go()
     assert resets == [False, True]
-
-
-def running(handler: Handler) -> ASGIApp:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await handler(get_visitor(scope))
-            await html(b"<html><body>x</body></html>")(scope, receive, send)
-
-    return app

@@ -71,12 +71,7 @@ async def test_sync_verbs_in_a_thread_arrive_in_order(
         await html(PAGE)(scope, receive, send)
 
     site = UserComMiddleware(app, usercom.config())
-    headers = {"cookie": f"__ca__chat={usercom.new_user()}"}
-    if has_lifespan:
-        async with lifespan(site) as state:
-            await call(site, headers=headers, state=dict(state))
-    else:
-        await call(site, headers=headers)
+    await visit(site, usercom, has_lifespan=has_lifespan)
     assert [each.name for each in usercom.store.events] == ["renewed", "seen"]
     assert usercom.store.events[0].data == {"plan": "gold", "n": 1}
     assert usercom.store.product_events[0].product_id == "sku-1"
@@ -152,14 +147,18 @@ async def test_verb_in_a_second_event_loop_is_submitted_in_the_first(
         await html(PAGE)(scope, receive, send)
 
     site = UserComMiddleware(app, usercom.config())
+    await visit(site, usercom, has_lifespan=has_lifespan)
+    assert len(usercom.store.events) == 1
+    assert dict(threads)["submit"] == dict(threads)["app"]
+
+
+async def visit(site: UserComMiddleware, usercom: FakeUserCom, *, has_lifespan: bool) -> None:
     headers = {"cookie": f"__ca__chat={usercom.new_user()}"}
     if has_lifespan:
         async with lifespan(site) as state:
             await call(site, headers=headers, state=dict(state))
     else:
         await call(site, headers=headers)
-    assert len(usercom.store.events) == 1
-    assert dict(threads)["submit"] == dict(threads)["app"]
 
 
 def run_asyncio(function: Any, *args: Any) -> None:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from ..core.config import DISABLED
+from ..core.event_loops import current_loop, start_task
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
-from ..core.tasks import start_task
-from ..core.threads import current_loop
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
 from .log_throttle import LogThrottle

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ..core.event_loops import current_loop, start_task
 from ..core.exceptions import OutboxError
 from ..core.receipts import OutcomeCallbacks, PendingReceipt, Receipt, skip_receipt
-from ..core.tasks import start_task
-from ..core.threads import current_loop
 from .circuit_breaker import CircuitBreaker
 from .queue import MemoryOutbox, MemoryStore, QueuedCommand, QueueManager
 from .recorder import OutcomeRecorder

@@ -62,20 +62,20 @@ class Conditions:
     def mark(self, start: Message, visitor: VisitorSession) -> Message:
         """Return a 304 with the ETag of the page, which the browser keeps.
 
-        The kept page may be the wrong one: the 304 brings a policy with a nonce, or the
-        handler has identified the visitor. Then the ETag is one that the next request
-        gets a whole page for.
+        The page in the browser's cache is outdated if the 304 brings a policy with a
+        nonce, or if the handler has identified the visitor. Then the 304 carries an ETag
+        to which the next request gets a whole page.
         """
         if not self._is_page or self._mark is None or start["status"] != _NOT_MODIFIED:
             return start
         headers = header_list(start)
-        is_wrong = (
+        is_outdated = (
             bool(visitor.identity)
             or visitor.is_suppressed
             or visitor.widget_state is not None
             or find_nonce(parse_policies(headers)) is not None
         )
-        if is_wrong:
+        if is_outdated:
             return {**start, "headers": [*without(headers, VALIDATORS), OUTDATED]}
         return {**start, "headers": mark_validators(headers, self._mark)}
 

@@ -10,10 +10,10 @@ from anyio.lowlevel import RunVar
 
 from ..client import check_transport, open_sender
 from ..core.config import DISABLED
+from ..core.event_loops import current_loop
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.receipts import OutcomeCallbacks
-from ..core.threads import current_loop
 from ..delivery.inline import InlineDelivery, LastingDelivery
 from ..delivery.lifespan import run_lifespan
 from ..delivery.outbox import validate_outbox
@@ -123,8 +123,12 @@ class DeliveryProvider:
             at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
         )
 
-    def lasting_for(self, scope: Scope, running: DeliveryService) -> LastingDelivery:
+    def lasting_for(
+        self, scope: Scope, running: DeliveryService | None
+    ) -> LastingDelivery | InlineDelivery:
         """Return a delivery for a websocket, which may outlive the running one."""
+        if running is None:
+            return self.inline_for(scope)
         return LastingDelivery(running, lambda: self.inline_for(scope))
 
     async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

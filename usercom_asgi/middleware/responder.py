@@ -50,7 +50,7 @@ logger = logging.getLogger("usercom_asgi")
 
 @dataclass(slots=True, repr=False)
 class ResponsePlan:
-    """What one response carries: the changed start, and the snippet unless it is skipped."""
+    """The changes to one response: its start, and whether the snippet goes in."""
 
     start: Message
     #: Why the snippet stays out; None for a page that gets it.
@@ -193,13 +193,16 @@ class Responder:
     async def _on_start(self, message: Message) -> None:
         start: Message | None = message
         try:
+            is_relevant = True  # as `_on_message` has found, unless the start changes here
             if type(message.get("headers")) is not list:
                 # Headers may come as an iterator, which can be read only once.
                 start = message = {**message, "headers": header_list(message)}
+                is_relevant = self._is_relevant(message)
             if self._conditions is not None:
                 self._conditions.restore()
                 start = message = self._conditions.mark(message, self._visitor)
-            if self._is_relevant(message):
+                is_relevant = self._is_relevant(message)
+            if is_relevant:
                 start = await self._prepare(message, header_layout(message["headers"]))
         except Exception:  # an error of ours must not break the application's response
             logger.exception("A response is sent unchanged: usercom-asgi raised an error")
@@ -249,7 +252,7 @@ class Responder:
         if plan.is_page and site.nonce is not None:
             plan.nonce = await self._ask_nonce(site.nonce)
         if plan.is_page and (visitor.is_suppressed or plan.encoding is not None):
-            plan.skip_reason = self._why_not(plan.encoding)
+            plan.skip_reason = self._reason_to_skip(plan.encoding)
         if (
             visitor.login is not None
             or visitor.accessed
@@ -349,8 +352,8 @@ class Responder:
     def _has_flash(self) -> bool:
         return self._site.flash is not None and self._visitor.request.has_flash_cookie()
 
-    def _why_not(self, encoding: bytes | None) -> str | None:
-        """Return why a response that could be a page is left as it is."""
+    def _reason_to_skip(self, encoding: bytes | None) -> str | None:
+        """Return why a page goes out without the snippet; None if it carries it."""
         if self._visitor.is_suppressed:
             return "suppress() was called"
         if encoding is None or is_supported(encoding):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..client import UserComClient
 from ..core.config import DISABLED, UserComConfig
+from ..core.event_loops import current_loop
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import warn_once
 from ..core.problems import did_you_mean
 from ..core.receipts import OutcomeCallbacks
-from ..core.threads import current_loop
 from ..delivery.inline import DISABLED_STATUS, INLINE_STATUS
 from ..delivery.lifespan import fail_startup
 from ..visitor.visitor import Visitor
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..api.client import Transport
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
     from ..core.receipts import OutcomeHook
-    from ..delivery.inline import InlineDelivery, LastingDelivery
+    from ..delivery.inline import InlineDelivery
     from ..delivery.outbox import Outbox
     from ..delivery.service import DeliveryService
     from ..visitor.login import IdentifyHook
@@ -187,31 +187,24 @@ class UserComMiddleware:
             return
         running = self._deliveries.running_for(scope)
         scope[DELIVERY_KEY] = running or INLINE_STATUS
+        # Most sites require no consent, and a coroutine has its price.
         if self._site.requires_consent and not await self._site.has_consent(scope):
             session = self._site.open_refused_session(scope)
             scope["state"][VISITOR_KEY] = Visitor(session)
             # If the handler resets the visitor, a cookie from the time of
             # consent is expired.
             await self.app(scope, receive, expire_key_on_send(send, session, self.config))
-        elif running is not None and scope["type"] == "websocket":
+        elif scope["type"] == "websocket":
             async with self._deliveries.lasting_for(scope, running) as lasting:
-                await self._handle_websocket(scope, receive, send, lasting)
+                scope["state"][VISITOR_KEY] = Visitor(self._site.open_session(scope, lasting))
+                await self.app(scope, receive, send)
         elif running is not None:
-            await self._handle_visitor(scope, receive, send, running)
+            await self._handle_request(scope, receive, send, running)
         else:
             async with self._deliveries.inline_for(scope) as delivery:
-                if scope["type"] == "websocket":
-                    await self._handle_websocket(scope, receive, send, delivery)
-                else:
-                    await self._handle_visitor(scope, receive, send, delivery)
+                await self._handle_request(scope, receive, send, delivery)
 
-    async def _handle_websocket(
-        self, scope: Scope, receive: Receive, send: Send, delivery: LastingDelivery | InlineDelivery
-    ) -> None:
-        scope["state"][VISITOR_KEY] = Visitor(self._site.open_session(scope, delivery))
-        await self.app(scope, receive, send)
-
-    def _handle_visitor(
+    def _handle_request(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
     ) -> Awaitable[None]:
         session = self._site.open_session(scope, delivery)

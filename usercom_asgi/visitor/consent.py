@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..core.event_loops import current_loop
 from ..core.hooks import call_hook, warns_of_session
 from ..core.receipts import skip_receipt
-from ..core.threads import current_loop
 
 if TYPE_CHECKING:
     from starlette.types import Scope

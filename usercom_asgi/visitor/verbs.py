@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.commands import Event, PageHit, ProductEvent, ResetAuth, Update
+from ..core.event_loops import run_from_any_loop, run_in_loop
 from ..core.exceptions import InvalidValue
 from ..core.problems import report_skipped
 from ..core.receipts import Receipt, Status
-from ..core.threads import run_from_any_loop, run_in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping

@@ -1,4 +1,4 @@
-"""Calls from a plain thread into an event loop, of asyncio or trio."""
+"""Event loops of asyncio and trio: calls from threads, and tasks without a group."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
+
+# The event loop itself keeps only weak references to its tasks.
+_tasks = set["asyncio.Task[None]"]()
 
 
 def current_loop() -> object | None:
@@ -74,15 +77,33 @@ async def run_from_any_loop(
     here = current_loop()
     if loop is None or has_ended or here is loop:
         return await function()
-    # Without anyio, which takes the loop for the one of the context that was copied.
-    # In the caller's context, which the hooks of the application may read.
+    # The application's hooks may read context variables of the caller.
     context = copy_context()
 
     def work() -> T:
         return context.run(lambda: run_in_loop(loop, function, "event"))
 
+    # Not by anyio, which would find the first loop in the copied context.
     if isinstance(here, asyncio.AbstractEventLoop):
         return await here.run_in_executor(None, work)
     import trio
 
     return await trio.to_thread.run_sync(work)
+
+
+def start_task(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start a task that handles its own errors; the end of the event loop cancels it.
+
+    A task group belongs to the task that enters it. Callbacks for start and end, and
+    fixtures of tests, run in different tasks.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        trio.lowlevel.spawn_system_task(run)
+    else:
+        task = loop.create_task(run())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)

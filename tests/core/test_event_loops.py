@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ import anyio.lowlevel
 import pytest
 from helpers.waiting import until_sync
 
-from usercom_asgi.core.threads import current_loop, run_in_loop
+from usercom_asgi.core.event_loops import current_loop, run_in_loop, start_task
 
 
 async def one() -> int:
@@ -58,3 +59,22 @@ def test_run_in_loop_of_a_loop_that_has_stopped_raises() -> None:
         thread.join()
     finally:
         loop.close()
+
+
+async def test_task_outlives_the_task_that_starts_it() -> None:
+    done = anyio.Event()
+
+    async def run() -> None:
+        await anyio.sleep(0.01)
+        done.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_start, run)
+        tasks.cancel_scope.cancel()
+    gc.collect()
+    with anyio.fail_after(30):
+        await done.wait()
+
+
+async def _start(run: object) -> None:
+    start_task(run)  # type: ignore[arg-type]
