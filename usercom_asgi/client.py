@@ -85,9 +85,9 @@ class UserComClient:
     Args:
         config: By default :meth:`UserComConfig.from_env`.
         outbox: Where accepted commands wait; by default in memory.
-        transport: An async transport of httpx (of httpx2, where that is installed) for
-            all calls to User.com: a mock in tests, or TLS of your own. Its owner closes
-            it.
+        transport: An async transport of httpx (of httpx2, where that is installed)
+            for all calls to User.com: a mock in tests, or TLS of your own. Its
+            owner closes it.
         on_delivered, on_dropped, on_dead: Plain functions called with the
             :class:`Outcome` of a command.
 
@@ -209,9 +209,9 @@ class UserComClient:
         """Enqueue a command for the visitor with this key, ``user_id`` or ``email``.
 
         Returns at once, or when the command is on disk if the outbox keeps a file. The
-        receipt has the outcome. Commands of one visitor are delivered in order. Without
-        a key, the profile is found or created first, which User.com counts as a page
-        view.
+        receipt has the outcome. Commands of one visitor are delivered in order.
+        Without a key, the profile is found or created first, which User.com counts as
+        a page view.
 
         Raises:
             TypeError: If the command is not one.

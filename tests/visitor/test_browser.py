@@ -986,7 +986,7 @@ async def test_browser_first_used_after_the_response_started_raises(
         with pytest.raises(InvalidCommand, match="before the response starts"):
             visitor.browser.close()
         # Nor can the page be told of a reset; so it is User.com that is.
-        assert (await visitor.reset_auth()).reason != "the widget that runs in the page does it"
+        assert (await visitor.reset_auth()).reason != "it is left to the widget in the page"
 
     await call(UserComMiddleware(app, config(inline_deadline=0)), headers=HTMX)
 

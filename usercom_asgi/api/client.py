@@ -145,8 +145,8 @@ class ApiClient:
                 await received.aclose()
                 response.is_complete = not scope.cancel_called
         except (httpx.TransportError, OSError) as raised:
-            # Omit the error's text, which may quote a header. Keep the status of a
-            # proxy.
+            # Omit the error's text, which may quote a header. Keep the status
+            # of a proxy.
             error, status = raised, re.findall(r"^\d{3}\b", str(raised))
             reason = " ".join([type(raised).__name__, *status])
             if is_unresolved(raised):
@@ -163,9 +163,9 @@ class ApiClient:
         return response
 
     def _acquire(self, *, is_new: bool) -> Transport:
-        # A body that is read may hold a user key, so its request gets a new connection.
-        # On a kept one, httpx would take a duplicate response for that of the next
-        # request.
+        # A body that is read may hold a user key, so its request gets a new
+        # connection. On a kept one, httpx would take a duplicate response for that of
+        # the next request.
         if self._transport or (self._idle and not is_new):
             return self._transport or self._idle.pop()[1]
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE)

@@ -59,8 +59,8 @@ class WidgetApi:
             )
             return SendResult(found, next_command=command.event)
         if isinstance(command, ResetAuth):
-            # Omit the identity, because the widget does not send it with a reset
-            # either.
+            # Omit the identity, because the widget does not send it with
+            # a reset either.
             return SendResult(await self._ping(command.attributes, None, page, create_new_gu=True))
         if key is None:
             return await self._ask_for_key(envelope)

@@ -1,7 +1,7 @@
 """Commands on their way to User.com, and the protocols of those who send them.
 
-``delivery`` decides when and in which order to send, and ``api`` knows how. They share
-only :class:`Sender`.
+``delivery`` decides when and in which order to send, and ``api`` knows how. They
+share only :class:`Sender`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class PageContext:
     user_agent: str = ""
 
 
-#: Seconds for which our call makes a reset. After it the widget creates the new
-#: visitor.
+#: Seconds for which our call makes a reset. After it the widget creates
+#: the new visitor.
 RESET_DEADLINE = 10.0
 
 
@@ -75,8 +75,8 @@ class Envelope:
 def ordering_key_for(names: Mapping[str, object], source: str) -> str:
     """Return the queue of a visitor without a user key: by ``user_id`` or source.
 
-    An email alone may come from a form. A stranger's commands must not wait in its
-    owner's queue.
+    An email alone may come from a form. A stranger's commands must not wait in
+    its owner's queue.
     """
     return f"known:{('user_id', names['user_id'])}" if "user_id" in names else f"source:{source}"
 

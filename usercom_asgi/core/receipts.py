@@ -76,8 +76,8 @@ class Receipt:
 class PendingReceipt(Receipt):
     """A receipt that a delivery updates, for a command that it accepted.
 
-    ``start`` is called when a caller waits for the outcome, for a delivery that begins
-    then.
+    ``start`` is called when a caller waits for the outcome, for a delivery
+    that begins then.
     """
 
     __slots__ = ("__weakref__", "_changed", "_start", "_storing", "is_forwarded")
@@ -177,8 +177,8 @@ class Outcome:
     key: str | None = None
 
     def __repr__(self) -> str:
-        # Without the key, the detail and the command's values, because a repr ends in a
-        # log.
+        # Without the key, the detail and the command's values, because a repr ends
+        # in a log.
         reason = f", {self.reason}" if self.reason else ""
         return f"<Outcome {self.status.value}: {self.command!r}{reason}>"
 

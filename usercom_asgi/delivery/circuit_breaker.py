@@ -31,8 +31,8 @@ FAILURE_THRESHOLD = 3
 _MAX_FAILED = 1000
 #: The longest pause between two probes, in seconds.
 MAX_PAUSE = 30.0
-#: Seconds between two probes with a rejected API key: the first pause after a 401, and
-#: the longest.
+#: Seconds between two probes with a rejected API key: the first pause after a 401,
+#: and the longest.
 AUTH_RETRY_INITIAL, AUTH_RETRY_MAX = 10.0, 300.0
 #: HTTP statuses of a rejected API key.
 KEY_STATUSES = frozenset({401, 403})
@@ -42,8 +42,8 @@ KEY_STATUSES = frozenset({401, 403})
 class Call:
     """Permission for one call, to be followed by one outcome at most.
 
-    Only a probe can extend or end a pause, because other calls may have started before
-    it.
+    Only a probe can extend or end a pause, because other calls may have
+    started before it.
     """
 
     breaker: CircuitBreaker

@@ -70,9 +70,9 @@ DISABLED_STATUS = _FixedStatus(Readiness(state="disabled", is_accepting=False, r
 class InlineDelivery:
     """Delivery of one request, after the response.
 
-    It takes ``inline_deadline`` at most. It sends earlier if ``at_once`` is set, for a
-    reset, or if a handler waits for a receipt. A request without commands costs
-    nothing.
+    It takes ``inline_deadline`` at most. It sends earlier if ``at_once`` is
+    set, for a reset, or if a handler waits for a receipt. A request without
+    commands costs nothing.
     """
 
     def __init__(
@@ -165,8 +165,8 @@ class InlineDelivery:
         """Send in a task of its own, while the request goes on."""
         if self._has_commands and not self._has_started and not self._is_over:
             self._has_started = True
-            # Not in a group, which would have to be entered before each request, also before
-            # those that submit nothing.
+            # Not in a group, which would have to be entered before each request, also
+            # before those that submit nothing.
             start_task(self._run)
 
     async def _run(self) -> None:

@@ -6,11 +6,11 @@ one that was sent. The rule for what happens with that key:
 * A command travels under the key that its own browser sent with the request.
 * A key that User.com names in an answer replaces it only for later commands of the same
   request that are about the same person.
-* The key of a visitor that a reset creates belongs to the queue of that reset, which only
-  the browser that asked for it can name.
+* The key of a visitor that a reset creates belongs to the queue of that reset, which
+  only the browser that asked for it can name.
 
-So a key never passes from one browser to another, nor from one person to the next in
-one request.
+So a key never passes from one browser to another, nor from one person to the next
+in one request.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from ..core.envelope import Envelope
 
-# Entries serve the commands of requests that still wait. The oldest are of requests
-# long over.
+# Entries serve the commands of requests that still wait. The oldest are of
+# requests long over.
 _MAX_ENTRIES = 64
 
 

@@ -30,8 +30,8 @@ _MAX_DEAD_LETTERS = 1000
 class QueuedCommand:
     """An accepted envelope, with its receipt and the tries so far."""
 
-    # Thousands of these may wait, and each object in them costs time in every full
-    # garbage collection.
+    # Thousands of these may wait, and each object in them costs time in every
+    # full garbage collection.
     __slots__ = ("_began", "envelope", "receipt", "row", "tries")
 
     def __init__(self, envelope: Envelope, receipt: PendingReceipt) -> None:
@@ -40,8 +40,8 @@ class QueuedCommand:
         #: Its row in the outbox; None while it is in memory only.
         self.row: int | None = None
         self.tries = 0
-        # When it was created, on the event loop's clock, because the other one may be put
-        # right by hours while the command waits.
+        # The time of creation on the event loop's clock, because the system's clock may
+        # be corrected by hours while the command waits.
         self._began = anyio.current_time() - max(0.0, time.time() - envelope.created_at)
 
     @property
@@ -110,8 +110,8 @@ class QueueManager:
         queue = self._queues.get(ordering_key)
         if queue is None:
             queue = self._queues[ordering_key] = VisitorQueue(ordering_key)
-            # A response waits for a reset, and after RESET_DEADLINE the widget resets
-            # instead.
+            # A response waits for a reset, and after RESET_DEADLINE the
+            # widget resets instead.
             self._make_ready(queue, is_urgent=queued.envelope.creates_user)
         if keys is not None:
             queue.keys.restore(keys)
@@ -134,7 +134,7 @@ class QueueManager:
     def first(self) -> VisitorQueue:
         """The queue that :meth:`take` would return now, once one is reserved.
 
-        A better one may come before it.
+        A more urgent queue may come before it.
         """
         return self._ready[0]
 
@@ -143,9 +143,9 @@ class QueueManager:
         self._reserved -= 1
         if not is_probe:
             return self._ready.popleft()
-        # The newest of those least likely to fail, because a run of commands that
-        # always fail may have come before it. A reset may not be repeated, so it is no
-        # good probe.
+        # The queue least likely to fail; of several the newest, because older
+        # ones may be full of commands that always fail. A reset comes last: it
+        # may not be repeated.
         best = min(
             reversed(self._ready),
             key=lambda queue: (

@@ -30,8 +30,8 @@ class OutcomeRecorder:
         self.stats = Stats()
         #: Commands in memory without an outcome.
         self.waiting = 0
-        #: Notified when a drain may be over: a command has its outcome, or waits
-        #: elsewhere.
+        #: Notified when a drain may be over: a command has its outcome,
+        #: or waits elsewhere.
         self.changed = Signal()
         self.store = store
         self._hooks = OutcomeHooks(callbacks)
@@ -179,8 +179,8 @@ class OutcomeHooks:
         error: DeliveryError | None = None,
     ) -> None:
         """Call the hook for an outcome."""
-        # A hook may submit a command that is rejected: count it, but don't call the
-        # hook again.
+        # A hook may submit a command that is rejected: count it, but don't call
+        # the hook again.
         if not self._is_needed or self._is_calling:
             return
         self._is_calling = True

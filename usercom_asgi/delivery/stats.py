@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Stats:
     """Counts since the start of the delivery in this process. They always add up.
 
-    ``accepted + restored + rejected == delivered + dropped + dead_lettered + persisted
-    + waiting``.
+    ``accepted + restored + rejected == delivered + dropped + dead_lettered +
+    persisted + waiting``.
     """
 
     accepted: int = 0  #: accepted from this process

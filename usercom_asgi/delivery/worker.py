@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# After this many further 401 or 403 of one queue while other queues succeed, its command
-# goes to the dead letters.
+# After this many further 401 or 403 of one queue while other queues succeed, its
+# command goes to the dead letters.
 MAX_SOLO_REJECTIONS = 2
 
 
@@ -131,8 +131,8 @@ class Worker:
             queue.reset_failures()
         elif error.status is not None:
             self._count_success(queue, call)
-        # Without a status there was no call: the sender found nothing that could be
-        # sent.
+        # Without a status there was no call: the sender found nothing that
+        # could be sent.
         reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
         self._recorder.record(queue, status, reason, error=error)
         return 0.0

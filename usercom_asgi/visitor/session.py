@@ -35,8 +35,8 @@ _IDENTIFIERS = ("user_id", "email")
 _NO_IDENTITY: Mapping[str, Json] = MappingProxyType({})
 
 _NO_KEY = "the visitor has no user key and no identity yet: the widget's first ping creates both"
-_DELEGATED = "the widget that runs in the page does it"
-_NO_ROOM = "too many commands wait for the page, which is the only way after its own reset"
+_DELEGATED = "it is left to the widget in the page"
+_NO_ROOM = "too many commands wait for the page, and after its reset only the page can send it"
 
 # Numbers the requests of this process that have submitted a command.
 _request_numbers = count(1)

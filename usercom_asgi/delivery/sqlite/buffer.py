@@ -26,8 +26,8 @@ class WriteBuffer:
         #: while the file cannot be written.
         self.held_back: list[QueuedCommand] = []
         self.changes = WriteBatch()
-        #: How many commands of each queue are in memory and on disk (or on their way to
-        #: it).
+        #: How many commands of each queue are in memory and on disk (or on their
+        #: way to it).
         self.in_memory: dict[str, int] = {}
         #: The sum of them.
         self.held = 0

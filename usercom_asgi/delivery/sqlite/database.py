@@ -1,10 +1,10 @@
 """Transactions and queries of the file of a :class:`~usercom_asgi.SqliteOutbox`.
 
 Several processes of one host share the file. The queue of a visitor belongs to one
-*owner* (a running delivery) at a time, which holds its commands in memory and sends
-them. An owner renews its lease. When the lease has expired, or has not changed for as
-long, other owners may claim its queues. This module is synchronous and runs in a worker
-thread.
+*owner* (a running delivery) at a time, which holds its commands in memory and
+sends them. An owner renews its lease. When the lease has expired, or has not
+changed for as long, other owners may claim its queues. This module is synchronous
+and runs in a worker thread.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MAX_DEAD_LETTERS = 100_000
 # Seconds for which a lease must be seen expired before its queues are claimed. After a
 # sleep of the machine or a jump of its clock, all leases look expired for a moment.
 LEASE_GRACE = 2.5
-# Seconds of them between two looks that count at most: whoever looks may have stood still
-# together with the owner.
+# Seconds of them between two looks that count at most: whoever looks may have stood
+# still together with the owner.
 MAX_STEP = 1.25
 #: Seconds to wait for another process's transaction while draining or after a failure.
 SHORT_BUSY_TIMEOUT = 0.5
@@ -215,8 +215,8 @@ class SqliteFile:
         """
         with folder_lock(self._path):
             for end, known in self._beside.items():
-                # Those of the file that is gone would be taken for the new one's. Another
-                # process may have made new ones already.
+                # Those of the file that is gone would be taken for the new one's.
+                # Another process may have made new ones already.
                 beside = _beside(self._path, end)
                 if known is not None and inode(beside) == known:
                     beside.unlink()

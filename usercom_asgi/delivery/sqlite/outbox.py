@@ -27,10 +27,10 @@ logger = logging.getLogger("usercom_asgi")
 class SqliteOutbox:
     """An outbox in a file on a local disk, shared by the worker processes of one host.
 
-    An awaited helper returns when its command is committed to the disk. A committed
-    command is delivered, if need be by another process or after a restart. Commands
-    that were in flight when a process was killed may be delivered twice. Needs a
-    lifespan.
+    An awaited helper returns when its command is committed to the disk. A
+    committed command is delivered, if need be by another process or after a
+    restart. Commands that were in flight when a process was killed may be
+    delivered twice. Needs a lifespan.
 
     Args:
         path: The file. It is created if it is missing, readable by this user only. It

@@ -78,8 +78,8 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
             connection.close()
             raise
     except (OSError, sqlite3.Error) as error:
-        # Read-only callers probably mistyped the path, so don't suggest creating the
-        # folder.
+        # Read-only callers probably mistyped the path, so don't suggest
+        # creating the folder.
         is_homeless = create and isinstance(error, FileNotFoundError) and not path.parent.exists()
         what = (
             f"the folder {path.parent} is missing, create it first"
@@ -104,12 +104,12 @@ def _create(path: Path, *, may_create: bool) -> None:
         raise FileNotFoundError
     with folder_lock(path):
         if not path.exists():
-            # SQLite finds these by name. They are those of a file that was deleted, which
-            # another process may still have open.
+            # SQLite finds these by name. They are those of a file that was deleted,
+            # which another process may still have open.
             for end in BESIDE:
                 path.with_name(path.name + end).unlink(missing_ok=True)
-            # Only this user may read the file, because it holds personal data and user
-            # keys.
+            # Only this user may read the file, because it holds personal data
+            # and user keys.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 

@@ -53,8 +53,8 @@ class TaskiqOutbox:
     the response needs their result. While the broker is down, commands wait in memory.
     Needs asyncio and a lifespan.
 
-    Web processes and workers import the module that creates it. Creating it starts
-    nothing.
+    Web processes and workers import the module that creates it. Creating
+    it starts nothing.
 
     Args:
         broker: Any taskiq broker that acknowledges tasks, such as
@@ -62,15 +62,15 @@ class TaskiqOutbox:
         config: The workspace that the workers deliver to, usually the middleware's own
             configuration. Defaults to :meth:`UserComConfig.from_env`.
         task_deadline: Seconds after which undelivered commands go into a new task.
-        starts_broker: Whether web processes start and stop the broker. False if the
-            application does.
+        starts_broker: Whether web processes start and stop the broker. False if
+            the application does.
         on_delivered, on_dropped, on_dead: Plain functions, called in the worker with
             the :class:`Outcome` of a command.
 
     Raises:
-        ConfigurationError: If an argument is malformed, if the broker carries the tasks
-            of another workspace, or if its ``idle_timeout`` is shorter than
-            :meth:`claim_timeout`.
+        ConfigurationError: If an argument is malformed, if the broker carries
+            the tasks of another workspace, or if its ``idle_timeout`` is
+            shorter than :meth:`claim_timeout`.
 
     """
 
@@ -130,10 +130,10 @@ class TaskiqOutbox:
         """Return the shortest ``idle_timeout`` for a broker, in milliseconds.
 
         With a shorter one, tasks would be delivered twice. It is twice the longest run
-        of a task (``task_deadline``, one call, and publishing the rest), because a task
-        may first wait that long behind others that were fetched with it. This assumes
-        that ``xread_count`` is at most the worker's ``--max-async-tasks``. Both are 100
-        by default.
+        of a task (``task_deadline``, one call, and publishing the rest), because a
+        task may first wait that long behind others that were fetched with it. This
+        assumes that ``xread_count`` is at most the worker's ``--max-async-tasks``.
+        Both are 100 by default.
         """
         if not isinstance(task_deadline, (int, float)) or not 0 < task_deadline <= 3600:
             raise ConfigurationError(

@@ -66,8 +66,8 @@ class TaskPublisher:
 
     def on_failure(self, error: BaseException) -> None:
         """Log a failure of the broker, at most once a minute."""
-        # Only the type, because the text may contain the broker's URL with its
-        # password.
+        # Only the type, because the text may contain the broker's URL
+        # with its password.
         self.trouble = (
             f"the broker does not accept tasks ({type(error.__cause__ or error).__name__})"
         )

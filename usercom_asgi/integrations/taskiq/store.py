@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-#: Seconds for which a request's commands are gathered. A streamed response may take
-#: hours.
+#: Seconds for which a request's commands are gathered. A streamed response
+#: may take hours.
 MAX_GATHER_SECONDS = 10.0
 POLL_INTERVAL = 0.5
 FORWARDED = "handed over to the broker"
@@ -45,8 +45,8 @@ class BrokerStore(MemoryStore):
         self._gathered: dict[int, list[QueuedCommand]] = {}
         self._ready: deque[list[QueuedCommand]] = deque()
         self._in_hand: list[list[QueuedCommand]] = []
-        #: For each queue that began with a reset, the last command sent from this
-        #: process.
+        #: For each queue that began with a reset, the last command sent
+        #: from this process.
         self._resets: dict[str, PendingReceipt] = {}
         self._woken = anyio.Event()
         self._gathers = anyio.Event()

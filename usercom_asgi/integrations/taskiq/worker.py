@@ -38,10 +38,10 @@ UNBOUNDED = 1_000_000_000
 class BrokerWorker:
     """Delivers the commands of broker tasks.
 
-    All tasks of the process share one :class:`DeliveryService`. A task ends when each
-    of its commands is final, or after ``task_deadline`` seconds, when the others are in
-    a new task. It must not be acknowledged before that. For ``keepalive_interval`` see
-    :meth:`_send_keepalives`.
+    All tasks of the process share one :class:`DeliveryService`. A task ends when
+    each of its commands is final, or after ``task_deadline`` seconds, when the
+    others are in a new task. It must not be acknowledged before that. For
+    ``keepalive_interval`` see :meth:`_send_keepalives`.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class BrokerWorker:
         if late:
             await self._hand_back(runtime, late)
         for receipt in receipts:
-            # At a shutdown this never ends: a task that returns is acknowledged to the
-            # broker.
+            # At a shutdown this never ends: a task that returns is acknowledged
+            # to the broker.
             await receipt.over()
 
     async def _running(self) -> DeliveryService:
