@@ -1,9 +1,9 @@
 """Send events with one sender from a running event loop.
 
 `python -m bench.fault_drive SENDER URL COUNT [fork]` prints lines of JSON, and waits
-for a line on standard input after some of them: *ready*, (events), *said*, (flush),
-*flushing*, *done*. With `fork`, the sender is made in this process and used in its
-fork. Some events with negative numbers are sent before *ready*, so that what happens
+for a line on standard input after some of them: ``ready``, (events), ``said``, (flush),
+``flushing``, ``done``. With `fork`, the sender is made in this process and used in its
+fork. Some events with negative numbers are sent before ``ready``, so that what happens
 once in a process is not measured.
 """
 

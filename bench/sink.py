@@ -1,8 +1,8 @@
 """Receiver of all senders: a server that counts events and fails on request.
 
 `python -m bench.sink` prints its port as a line of JSON, and then responds to each line
-of JSON on its standard input with one: `{"plan": {...}}` sets a fault; `{"tell":
-"totals"}` and `{"tell": "all"}` return the counts.
+of JSON on its standard input with one: ``{"plan": {...}}`` sets a fault;
+``{"tell": "totals"}`` and ``{"tell": "all"}`` return the counts.
 
 An event has its number as `"n": 17` somewhere in JSON, or in JSON inside of JSON: in a
 plain or gzipped body, in batches of Segment, PostHog and Snowplow, in lines of Sentry's

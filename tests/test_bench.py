@@ -1,4 +1,4 @@
-"""The benchmarks' own tools: the sink counts and misbehaves as told, and a row comes out of it. Without the peers."""
+"""The benchmarks' own tools without the peers: counts and faults of the sink, and a row."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ async def test_client_that_was_not_entered_logs_an_error(
 
 @pytest.mark.parametrize("outbox", ["var/outbox.db", Path("var/outbox.db"), object()])
 def test_client_outbox_of_another_type_is_refused(outbox: Any) -> None:
-    """An application that starts, and drops all that is said, is found out too late."""
+    """Without the check, the application would start, and drop every command unnoticed."""
     for make in (UserComClient, lambda *args, **more: UserComMiddleware(html(b""), *args, **more)):
         with pytest.raises(
             ConfigurationError,

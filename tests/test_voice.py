@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from helpers.voice import WORDS, count, count_rooms, total
+from helpers.voice import WORDS, count, count_rooms, prose, total, words
 
 #: Most words of a group among 1,000 words of comments and docstrings.
 TARGETS = {"say": 0.5, "tell": 0.5, "narrators": 0.3}
+EVERY = frozenset[str]().union(*WORDS.values())
 SOURCE = '''
 """Say what ``say`` does."""
 SAID = "said"
@@ -39,3 +42,16 @@ def test_room_holds_the_target_of_each_group_of_words(room: str, group: str) -> 
 @pytest.mark.parametrize("group", WORDS)
 def test_package_holds_the_target_of_each_group_of_words(group: str) -> None:
     assert total(count_rooms().values()).per_thousand(group) <= TARGETS[group]
+
+
+def test_tests_and_benchmarks_hold_no_counted_word() -> None:
+    found = [
+        f"{path}:{line}: {word}"
+        for folder in ("tests", "bench", "examples")
+        for path in sorted((Path(__file__).parents[1] / folder).rglob("*.py"))
+        if path.name not in ("voice.py", "test_voice.py")  # these name the words
+        for line, text in prose(path.read_text())
+        for word in words(text)
+        if word in EVERY
+    ]
+    assert found == []

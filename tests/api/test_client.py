@@ -103,7 +103,7 @@ async def request(stream: SocketStream) -> bytes:
 
 
 class ConstantServer:
-    """Answers all requests with the same bytes; ``connections`` is how often somebody came."""
+    """Sends the same response to all requests; counts its ``connections``."""
 
     def __init__(self, answer: bytes) -> None:
         self.connections = 0
@@ -138,7 +138,7 @@ async def test_post_json_response_in_drips_ends_at_the_total_timeout() -> None:
 
 @pytest.mark.parametrize("wants_answer", [True, False])
 async def test_post_json_body_in_drips_raises_only_with_read_body(*, wants_answer: bool) -> None:
-    """A command that User.com has taken is not sent twice, for a body that nobody reads."""
+    """An accepted command is not sent again when its unread response body fails."""
 
     async def serve(stream: SocketStream) -> None:
         await request(stream)
@@ -398,7 +398,7 @@ async def read_head(stream: ByteStream) -> bytes:
 
 
 class Server:
-    """Answers on a loopback socket; ``heads`` is what it was asked, ``connections`` how often somebody came."""
+    """Responds on a loopback socket; keeps the request ``heads``, counts the ``connections``."""
 
     def __init__(self, *, answers: int = 1000) -> None:
         self.heads: list[bytes] = []
@@ -421,7 +421,7 @@ class Server:
             pass
 
     async def tunnel(self, stream: ByteStream) -> None:
-        """Be a proxy: connect to whom they ask for, and pass everything on."""
+        """Serve as a proxy: connect to the requested host and forward all bytes."""
         self.connections += 1
         head = await read_head(stream)
         self.heads.append(head)
@@ -690,7 +690,7 @@ async def test_post_json_after_aclose_leaves_no_connection() -> None:
 # httpx 0.28 leaves the generator of a body that is not sent in time to trio, which warns.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_post_json_timeout_in_a_large_body_closes_the_socket() -> None:
-    """With a body that nobody reads, of which the socket would wait to be rid."""
+    """The server does not read the body; closing the socket must not wait to send the rest."""
 
     async def serve(stream: ByteStream) -> None:
         async with stream:

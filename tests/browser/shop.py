@@ -1,4 +1,4 @@
-"""A shop for the browser tests: what it says of its visitors is what the README tells people to say."""
+"""A shop for the browser tests that identifies its visitors as the README recommends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever Python value is accepted arrives in the browser's `window.civchat` as the SDK's documentation says."""
+"""Python values of attributes in `window.civchat`, as the SDK's documentation specifies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What handlers say by `visitor.browser`, as a real page and its widget do it: plain, with htmx, and with the bridge."""
+"""Commands of `visitor.browser` in a real page: plain, with htmx, and with the bridge."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
 from .libraries import HTMX
 
 KEPT: dict[str, str] = {}
-# What the page is told, in the order in which it is; the widget does it as well.
+# Records the commands of the page in order, and passes them on to the widget.
 SPY = """<script>
 window.said = [];
 addEventListener("DOMContentLoaded", function () {
@@ -196,7 +196,7 @@ def test_flash_over_redirects_runs_in_order_and_once(
     visit(page, url)
     page.click("#hop")
     until_sync(lambda: [each.data["n"] for each in usercom.store.events] == [3, 2, 1])
-    # Neither another page, nor the same one again, nor the way back through the history says it again.
+    # Another page, a step back in the history and a reload do not run the commands again.
     page.click("#again")
     page.wait_for_load_state("load")
     page.go_back()
@@ -210,7 +210,7 @@ def test_flash_over_redirects_runs_in_order_and_once(
 def test_flash_in_a_cached_page_shown_twice_runs_once(
     page: Page, url: str, usercom: FakeUserCom
 ) -> None:
-    """A service worker, say: the very same bytes are shown twice."""
+    """A service worker can show the same response bytes twice."""
     KEPT["page"] = httpx.get(f"{url}/hop/0").text
     assert KEPT["page"].count("event.hop") == 1
     for _ in range(2):
@@ -262,7 +262,7 @@ def assert_visitor_was_reset(page: Page, usercom: FakeUserCom, old: str) -> None
     assert usercom.store.users[new].attributes["plan"] == "free"
     assert "__ca__chat" not in page.url
     assert page.evaluate("localStorage.getItem('__ca__chat')") is None
-    # The next page is theirs, and makes nobody.
+    # The next page has the new visitor's key, and creates no user.
     page.goto(page.url.partition("?")[0])
     page.wait_for_function("window.UE && UE.isReady", timeout=30_000)
     assert key_of(page) == new
@@ -292,7 +292,7 @@ def test_bridge_request_runs_the_commands_of_its_response(
     visit(page, url)
     assert page.evaluate(asks, ["/say", "POST"]) == 200
     assert_commands_arrived(page, usercom)
-    # Through a redirect as well: what the hops say is heard at the last one that is no page to be shown.
+    # After redirects, the last response carries the commands of all hops, though it is no page.
     usercom.store.events.clear()
     page.evaluate("said.length = 0")
     assert page.evaluate(asks, ["/hop/2", "POST"]) == 200

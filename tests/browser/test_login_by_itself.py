@@ -1,4 +1,4 @@
-"""A shop that says who is logged in by the `identify` hook alone, and never calls `reset_auth`."""
+"""A shop that reports logins by the `identify` hook alone, and never calls `reset_auth`."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def keys(context: BrowserContext) -> list[str]:
 
 
 def enter(context: BrowserContext, site: str, name: str = "alice") -> tuple[Page, str]:
-    """Log somebody in; return their page, and their key."""
+    """Log a person in; return the page and the key."""
     page = context.new_page()
     page.goto(f"{site}/page/0")
     page.wait_for_function(READY)

@@ -79,7 +79,7 @@ async def home(request: Request) -> Response:
         form = f"<turbo-frame id=bar>{form}</turbo-frame>"
     boost = " hx-boost=true" if "htmx" in how else ""
     if how.endswith("-part"):
-        # htmx 4 inherits only what says so.
+        # In htmx 4, only attributes with ``:inherited`` are inherited.
         boost = " hx-boost:inherited=true hx-boost=true" + "".join(
             f" {name}{colon}=#main"
             for name in ("hx-select", "hx-target")

@@ -22,7 +22,7 @@ HOSTS = ["127.0.0.1", "localhost", "shop.example.com"]
 
 @dataclass
 class Shopper:
-    """Somebody with a browser."""
+    """A visitor with a browser."""
 
     page: Page
     context: BrowserContext
@@ -127,7 +127,7 @@ def test_logout_with_a_late_key_shows_the_page_and_sets_the_key_later(
         usercom.faults.latency(120, before=before, sender="server")
 
         shopper.click("logout")
-        # The page is there, whole and at once; nobody is tracked on it, since nobody is known yet.
+        # The page arrives complete and without a delay. It has no widget while the key is unknown.
         assert shopper.page.inner_text("h1") == "Hello, stranger"
         assert shopper.keys == {}
         if not before:

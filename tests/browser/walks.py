@@ -263,7 +263,7 @@ class Walk:
     def switch(self) -> None:
         self.tab = self.choice.choice(self.context.pages)
         self.tab.bring_to_front()
-        # Headless windows all count as visible: what a window would be told is said to it.
+        # Headless windows all count as visible, so the tab gets its focus event from here.
         self.tab.evaluate("dispatchEvent(new Event('focus'))")
         self.rest()
 
@@ -312,7 +312,7 @@ class Walk:
         self.rest()
 
     def early(self) -> None:
-        """Say something before the widget is there."""
+        """Send an event before the widget is loaded."""
         self.go(lambda: self.tab.goto(f"{self.url}/page/1", wait_until="commit"))
         self.tab.evaluate("by => userengage('event.early', {by: by})", self.by)
 
@@ -328,9 +328,10 @@ class Walk:
         )
 
     def key_in_address(self) -> None:
-        """Somebody's link from a mail: of the person who is there, or of one who has gone."""
+        """Open a link from a mail, with a key of the present person or an ended one."""
         mine = self.owners.get(self.sitting, f"nobody in sitting {self.sitting}")
-        # A link to somebody else's profile makes the visitor that somebody, which is the vendor's feature: only these.
+        # A link with another person's key switches the visitor to that profile: a vendor feature.
+        # Only ended keys and keys of the present person are used.
         keys = [
             *self.ended[-4:],
             *(key for key, owners in self.profiles().items() if owners == {mine}),
@@ -341,7 +342,7 @@ class Walk:
             self.go(lambda: self.tab.goto(f"{self.url}/page/1?{query}", wait_until="commit"))
 
     def profiles(self) -> dict[str, set[str | None]]:
-        """Whose things are in which profile."""
+        """Return the owners of the data in each profile."""
         found: dict[str, set[str | None]] = {}
         store = self.sandbox.store
         with store.lock:

@@ -1,4 +1,4 @@
-"""An envelope that has been outside of the process says the same as before."""
+"""Serialization of envelopes: an envelope that is loaded again equals the dumped one."""
 
 from __future__ import annotations
 

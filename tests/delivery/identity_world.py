@@ -187,7 +187,7 @@ class World:
         ]  # keys that were a browser's own, in any phase
         self.shown: list[
             tuple[str, int, int | None]
-        ] = []  # what a page says of a person: text, browser, request
+        ] = []  # person named in a page: text, browser, request
         self.problems: list[str] = []
         self._busy = [0] * self.browsers
         self._switching = [False] * self.browsers
@@ -360,7 +360,7 @@ class World:
                 self.problems.append(f"browser {browser} shows a page of {person}")
         for n in re.findall(r'"flash":\s*"f(\d+)\.', text):
             said = self.said[int(n)]
-            # Two browsers without a key cannot be told apart by it, and no profile is concerned.
+            # Two browsers without a key cannot be distinguished by it, and no profile is affected.
             is_same = said.browser == browser or (said.cookie_key == key and key is None)
             if not is_same:
                 self.problems.append(

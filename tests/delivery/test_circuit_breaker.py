@@ -21,7 +21,7 @@ from usercom_asgi.delivery.retry import RetryPolicy
 
 
 class FailingSender(FakeSender):
-    """Fails until it is told to serve; remembers when it was asked."""
+    """Fails until ``error`` is None; ``asked`` records the time of each call."""
 
     def __init__(self, error: Exception, delay: float = 0.0) -> None:
         super().__init__(delay=delay)
@@ -60,7 +60,7 @@ async def test_breaker_retry_after_of_one_visitor_pauses_all_visitors(usercom: F
 async def test_breaker_call_in_flight_that_ends_after_a_429_does_not_end_the_pause(
     after: Any,
 ) -> None:
-    """With many workers that is how a limit is met: some are told of it, and others are answered yet."""
+    """At a rate limit, some of the concurrent calls get a 429 while others still succeed."""
     post = FakeSender(UnavailableError("429", status=429, retry_after=60), after, delay=0.05)
     async with running(post) as runtime:
         for n in range(2):
@@ -93,7 +93,7 @@ async def test_breaker_after_repeated_failures_sends_single_probes_then_resumes_
         assert not runtime.reachable
         post.error = None
         post.delay = 0.0
-        # And then for all at once: nobody waits for a back-off of their own. One by one they would take half a minute.
+        # The backlog is then sent at once. A back-off for each lane would take half a minute.
         await until(lambda: len(post.sent) == 200, within=10)
         assert runtime.reachable
     for lane in range(50):
@@ -149,13 +149,13 @@ async def test_breaker_rejected_api_key_pauses_sending_and_loses_no_command(
 
 
 async def test_breaker_403_of_one_visitor_does_not_pause_other_visitors() -> None:
-    """Whoever sends a strange Host header must not stop everybody's delivery (docs/usercom.md, 3)."""
+    """A strange Host header must not stop the delivery of others (docs/usercom.md, 3)."""
 
     class RejectingSender(FakeSender):
         async def send(self, envelope: Envelope, key: str | None) -> SendResult:
             if envelope.ordering_key == "evil":
                 before = len(self.sent)
-                await until(lambda: len(self.sent) > before)  # while somebody else's pass, that is
+                await until(lambda: len(self.sent) > before)  # while commands of others pass
                 raise RejectedError("POST /api/event/ answered 403", status=403)
             return await super().send(envelope, key)
 

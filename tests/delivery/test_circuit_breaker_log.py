@@ -1,4 +1,4 @@
-"""What the log says of an outage: a line when it begins, a line when it is over, and no more."""
+"""Log lines of an outage: one when it begins, and one when it ends."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_outage_log_of_repeated_outages_has_one_pair_of_lines_a_minute(
             AVAILABLE_LINE[: len(UNAVAILABLE_LINE)],
         ]
         caplog.clear()
-        # One that begins within the minute and stays is said when that is over.
+        # An outage that begins within the minute and lasts is logged when the minute is over.
         post.error = UnavailableError("ReadTimeout")
         receipts = submit_all(runtime)
         await until(lambda: post.failed > 2 * FAILURE_THRESHOLD)

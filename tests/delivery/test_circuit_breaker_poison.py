@@ -1,6 +1,6 @@
-"""Commands of one client that User.com always fails at, among everybody else's: they hold back nobody but themselves.
+"""Commands of one client that User.com always fails at, among those of other clients.
 
-Minutes and hours here are a clock's that jumps: nothing waits for them.
+The failing commands delay no others. A mock clock jumps over minutes and hours.
 """
 
 from __future__ import annotations
@@ -108,13 +108,13 @@ def test_breaker_poisoned_commands_of_one_client_do_not_delay_healthy_visitors(
     run_with_mock_clock(main)
     assert len(post.delivered) == 900
     assert post.worst < 60
-    # Nobody is alarmed, once it is known whose fault it is ...
+    # Once the failing client is known, the log has no outage and no rejected API key.
     assert not [
         each
         for each in caplog.messages
         if UNAVAILABLE_LINE in each or AVAILABLE_LINE in each or "our key" in each
     ]
-    # ... and that is tried again by its own back-off, of half a minute to a minute: 100 of them in five minutes.
+    # With a 500, each of the 100 failing commands is retried by its own back-off of 30 to 60 s.
     end = post.calls[-1][0]
     late = sum(is_poisoned for at, is_poisoned in post.calls if at > end - 300)
     assert late == 0 if status == 403 else 450 < late < 1100
@@ -141,7 +141,7 @@ def test_breaker_steady_new_poisoned_commands_do_not_delay_healthy_visitors(
 
 
 def test_breaker_rare_healthy_command_among_poisoned_ones_is_delivered_within_31_s() -> None:
-    """Between two healthy ones there is nothing that could tell whether User.com is down."""
+    """Between two healthy commands, no response can show whether User.com is down."""
     post = PoisonRejectingSender(500)
 
     async def main() -> None:
@@ -246,7 +246,7 @@ def test_breaker_failing_resets_do_not_delay_healthy_visitors() -> None:
 
 
 def test_breaker_repeated_failures_of_one_visitor_do_not_open_the_circuit() -> None:
-    """However often they fail, with nobody else about: the next visitor does not wait."""
+    """Repeated failures of the only active visitor do not delay the next visitor."""
     post = PoisonRejectingSender(500)
 
     async def main() -> None:

@@ -83,7 +83,10 @@ async def test_key_ring_restored_by_one_process_after_another_keeps_the_newest()
 
 
 async def test_queue_of_a_key_learned_by_another_browsers_hit_stays_separate() -> None:
-    """A stranger's hit named the victim's key; what the victim does meanwhile waits for nobody and stays the victim's."""
+    """A stranger's hit returns the victim's key.
+
+    The victim's later commands do not wait for the stranger's, and keep the victim's key.
+    """
     post = FakeSender(SendResult("VICTIM"), holding=True)
     async with running(post, max_concurrency=4) as runtime:
         runtime.submit(
@@ -111,7 +114,7 @@ async def test_queue_of_a_key_learned_by_another_browsers_hit_stays_separate() -
 async def test_visitor_that_names_two_people_in_one_request_sends_each_under_its_own_key(
     usercom: FakeUserCom, has_lifespan: bool
 ) -> None:
-    """A call centre's browser: what is said about one customer never reaches the next one's profile."""
+    """An event of one customer of a call centre never reaches the next customer's profile."""
     keys = {name: usercom.new_user() for name in ("alice", "bob")}
     for name, key in keys.items():
         usercom.store.users[key].attributes["user_id"] = name

@@ -1,4 +1,4 @@
-"""What is counted and told; and who may say what to a delivery at all."""
+"""Counters and readiness of a delivery, and the clients and processes that may submit to it."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def test_get_delivery_in_a_health_route_without_consent_shows_the_state(
             shown = {"state": delivery.readiness().state, "delivered": delivery.stats.delivered}
             await JSONResponse(shown)(scope, receive, send)
 
-    # Whoever has not consented (a load balancer, say) sees it as well.
+    # A client without consent, such as a load balancer, gets the readiness as well.
     middleware = UserComMiddleware(app, usercom.config(), consent=lambda connection: False)
     assert b'"state":"inline"' in (await call(middleware)).body
     async with lifespan(middleware) as state:
@@ -168,7 +168,7 @@ async def test_get_delivery_in_a_health_route_without_consent_shows_the_state(
 async def test_client_event_after_a_reset_with_the_old_key_keeps_the_old_key(
     usercom: FakeUserCom,
 ) -> None:
-    """What is said with the old key after it is still said of the old visitor, and never of the new one."""
+    """An event with the old key after a reset is recorded for the old visitor, not the new one."""
     key = usercom.new_user()
     async with UserComClient(usercom.config()) as client:
         await client.send(Event("before"), key=key)
@@ -256,7 +256,7 @@ def test_middleware_shared_by_several_event_loops_delivers_all_events(
         async with lifespan(middleware) as state:
             for n in range(20):
                 headers = {"cookie": f"__ca__chat={key}"}
-                # Some servers give no state: then the loop tells which delivery it is.
+                # Some servers pass no lifespan state; the event loop then identifies the delivery.
                 given = dict(state) if n % 2 else {}
                 await call(middleware, headers=headers, state=given, query=str(thread * 100 + n))
 

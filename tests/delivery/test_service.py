@@ -133,7 +133,7 @@ async def test_service_retry_after_delays_the_retry_at_least_that_long() -> None
 
 
 async def test_service_key_switched_by_a_hit_is_used_for_later_commands() -> None:
-    """With Unified Identification a hit may turn out to be somebody else's, and what follows is theirs."""
+    """With Unified Identification a hit may return another key, which later commands use."""
     post = FakeSender(
         SendResult("switched", next_command=Event("said", {"n": 1})), SendResult("switched")
     )

@@ -26,7 +26,7 @@ def addresses(demo: Any) -> tuple[str, str]:
 
 
 class SandboxState:
-    """What the demo's sandbox has been told, over its own HTTP."""
+    """The state of the demo's sandbox, read over its HTTP API."""
 
     def __init__(self, url: str, client: httpx.Client) -> None:
         self._url = url
@@ -40,7 +40,7 @@ class SandboxState:
         return self.look()
 
     def new_visitor(self) -> str:
-        """The first ping of the widget, which no browser runs here; the key that it would write into the cookie."""
+        """Send the first ping of the widget in place of a browser; return the cookie's key."""
         body = {"apiKey": "ABC123", "timezone": "Europe/Warsaw", "resolution": "1x1"}
         return str(
             self._client.post(f"{self._url}/api/v2/user-chatping/", json=body).json()["user"]["key"]

@@ -1,4 +1,4 @@
-"""design.md, "Reset, precisely": at a logout the next person at this browser is somebody else, and one new user is made."""
+"""Resets at a logout, with one new user each (docs/architecture.md, "Reset protocol")."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_reset_in_a_response_of_any_status_sets_the_new_key(
     assert "HttpOnly" in marker
     assert old not in marker
     assert new not in marker
-    # What was said before is the old visitor's, what was said after is the new one's.
+    # The event before the reset is the old visitor's, the event after it is the new one's.
     assert {(each.name, each.key) for each in usercom.store.events} == {
         ("before", old),
         ("after", new),
@@ -174,7 +174,7 @@ async def test_reset_late_key_is_handed_over_and_makes_no_second_user(
             await browser.get(middleware, "/logout", state=dict(state))
         assert "__ca__chat" not in browser.jar
         if not slow_before:
-            await until(lambda: len(usercom.store.users) == 2)  # made, and nobody has told us
+            await until(lambda: len(usercom.store.users) == 2)  # created; the response is pending
         page = await browser.get(middleware, state=dict(state))
         # The widget would make a second new user now: it stays out until the answer is there.
         assert page.body == PAGE
@@ -182,7 +182,7 @@ async def test_reset_late_key_is_handed_over_and_makes_no_second_user(
         usercom.faults.clear()
         await until(
             lambda: len(usercom.store.events) == 2
-        )  # what was said after it goes with its key
+        )  # the event after the reset is sent with the new key
         page = await browser.get(middleware, state=dict(state))
     _, new = usercom.store.users
     assert without_epoch(browser.jar) == {"__ca__chat": new}
@@ -267,7 +267,7 @@ async def test_reset_while_user_com_is_down_is_not_awaited(
         await browser.get(middleware, state=dict(state))
         assert anyio.current_time() - began < 5  # a reset that has failed is not waited for
         assert "__ca__chat" not in browser.jar
-        # Known to be down by now: nobody waits for it any more.
+        # User.com is known to be down by now, so the logout does not wait for it.
         browser = FakeBrowser(__ca__chat=old)
         began = anyio.current_time()
         await browser.get(middleware, "/logout", state=dict(state))

@@ -35,7 +35,7 @@ def test_page_response_long_page_is_sent_in_pieces_of_at_most_256_kib(
     message: Message = {"type": "http.response.body", "body": body, "more_body": more}
     start, *bodies = page.feed(
         message
-    )  # if more is to come, the length says that this is all of it
+    )  # with more_body, the Content-Length still marks the body as complete
     out = b"".join(each["body"] for each in bodies)
     assert out == body.replace(
         *((b"</head>", SNIPPET + b"</head>") if in_head else (b"</body>", SNIPPET + b"</body>"))

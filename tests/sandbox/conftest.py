@@ -38,12 +38,12 @@ def sandbox(running: RunningSandbox) -> Sandbox:
 
 @dataclass
 class Api:
-    """Says to the sandbox what a server would."""
+    """Sends the requests of a server to the sandbox."""
 
     http: httpx.Client
 
     def ping(self, **values: Any) -> str:
-        """A page hit; the key of the answer."""
+        """Send a page hit; return the key of the response."""
         answer = self.http.post("/api/v2/user-chatping/", json={"apiKey": "ABC123", **values})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["user"]["key"])
@@ -66,7 +66,7 @@ def api(http: httpx.Client, sandbox: Sandbox) -> Api:
 
 @dataclass
 class Site:
-    """Somebody's web site: pages by their path."""
+    """A web site: pages by their path."""
 
     port: int
     pages: dict[str, str] = field(default_factory=dict)
@@ -123,7 +123,7 @@ def page(window: Page) -> Page:
 
 
 class Visit:
-    """Somebody who opens pages of the site, which carry the sandbox's widget."""
+    """A visitor who opens pages of the site, which carry the sandbox's widget."""
 
     def __init__(self, page: Page, site: Site, widget: str) -> None:
         self.page = page

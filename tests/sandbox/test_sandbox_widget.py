@@ -216,7 +216,7 @@ class TestPageHit:
     def test_address_parameters_override_the_attributes_of_the_page(
         self, visit: Visit, sandbox: Sandbox
     ) -> None:
-        """Row 20: every parameter, and over the attributes that the page has said."""
+        """Row 20: every address parameter is sent, and overrides the attribute of the page."""
         visit.open("{apiKey: 'ABC123', user_id: 'ann'}", path="/?user_id=mallory&state=hidden")
         visit.page.evaluate("UE.pageHit()")
         settle(visit, sandbox, 2)

@@ -1,4 +1,4 @@
-"""What the server tests run in a process of its own: every request says one event."""
+"""The application of the server tests, in its own process: each request records one event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A process with an outbox that sends what its input says: ``FIRST LAST``, then an empty line."""
+"""A process with an outbox that sends the events of its input, for each key.
+
+A line ``FIRST LAST`` sends the events of that range; an empty line ends the process.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Shoppers:
                 try:
                     answer = client.get(self._url, params={"n": n})
                 except httpx.TransportError:
-                    time.sleep(0.02)  # killed in the middle: not accepted, or nobody knows
+                    time.sleep(0.02)  # killed mid-request: the outcome may be unknown
                     continue
                 self.longest = max(self.longest, time.monotonic() - began)
                 if answer.status_code == 200:

@@ -1,4 +1,4 @@
-"""A server that is told to stop in the middle of its work delivers what it has accepted."""
+"""Delivery of the accepted commands by a server that gets SIGTERM while it is busy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`visitor.browser`: what a handler says to the page, and how it gets there."""
+"""`visitor.browser`: the commands of a handler, and how the response carries them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,11 @@ def config(**settings: Any) -> UserComConfig:
 def site(
     says: Handler | None = None, then: tuple[Message, ...] = REDIRECT, **settings: Any
 ) -> UserComMiddleware:
-    """/say says something and answers with `then`; /json, /fragment and /redirect say nothing; else there is a page."""
+    """Return an application with one handler.
+
+    ``/say`` calls the handler and responds with ``then``. /json, /fragment and /redirect
+    record no command, and every other path is a page.
+    """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -105,7 +109,7 @@ class Visit(FakeBrowser):
 
 
 def in_page(got: Recorded) -> list[list[Any]]:
-    """What the snippet of a page says: without the ids, which are all different."""
+    """Return the commands in the snippet of a page, without their ids, which all differ."""
     found = re.search(r"usercom\.run\((\[.*?\])\);</script>", got.text)
     commands = json.loads(found[1]) if found else []
     assert len({each[0] for each in commands}) == len(commands)
@@ -319,7 +323,8 @@ async def test_browser_command_in_a_fragment_or_chunked_page_is_kept_in_the_flas
     got = await said.go("/say")
     assert got.text == "<p>part</p>"
     assert in_page(await said.go()) == [["userengage", "widget.open"]]
-    # When the start has to go out nobody knows yet whether this becomes a page: both ways, and the id counts it once.
+    # The response starts before the middleware knows whether it is a page. The command goes into
+    # the page and the flash, with one id, so that the browser runs it once.
     late = Visit(
         site(
             open_widget,
@@ -555,7 +560,7 @@ async def test_browser_on_a_websocket_raises_invalid_command() -> None:
 async def test_flash_under_the_key_of_another_visitor_is_dropped() -> None:
     visit = Visit(site(open_widget))
     await visit.go("/say")
-    visit.jar["__ca__chat"] = "bbbbbbbbbbbb"  # somebody else, and no reset of ours has seen it
+    visit.jar["__ca__chat"] = "bbbbbbbbbbbb"  # another visitor, without a reset
     assert in_page(await visit.go()) == []
     assert FLASH_COOKIE not in visit.jar
 
@@ -779,7 +784,10 @@ async def test_reset_with_attributes_over_the_size_limit_keeps_the_user_id(
 async def test_browser_command_in_a_detected_login_is_kept_and_in_a_logout_dropped(
     who: str, said: list[str], usercom: FakeUserCom
 ) -> None:
-    """`browser` cannot await the hook: what it says in a login is meant for whoever has logged in; in a logout, for nobody."""
+    """A browser command does not wait for the hook.
+
+    In a login it is kept for the person who logs in; in a logout it is dropped.
+    """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/login":
@@ -839,7 +847,7 @@ def hook(connection: Any) -> dict[str, str] | None:
 async def test_login_change_on_a_request_of_htmx_or_the_bridge_sends_the_reset_first(
     asks: dict[str, str], waits: bool, usercom: FakeUserCom
 ) -> None:
-    """`browser` is not awaited, and a GET by htmx is no page: nobody had asked the hook."""
+    """Neither a browser command nor a GET by htmx calls the hook before the response."""
 
     def says(visitor: Visitor) -> None:
         visitor.browser.update(first_name="Bob")
@@ -851,7 +859,7 @@ async def test_login_change_on_a_request_of_htmx_or_the_bridge_sends_the_reset_f
     async with lifespan(app) as state:
         visit = Visit(app, __ca__chat=usercom.new_user(), user="alice")
         await visit.go(state=dict(state))
-        if waits:  # it was said of Alice, and Bob's page must not hear it
+        if waits:  # a command for Alice must not run in Bob's page
             await visit.go("/say", {"hx-redirect": ""}, state=dict(state))
             assert FLASH_COOKIE in visit.jar
         visit.jar["user"] = "bob"
@@ -985,7 +993,7 @@ async def test_browser_first_used_after_the_response_started_raises(
         visitor = get_visitor(scope)
         with pytest.raises(InvalidCommand, match="before the response starts"):
             visitor.browser.close()
-        # Nor can the page be told of a reset; so it is User.com that is.
+        # The page cannot get the reset either, so the reset goes to User.com.
         assert (await visitor.reset_auth()).reason != "it is left to the widget in the page"
 
     await call(UserComMiddleware(app, config(inline_deadline=0)), headers=HTMX)

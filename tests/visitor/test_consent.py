@@ -16,7 +16,7 @@ PAGE = b"<html><body>hello</body></html>"
 
 
 class TrackingApp:
-    """An application that says all there is to say, and keeps the receipts."""
+    """An application that sends commands of each kind, and keeps the receipts."""
 
     def __init__(self) -> None:
         self.receipts: list[Receipt] = []
@@ -164,5 +164,6 @@ async def test_consent_gpc_header_given_as_a_list_is_honoured() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await make_app(html(PAGE), honour_gpc=True)(scope, None, send)  # type: ignore[arg-type]  # nobody receives
+    # The application never calls ``receive``.
+    await make_app(html(PAGE), honour_gpc=True)(scope, None, send)  # type: ignore[arg-type]
     assert b"widget.js" not in sent[1]["body"]

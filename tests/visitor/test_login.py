@@ -68,7 +68,7 @@ async def test_login_logout_without_a_call_resets(way: list[str], usercom: FakeU
 async def test_login_of_the_next_person_after_an_expired_session_resets(
     usercom: FakeUserCom,
 ) -> None:
-    """No logout at all: the next thing that is said belongs to Bob, and to no key of Alice's."""
+    """The session expires without a logout; Bob's next event gets a new key, not Alice's."""
     old = usercom.new_user()
     app = shop(usercom)
     async with lifespan(app) as state:
@@ -155,7 +155,7 @@ async def test_login_identity_cookie_of_other_software_is_ignored(
 async def test_login_hook_that_raises_keeps_the_key_and_an_invalid_person_resets(
     bad: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If it raises, nobody knows who is there, and nothing changes; if it names somebody broken, the last one is gone."""
+    """A hook that raises changes nothing; a hook that returns an invalid person causes a reset."""
 
     def hook(connection: HTTPConnection) -> Any:
         if connection.cookies.get("user") == "broken":
@@ -220,7 +220,7 @@ def test_fingerprint_of_two_people_differs_and_names_neither(one: str, two: str)
 async def test_login_hook_may_use_the_visitor_in_its_own_tasks(
     usercom: FakeUserCom,
 ) -> None:
-    """Nobody waits for somebody who waits for them."""
+    """A hook that uses the visitor does not wait for itself."""
     asked = anyio.Event()
 
     async def hook(connection: HTTPConnection) -> dict[str, str]:

@@ -155,7 +155,7 @@ async def test_login_page_of_status_404_around_the_session_is_no_logout(
         ({}, {"sec-fetch-site": "cross-site"}, 1),
         (None, {"sec-fetch-site": "cross-site"}, 1),
         ({}, {"referer": "http://mail.other.test/"}, 1),
-        # It came, and names nobody.
+        # The browser sent the session cookie, and the session has no user.
         ({"csrf": "x"}, {"sec-fetch-site": "cross-site"}, 2),
         ({"csrf": "x"}, {"referer": "http://mail.other.test/"}, 2),
         ({}, {"sec-fetch-site": "same-origin"}, 2),

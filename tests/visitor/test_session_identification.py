@@ -26,7 +26,7 @@ def workspace(usercom: FakeUserCom, request: pytest.FixtureRequest) -> Iterator[
 
 
 class Login:
-    """Says who has logged in, and what they bought, in one hit; and one thing more."""
+    """Sends a login and a purchase in one hit, and then an event."""
 
     def __init__(self, way: str, **who: Any) -> None:
         self.way, self.who = way, who
@@ -69,14 +69,14 @@ async def test_session_hit_with_the_email_of_another_person(
     await visit(workspace, Login("page_hit", email="alice@example.com"), browser)
     sandbox = workspace.sandbox
     if not sandbox.unified_identification:
-        expected = key  # overwritten, whoever it is
+        expected = key  # overwritten, whatever its owner
     elif sandbox.authorize_by_email or not has_email:
         expected = owner
     else:
-        expected = list(workspace.store.users)[-1]  # somebody new; the owner is not taken over
+        expected = list(workspace.store.users)[-1]  # a new visitor; the owner is not taken over
         assert expected not in (owner, key)
     assert browser.jar["__ca__chat"] == expected
-    # The event of the hit, and what was said after it, belong to whoever the hit turned out to be.
+    # The event of the hit and the event after it belong to the profile that the hit returned.
     assert [(each.name, each.key) for each in workspace.store.events] == [
         ("in the hit", expected),
         ("behind it", expected),

@@ -18,7 +18,7 @@ PAGE = b"<html><body>hello</body></html>"
 
 
 class App:
-    """Records a hit, and says more of the same visitor."""
+    """Records a hit, and then an event of the same visitor."""
 
     def __init__(self, *, wait: bool = False, **who: Any) -> None:
         self.wait, self.who = wait, who

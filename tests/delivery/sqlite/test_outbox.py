@@ -462,7 +462,7 @@ async def test_outbox_damaged_file_at_start_raises_an_error(path: Path) -> None:
 async def test_outbox_full_disk_delivers_from_memory_and_logs_one_line(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A real one: SQLite is allowed no more pages, and says "database or disk is full"."""
+    """SQLite may allocate no more pages, and raises a real "database or disk is full"."""
     post = FakeSender()
     async with running(post, path) as runtime:
         connection = store_of(runtime)._file._connection

@@ -1,4 +1,4 @@
-"""The file cannot be written for a while, since the disk is full or somebody has locked it: nobody is held up by that."""
+"""Requests and deliveries do not wait while the disk is full or the file is locked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def full(runtime: DeliveryService) -> Iterator[None]:
-    """A disk that is full, as SQLite says it at the commit: nothing of the transaction is there."""
+    """Simulate a full disk: the transaction raises the error of SQLite and stores nothing."""
     file = store_of(runtime)._file
     real = file.transact
 

@@ -158,7 +158,7 @@ def settings(usercom: FakeUserCom, **more: Any) -> UserComConfig:
 
 
 def says(*, times: int = 3, then: Callable[[], Any] | None = None) -> ASGIApp:
-    """An application whose every request says three events."""
+    """Return an application whose every request records ``times`` events."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -231,7 +231,7 @@ async def test_taskiq_outbox_killed_worker_of_two_loses_no_command(
             assert held > 0, (
                 "no worker had anything at hand when one was killed: this test shows nothing"
             )
-            # Nothing new is said: that the killed worker's tasks are claimed is ours to see to.
+            # No new event is recorded, so the outbox itself must claim the killed worker's tasks.
             await until(lambda: len(arrived(usercom)) == 400, 120)
             await until(lambda: server.unfinished == 0, 60)
     twice = sum(count > 1 for count in arrived(usercom).values())
@@ -355,7 +355,7 @@ async def test_taskiq_outbox_reset_is_sent_by_the_web_process(
     assert before.status is Status.ACCEPTED
     assert "broker" in before.reason
     began = time.monotonic()
-    assert not await before.delivered(60)  # at once: nobody here will ever know
+    assert not await before.delivered(60)  # at once: this process cannot learn the outcome
     assert time.monotonic() - began < 20
 
 
