@@ -52,7 +52,7 @@ def is_amp(begin: bytes) -> bool:
 def meta_policies(head: bytes) -> list[str]:
     """Return the Content-Security-Policies in ``<meta>`` tags of a head.
 
-    They may stand in a comment as well: the nonce of such a policy does no harm.
+    Those in comments are returned as well, because their nonces do no harm.
     """
     if not any(head.find(part) >= 0 for part in _POLICY_PARTS):
         return []
