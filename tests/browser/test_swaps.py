@@ -9,7 +9,7 @@ import pytest
 from helpers.fake_usercom import FakeUserCom
 from helpers.serving import serve_app
 from helpers.waiting import until_sync
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import Route as PageRoute
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -104,11 +104,11 @@ def enter(page: Page, site: str, kind: str = "") -> None:
 def assert_chat_is_there(page: Page, heading: str | None = None) -> None:
     if heading is not None:
         page.wait_for_function(f"document.querySelector('h1').textContent === '{heading}'")
-    page.wait_for_timeout(150)
+    page.wait_for_timeout(150)  # what would take the chat away comes by now
     assert page.evaluate("window.same"), "the document has stayed"
-    assert page.locator("body > #__ue_widget_mount").count() == 1
-    assert page.locator(".launcher").is_visible()
-    assert page.locator(".line").first.text_content() == "hi"
+    expect(page.locator("body > #__ue_widget_mount")).to_have_count(1)
+    expect(page.locator(".launcher")).to_be_visible()
+    expect(page.locator(".line").first).to_have_text("hi")
 
 
 @EVERY_SITE
@@ -250,6 +250,19 @@ def test_chat_that_a_script_always_removes_does_not_hang_the_page(page: Page, si
     page.evaluate("document.getElementById('__ue_widget_mount').remove()")
     page.wait_for_timeout(200)
     assert 0 < page.evaluate("removed") < 100
+
+
+def test_chat_that_is_removed_many_times_in_a_second_comes_back(page: Page, site: str) -> None:
+    enter(page, site)
+    page.evaluate(
+        """async () => {
+          for (let n = 0; n < 25; n++) {
+            document.body.innerHTML = "<h1>other</h1>";
+            await new Promise(done => setTimeout(done));
+          }
+        }"""
+    )
+    assert_chat_is_there(page)
 
 
 def test_widget_loaded_again_after_destroy_is_kept_as_well(

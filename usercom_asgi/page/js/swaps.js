@@ -6,7 +6,7 @@
   var d = document, PARTS = ["__ue_widget_mount", "usercom-widget"];
   // Turbolinks' own events, for which the widget removes itself (docs/usercom.md, 1 [C S3]).
   var LEAVING = ["turbolinks:visit", "page:before-change", "turbolinks:before-cache", "turbolinks:load", "page:change"];
-  var parts = {}, seen, isGone = false, second = 0, moves = 0;
+  var parts = {}, seen, isGone = false, second = 0, rounds = 0, later = 0;
 
   function drop() {
     parts = {};
@@ -24,14 +24,19 @@
     };
   }
 
-  // A script of the page may remove the chat each time: do not answer it for ever.
+  // A script of the page may remove the chat each time: answer it ten times a second at most.
   function mayMove() {
     var now = Math.floor(Date.now() / 1000);
     if (now !== second) {
       second = now;
-      moves = 0;
+      rounds = 0;
     }
-    return moves++ < 10;
+    if (rounds++ < 10) return true;
+    later = later || setTimeout(function () {
+      later = 0;
+      keep([]);
+    }, 1000);
+    return false;
   }
 
   // What the widget makes comes alone, and a copy that a library puts in with other nodes.
@@ -52,8 +57,9 @@
         // A copy from the library's history is dead, and may show what an earlier visitor wrote.
         else if (each !== parts[id]) each.remove();
       });
-      if (parts[id] && !d.body.contains(parts[id]) && mayMove()) d.body.appendChild(parts[id]);
     });
+    var lost = PARTS.filter(function (id) { return parts[id] && !d.body.contains(parts[id]); });
+    if (lost.length && mayMove()) lost.forEach(function (id) { d.body.appendChild(parts[id]); });
   }
 
   var observer = new MutationObserver(function (records) {
