@@ -42,6 +42,11 @@ GREETING = (
 )
 # htmx has read the form's action before: there it is sent by the browser.
 SEND = "path => { f.action = path; window.htmx ? f.submit() : go.click() }"
+#: So many walks share a Chromium.
+CHUNK = 2
+#: Chromium rarely leaves a page from its memory without an answer for ever, and Playwright's
+#: `evaluate` waits for it without a limit.
+SECONDS_PER_CHUNK = 60
 LIBRARIES = ("", "htmx2", "htmx4", "turbo")
 # Kept over loads of the page, and read at the end of a walk.
 COUNTS = """<script>
@@ -461,14 +466,20 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
-    began, each = time.monotonic(), -(-given.count // given.jobs)
+    began, total, unfinished = time.monotonic(), Figures(), 0
     tasks = [
-        (given.first + n, min(each, given.count - n), given.seed, given.steps)
-        for n in range(0, given.count, each)
+        (given.first + n, min(CHUNK, given.count - n), given.seed, given.steps)
+        for n in range(0, given.count, CHUNK)
     ]
-    total = Figures()
-    with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
-        for part in pool.imap_unordered(_work, tasks):
+    with multiprocessing.get_context("spawn").Pool(given.jobs, maxtasksperchild=1) as pool:
+        running = [pool.apply_async(_work, [task]) for task in tasks]
+        for number, each in enumerate(running):
+            # Those before it have ended, so it has run at least since then.
+            try:
+                part = each.get(SECONDS_PER_CHUNK)
+            except multiprocessing.TimeoutError:
+                unfinished += tasks[number][1]
+                continue
             total.walks += part.walks
             total.steps += part.steps
             total.missed += part.missed
@@ -478,6 +489,8 @@ def main() -> int:
         *total.faults,
         *(f"{many} steps did not happen: {what}" for what, many in total.missed.most_common(12)),
     ]
+    if unfinished:
+        lines.append(f"{unfinished} walks did not end: Chromium did not answer")
     lines.append(
         f"{total.walks} walks, {sum(total.steps.values())} steps, {total.resets} resets, {total.restored} pages from"
         f" memory, {total.reloads} reloads by the guard, {total.events} events, {len(total.faults)} violations,"

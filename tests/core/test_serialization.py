@@ -23,7 +23,7 @@ values = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
 )
 mappings = st.dictionaries(names, values, max_size=4)
-events = st.builds(Event, texts.map(lambda text: "n" + text), mappings)
+events = st.builds(Event, texts.map(lambda text: "n" + text.replace(".", "_")), mappings)
 commands: st.SearchStrategy[Command] = st.one_of(
     events,
     st.builds(
