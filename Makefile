@@ -16,6 +16,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check
+# For what only developers need: it installs in a fifth of the time.
+UV := $(VENV)/bin/uv pip --quiet
 # What is there of it: the benchmarks may be missing.
 CODE := $(wildcard usercom_asgi tests examples bench .ci/versions.py)
 # The oldest Python and pip that will do: pip knows dependency groups since 25.1.
@@ -89,12 +91,13 @@ $(VENV)/examples.installed: pyproject.toml $(VENV)/made
 
 $(VENV)/dev.installed: pyproject.toml $(VENV)/made
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(PIP) install --editable . --group dev
+	@$(PIP) install uv
+	@$(UV) install --python $(RUN) --editable . --group dev
 	@touch $(VENV)/examples.installed $@  # the group dev holds the other
 
 $(VENV)/bench.installed: $(VENV)/dev.installed
 	@echo "Installing what is compared into $(VENV) ..."
-	@$(PIP) install --group bench
+	@$(UV) install --python $(RUN) --group bench
 	@touch $@
 
 # The Python that made .venv may have left the machine since: then it is made anew.

@@ -166,7 +166,7 @@ class Environment:
 
     def _paths(self) -> list[str]:
         # Other Pythons run a part, so that CI stays within its 20 minutes.
-        most = len(WIDE) if self.is_lowest else 7
+        most = len(WIDE) if self.is_lowest else 3
         wide = WIDE[:most] if self.extras == EXTRAS else ()
         return [*CORE, *wide, *(path for extra in self.extras for path in OF_EXTRA[extra])]
 

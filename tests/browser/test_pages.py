@@ -54,10 +54,11 @@ def test_page_of_the_corpus_runs_the_widget_and_is_otherwise_unchanged(
 ) -> None:
     # What a page does itself is left out: a script of its own that writes would have to be waited for.
     writes = [name for name, text in PAGES.items() if ".write(" in text or "alert(" in text]
-    closed = CLOSED if position == "body" else {}  # whose heads are as good as any
-    documents = {
-        name: text for name, text in {**PAGES, **closed}.items() if name not in writes and text
-    }
+    documents = {name: text for name, text in PAGES.items() if name not in writes and text}
+    if position == "head":  # the same tokenizer finds it, so every third page will do
+        documents = dict(list(documents.items())[::3])
+    else:
+        documents |= CLOSED
 
     async def answer(request: Request) -> Response:
         return HTMLResponse(documents[list(documents)[int(request.path_params["n"])]].encode())
