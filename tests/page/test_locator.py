@@ -185,7 +185,7 @@ PIECES = st.sampled_from(
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.lists(PIECES, max_size=24).map(b"".join))
 @example(b"<html><script><!--<script></script></body>--></script></body>")
 @example(b"<body><a title='x' =\"</body>\"></body>")
@@ -214,7 +214,7 @@ def test_inject_any_markup_adds_only_the_snippet(page: bytes) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     st.one_of(
         st.lists(PIECES, max_size=24).map(b"".join),
@@ -354,7 +354,7 @@ def test_inject_comment_unclosed_16_kib_or_script_4_kib_before_the_end_is_skippe
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -385,7 +385,7 @@ def test_inject_markup_opened_long_before_the_end_adds_only_the_snippet(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
