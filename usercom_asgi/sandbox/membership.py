@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def join(store: Store, user: User) -> None:
-    """Make a user a member of the company of its page hit, which creates the company."""
+    """Make a user a member of the company of its page hit; create the company."""
     custom_id, name = user.company.get("company_id"), user.company.get("name")
     company = next((c for c in store.companies.values() if _is_same(user.company, c)), None)
     if company is None:
@@ -30,7 +30,7 @@ def join(store: Store, user: User) -> None:
     own = {each: v for each, v in user.company.items() if each not in ("company_id", "name")}
     store.define("company", own)
     company.attributes.update(own)
-    add(store, user, company)
+    company.members.setdefault(user.id, store.touch(company))
 
 
 def add(store: Store, user: User, company: Company) -> None:

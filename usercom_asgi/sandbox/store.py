@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox import membership
 from usercom_asgi.sandbox.nicknames import nickname
@@ -143,9 +143,6 @@ class Ignored:
     names: list[str]
     reason: str
     at: float = field(default_factory=time.time)
-
-
-_R = TypeVar("_R", Hit, RecordedEvent, RecordedProductEvent, RecordedUpdate)
 
 
 class Store:
@@ -335,5 +332,5 @@ class Store:
         return self.hits, self.events, self.product_events, self.updates
 
 
-def _remove(records: list[_R], keys: set[str]) -> None:
+def _remove(records: list[Any], keys: set[str]) -> None:
     records[:] = [record for record in records if record.key not in keys]
