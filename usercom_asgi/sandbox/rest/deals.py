@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _currency(value: Any) -> str:
     """Check a currency of ISO 4217, whose list the sandbox does not have."""
     if not (isinstance(value, str) and len(value) == 3 and value.isascii() and value.isalpha()):
-        raise ValueError(f'"{value}" is not a valid choice.')
+        raise fields.FieldError(f'"{value}" is not a valid choice.')
     return value.upper()
 
 
