@@ -33,6 +33,7 @@ def sandbox(running: RunningSandbox) -> Sandbox:
     forget(sandbox.faults)
     sandbox.store.clear()
     sandbox.unified_identification = sandbox.authorize_by_email = False
+    sandbox.rest_creates_attributes = sandbox.rest_last_page_has_next = False
     return sandbox
 
 

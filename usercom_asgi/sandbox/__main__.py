@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from usercom_asgi.sandbox.app import Sandbox
 from usercom_asgi.sandbox.server import check_installed, listen, run, url_of
+from usercom_asgi.sandbox.vendor import REST_PREFIX, REST_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         api_key=options.api_key,
         unified_identification=options.unified_identification,
         authorize_by_email=options.authorize_by_email,
+        rest_token=options.rest_token,
+        rest_creates_attributes=options.rest_creates_attributes,
     )
     try:
         check_installed()
@@ -37,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(
             f"User.com sandbox, app key {options.api_key}\n"
             f"  dashboard  {url}/\n  widget     {url}/widget.js\n"
+            f"  REST       {url}{REST_PREFIX}/, token {options.rest_token}\n"
         )
         sys.stdout.flush()
         run(sandbox, listener)
@@ -59,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--authorize-by-email", action="store_true", help="as switched on by User.com's support"
+    )
+    parser.add_argument("--rest-token", default=REST_TOKEN, help="token that the REST API accepts")
+    parser.add_argument(
+        "--rest-creates-attributes",
+        action="store_true",
+        help="create custom attributes of users that do not exist, instead of ignoring them",
     )
     return parser
 

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import dashboard, responses, vendor
+from usercom_asgi.sandbox import dashboard, responses, rest, vendor
 from usercom_asgi.sandbox.cors import CorsMiddleware
 from usercom_asgi.sandbox.endpoints import HANDLERS
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
@@ -18,7 +18,14 @@ from usercom_asgi.sandbox.store import Faulted, Rejected
 from usercom_asgi.sandbox.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.types import Receive, Scope, Send
+
     from usercom_asgi.sandbox.faults import Fault, Sender
+    from usercom_asgi.sandbox.rest.call import Handler
+
+    Answer = Callable[[Request, bytes], Response]
 
 ABORT = "usercom.sandbox.abort"
 """Extension of the scope: the sandbox's server puts a function there that closes the
@@ -36,14 +43,20 @@ class Sandbox(Workspace):
         api_key: str = "ABC123",
         unified_identification: bool = False,
         authorize_by_email: bool = False,
+        rest_token: str = vendor.REST_TOKEN,
+        rest_creates_attributes: bool = False,
+        rest_last_page_has_next: bool = False,
     ) -> None:
         super().__init__(
             api_key=api_key,
             unified_identification=unified_identification,
             authorize_by_email=authorize_by_email,
+            rest_token=rest_token,
+            rest_creates_attributes=rest_creates_attributes,
+            rest_last_page_has_next=rest_last_page_has_next,
         )
         self.app = Starlette(
-            routes=[*self._api_routes(), *dashboard.routes(self)],
+            routes=[*self._api_routes(), *self._rest_routes(), *dashboard.routes(self)],
             middleware=[Middleware(CorsMiddleware)],
         )
         # _redirect answers 301 as Django does. Starlette would answer 307.
@@ -56,6 +69,13 @@ class Sandbox(Workspace):
             *(Route(path.rstrip("/"), self._redirect, methods=["POST"]) for path in paths),
         ]
 
+    def _rest_routes(self) -> list[Route]:
+        paths: dict[str, Mapping[str, Handler] | None] = {**rest.PATHS, "/{path:path}": None}
+        return [
+            Route(f"{vendor.REST_PREFIX}{path}", _RestRoute(self, handlers))
+            for path, handlers in paths.items()
+        ]
+
     async def _redirect(self, request: Request) -> Response:
         self.store.rejected.append(
             Rejected(path=request.url.path, status=301, reason=_NO_SLASH, body=None)
@@ -63,42 +83,52 @@ class Sandbox(Workspace):
         return Response(status_code=301, headers={"Location": f"{request.url.path}/"})
 
     async def _call(self, request: Request) -> Response:
-        """Answer one request to the API and apply the faults in force."""
-        path = request.url.path
+        """Answer one request of the widget's API."""
+        return await self.respond(request, self._answer)
+
+    async def respond(
+        self, request: Request, answer: Answer, sender: Sender | None = None
+    ) -> Response:
+        """Answer one request and apply the faults in force.
+
+        Without a `sender`, the request is of the widget's API, and its form names it.
+        """
+        path = request.scope["path"]
         try:
             raw = await request.body()
         except ClientDisconnect:
             return Response(status_code=499)  # the client has disconnected
-        sender: Sender = (
-            "widget"
-            if vendor.is_from_widget(path, request.headers, responses.parse_leniently(raw))
-            else "server"
-        )
+        if sender is None:
+            body = responses.parse_leniently(raw)
+            is_from_widget = vendor.is_from_widget(path, request.headers, body)
+            sender = "widget" if is_from_widget else "server"
         latency, fault = self.faults.next_faults(path, sender)
         for each in filter(None, (latency, fault)):
             self.store.faulted.append(Faulted(path=path, fault=str(each), sender=sender))
         if latency and latency.before and not await self.faults.wait(request, latency.seconds):
             return Response(status_code=499)
-        response = await self._process(request, raw, fault)
+        response = await self._process(request, raw, fault, answer)
         if latency and not latency.before:
             await self.faults.wait(request, latency.seconds)
         return response
 
-    async def _process(self, request: Request, raw: bytes, fault: Fault | None) -> Response:
+    async def _process(
+        self, request: Request, raw: bytes, fault: Fault | None, answer: Answer
+    ) -> Response:
         if fault is None:
-            return self._answer(request, raw)
+            return answer(request, raw)
         if fault.kind == "status":
             return responses.json_response(
                 {"detail": "A fault of the sandbox."}, fault.code, fault.headers
             )
         if fault.kind == "hang":
             is_connected = await self.faults.wait(request)
-            return self._answer(request, raw) if is_connected else Response(status_code=499)
-        self._answer(request, raw)
+            return answer(request, raw) if is_connected else Response(status_code=499)
+        answer(request, raw)
         return await _drop(request)
 
     def _answer(self, request: Request, raw: bytes) -> Response:
-        path = request.url.path
+        path = request.scope["path"]
         try:
             body = read_object(raw)
             with self.store.lock:
@@ -119,6 +149,22 @@ class Sandbox(Workspace):
             )
             return responses.json_response(shape, refused.status)
         return responses.json_response(answer)
+
+
+class _RestRoute:
+    """Route of the REST API: an ASGI application, so that it gets every method."""
+
+    def __init__(self, sandbox: Sandbox, handlers: Mapping[str, Handler] | None) -> None:
+        self._sandbox = sandbox
+        self._handlers = handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await self._sandbox.respond(request, self._answer, sender="server")
+        await response(scope, receive, send)
+
+    def _answer(self, request: Request, raw: bytes) -> Response:
+        return rest.answer(self._sandbox, request, raw, self._handlers)
 
 
 async def _drop(request: Request) -> Response:

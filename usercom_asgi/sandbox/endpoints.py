@@ -39,7 +39,9 @@ def ping(workspace: Workspace, body: dict[str, Any], headers: Headers) -> dict[s
         body,
     )
     workspace.store.update(user, body)
-    workspace.store.hits.append(_hit(user, body, headers))
+    hit = _hit(user, body, headers)
+    workspace.store.hits.append(hit)
+    user.page_views += not hit.created_new_gu
     if event is not None:
         _record_event(workspace, user, event, body, headers)
     return _answer(user)
@@ -58,6 +60,7 @@ def product_event(workspace: Workspace, body: dict[str, Any], _headers: Headers)
     parsing.require_key(body, "api_key", workspace.api_key)
     product_id, event_type, data = parsing.product_event(body)
     user = _user(workspace, body, "user_key")
+    workspace.store.ensure_product(product_id)
     workspace.store.product_events.append(
         RecordedProductEvent(key=user.key, product_id=product_id, event_type=event_type, data=data)
     )
@@ -132,7 +135,7 @@ def _record_event(
     domain, user_agent = parsing.optional_text(body, "domain"), headers.get("user-agent", "")
     record = RecordedEvent(key=user.key, name=name, data=data, domain=domain, user_agent=user_agent)
     user.last_seen = record.at
-    workspace.store.events.append(record)
+    workspace.store.add_event(record)
 
 
 def _answer(user: User) -> dict[str, Any]:

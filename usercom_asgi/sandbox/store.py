@@ -7,11 +7,24 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from usercom_asgi.sandbox import membership
 from usercom_asgi.sandbox.nicknames import nickname
-from usercom_asgi.sandbox.vendor import NOT_ATTRIBUTES, new_user_key
+from usercom_asgi.sandbox.records import (
+    Attribute,
+    Collection,
+    Company,
+    ContactList,
+    Deal,
+    Product,
+    Resource,
+    Segment,
+    Tag,
+    standard_name,
+)
+from usercom_asgi.sandbox.vendor import NOT_ATTRIBUTES, STANDARD_USER_FIELDS, new_user_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,6 +40,10 @@ class User:
     company: dict[str, Any] = field(default_factory=dict[str, Any])
     conversation: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     merged_into: str | None = None
+    page_views: int = 0
+    tags: list[int] = field(default_factory=list[int])
+    lists: list[int] = field(default_factory=list[int])
+    updated_at: float = field(default_factory=time.time)
 
     @property
     def name(self) -> str:
@@ -118,6 +135,16 @@ class Faulted:
     at: float = field(default_factory=time.time)
 
 
+@dataclass(kw_only=True)
+class Ignored:
+    """Custom attributes of a REST write that User.com silently ignores."""
+
+    path: str
+    names: list[str]
+    reason: str
+    at: float = field(default_factory=time.time)
+
+
 class Store:
     """Users and records. The server's thread writes, tests read from another one."""
 
@@ -130,6 +157,15 @@ class Store:
         self.updates: list[RecordedUpdate] = []
         self.rejected: list[Rejected] = []
         self.faulted: list[Faulted] = []
+        self.ignored: list[Ignored] = []
+        self.products = Collection(Product)
+        self.companies = Collection(Company)
+        self.deals = Collection(Deal)
+        self.tags = Collection(Tag)
+        self.lists = Collection(ContactList)
+        self.segments = Collection(Segment)
+        self.attributes = Collection(Attribute)
+        self._event_ids: dict[str, int] = {}
         self._last_id = 0
 
     def clear(self) -> None:
@@ -138,8 +174,20 @@ class Store:
             self.users.clear()
             self.rejected.clear()
             self.faulted.clear()
+            self.ignored.clear()
+            self._event_ids.clear()
             for records in self._records_of_users():
                 records.clear()
+            for collection in (
+                self.products,
+                self.companies,
+                self.deals,
+                self.tags,
+                self.lists,
+                self.segments,
+                self.attributes,
+            ):
+                collection.clear()
 
     def find(self, key: str | None) -> User | None:
         """Return the user of a key, or the user that it was merged into."""
@@ -151,6 +199,10 @@ class Store:
     def by_user_id(self, user_id: str) -> User | None:
         """Return the user with this id of the site's own."""
         return next((user for user in self.active_users() if user.user_id == user_id), None)
+
+    def by_id(self, user_id: int) -> User | None:
+        """Return the user with this id of the workspace."""
+        return next((user for user in self.active_users() if user.id == user_id), None)
 
     def by_email(self, email: str) -> list[User]:
         """Return the users with this email, which is not unique.
@@ -185,28 +237,100 @@ class Store:
             company = values.get("company")
             if company:
                 user.company.update(company)
-            user.attributes.update(
-                {name: value for name, value in values.items() if name not in NOT_ATTRIBUTES}
-            )
+                membership.join(self, user)
+            attributes = {name: v for name, v in values.items() if name not in NOT_ATTRIBUTES}
+            self.define("clientuser", attributes)
+            self.set_attributes(user, attributes)
             user.last_seen = time.time()
+
+    def set_attributes(self, user: User, attributes: Mapping[str, Any]) -> None:
+        """Set attributes; keep the widget's one name and REST's two names in step."""
+        if "name" in attributes:
+            user.attributes.pop("first_name", None)
+            user.attributes.pop("last_name", None)
+        elif attributes.keys() & {"first_name", "last_name"} and "name" in user.attributes:
+            first, _, last = str(user.attributes.pop("name") or "").partition(" ")
+            user.attributes |= {"first_name": first, "last_name": last}
+        user.attributes.update(attributes)
+        user.updated_at = time.time()
+
+    def define(self, content_type: str, names: Iterable[str]) -> None:
+        """Create the definitions of custom attributes that do not exist, as texts."""
+        known = {a.name_std for a in self.attributes.values() if a.content_type == content_type}
+        for name in names:
+            std = standard_name(name)
+            if std not in known and not (
+                content_type == "clientuser" and std in STANDARD_USER_FIELDS
+            ):
+                known.add(std)
+                self.attributes.add(name=name, content_type=content_type)
+
+    def add_event(self, event: RecordedEvent) -> tuple[int, bool]:
+        """Record an event; return its id, and whether it is the first of its name."""
+        self.events.append(event)
+        is_new = event.name not in self._event_ids
+        self.event_id(event.name)
+        return len(self.events), is_new
+
+    def event_id(self, name: str) -> int:
+        """Return the id of the definition of an event."""
+        return self._event_ids.setdefault(name, len(self._event_ids) + 1)
+
+    def ensure_product(self, custom_id: str) -> Product:
+        """Return the product of a product event, which the widget creates [D]."""
+        return self.products.first(custom_id=custom_id) or self.products.add(
+            fields={"custom_id": custom_id}
+        )
+
+    def touch(self, resource: Resource) -> float:
+        """Set the time of the last change; return it."""
+        resource.updated_at = time.time()
+        return resource.updated_at
+
+    def delete(self, user: User) -> None:
+        """Remove a user with its records, memberships and merged keys."""
+        with self.lock:
+            keys = {key for key in self.users if self.find(key) is user}
+            for key in keys:
+                del self.users[key]
+            for records in self._records_of_users():
+                _remove(records, keys)
+            for company in self.companies.values():
+                company.members.pop(user.id, None)
+            for deal in self.deals.values():
+                deal.user_id = None if deal.user_id == user.id else deal.user_id
 
     def merge(self, loser: User, survivor: User) -> None:
         """Merge a user into another, which keeps its values and gains the records."""
         with self.lock:
-            survivor.attributes = {**loser.attributes, **survivor.attributes}
+            kept = {name: v for name, v in survivor.attributes.items() if v is not None}
+            survivor.attributes = {**survivor.attributes, **loser.attributes, **kept}
             survivor.company = {**loser.company, **survivor.company}
             survivor.conversation = sorted(
                 survivor.conversation + loser.conversation, key=lambda line: line["at"]
             )
             survivor.created_at = min(survivor.created_at, loser.created_at)
+            survivor.page_views += loser.page_views
+            survivor.tags = list(dict.fromkeys(survivor.tags + loser.tags))
+            survivor.lists = list(dict.fromkeys(survivor.lists + loser.lists))
+            survivor.updated_at = time.time()
             loser.conversation = []
             loser.merged_into = survivor.key
             for records in self._records_of_users():
                 for record in records:
                     if record.key == loser.key:
                         record.key = survivor.key
+            for company in self.companies.values():
+                if loser.id in company.members:
+                    company.members.setdefault(survivor.id, company.members.pop(loser.id))
+            for deal in self.deals.values():
+                deal.user_id = survivor.id if deal.user_id == loser.id else deal.user_id
 
     def _records_of_users(
         self,
     ) -> tuple[list[Hit], list[RecordedEvent], list[RecordedProductEvent], list[RecordedUpdate]]:
         return self.hits, self.events, self.product_events, self.updates
+
+
+def _remove(records: list[Any], keys: set[str]) -> None:
+    records[:] = [record for record in records if record.key not in keys]

@@ -94,6 +94,67 @@ NEW_USER_ID_OVERWRITES = True
 A profile without a `user_id` always gets the new one [D].
 """
 
+REST_PREFIX = "/api/public"
+"""Path of the REST API [D]."""
+
+REST_TOKEN = "0123456789abcdef" * 4
+"""Token unless a sandbox is given another; the vendor's have 64 characters, too [D]."""
+
+STANDARD_USER_FIELDS = frozenset(
+    {
+        "assigned_to",
+        "browser",
+        "browser_language",
+        "city",
+        "companies",
+        "company_custom_id",
+        "company_id",
+        "country",
+        "created_at",
+        "custom_id",
+        "email",
+        "facebook_url",
+        "first_name",
+        "first_seen",
+        "gender",
+        "google_url",
+        "gravatar_url",
+        "id",
+        "last_contacted",
+        "last_ip",
+        "last_name",
+        "last_seen",
+        "linkedin_url",
+        "lists",
+        "most_active_time",
+        "name",
+        "notifications",
+        "os_type",
+        "page_views",
+        "phone_number",
+        "region",
+        "resolution",
+        "score",
+        "status",
+        "tags",
+        "timezone",
+        "twitter_url",
+        "unsubscribed",
+        "updated_at",
+        "user_id",
+        "user_key",
+        "web_push_subscription",
+    }
+)
+"""Names of a user's standard fields in REST and in the browser [D, C rec]."""
+
+GENDERS = {1: "unknown", 2: "male", 3: "female"}
+STATUSES = {1: "visitor", 2: "user"}
+"""Numbers in writes, texts in reads [D, C rec]."""
+
+EVENTS_TAKE_USER_KEY = True
+"""Whether events by REST take `user_key` instead of `user_id` [C, unverified]."""
+
 KEY_LENGTH = 12
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 """Form of a user key since 2022 [D S12, C many]."""
