@@ -8,16 +8,16 @@ import socket
 import time
 import zlib
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
 
-from ..core.exceptions import RejectedError, UnavailableError
+from ..core.exceptions import DeliveryError, RejectedError, UnavailableError
 from ..core.hooks import warn_once
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 
     import httpx2 as httpx
-
-    from ..core.config import UserComConfig
 
     Headers = Mapping[str, str]
 else:
@@ -43,6 +41,30 @@ _JSON = {"Content-Type": "application/json"}
 _CONNECT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
+class Address(Protocol):
+    """Where the API is, and how long a call may take: :class:`.UserComConfig` is one.
+
+    ``timeout`` is the seconds of a phase, ``total_timeout`` those of a whole call.
+    """
+
+    @property
+    def app(self) -> str | None: ...  # noqa: D102  the class has them
+    @property
+    def origin(self) -> str: ...  # noqa: D102
+    @property
+    def timeout(self) -> float: ...  # noqa: D102
+    @property
+    def total_timeout(self) -> float: ...  # noqa: D102
+
+
+class Credentials(Protocol):
+    """Headers that no traceback may show, so that they are no local variable."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers."""
+        ...
+
+
 @cache
 def ssl_context() -> ssl.SSLContext:
     """Return the TLS settings; reading the certificates takes tens of milliseconds."""
@@ -51,41 +73,65 @@ def ssl_context() -> ssl.SSLContext:
 
 @asynccontextmanager
 async def open_api_client(
-    config: UserComConfig, transport: Transport | None
+    address: Address, transport: Transport | None
 ) -> AsyncGenerator[ApiClient]:
     """Open a client that connects on demand. The owner of ``transport`` closes it."""
-    if transport is None and not ssl_context.cache_info().currsize:
-        # In a thread, because the event loop serves requests.
-        await anyio.to_thread.run_sync(ssl_context)
-    async with aclosing(ApiClient(config, transport)) as client:
+    if transport is None:
+        await load_certificates()
+    async with aclosing(ApiClient(address, transport)) as client:
         yield client
+
+
+async def load_certificates() -> None:
+    """Read the certificates in a thread, because the event loop serves requests."""
+    if not ssl_context.cache_info().currsize:
+        await anyio.to_thread.run_sync(ssl_context)
 
 
 @dataclass(slots=True, repr=False)  # the body may hold a user key
 class Response:
-    """Response as far as it was received; ``status`` is 0 before its head."""
+    """Response as far as it was received; ``status`` is 0 before its head.
+
+    ``headers`` have lower-case names. ``is_too_large`` is true if the body, as received
+    or unpacked, has more than the bytes that were allowed.
+    """
 
     status: int = 0
     retry_after: float | None = None
     body: bytes = b""
     is_complete: bool = False
+    is_too_large: bool = False
+    headers: Headers = field(default_factory=dict[str, str])
+
+
+class _Body(httpx.AsyncByteStream):
+    """Body of a request that notes when httpx begins to send it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.is_sent = False
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.is_sent = True
+        if self._content:
+            yield self._content
 
 
 class ApiClient:
-    """Posts JSON to User.com, over as many connections as there are calls in flight.
+    """Makes calls to User.com, over as many connections as there are calls in flight.
 
     Each connection has its own transport, because a shared pool of httpx 0.28 loses
     connections when calls are cancelled.
     """
 
-    def __init__(self, config: UserComConfig, transport: Transport | None) -> None:
-        self._origin = config.origin
-        self._options = {"timeout": httpx.Timeout(config.timeout).as_dict()}
-        self._total_timeout = config.total_timeout
+    def __init__(self, address: Address, transport: Transport | None) -> None:
+        self._origin = address.origin
+        self._timeout = address.timeout
+        self._total_timeout = address.total_timeout
         self._transport = transport
-        self._proxy = None if transport else environment_proxy(config.origin)
-        place = "app" if config.app else "base_url"
-        self._host, self._setting = urlsplit(config.origin).hostname, f"{place}="
+        self._proxy = None if transport else environment_proxy(address.origin)
+        place = "app" if address.app else "base_url"
+        self._host, self._setting = urlsplit(address.origin).hostname, f"{place}="
         if self._proxy:
             self._host, self._setting = "of the proxy", "the proxy of the environment"
         #: Idle connections and since when they are, the latest last.
@@ -111,36 +157,119 @@ class ApiClient:
             RejectedError: If the status was another one except 2xx.
 
         """
-        response = await self._post(path, json.dumps(body).encode(), headers, is_new=read_body)
+        request = self._request("POST", path, {**headers, **_JSON}, json.dumps(body).encode())
+        # A body that is read may hold a user key, so its request gets a new
+        # connection. On a kept one, httpx would take a duplicate response for that of
+        # the next request.
+        response = await self._send(request, f"POST {path}", is_new=read_body)
         if not 200 <= response.status < 300:
             raise _error_for(path, response)
         if read_body and not response.is_complete:  # without read_body, the status is enough
             raise UnavailableError(f"POST {path}: the response broke off")
         return _unpacked(response.body) if read_body else b""
 
-    async def _post(self, path: str, content: bytes, headers: Headers, *, is_new: bool) -> Response:
-        is_sent, response, error = False, Response(), None
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        content: bytes = b"",
+        *,
+        credentials: Credentials | None = None,
+        name: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  of each phase, as httpx has it
+        max_body: int = _MAX_BODY,
+        is_new: bool = False,
+    ) -> Response:
+        """Send a request; return the whole response, whatever its status is.
 
-        async def body() -> AsyncIterator[bytes]:
-            nonlocal is_sent
-            is_sent = True
-            yield content
+        Args:
+            method: The verb.
+            path: The path with its query, which may hold personal data.
+            headers: Further headers.
+            content: The body.
+            credentials: Headers that must not show.
+            name: What errors call the path. Defaults to the path.
+            timeout: Seconds of a phase. Defaults to those of the client.
+            max_body: Bytes of the response that are read, and to which it is unpacked.
+            is_new: Use a new connection, because the request cannot be repeated: a kept
+                one may be closed by the server at the same moment.
 
-        headers = {**headers, **_JSON, "Content-Length": str(len(content))}
-        url, options = self._origin + path, self._options
-        request = httpx.Request("POST", url, headers=headers, content=body(), extensions=options)
-        transport = self._acquire(is_new=is_new)
-        reason = f"no response in {self._total_timeout:g} s"
+        Raises:
+            UnavailableError: If there was no whole response.
+            RejectedError: If the request cannot be sent as HTTP.
+
+        """
+        name = f"{method} {name or path}"
         try:
-            with anyio.move_on_after(self._total_timeout) as scope:
+            request = self._request(method, path, headers, content, credentials, timeout)
+            response = await self._send(
+                request, name, is_new=is_new, max_body=max_body, timeout=timeout
+            )
+            if not (response.is_complete or response.is_too_large):
+                raise UnavailableError(f"{name}: the response broke off", status=response.status)
+        except DeliveryError as error:
+            failed = error
+        else:
+            body = _unpacked(response.body, max_body + 1)
+            response.is_too_large |= len(body) > max_body
+            response.body = body[:max_body]
+            return response
+        # Without its cause and frames: httpx's error holds the request, and frames of
+        # httpcore hold its headers.
+        failed.__cause__ = failed.__context__ = None
+        raise failed.with_traceback(None)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        content: bytes,
+        credentials: Credentials | None = None,
+        timeout: float | None = None,
+    ) -> httpx.Request:
+        # The header is set here: a stream sets none. A GET has a body only by mistake.
+        length = {"Content-Length": str(len(content))} if content or method != "GET" else {}
+        options = {"timeout": httpx.Timeout(timeout or self._timeout).as_dict()}
+        request = httpx.Request(
+            method,
+            self._origin + path,
+            headers={**headers, **length, **(credentials.headers() if credentials else {})},
+            extensions=options,
+            stream=_Body(content),
+        )
+        host = request.url.netloc.decode("ascii")
+        request.headers.setdefault("Host", host)
+        return request
+
+    async def _send(
+        self,
+        request: httpx.Request,
+        name: str,
+        *,
+        is_new: bool,
+        max_body: int = _MAX_BODY,
+        timeout: float | None = None,  # noqa: ASYNC109  of each phase, as httpx has it
+    ) -> Response:
+        response, error = Response(), None
+        body = cast("_Body", request.stream)  # a mock replaces the stream by what it reads
+        # A call may take as many times the timeout as the client's own does.
+        total = self._total_timeout * (timeout / self._timeout if timeout else 1)
+        transport = self._acquire(is_new=is_new)
+        reason = f"no response in {total:g} s"
+        try:
+            with anyio.move_on_after(total) as scope:
                 received = await transport.handle_async_request(request)
                 response.retry_after = retry_after_seconds(
                     received.headers.get("retry-after", ""), received.headers.get("date", "")
                 )
                 response.status = received.status_code
+                response.headers = received.headers
                 async for chunk in cast("AsyncIterable[bytes]", received.stream):
                     response.body += chunk
-                    if len(response.body) > _MAX_BODY:
+                    if len(response.body) > max_body:
+                        response.is_too_large = True
                         scope.cancel()  # after a break, httpx would keep the connection
                 await received.aclose()
                 response.is_complete = not scope.cancel_called
@@ -155,17 +284,14 @@ class ApiClient:
         finally:
             await self._release(transport, is_reusable=response.is_complete and not is_new)
         if isinstance(error, httpx.LocalProtocolError):  # a later attempt would fail as well
-            raise RejectedError(f"POST {path}: {reason}") from error
+            raise RejectedError(f"{name}: {reason}") from error
         if not response.status:
-            not_sent = not is_sent or isinstance(error, _CONNECT_ERRORS)
-            reason = f"POST {path}{' not sent' if not_sent else ''}: {reason}"
+            not_sent = not body.is_sent or isinstance(error, _CONNECT_ERRORS)
+            reason = f"{name}{' not sent' if not_sent else ''}: {reason}"
             raise UnavailableError(reason, not_sent=not_sent) from error
         return response
 
     def _acquire(self, *, is_new: bool) -> Transport:
-        # A body that is read may hold a user key, so its request gets a new
-        # connection. On a kept one, httpx would take a duplicate response for that of
-        # the next request.
         if self._transport or (self._idle and not is_new):
             return self._transport or self._idle.pop()[1]
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_KEEPALIVE)
@@ -204,10 +330,10 @@ def _error_for(path: str, response: Response) -> UnavailableError | RejectedErro
     return RejectedError(reason, status=status, detail=detail)
 
 
-def _unpacked(body: bytes) -> bytes:
+def _unpacked(body: bytes, limit: int = _MAX_BODY) -> bytes:
     """Return a body, unpacked up to a limit, which httpx does not have."""
     with suppress(zlib.error):
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MAX_BODY)
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limit)
     return body
 
 

@@ -45,6 +45,11 @@ def is_host(value: object) -> bool:
     return isinstance(value, str) and _HOST.fullmatch(value) is not None
 
 
+def is_rest_token(value: object) -> bool:
+    """Return whether a value has the form of a token of the REST API."""
+    return isinstance(value, str) and _REST_TOKEN.fullmatch(value) is not None
+
+
 def _subdomain(app: str) -> str:
     if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
         return app.lower()
@@ -296,7 +301,7 @@ class UserComConfig:
                 "must be the workspace's public app key, letters and digits such as 'ABC123'",
             )
         token = self.rest_token
-        if token is not None and (not isinstance(token, str) or not _REST_TOKEN.fullmatch(token)):
+        if token is not None and not is_rest_token(token):
             raise ConfigurationError(
                 "rest_token", "must be the secret key of the REST API, or None"
             )

@@ -1,0 +1,138 @@
+"""Companies: ``rest.companies``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
+
+from ..core.exceptions import BadRequestError, NotFoundError
+from .identifiers import CustomId, PathId
+from .models import Company
+from .resource import Resource, body_of, custom_id, reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .call import Unset
+    from .paging import Listing
+
+
+class CompanyFields(TypedDict, total=False):
+    """Standard fields of a company in writes; None sends null."""
+
+    custom_id: str | Unset | None
+    name: str | Unset | None
+    email: str | Unset | None
+    phone_numbers: Sequence[str] | Unset | None
+    address: str | Unset | None
+    city: str | Unset | None
+    region: str | Unset | None
+    country: str | Unset | None
+    postal_code: str | Unset | None
+    description: str | Unset | None
+    size: int | Unset | None
+    tags: Sequence[str] | Unset
+    assigned_to: int | Unset | None
+
+
+class Companies(Resource[Company]):
+    """Companies, by their ``id`` (an int) or :class:`CustomId`."""
+
+    PATH: ClassVar[str] = "/companies/"
+    BY_CUSTOM_ID: ClassVar[str] = "/companies-by-id/"
+    MODEL = Company
+
+    async def get(self, company: PathId) -> Company:
+        """Return a company.
+
+        Raises:
+            NotFoundError: If there is none.
+
+        """
+        return await self._get(company)
+
+    def list(self, **filters: object) -> Listing[Company]:
+        """Return companies."""
+        return self._list(filters)
+
+    async def create(
+        self, *, attributes: Mapping[str, object] | None = None, **fields: Unpack[CompanyFields]
+    ) -> Company:
+        """Create a company. A lost answer is not retried."""
+        return await self._create(_body(fields, attributes))
+
+    async def update(
+        self,
+        company: PathId,
+        *,
+        attributes: Mapping[str, object] | None = None,
+        **fields: Unpack[CompanyFields],
+    ) -> Company:
+        """Change fields and custom attributes; what is left out stays."""
+        return await self._update(company, _body(fields, attributes))
+
+    async def upsert(
+        self,
+        custom_id_: str | CustomId,
+        /,
+        *,
+        attributes: Mapping[str, object] | None = None,
+        **fields: Unpack[CompanyFields],
+    ) -> Company:
+        """Update the company with this custom id, or create one. Safe to call again.
+
+        The API has no such call, so this is two: GET, then PUT or POST.
+        """
+        body = {**_body(fields, attributes), "custom_id": custom_id(custom_id_)}
+        found = await self._find(custom_id_)
+        if found is None:
+            try:
+                return await self._create(body)
+            except BadRequestError:
+                found = await self._find(custom_id_)  # created by another process meanwhile
+                if found is None:
+                    raise
+        return await self._update(_place_of(found, custom_id_), body)
+
+    async def _find(self, custom_id_: str | CustomId) -> Company | None:
+        try:
+            return await self._get(CustomId(custom_id(custom_id_)))
+        except NotFoundError:
+            return None
+
+    async def delete(self, company: PathId) -> None:
+        """Delete a company.
+
+        Raises:
+            NotFoundError: If there is none.
+
+        """
+        await self._delete(company)
+
+    async def add_member(self, company: PathId, user: PathId) -> None:
+        """Make a user a member of a company."""
+        await self._verb(company, "add_member", reference("user", user))
+
+    async def remove_member(self, company: PathId, user: PathId) -> None:
+        """End a user's membership of a company."""
+        await self._verb(company, "remove_member", reference("user", user))
+
+    async def set_attributes(self, company: PathId, attributes: Mapping[str, object]) -> None:
+        """Set custom attributes."""
+        await self._verb(company, "set_multiple_attributes", body_of({}, {}, attributes))
+
+    async def add_tag(self, company: PathId, name: str) -> None:
+        """Add a tag by its name."""
+        await self._verb(company, "add_tag", {"name": name})
+
+    async def remove_tag(self, company: PathId, name: str) -> None:
+        """Remove a tag by its name."""
+        # DELETE under both paths, unlike that of users.
+        await self._verb(company, "remove_tag", {"name": name}, method="DELETE")
+
+
+def _place_of(found: Company, given: str | CustomId) -> PathId:
+    return CustomId(custom_id(given)) if found.id is None else found.id
+
+
+def _body(fields: CompanyFields, attributes: Mapping[str, object] | None) -> dict[str, object]:
+    return body_of(fields, CompanyFields.__annotations__, attributes)

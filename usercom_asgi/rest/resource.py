@@ -1,0 +1,170 @@
+"""Base class of the resources: paths by identifier, fields, and the common verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from ..core.exceptions import InvalidCommand
+from ..core.problems import did_you_mean
+from .call import Route
+from .failures import not_found, unexpected
+from .identifiers import CustomId, Id, normalize
+from .paging import Listing
+from .parsing import Model
+
+if TYPE_CHECKING:
+    from .call import Caller
+
+M = TypeVar("M", bound=Model)
+N = TypeVar("N", bound=Model)
+Parts = dict[str, str | int]
+
+
+class Resource(Generic[M]):
+    """One kind of object, with the verbs that most kinds have."""
+
+    #: The path of the collection; objects are below it by their ``id``.
+    PATH: ClassVar[str]
+    #: The path of objects by ``custom_id``, if there is one.
+    BY_CUSTOM_ID: ClassVar[str] = ""
+    MODEL: type[M]
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def _place(self, who: object, suffix: str = "") -> tuple[str, Parts]:
+        """Return the template of an object's path, and its parts.
+
+        Raises:
+            InvalidCommand: If the kind has no path for this type of identifier.
+
+        """
+        given = normalize(who)
+        if isinstance(given, Id):
+            return f"{self.PATH}:id/{suffix}", {"id": given.value}
+        if isinstance(given, CustomId) and self.BY_CUSTOM_ID:
+            return f"{self.BY_CUSTOM_ID}:custom_id/{suffix}", {"custom_id": given.value}
+        expected = "an int, Id or CustomId" if self.BY_CUSTOM_ID else "an int or Id"
+        raise InvalidCommand("identifier", f"must be {expected}, got {type(given).__name__}")
+
+    async def _get(self, who: object, suffix: str = "") -> M:
+        template, parts = self._place(who, suffix)
+        data = await self._caller.json(Route("GET", template), parts=parts)
+        return self._object(data, template)
+
+    def _object(self, data: object, template: str) -> M:
+        """Build the object of a GET."""
+        if not data:
+            raise not_found("GET", template)
+        if not isinstance(data, Mapping):
+            raise unexpected("GET", template, 200, "with JSON that is not an object")
+        return self.MODEL.parse(cast("object", data))
+
+    async def _create(self, body: Mapping[str, object]) -> M:
+        # A lost answer is not retried: the object may exist twice then.
+        route = Route("POST", self.PATH, is_repeatable=False)
+        return self.MODEL.parse(await self._caller.json(route, body=body))
+
+    async def _update(self, who: object, body: Mapping[str, object]) -> M:
+        template, parts = self._place(who)
+        return self.MODEL.parse(
+            await self._caller.json(Route("PUT", template), parts=parts, body=body)
+        )
+
+    async def _delete(self, who: object) -> None:
+        template, parts = self._place(who)
+        await self._caller.send(Route("DELETE", template), parts=parts)
+
+    def _list(self, query: Mapping[str, object] | None = None) -> Listing[M]:
+        return self._listing(self.PATH, self.MODEL, query=query)
+
+    def _listing(
+        self,
+        template: str,
+        model: type[N],
+        *,
+        parts: Mapping[str, str | int] | None = None,
+        query: Mapping[str, object] | None = None,
+    ) -> Listing[N]:
+        route = Route("GET", template)
+        return Listing(self._caller, route, model.parse, parts=parts, query=query)
+
+    def _rows_of(self, who: object, suffix: str, model: type[N]) -> Listing[N]:
+        template, parts = self._place(who, suffix)
+        return self._listing(template, model, parts=parts)
+
+    async def _verb(
+        self,
+        who: object,
+        name: str,
+        body: Mapping[str, object],
+        *,
+        method: str = "POST",
+    ) -> Any:
+        """Call a verb of an object, which may be repeated; return its JSON."""
+        template, parts = self._place(who, f"{name}/")
+        return await self._caller.json(Route(method, template), parts=parts, body=body)
+
+
+def custom_id(value: object) -> str:
+    """Return a custom id that is given as such or as text.
+
+    Raises:
+        InvalidCommand: If it is something else. An int would be User.com's own id.
+
+    """
+    if isinstance(value, CustomId):
+        return value.value
+    if isinstance(value, str):
+        return CustomId(value).value
+    raise InvalidCommand(
+        "custom_id", f"must be text or a CustomId, such as 'cust-52', got {type(value).__name__}"
+    )
+
+
+def reference(name: str, value: object) -> dict[str, str | int]:
+    """Return the field that names another object: ``user_id`` or ``user_custom_id``.
+
+    Raises:
+        InvalidCommand: If it is neither an id nor a custom id.
+
+    """
+    given = normalize(value)
+    if isinstance(given, Id):
+        return {f"{name}_id": given.value}
+    if isinstance(given, CustomId):
+        return {f"{name}_custom_id": given.value}
+    raise InvalidCommand(name, f"must be an int, Id or CustomId, got {type(given).__name__}")
+
+
+def body_of(
+    given: Mapping[str, object],
+    known: Mapping[str, object],
+    attributes: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Return the body of a write: standard fields, and custom attributes beside them.
+
+    Raises:
+        TypeError: If a keyword is not a known field.
+        InvalidCommand: If a custom attribute has the name of a standard one.
+
+    """
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{name!r} is not a field{did_you_mean(name, known)}; custom attributes go into "
+                f"attributes={{...}}"
+            )
+    if attributes is None:
+        return dict(given)
+    if not isinstance(attributes, Mapping):
+        raise InvalidCommand("attributes", f"must be a mapping, got {type(attributes).__name__}")
+    for name in attributes:
+        if not isinstance(name, str) or not name:
+            raise InvalidCommand("attributes", "must have names that are text")
+        if name in known:
+            raise InvalidCommand(
+                "attributes", f"must hold custom attributes only; pass {name} as a keyword"
+            )
+    return {**attributes, **given}

@@ -1,0 +1,392 @@
+"""Users: ``rest.users``."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, Unpack
+
+from ..core.exceptions import AmbiguousError, InvalidCommand, NotFoundError
+from .call import Route, Unset
+from .failures import not_found, unexpected
+from .identifiers import CustomId, Email, Id, Key, PathId, Phone, UserId, normalize, number_of
+from .models import (
+    Event,
+    PageView,
+    ProductEvent,
+    Segment,
+    SentEmail,
+    TimelineEntry,
+    Upserted,
+    User,
+)
+from .parsing import as_list, as_object
+from .resource import Resource, body_of, custom_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .paging import Listing
+
+Text = str | Unset | None
+Number = int | Unset | None
+Flag = bool | Unset | None
+Moment = datetime | int | Unset | None
+
+_SEARCH = "/users/search/"
+_GENDERS = {"unknown": 1, "male": 2, "female": 3}
+_STATUSES = {"visitor": 1, "user": 2}
+_MOMENTS = ("first_seen", "last_seen", "created_at")
+
+
+class UserFields(TypedDict, total=False):
+    """Standard fields of a user in writes; None sends null.
+
+    ``gender`` and ``status`` are numbers in writes; their words are converted.
+    """
+
+    custom_id: Text
+    user_key: Text
+    email: Text
+    first_name: Text
+    last_name: Text
+    phone_number: Text
+    gender: Literal["unknown", "male", "female"] | str | Number  # noqa: PYI051
+    status: Literal["visitor", "user"] | str | Number  # noqa: PYI051
+    score: Number
+    unsubscribed: Flag
+    notifications: Flag
+    assigned_to: Number
+    company_id: Number
+    company_custom_id: Text
+    country: Text
+    region: Text
+    city: Text
+    timezone: Text
+    facebook_url: Text
+    google_url: Text
+    gravatar_url: Text
+    linkedin_url: Text
+    twitter_url: Text
+    last_ip: Text
+    first_seen: Moment
+    last_seen: Moment
+    created_at: Moment
+    tags: Sequence[str] | Unset
+
+
+class Users(Resource[User]):
+    """Users, by their ``id`` (an int), or another identifier.
+
+    ``Key``, ``Email`` and ``Phone`` are no part of a path. A method that takes a
+    ``UserId`` looks the user up first, with one more call.
+    """
+
+    PATH: ClassVar[str] = "/users/"
+    BY_CUSTOM_ID: ClassVar[str] = "/users-by-id/"
+    MODEL = User
+
+    async def get(self, who: UserId) -> User:
+        """Return a user.
+
+        Raises:
+            NotFoundError: If there is none.
+            AmbiguousError: If several have this email or phone number.
+
+        """
+        given = normalize(who)
+        if isinstance(given, (Id, CustomId)):
+            user = await self._get(given)
+            if isinstance(given, Id) and user.id not in (given.value, None):
+                # A duplicate response on a kept connection would be another user's.
+                raise unexpected("GET", "/users/:id/", 200, "with another user")
+            return user
+        users = await self._found(given)
+        if not users:
+            raise not_found("GET", _SEARCH)
+        if len(users) > 1:
+            error = AmbiguousError(f"GET {_SEARCH} found {len(users)} users", status=200)
+            error.method, error.path = "GET", _SEARCH
+            error.ids = tuple(each.id for each in users if each.id is not None)
+            raise error
+        return users[0]
+
+    async def by_email(self, email: str | Email) -> list[User]:
+        """Return all users with an email; several may have the same."""
+        return await self._none_if_missing(Email(email) if isinstance(email, str) else email)
+
+    async def by_phone(self, number: str | Phone) -> list[User]:
+        """Return all users with a phone number, in the form that User.com has it."""
+        return await self._none_if_missing(Phone(number) if isinstance(number, str) else number)
+
+    async def _none_if_missing(self, given: Email | Phone) -> list[User]:
+        try:
+            return await self._found(given)
+        except NotFoundError:
+            return []
+
+    async def _found(self, given: Key | Email | Phone) -> list[User]:
+        query: dict[str, object] = {"key": given.value}
+        if isinstance(given, Email):
+            query = {"email": given.value, "many": True}
+        elif isinstance(given, Phone):
+            query = {"phone_number": given.value}
+        data = await self._caller.json(Route("GET", _SEARCH), query=query)
+        # v2 answers an object for a key, a bare array for many emails, and an envelope
+        # for a phone number; v1 has an object for the last one.
+        envelope = as_object(data)
+        rows = data if envelope is None else envelope.get("results", [data] if data else [])
+        return [User.parse(row) for row in as_list(rows) if as_object(row) is not None]
+
+    async def _resolve(self, who: UserId) -> PathId:
+        given = normalize(who)
+        if isinstance(given, (Id, CustomId)):
+            return given
+        return Id(_id_of(await self.get(given)))
+
+    def list(self, **filters: object) -> Listing[User]:
+        """Return users, filtered by standard fields.
+
+        ``email__contains="@acme.example"``, ``score__gte=10``, ``with_email=True``: the
+        look-ups are ``contains``, ``lt``, ``lte``, ``gt`` and ``gte``.
+        """
+        return self._list(filters)
+
+    def search(self, **filters: object) -> Listing[User]:
+        """Return users, filtered by custom attributes: ``plan__icontains="pro"``.
+
+        Further look-ups are ``startswith``, ``endswith`` and ``contains``, each also
+        with ``i`` before it to ignore case.
+
+        Raises:
+            InvalidCommand: If a filter is an identifier, which ``get`` takes.
+
+        """
+        for name in filters.keys() & {"email", "key", "phone_number"}:
+            raise InvalidCommand(name, "must be given to get(), such as users.get(Email(...))")
+        return self._listing(_SEARCH, User, query=filters)
+
+    def by_date(
+        self,
+        field: Literal["first_seen", "last_seen", "last_contacted", "updated_at"],
+        *,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+    ) -> Listing[User]:
+        """Return the users whose date lies between two moments."""
+        query = {"search": field, "min": unix_seconds(since), "max": unix_seconds(until)}
+        return self._listing(_SEARCH, User, query=query)
+
+    async def create(
+        self, *, attributes: Mapping[str, object] | None = None, **fields: Unpack[UserFields]
+    ) -> User:
+        """Create a user. A lost answer is not retried, as the user might exist twice.
+
+        ``user_key`` claims a visitor's key for the new user.
+        """
+        return await self._create(_body(fields, attributes))
+
+    async def update(
+        self,
+        who: UserId,
+        *,
+        attributes: Mapping[str, object] | None = None,
+        **fields: Unpack[UserFields],
+    ) -> User:
+        """Change fields and custom attributes; others stay. Tags are added."""
+        return await self._update(await self._resolve(who), _body(fields, attributes))
+
+    async def update_or_create(
+        self,
+        custom_id_: str | CustomId,
+        /,
+        *,
+        attributes: Mapping[str, object] | None = None,
+        **fields: Unpack[UserFields],
+    ) -> Upserted:
+        """Update the user with this custom id, or create one. Safe to repeat."""
+        body = {**_body(fields, attributes), "custom_id": custom_id(custom_id_)}
+        route = Route("POST", "/users/update_or_create/")
+        return Upserted.parse(await self._caller.json(route, body=body))
+
+    async def delete(self, who: UserId) -> None:
+        """Delete a user.
+
+        Raises:
+            NotFoundError: If there is none.
+
+        """
+        await self._delete(await self._resolve(who))
+
+    async def forget(self, who: UserId) -> None:
+        """Delete a user; one that does not exist is no error."""
+        with suppress(NotFoundError):
+            await self.delete(who)
+
+    async def merge(
+        self,
+        *,
+        keep: int | Id | CustomId | Email | Phone,
+        others: Sequence[int | Id | CustomId | Email | Phone],
+    ) -> None:
+        """Merge users into the one to keep. This cannot be undone, and is not retried.
+
+        Where both have a value, that of ``keep`` stays. Timelines, page views, deals
+        and lists are joined. A ``Key`` is refused, because a browser may present any
+        key: look the user up, and check that the key is theirs.
+
+        Raises:
+            InvalidCommand: If an identifier is a ``Key``, or one user is named twice.
+
+        """
+        parent = await self._number(keep)
+        merged = [await self._number(each) for each in others]
+        if not merged or len({parent, *merged}) <= len(merged):
+            raise InvalidCommand("others", "must be one or more users, each other than keep")
+        route = Route("POST", "/users/merge/", is_repeatable=False)
+        await self._caller.json(route, body={"parent": parent, "users_list": merged})
+
+    async def _number(self, who: UserId) -> int:
+        given = normalize(who)
+        if isinstance(given, Key):
+            raise InvalidCommand("identifier", "must not be a Key, which proves nothing")
+        return given.value if isinstance(given, Id) else _id_of(await self.get(given))
+
+    async def set_attributes(self, who: UserId, attributes: Mapping[str, object]) -> None:
+        """Set custom attributes, which must exist in the workspace.
+
+        None is sent as null.
+        """
+        body = body_of({}, {}, attributes)
+        await self._verb(await self._resolve(who), "set_multiple_attributes", body)
+
+    async def remove_attribute(self, who: UserId, name: str) -> None:
+        """Remove the value of a custom attribute."""
+        await self._remove(who, "remove_attribute", {"attribute": name})
+
+    async def add_tag(self, who: UserId, name: str) -> None:
+        """Add a tag by its name; a missing one is created."""
+        await self._verb(await self._resolve(who), "add_tag", {"name": name})
+
+    async def add_tags(self, who: UserId, names: Sequence[str]) -> None:
+        """Add several tags by their names."""
+        await self._verb(await self._resolve(who), "add_many_tags", {"tag_names": list_of(names)})
+
+    async def remove_tag(self, who: UserId, name: str) -> None:
+        """Remove a tag by its name."""
+        await self._remove(who, "remove_tag", {"name": name})
+
+    async def add_to_list(self, who: UserId, list_id: int | Id) -> None:
+        """Put a user on a list."""
+        body = {"list": number_of("list", list_id)}
+        await self._verb(await self._resolve(who), "add_to_list", body)
+
+    async def remove_from_list(self, who: UserId, list_id: int | Id) -> None:
+        """Take a user off a list."""
+        await self._remove(who, "remove_from_list", {"list": number_of("list", list_id)})
+
+    async def _remove(self, who: UserId, name: str, body: Mapping[str, object]) -> None:
+        # The verb depends on the path: DELETE with a body by id, POST by custom id.
+        given = await self._resolve(who)
+        method = "POST" if isinstance(given, CustomId) else "DELETE"
+        await self._verb(given, name, body, method=method)
+
+    async def update_many(
+        self,
+        users: Sequence[int | Id] | Sequence[CustomId],
+        attribute: str,
+        value: object,
+        *,
+        is_standard: bool = False,
+    ) -> None:
+        """Set one attribute of many users, which are all by id or all by custom id.
+
+        Args:
+            users: The users.
+            attribute: The attribute's name.
+            value: Its value.
+            is_standard: Set a standard field instead of a custom attribute.
+
+        """
+        given = [normalize(each) for each in users]
+        if not given or len({type(each) for each in given}) > 1:
+            raise InvalidCommand("users", "must be one or more ids, or one or more CustomIds")
+        path = self.BY_CUSTOM_ID if isinstance(given[0], CustomId) else self.PATH
+        if not isinstance(given[0], (Id, CustomId)):
+            raise InvalidCommand("users", "must be ids or CustomIds")
+        kind = "standard" if is_standard else "custom"
+        body = {"ids": [each.value for each in given], "attribute": attribute, "value": value}
+        route = Route("PUT", f"{path}mass_update_{kind}_attributes/")
+        await self._caller.json(route, body=body)
+
+    def events(self, who: PathId) -> Listing[Event]:
+        """Return a user's events."""
+        return self._rows_of(who, "events/", Event)
+
+    def product_events(self, who: PathId) -> Listing[ProductEvent]:
+        """Return a user's product events."""
+        return self._rows_of(who, "product_events/", ProductEvent)
+
+    def page_views(self, who: PathId) -> Listing[PageView]:
+        """Return the pages that a user viewed."""
+        return self._rows_of(who, "ping_hits/", PageView)
+
+    def emails(self, who: PathId) -> Listing[SentEmail]:
+        """Return the emails that a user was sent."""
+        return self._rows_of(who, "emails/", SentEmail)
+
+    def timeline(self, who: PathId) -> Listing[TimelineEntry]:
+        """Return a user's timeline."""
+        return self._rows_of(who, "timeline/", TimelineEntry)
+
+    def segments(self, who: PathId) -> Listing[Segment]:
+        """Return the segments that a user is in."""
+        return self._rows_of(who, "segments/", Segment)
+
+
+def list_of(names: Sequence[str]) -> list[str]:
+    """Return names as a list.
+
+    Raises:
+        InvalidCommand: If they are one string, whose letters would be taken for names.
+
+    """
+    if isinstance(names, str):
+        raise InvalidCommand("names", "must be a list of names, such as ['beta']")
+    return [*names]
+
+
+def unix_seconds(value: object) -> object:
+    """Return a moment in unix seconds, and another value as it is.
+
+    Raises:
+        InvalidCommand: If a datetime has no time zone.
+
+    """
+    if not isinstance(value, datetime):
+        return value
+    if value.utcoffset() is None:
+        raise InvalidCommand(
+            "datetime", "must have a time zone, such as datetime.now(timezone.utc)"
+        )
+    return int(value.timestamp())
+
+
+def _id_of(user: User) -> int:
+    if user.id is None:
+        raise unexpected("GET", _SEARCH, 200, "with a user without id")
+    return user.id
+
+
+def _body(fields: UserFields, attributes: Mapping[str, object] | None) -> dict[str, object]:
+    body = body_of(fields, UserFields.__annotations__, attributes)
+    for name, words in (("gender", _GENDERS), ("status", _STATUSES)):
+        given = body.get(name)
+        if isinstance(given, str):
+            if given not in words:
+                raise InvalidCommand(name, f"must be one of {', '.join(words)}")
+            body[name] = words[given]
+    for name in _MOMENTS:
+        if name in body:
+            body[name] = unix_seconds(body[name])
+    return body
