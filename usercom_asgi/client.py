@@ -9,7 +9,7 @@ from anyio.from_thread import start_blocking_portal
 
 from .core.commands import COMMANDS, ResetAuth
 from .core.config import DISABLED, UserComConfig
-from .core.envelope import Envelope, PageContext
+from .core.envelope import JOB, Envelope, PageContext
 from .core.event_loops import current_loop
 from .core.exceptions import ConfigurationError, InvalidCommand
 from .core.problems import Problems, report
@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 def open_sender(
     config: UserComConfig, transport: Transport | None = None
 ) -> AbstractAsyncContextManager[Sender]:
-    """Open a sender for the configured workspace."""
+    """Open a sender for the configured workspace and channel."""
+    if config.channel == "rest":
+        from .rest.sender import open_rest_sender
+
+        return open_rest_sender(config, transport=transport)
     from .api.widget_api import open_widget_api
 
     return open_widget_api(config, transport=transport)
@@ -241,7 +245,7 @@ class UserComClient:
         )
         # With a key, each command is sent with that key. Without one, all jobs'
         # commands for this user share one look-up.
-        source = new_ordering_key() if key else "job"
+        source = new_ordering_key() if key else JOB
         envelope = Envelope(
             command=command,
             ordering_key=ordering_key,

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
 from usercom_asgi.core.user_key import ResetMarker, key_digest
+from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 REDIRECT = answers(start({"location": "/"}, 303), body())
@@ -505,3 +506,50 @@ async def test_reset_marker_does_not_block_the_key_of_a_later_login(
         for path in ("/logout", "/login", "/"):
             await visit.go(path)
     assert visit.jar["__ca__chat"] == alice
+
+
+# ---- by the REST API ----
+
+
+async def test_reset_by_rest_waits_for_nothing_and_leaves_the_visitor_to_the_widget(
+    usercom: FakeUserCom,
+) -> None:
+    old = usercom.new_user()
+    usercom.faults.hang(sender="server")
+    browser = FakeBrowser(__ca__chat=old)
+    receipts: list[Receipt] = []
+
+    async def reset(visitor: Any) -> None:
+        receipts.append(await visitor.reset_auth())
+        receipts.append(await visitor.event("after"))
+
+    config = usercom.config(rest_token=REST_TOKEN, reset_timeout=30)
+    middleware = UserComMiddleware(app_with(reset, html(PAGE)), config)
+    async with lifespan(middleware) as state:
+        page = await browser.get(middleware, "/logout", state=dict(state))
+    assert [each.status for each in receipts] == [Status.SKIPPED, Status.SKIPPED]
+    assert "__ca__chat" not in browser.jar
+    assert "/widget.js" in page.text
+    assert key_in_page(page) == ""
+    assert list(usercom.store.users) == [old]
+
+
+async def test_reset_by_rest_keeps_the_details_and_later_commands_of_a_known_user(
+    usercom: FakeUserCom,
+) -> None:
+    old = usercom.new_user()
+    browser = FakeBrowser(__ca__chat=old)
+    config = usercom.config(rest_token=REST_TOKEN)
+    app = shop(html(PAGE), after="after", user_id="bob", first_name="Bob")
+    async with lifespan(middleware := UserComMiddleware(app, config)) as state:
+        page = await browser.get(middleware, "/logout", state=dict(state))
+    bob = usercom.store.by_user_id("bob")
+    assert bob is not None
+    assert bob.attributes["first_name"] == "Bob"
+    assert [(each.name, each.key) for each in usercom.store.events] == [
+        ("before", old),
+        ("after", bob.key),
+    ]
+    assert usercom.store.users[old].user_id is None
+    assert "__ca__chat" not in browser.jar
+    assert '"user_id":"bob"' in page.text

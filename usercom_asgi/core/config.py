@@ -6,84 +6,16 @@ import os
 import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
 from .hooks import warn_once
+from .origins import is_host, origin_of, parse_origin
 from .problems import did_you_mean
 from .widget import check_callbacks, check_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
-_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.IGNORECASE)
-
-
-def origin_of(*, app: str | None, base_url: str | None) -> str:
-    """Return the origin of the API, without a trailing slash.
-
-    Raises:
-        ConfigurationError: If not exactly one of them is given, or if it is malformed.
-
-    """
-    if app is None and base_url is None:
-        raise ConfigurationError(
-            "app",
-            "must be the workspace's subdomain, such as app='acme' (or give base_url); "
-            "UserComConfig.from_env() takes all settings from the environment",
-        )
-    if app is not None and base_url is not None:
-        raise ConfigurationError("base_url", "must not be given beside app")
-    if app is not None:
-        return f"https://{_subdomain(app)}.user.com"
-    return _origin("base_url", base_url, "http://127.0.0.1:8900")
-
-
-def is_host(value: object) -> bool:
-    """Return whether this is a bare host name of two labels or more."""
-    return isinstance(value, str) and _HOST.fullmatch(value) is not None
-
-
-def is_rest_token(value: object) -> bool:
-    """Return whether a value has the form of a token of the REST API."""
-    return isinstance(value, str) and _REST_TOKEN.fullmatch(value) is not None
-
-
-def _subdomain(app: str) -> str:
-    if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
-        return app.lower()
-    guess = (
-        re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None
-    )
-    hint = guess[1] if guess else "acme"
-    raise ConfigurationError(
-        "app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com"
-    )
-
-
-def _origin(name: str, address: str | None, example: str) -> str:
-    problem = f"must be an address without path and credentials, such as {name}={example!r}"
-    try:
-        parts = urlsplit(address or "")
-        is_valid = _is_origin(parts)
-    except (ValueError, TypeError, AttributeError):
-        raise ConfigurationError(name, problem) from None
-    if not is_valid:
-        raise ConfigurationError(name, problem)
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def _is_origin(parts: SplitResult) -> bool:
-    return (
-        parts.scheme in ("http", "https")
-        and re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc, re.IGNORECASE) is not None
-        and bool(parts.hostname)
-        and (parts.port is None or parts.port > 0)
-        and parts.path in ("", "/")
-        and not (parts.query or parts.fragment)
-    )
-
 
 # Six letters and digits today, 64 at UserEngage; the length is not
 # documented (docs/usercom.md, 1).
@@ -101,6 +33,7 @@ _ENVIRONMENT = {
     "base_url": "USERCOM_BASE_URL",
     "api_key": "USERCOM_API_KEY",
     "rest_token": "USERCOM_REST_TOKEN",
+    "channel": "USERCOM_CHANNEL",
     "secret_keys": "USERCOM_SECRET_KEYS",
     "cookie_domain": "USERCOM_COOKIE_DOMAIN",
     "site": "USERCOM_SITE",
@@ -109,6 +42,11 @@ _ENVIRONMENT = {
 #: Why nothing is sent with ``enabled=False``.
 DISABLED = "usercom-asgi is switched off (enabled=False, or USERCOM_ENABLED=0)"
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def is_rest_token(value: object) -> bool:
+    """Return whether a value has the form of a token of the REST API."""
+    return isinstance(value, str) and _REST_TOKEN.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +63,9 @@ class UserComConfig:
         api_key: The public app key of the workspace (Settings > Workspace Settings >
             API & Integrations).
         rest_token: The secret key of the public REST API.
+        channel: How the server sends: ``rest`` by the documented REST API, ``widget``
+            by the undocumented endpoints of the browser's widget. Defaults to ``rest``
+            with a ``rest_token``, and to ``widget`` without one.
         secret_keys: The keys that sign this library's cookies, oldest first. The last
             one signs, all verify. Each has 16 characters or more.
         cookie_domain: The ``Domain`` of the ``__ca__chat`` cookie. Defaults to the one
@@ -180,6 +121,7 @@ class UserComConfig:
     base_url: str | None = None
     api_key: str = ""
     rest_token: str | None = field(default=None, repr=False)
+    channel: Literal["widget", "rest"] | None = None
     secret_keys: tuple[str, ...] = field(default=(), repr=False)
     cookie_domain: str | None = None
     site: str | None = None
@@ -214,9 +156,10 @@ class UserComConfig:
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "widget_url", f"{origin}/widget.js")
         self._check_keys()
+        self._check_channel()
         self._check_cookie_domain()
         if self.site is not None:
-            site = _origin("site", self.site, "https://shop.example.com")
+            site = parse_origin("site", self.site, "https://shop.example.com")
             object.__setattr__(self, "site", site)
             self._check_cookie_domain_of_site(urlsplit(site).hostname or "")
         self._check_widget()
@@ -313,6 +256,16 @@ class UserComConfig:
                 "must not equal rest_token, because the app key is public and the token secret",
             )
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
+
+    def _check_channel(self) -> None:
+        if self.channel is None:
+            object.__setattr__(self, "channel", "rest" if self.rest_token else "widget")
+        elif self.channel not in ("widget", "rest"):
+            raise ConfigurationError("channel", "must be 'widget' or 'rest'")
+        if self.channel == "rest" and not self.rest_token and self.enabled:
+            raise ConfigurationError(
+                "rest_token", "must be given for channel='rest'; set USERCOM_REST_TOKEN"
+            )
 
     def _check_widget(self) -> None:
         for name, choices in _CHOICES.items():

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from .user_key import ResetMarker
 
 
+#: The source of commands outside of requests. Their user_id and email are the
+#: application's own words, and not those of a form.
+JOB = "job"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PageContext:
     """The page of a command; its URL is without ``__ca__chat``."""

@@ -277,8 +277,9 @@ class DeliveryService:
                 workers.start_soon(self._queues.resume_delayed)
                 announced = True
                 logger.info(
-                    "Delivering commands to %s: channel widget, outbox %r",
+                    "Delivering commands to %s: channel %s, outbox %r",
                     self._config.origin,
+                    self._config.channel,
                     self._outbox,
                 )
                 task_status.started()

@@ -9,8 +9,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
-from ..core.config import UserComConfig, is_rest_token, origin_of
+from ..core.config import UserComConfig, is_rest_token
 from ..core.exceptions import ConfigurationError, InvalidCommand
+from ..core.origins import origin_of
 from .call import UNSET, Answer, Call, Caller, Options, Route, Session, Token, Unset
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..core.commands import PageHit, ResetAuth
+from ..core.commands import PageHit, ResetAuth, Update
 from ..core.envelope import RESET_DEADLINE, Envelope, PendingReset, ordering_key_for
 from ..core.exceptions import InvalidCommand
 from ..core.receipts import Receipt, Status
@@ -36,6 +36,7 @@ _NO_IDENTITY: Mapping[str, Json] = MappingProxyType({})
 
 _NO_KEY = "the visitor has no user key and no identity yet: the widget's first ping creates both"
 _DELEGATED = "it is left to the widget in the page"
+_LEFT_TO_WIDGET = "the widget of the next page creates the new visitor"
 _NO_ROOM = "too many commands wait for the page, and after its reset only the page can send it"
 
 # Numbers the requests of this process that have submitted a command.
@@ -69,12 +70,10 @@ class VisitorSession:
     _reset: PendingReset | None = None
     reset_for: Mapping[str, Json] = _NO_IDENTITY  #: identifiers of the reset's new user
     _has_recalled = False
-    # The keys that User.com names in its answers; made with the first command that asks for one.
+    # The keys that User.com names; made with the first command that asks for one.
     _hits: NamedKeys | None = None
-    # True if the browser's key belongs to another person.
-    _key_discarded = False
-    # Random name of this request, to which the delivery binds the keys of its answers.
-    _source = ""
+    _key_discarded = False  # True if the browser's key belongs to another person
+    _source = ""  # random name of this request, to which the delivery binds its keys
     _browser: BrowserQueue | None = None
 
     def __init__(
@@ -152,7 +151,7 @@ class VisitorSession:
     @property
     def is_identified(self) -> bool:
         """True if the ``user_id`` or the ``email`` is known."""
-        return any(name in self.identity for name in _IDENTIFIERS)
+        return bool(self.identifiers())
 
     def identifiers(self) -> dict[str, Json]:
         """Return the attributes by which User.com finds this person."""
@@ -162,14 +161,11 @@ class VisitorSession:
         """Call the ``identify`` hook, at most once a request, and act on a login or logout."""
         if self.login is None:
             return
-        found = await self.login.check(self._named)
+        # After a reset, later attributes are of the new visitor.
+        is_new = self.has_reset or self._key_discarded
+        found = await self.login.check(_NO_IDENTITY if is_new else self.identity)
         if found is not None:
             self._apply_login(found)
-
-    @property
-    def _named(self) -> Mapping[str, Json]:
-        # After a reset, later attributes are of the new visitor.
-        return _NO_IDENTITY if self.has_reset or self._key_discarded else self.identity
 
     def _apply_login(self, found: LoginCheck) -> None:
         is_other_visitor = found.change is LoginChange.SWITCHED or (
@@ -186,7 +182,7 @@ class VisitorSession:
         else:
             is_login = found.change is LoginChange.LOGGED_IN
             self.identity = {**found.user, **self.identity} if is_login else found.user
-            # Browser commands before a login is detected are meant for the person who logs in.
+            # Browser commands before a login is detected are for the person who logs in.
             self._start_reset(self.identity, keep_calls=bool(found.user))
 
     def _discard_cookie_key(self, user: Mapping[str, Json]) -> None:
@@ -245,7 +241,7 @@ class VisitorSession:
     # Resets.
 
     async def reset_visitor(self, new_user: Mapping[str, Json]) -> Receipt:
-        """End this visitor and start a new one, as the application asks; see ``reset_auth``."""
+        """End this visitor and start a new one; see ``reset_auth``."""
         if self.request.is_websocket:
             return self.skip(
                 ResetAuth(new_user),
@@ -254,25 +250,18 @@ class VisitorSession:
         self.identity = new_user
         if self.has_reset and self._reset is not None:
             # One logout is one new visitor. Later details still reach User.com.
-            return (
-                await self.enqueue(PageHit(attributes=new_user))
-                if new_user
-                else self._reset.receipt
-            )
+            details = PageHit(attributes=new_user) if new_user else None
+            return await self.enqueue(details) if details else self._reset.receipt
         if self.response_started:
             logger.warning(
-                "The visitor cannot be reset: the response has started, so the browser keeps its "
-                "user key"
+                "The visitor cannot be reset: the response has started, so it keeps its key"
             )
             self._discard_cookie_key(new_user)
             return self.skip(ResetAuth(new_user), "the response has started: reset before it")
         return self._start_reset(new_user, keep_calls=False)
 
     def create_visitor(self, command: PageHit) -> Receipt:
-        """Let a page hit create the visitor.
-
-        It is handled as a reset, because the widget would create the visitor a second time.
-        """
+        """Let a page hit create the visitor, as by a reset: the widget would create another."""
         return self._set_reset(self._submit_reset(command, key_digest(None)))
 
     def _start_reset(self, new_user: Mapping[str, Json], *, keep_calls: bool) -> Receipt:
@@ -285,10 +274,18 @@ class VisitorSession:
         else:
             if self._browser is not None:
                 self._browser.restart(keep_calls=keep_calls)
-            reset = earlier or self._submit_reset(ResetAuth(new_user), self._old_key_digest())
+            # By REST, the widget makes the visitor, and nothing is waited for.
+            reset = earlier or (
+                self._skip_reset(_LEFT_TO_WIDGET)
+                if self.config.channel == "rest"
+                else self._submit_reset(ResetAuth(new_user), self._old_key_digest())
+            )
         if click is not None:
             self._delivery.remember(click, reset)
-        return self._set_reset(reset)
+        receipt = self._set_reset(reset)
+        if receipt.reason == _LEFT_TO_WIDGET and "user_id" in new_user and reset is not earlier:
+            return self._enqueue(Update(new_user))
+        return receipt
 
     def _recall_click(self, click: str | None) -> PendingReset | None:
         """Return the reset that this browser requested seconds ago, with the same cookies."""
@@ -306,14 +303,17 @@ class VisitorSession:
         self._delivery.remember(marker.token, reset)
         return reset
 
+    def _skip_reset(self, reason: str) -> PendingReset:
+        receipt = Receipt(Status.SKIPPED, reason)
+        return PendingReset(ResetMarker.new(self._old_key_digest()), receipt)
+
     def _delegate_reset(
         self, new_user: Mapping[str, Json], earlier: PendingReset | None, *, keep_calls: bool
     ) -> PendingReset:
         """Let the running widget create the new visitor: only it can end the chat that it shows."""
         reset = earlier
         if reset is None or reset.receipt.status is not Status.SKIPPED:
-            receipt = Receipt(Status.SKIPPED, _DELEGATED)
-            reset = PendingReset(ResetMarker.new(self._old_key_digest()), receipt)
+            reset = self._skip_reset(_DELEGATED)
         elif not keep_calls:
             # The reset of the first click's response may be over before these would run.
             self.browser.restart(keep_calls=False)

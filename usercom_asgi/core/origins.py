@@ -1,0 +1,77 @@
+"""Addresses of a workspace: subdomain, host and origin."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from .exceptions import ConfigurationError
+
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.IGNORECASE)
+
+
+def origin_of(*, app: str | None, base_url: str | None) -> str:
+    """Return the origin of the API, without a trailing slash.
+
+    Raises:
+        ConfigurationError: If not exactly one of them is given, or if it is malformed.
+
+    """
+    if app is None and base_url is None:
+        raise ConfigurationError(
+            "app",
+            "must be the workspace's subdomain, such as app='acme' (or give base_url); "
+            "UserComConfig.from_env() takes all settings from the environment",
+        )
+    if app is not None and base_url is not None:
+        raise ConfigurationError("base_url", "must not be given beside app")
+    if app is not None:
+        return f"https://{_subdomain(app)}.user.com"
+    return parse_origin("base_url", base_url, "http://127.0.0.1:8900")
+
+
+def is_host(value: object) -> bool:
+    """Return whether this is a bare host name of two labels or more."""
+    return isinstance(value, str) and _HOST.fullmatch(value) is not None
+
+
+def _subdomain(app: str) -> str:
+    if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
+        return app.lower()
+    guess = (
+        re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None
+    )
+    hint = guess[1] if guess else "acme"
+    raise ConfigurationError(
+        "app", f"must be the subdomain alone, such as app={hint!r} for {hint}.user.com"
+    )
+
+
+def parse_origin(name: str, address: str | None, example: str) -> str:
+    """Return an origin that is given as an address.
+
+    Raises:
+        ConfigurationError: If it is malformed; ``name`` is that of the setting.
+
+    """
+    problem = f"must be an address without path and credentials, such as {name}={example!r}"
+    try:
+        parts = urlsplit(address or "")
+        is_valid = _is_origin(parts)
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigurationError(name, problem) from None
+    if not is_valid:
+        raise ConfigurationError(name, problem)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _is_origin(parts: SplitResult) -> bool:
+    return (
+        parts.scheme in ("http", "https")
+        and re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc, re.IGNORECASE) is not None
+        and bool(parts.hostname)
+        and (parts.port is None or parts.port > 0)
+        and parts.path in ("", "/")
+        and not (parts.query or parts.fragment)
+    )
