@@ -203,9 +203,20 @@ def test_attribute_of_a_page_hit_is_updated_under_its_own_name(
 
 
 def test_infinite_number_of_a_page_hit_is_answered_as_null(rest: Rest, api: Api) -> None:
-    content = b'{"apiKey": "ABC123", "user_id": "c", "plan": 1e999, "text": "\\ud800"}'
+    content = (
+        b'{"apiKey": "ABC123", "user_id": "c", "plan": [1e999], "score": -1e999, "t": "\\ud800"}'
+    )
     api.http.post("/api/v2/user-chatping/", content=content)
-    assert rest.get("/users-by-id/c/")["plan"] is None
+    user = rest.get("/users-by-id/c/")
+    assert (user["plan"], user["score"]) == ([None], None)
+    assert b"Infinity" not in api.http.get("/sandbox/state").content
+
+
+def test_blank_attribute_is_ignored(rest: Rest, sandbox: Sandbox) -> None:
+    sandbox.rest_creates_attributes = True
+    user = rest.send("POST", "/users/", {"": 1, " ": 2, "a": None}).json()
+    assert not {"", " "} & user.keys()
+    assert [each.names for each in sandbox.store.ignored] == [["", " "]]
 
 
 def test_remove_attribute_by_the_verb_of_each_path_removes_it(rest: Rest, api: Api) -> None:
