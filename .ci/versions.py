@@ -69,7 +69,7 @@ WIDE = (
 )
 #: What runs besides where an extra is.
 OF_EXTRA = {
-    "sandbox": ("tests/sandbox/test_sandbox_api.py",),
+    "sandbox": ("tests/sandbox/test_sandbox_api.py", "tests/sandbox/rest/test_rest_calls.py"),
     "taskiq": ("tests/integrations/taskiq/test_outbox.py",),
 }
 # Memory, killed workers and long outages are for the whole suite.

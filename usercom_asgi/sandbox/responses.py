@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.responses import Response
 
@@ -21,9 +22,10 @@ def json_response(
 ) -> Response:
     """Return a response of ASCII JSON.
 
-    A request may hold lone surrogates, which UTF-8 cannot encode.
+    A request may hold lone surrogates, which UTF-8 cannot encode, and numbers such as
+    1e999, which JSON cannot write.
     """
-    content = b"" if status in _WITHOUT_BODY else json.dumps(value)
+    content = b"" if status in _WITHOUT_BODY else _encode(value)
     answer = Response(content, status, headers=dict(headers or {}), media_type="application/json")
     answer.headers["Cache-Control"] = "no-store"
     return answer
@@ -40,3 +42,22 @@ def parse_leniently(raw: bytes) -> dict[str, Any]:
 def quote_body(raw: bytes) -> Any:
     """Return a refused body for display: parsed if possible, else its beginning."""
     return parse_leniently(raw) or raw[:_MAX_QUOTE].decode("utf-8", "replace")
+
+
+def _encode(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    """Replace infinite numbers by null, as the browsers' own JSON does."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        pairs = cast("dict[str, object]", value).items()
+        return {name: _finite(each) for name, each in pairs}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in cast("list[object]", value)]
+    return value

@@ -259,8 +259,10 @@ class Store:
         known = {a.name_std for a in self.attributes.values() if a.content_type == content_type}
         for name in names:
             std = standard_name(name)
-            if std not in known and not (
-                content_type == "clientuser" and std in STANDARD_USER_FIELDS
+            if (
+                std
+                and std not in known
+                and not (content_type == "clientuser" and std in STANDARD_USER_FIELDS)
             ):
                 known.add(std)
                 self.attributes.add(name=name, content_type=content_type)

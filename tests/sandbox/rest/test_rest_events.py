@@ -28,6 +28,8 @@ def test_event_is_recorded_and_answered_whether_its_name_is_new(
     assert (event.key, event.name, event.data) == (user["user_key"], "order", {"total": 19.9})
     assert event.at == 1_900_000_000
     assert sandbox.store.events[3].data == {}
+    rest.post("/events/", user_id=user["id"], name="first", timestamp=0)
+    assert sandbox.store.events[4].at == 0
 
 
 @pytest.mark.parametrize(

@@ -203,9 +203,20 @@ def test_attribute_of_a_page_hit_is_updated_under_its_own_name(
 
 
 def test_infinite_number_of_a_page_hit_is_answered_as_null(rest: Rest, api: Api) -> None:
-    content = b'{"apiKey": "ABC123", "user_id": "c", "plan": 1e999, "text": "\\ud800"}'
+    content = (
+        b'{"apiKey": "ABC123", "user_id": "c", "plan": [1e999], "score": -1e999, "t": "\\ud800"}'
+    )
     api.http.post("/api/v2/user-chatping/", content=content)
-    assert rest.get("/users-by-id/c/")["plan"] is None
+    user = rest.get("/users-by-id/c/")
+    assert (user["plan"], user["score"]) == ([None], None)
+    assert b"Infinity" not in api.http.get("/sandbox/state").content
+
+
+def test_blank_attribute_is_ignored(rest: Rest, sandbox: Sandbox) -> None:
+    sandbox.rest_creates_attributes = True
+    user = rest.send("POST", "/users/", {"": 1, " ": 2, "a": None}).json()
+    assert not {"", " "} & user.keys()
+    assert [each.names for each in sandbox.store.ignored] == [["", " "]]
 
 
 def test_remove_attribute_by_the_verb_of_each_path_removes_it(rest: Rest, api: Api) -> None:
@@ -432,3 +443,24 @@ def test_custom_id_is_read_from_an_encoded_path(rest: Rest, custom_id: str) -> N
     rest.user(custom_id=custom_id)
     path = quote(custom_id, safe="").replace(".", "%2E")
     assert rest.get(f"/users-by-id/{path}/")["custom_id"] == custom_id
+
+
+def test_slash_in_a_custom_id_is_off_the_map(rest: Rest) -> None:
+    rest.user(custom_id="a/b")
+    answer = rest.send("GET", "/users-by-id/a%2Fb/")
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+def test_update_or_create_joins_the_company_that_it_names(rest: Rest) -> None:
+    rest.post("/companies/", custom_id="acme", name="Acme")
+    rest.post("/deals/", name="D", custom_id="d", company_custom_id="acme")
+    rest.post("/users/update_or_create/", custom_id="c", company_custom_id="acme")
+    assert rest.get("/users-by-id/c/")["companies"][0]["name"] == "Acme"
+    rest.send("DELETE", "/companies-by-id/acme/")
+    assert rest.get("/deals-by-id/d/")["company_id"] is None
+
+
+def test_time_without_a_zone_is_taken_as_utc(rest: Rest) -> None:
+    assert rest.user(last_seen="2030-01-02T03:04:05")["last_seen"] == "2030-01-02T03:04:05.000000Z"
+    assert rest.user(last_seen="1900000000")["last_seen"].startswith("2030-03-17")

@@ -6,7 +6,6 @@ workspace has `rest_creates_attributes`; otherwise they ignore them silently [D,
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox.records import standard_name
@@ -94,7 +93,7 @@ def remove(target: dict[str, Any], name: str) -> None:
 def flat(attributes: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return custom attributes for an answer: by `name_std`, without standard ones."""
     named = {standard_name(name): value for name, value in attributes.items()}
-    return {name: _finite(value) for name, value in named.items() if name not in known}
+    return {name: value for name, value in named.items() if name not in known}
 
 
 def _convert(definition: Attribute, value: Any) -> Any:
@@ -106,8 +105,3 @@ def _convert(definition: Attribute, value: Any) -> Any:
         return (fields.many(check) if definition.allow_multiple_choices else check)(value)
     converted = VALUE_TYPES[definition.value_type](value)
     return value if definition.value_type == "datetime" else converted
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON lacks, which a page hit may hold."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

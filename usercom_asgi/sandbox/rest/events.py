@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from usercom_asgi.sandbox.rest import fields, paging, users
 from usercom_asgi.sandbox.rest.call import empty, not_found, ok
 from usercom_asgi.sandbox.rest.fields import Field, iso
 from usercom_asgi.sandbox.store import Hit, RecordedEvent
+from usercom_asgi.sandbox.vendor import REST_PREFIX
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -50,7 +50,7 @@ def create(call: Call) -> Response:
         data=given.get("data") or dict[str, Any](),
         domain="",
         user_agent=call.user_agent,
-        at=given.get("timestamp") or time.time(),
+        at=fields.now_if_none(given.get("timestamp")),
     )
     event_id, is_new = call.store.add_event(event)
     return ok({"id": event_id, "created": is_new}, 201)
@@ -177,7 +177,7 @@ def segment_row(call: Call, segment: Segment) -> dict[str, Any]:
         "id": segment.id,
         "name": segment.name,
         "description": segment.description,
-        "users": f"{call.origin}{quote(f'/api/public/segments/{segment.id}/users/')}",
+        "users": f"{call.origin}{REST_PREFIX}/segments/{segment.id}/users/",
     }
 
 

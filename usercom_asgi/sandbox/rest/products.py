@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox.records import Product
@@ -70,7 +69,7 @@ def create_event(call: Call) -> Response:
             product_id=product.custom_id or str(product.id),
             event_type=given["event_type"],
             data=data,
-            at=given.get("timestamp") or time.time(),
+            at=fields.now_if_none(given.get("timestamp")),
         )
     )
     return ok({"id": len(call.store.product_events)}, 201)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from usercom_asgi.sandbox.rest import custom, fields, users
 from usercom_asgi.sandbox.rest.call import empty, invalid, not_found, ok
 from usercom_asgi.sandbox.rest.fields import Field
+from usercom_asgi.sandbox.vendor import REST_PREFIX
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -100,7 +101,7 @@ def mass_update(call: Call) -> Response:
     """Write one field or attribute of many users; unknown ids are skipped [I]."""
     given = fields.validate(call.body, _IDS)
     call.body = attribute_of(call)
-    by_custom_id = call.path.startswith("/api/public/users-by-id/")
+    by_custom_id = call.path.startswith(f"{REST_PREFIX}/users-by-id/")
     found = [_one(call, each, by_custom_id=by_custom_id) for each in given["ids"]]
     for user in filter(None, found):
         users.write(call, user, users.values(call, user))

@@ -228,9 +228,10 @@ def write(call: Call, user: User, given: dict[str, Any]) -> None:
     }
     if "custom_id" in given:
         standard["user_id"] = given["custom_id"]
-    store.set_attributes(user, standard | custom.put(user.attributes, own))
-    for name in [name for name, value in user.attributes.items() if value is None]:
-        del user.attributes[name]  # null clears
+    attributes = standard | custom.put(user.attributes, own)
+    store.set_attributes(user, attributes)
+    for name in [name for name, value in attributes.items() if value is None]:
+        user.attributes.pop(name, None)  # null clears
     add_tags(store, user.tags, given)
     if "company" in given:
         membership.add(store, user, given["company"])
