@@ -208,6 +208,8 @@ class ApiClient:
             )
             if not (response.is_complete or response.is_too_large):
                 raise UnavailableError(f"{name}: the response broke off", status=response.status)
+        except httpx.InvalidURL:  # such as one of 64 KB
+            failed: DeliveryError = RejectedError(f"{name}: the address is too long or malformed")
         except DeliveryError as error:
             failed = error
         else:
@@ -235,12 +237,13 @@ class ApiClient:
         request = httpx.Request(
             method,
             self._origin + path,
-            headers={**headers, **length, **(credentials.headers() if credentials else {})},
+            headers={**headers, **length},
             extensions=options,
             stream=_Body(content),
         )
-        host = request.url.netloc.decode("ascii")
-        request.headers.setdefault("Host", host)
+        request.headers.setdefault("Host", request.url.netloc.decode("ascii"))
+        if credentials is not None:  # not above, where an error's frames would hold them
+            request.headers.update(credentials.headers())
         return request
 
     async def _send(
