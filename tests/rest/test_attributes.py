@@ -11,8 +11,11 @@ from usercom_asgi import InvalidCommand
 from usercom_asgi.rest import BadRequestError, UserComRest
 
 PLAN = {
-    **{"id": 3, "name": "Plan name", "name_std": "plan_name"},
-    **{"value_type": "string", "content_type": "user"},
+    "id": 3,
+    "name": "Plan name",
+    "name_std": "plan_name",
+    "value_type": "string",
+    "content_type": "user",
 }
 
 

@@ -21,26 +21,33 @@ from usercom_asgi.rest.models import (
     User,
 )
 
+# fmt: off
 #: Keys and types as recorded in 2022, with invented values.
 V2 = {
-    **{"id": 52, "user_key": "k3v9x0q2m7ab", "custom_id": "cust-52", "email": None},
-    **{"name": "Ada Nowak", "gender": "unknown", "status": "visitor", "phone_number": "600100200"},
-    **{"score": 0, "page_views": 2, "first_seen": "2030-01-02T03:04:05.678901Z"},
-    **{"last_seen": None, "created_at": "2030-01-02T03:04:05.678901Z", "browser_language": None},
+    "id": 52, "user_key": "k3v9x0q2m7ab", "custom_id": "cust-52", "email": None,
+    "name": "Ada Nowak", "gender": "unknown", "status": "visitor", "phone_number": "600100200",
+    "score": 0, "page_views": 2, "first_seen": "2030-01-02T03:04:05.678901Z",
+    "last_seen": None, "created_at": "2030-01-02T03:04:05.678901Z", "browser_language": None,
     "companies": [{"id": 21, "name": "Acme", "member_since": "2030-01-03T00:00:00.000001Z"}],
-    **{"lists": [], "tags": [{"id": 5, "name": "beta"}], "notifications": True},
-    **{"unsubscribed": False, "web_push_subscription": False, "plan": "pro", "seats": 4},
+    "lists": [], "tags": [{"id": 5, "name": "beta"}], "notifications": True,
+    "unsubscribed": False, "web_push_subscription": False, "plan": "pro", "seats": 4,
 }
 #: As recorded in 2018.
 V1 = {
-    **{"id": 52, "key": "Ab3dE5gH7", "user_id": "43", "email": "ada@shop.example"},
-    **{"name": "Ada", "gender": 2, "status": 1, "tags": None, "chat_id": "x"},
+    "id": 52, "key": "Ab3dE5gH7", "user_id": "43", "email": "ada@shop.example",
+    "name": "Ada", "gender": 2, "status": 1, "tags": None, "chat_id": "x",
     "attributes": [
         {"id": 1, "name": "Plan", "name_std": "plan", "value": "pro", "value_type": 1},
         {"name": "Seats", "value": 4},
         None,
     ],
 }
+PERSONAL = {
+    "email": "ada@shop.example", "name": "Ada", "phone_number": "+48600", "city": "Oslo",
+    "user_key": "k3v9x0q2m7ab", "custom_id": "cust-52", "plan": "pro", "last_ip": "1.2.3.4",
+    "phone_numbers": ["+48600"], "address": "Main 6", "data": {"a": "Ada"},
+}
+# fmt: on
 
 
 def test_user_of_version_2_reads_custom_attributes_beside_the_others() -> None:
@@ -106,12 +113,7 @@ def test_event_rows_read_both_versions() -> None:
 
 @pytest.mark.parametrize("model", [User, Company, Deal, Event, Product, ProductEvent])
 def test_repr_hides_personal_data(model: type[User]) -> None:
-    personal = {
-        **{"email": "ada@shop.example", "name": "Ada", "phone_number": "+48600", "city": "Oslo"},
-        **{"user_key": "k3v9x0q2m7ab", "custom_id": "cust-52", "plan": "pro", "last_ip": "1.2.3.4"},
-        **{"phone_numbers": ["+48600"], "address": "Main 6", "data": {"a": "Ada"}},
-    }
-    shown = repr(model.parse({"id": 52, **personal}))
+    shown = repr(model.parse({"id": 52, **PERSONAL}))
     assert shown.startswith(f"{model.__name__}(id=52")
     hidden = {"ada@", "+48600", "Oslo", "k3v9x0q2m7ab", "1.2.3.4", "Main 6", "pro"}
     assert not [each for each in hidden if each in shown]

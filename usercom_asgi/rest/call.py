@@ -166,11 +166,13 @@ def encode_body(body: Mapping[str, object]) -> bytes:
         try:
             _dump(value)
         except InvalidCommand as error:
-            raise InvalidCommand(name, error.problem) from None
+            problem = error.problem
         except (ValueError, TypeError, RecursionError):
-            break
-    problem = "must be finite numbers, text, bools, dates, lists and mappings of text"
-    raise InvalidCommand(name, problem)
+            problem = "must be finite numbers, text, bools, dates, lists and mappings of text"
+        else:
+            continue
+        raise InvalidCommand(name, problem)
+    raise InvalidCommand("body", "must have names that are text")
 
 
 def _dump(value: object) -> bytes:
