@@ -185,6 +185,21 @@ async def test_client_is_mocked_by_a_transport() -> None:
     assert requests[0].headers["authorization"] == f"Token {TOKEN}"
 
 
+@pytest.mark.skipif(httpx.__name__ != "httpx2", reason="mocks httpx2")
+async def test_client_is_mocked_by_respx(request: pytest.FixtureRequest) -> None:
+    """pytest-httpx2 and respx replace the connections of our transports, too."""
+    pytest.importorskip("pytest_httpx2", reason="needs pytest-httpx2")
+    mock: Any = request.getfixturevalue("httpx2_mock")
+    base = "https://acme.user.com/api/public"
+    user = mock.get(f"{base}/users/52/").respond(json={"id": 52})
+    mock.post(f"{base}/events/").respond(404, json={"detail": "Not found."})
+    async with UserComRest(subdomain="acme", token=TOKEN) as rest:
+        assert (await rest.users.get(52)).id == 52
+        with pytest.raises(NotFoundError):
+            await rest.events.create(53, "paid")
+    assert user.calls.last.request.headers["authorization"] == f"Token {TOKEN}"
+
+
 async def test_client_mock_that_cannot_connect_is_not_sent() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
