@@ -86,12 +86,23 @@ async def test_request_response_over_the_limit_is_marked(
     await client.aclose()
 
 
+async def test_request_body_that_breaks_off_is_marked(
+    server: RestServer, client: ApiClient
+) -> None:
+    server.answer({"a": 1}, 201, is_lost=True)
+    response = await client.request("GET", "/x/", {})
+    assert (response.status, response.is_complete, response.is_too_large) == (201, False, False)
+    await client.aclose()
+
+
 async def test_request_that_fails_keeps_no_frame_with_credentials(
     server: RestServer, client: ApiClient
 ) -> None:
-    server.answer({}, is_lost=True)
-    with pytest.raises(UnavailableError, match="GET /:x/: ") as lost:
-        await client.request("GET", "/ada/", {}, credentials=Credentials(), name="/:x/")
+    server.hang()
+    with pytest.raises(UnavailableError, match="GET /:x/: ReadTimeout") as lost:
+        await client.request(
+            "GET", "/ada/", {}, credentials=Credentials(), name="/:x/", timeout=0.05
+        )
     with pytest.raises(RejectedError, match="GET /:x/: the address is too long") as long:
         await client.request("GET", "/" * 70_000, {}, credentials=Credentials(), name="/:x/")
     for error in (lost.value, long.value):

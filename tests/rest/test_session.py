@@ -20,6 +20,7 @@ from usercom_asgi.rest import (
     RateLimitError,
     RejectedError,
     ServerError,
+    UnauthorizedError,
     UnexpectedResponseError,
     UserComRest,
 )
@@ -87,14 +88,37 @@ async def test_call_not_repeatable_with_lost_answer_raises(
     rest: UserComRest, server: RestServer, call: Any
 ) -> None:
     """The event may be stored, and there is no key by which a second one is recognised."""
-    server.answer({"id": 52}, is_lost=True)
-    with pytest.raises(NoResponseError) as raised:
-        await call(rest)
+    server.hang()
+    with pytest.raises(NoResponseError, match="ReadTimeout") as raised:
+        await call(rest.with_options(timeout=0.05))
     assert not raised.value.not_sent
     server.answer({}, 503)
     with pytest.raises(ServerError):
         await call(rest)
     assert len(server.requests) == 2
+
+
+async def test_call_not_repeatable_with_a_lost_body_has_been_made(
+    rest: UserComRest, server: RestServer
+) -> None:
+    """The status came, so an error would have the event recorded again."""
+    server.answer({"id": 86}, 201, is_lost=True)
+    assert (await rest.events.create(52, "paid")).id is None
+    server.answer({"detail": "Slow down."}, 429, is_lost=True, retry_after="3")
+    server.answer({"id": 86})
+    assert (await rest.events.create(52, "paid")).id == 86
+    server.answer({}, 401, is_lost=True)
+    with pytest.raises(UnauthorizedError):
+        await rest.events.create(52, "paid")
+
+
+async def test_call_large_body_of_an_error_does_not_change_its_kind(
+    rest: UserComRest, server: RestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usercom_asgi.rest.session.MAX_BODY", 1000)
+    server.answer(body=b"x" * 2000, status=502)
+    server.answer({"id": 52})
+    assert (await rest.users.get(52)).id == 52
 
 
 @named(ONCE)

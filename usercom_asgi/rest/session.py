@@ -27,7 +27,16 @@ from .call import (
     encode_query,
     retry_delay,
 )
-from .failures import failure_of, held_back, is_html, no_response, parse_json, scrubber, unexpected
+from .failures import (
+    broken_off,
+    failure_of,
+    held_back,
+    is_html,
+    no_response,
+    parse_json,
+    scrubber,
+    unexpected,
+)
 from .identifiers import expand
 
 if TYPE_CHECKING:
@@ -168,6 +177,12 @@ class Session:
             return no_response(error, route.method, route.template)
         else:
             status = response.status
+            if response.is_complete or response.is_too_large or not 200 <= status < 300:
+                return response
+            if route.is_repeatable:
+                return broken_off(route.method, route.template, status)
+            # It has been carried out, so the status has to do.
+            response.body = b""
             return response
         finally:
             self._report(
