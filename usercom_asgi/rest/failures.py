@@ -118,7 +118,11 @@ def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> Deli
         error = ServerError(text, status=status, retry_after=response.retry_after)
     elif status == 404 and is_html(response.headers):
         # The page of an unknown route: it must not pass for "no such user".
-        text = f"{reason} with HTML, so the route is unknown: check subdomain, base_url and path"
+        # Servers decode the %2F of an id before they look for the route.
+        text = (
+            f"{reason} with HTML, so the route is unknown: check subdomain, base_url and path, "
+            "and that no custom id holds a slash"
+        )
         error = UnexpectedResponseError(text, status=status)
     else:
         error = _REJECTED.get(status, RejectedError)(text, status=status)
