@@ -37,6 +37,7 @@ HELD = [
     "delivery.md",
     "measurements.md",
     "pages.md",
+    "rest.md",
     "sandbox.md",
     "settings.md",
     "usercom.md",

@@ -44,7 +44,7 @@ class Recorded:
 
 @dataclass
 class Scripted:
-    """One answer; ``is_lost`` ends the connection in the middle of it."""
+    """One answer; ``is_lost`` ends the connection in its body, status 0 gives none."""
 
     status: int = 200
     body: bytes = b""
@@ -85,6 +85,10 @@ class RestServer:
             if data is not None:
                 names.setdefault("content-type", "application/json")
         self._script.extend([Scripted(status, body, names, is_lost)] * times)
+
+    def hang(self) -> None:
+        """Add no answer: the request waits until the client ends it."""
+        self._script.append(Scripted(status=0))
 
     def page(self, status: int = 200) -> None:
         """Add a page of HTML."""
@@ -127,6 +131,10 @@ class RestServer:
             answer = self._always(request)
         else:
             answer = self._script.popleft() if self._script else Scripted(599, b"no script")
+        if answer.status == 0:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
         length = len(answer.body) + (10 if answer.is_lost else 0)
         headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
         if answer.status != 204:

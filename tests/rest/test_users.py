@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -299,3 +301,26 @@ async def test_sub_resources_read_their_rows(
         found = (await getattr(rest.users, name)(who)).items
         assert [getattr(each, field) for each in found] == [value]
         assert server.last.line == f"GET /{place}/{path}/"
+
+
+async def test_documented_export_and_forget_reach_everything_of_a_person(
+    rest: UserComRest, server: RestServer
+) -> None:
+    """The functions of docs/rest.md, as they stand there."""
+    text = (Path(__file__).parents[2] / "docs/rest.md").read_text()
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def export" in b]
+    functions: dict[str, Any] = {}
+    exec(block, functions)
+    server.answer([USER])
+    [user] = await functions["find"](rest, "ada@shop.example")
+    server.answer(USER)
+    server.answer({"results": [{"id": 1}]}, times=7)
+    found = await functions["export"](rest, user.id)
+    assert found.pop("user") == USER
+    names = "events product_events page_views emails timeline segments deals"
+    assert found == {name: [{"id": 1}] for name in names.split()}
+    server.answer([USER, {**USER, "id": 53}])
+    server.answer(None, 204)
+    server.answer({"detail": "Not found."}, 404)
+    await functions["forget"](rest, "ada@shop.example")
+    assert server.lines[-2:] == ["DELETE /users/52/", "DELETE /users/53/"]

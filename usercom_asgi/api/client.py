@@ -181,7 +181,9 @@ class ApiClient:
         max_body: int = _MAX_BODY,
         is_new: bool = False,
     ) -> Response:
-        """Send a request; return the whole response, whatever its status is.
+        """Send a request; return the response, whatever its status is.
+
+        Its body may have broken off: see ``is_complete`` and ``is_too_large``.
 
         Args:
             method: The verb.
@@ -196,7 +198,7 @@ class ApiClient:
                 one may be closed by the server at the same moment.
 
         Raises:
-            UnavailableError: If there was no whole response.
+            UnavailableError: If there was no response.
             RejectedError: If the request cannot be sent as HTTP.
 
         """
@@ -206,8 +208,8 @@ class ApiClient:
             response = await self._send(
                 request, name, is_new=is_new, max_body=max_body, timeout=timeout
             )
-            if not (response.is_complete or response.is_too_large):
-                raise UnavailableError(f"{name}: the response broke off", status=response.status)
+        except httpx.InvalidURL:  # such as one of 64 KB
+            failed: DeliveryError = RejectedError(f"{name}: the address is too long or malformed")
         except DeliveryError as error:
             failed = error
         else:
@@ -235,12 +237,13 @@ class ApiClient:
         request = httpx.Request(
             method,
             self._origin + path,
-            headers={**headers, **length, **(credentials.headers() if credentials else {})},
+            headers={**headers, **length},
             extensions=options,
             stream=_Body(content),
         )
-        host = request.url.netloc.decode("ascii")
-        request.headers.setdefault("Host", host)
+        request.headers.setdefault("Host", request.url.netloc.decode("ascii"))
+        if credentials is not None:  # not above, where an error's frames would hold them
+            request.headers.update(credentials.headers())
         return request
 
     async def _send(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urlsplit
 
 from ..core.config import UserComConfig, is_rest_token
 from ..core.exceptions import ConfigurationError, InvalidCommand
-from ..core.origins import origin_of
-from .call import UNSET, Answer, Call, Caller, Options, Route, Session, Token, Unset
+from .arguments import (
+    Address,
+    check_transport,
+    described,
+    invalid,
+    origin_from,
+    seconds,
+    whole,
+)
+from .call import UNSET, Answer, Call, Options, Route, Token, Unset
+from .identifiers import hide_values, template_of
+from .session import Caller, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,22 +36,6 @@ if TYPE_CHECKING:
 
 _METHOD = re.compile(r"[A-Z]{3,10}")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")  # RFC 9110, 9.2.2
-# Parts of a path that errors show: verbs and resources, but no ids.
-_SHOWN_PART = re.compile(r":?[a-z][a-z_-]*")
-_TOTAL_TIMEOUT_FACTOR = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Address:
-    """Where the API is; see :class:`.Address`."""
-
-    app: str | None
-    origin: str
-    timeout: float
-
-    @property
-    def total_timeout(self) -> float:
-        return _TOTAL_TIMEOUT_FACTOR * self.timeout
 
 
 class UserComRest:
@@ -92,23 +83,23 @@ class UserComRest:
         on_call: Callable[[Call], object] | None = None,
         transport: Transport | None = None,
     ) -> None:
-        secret, is_valid, given = Token(token), is_rest_token(token), _described(token)
+        secret, is_valid, given = Token(token), is_rest_token(token), described(token)
         del token  # a traceback shows the variables of its frames
         if not is_valid:
-            raise _invalid(
+            raise invalid(
                 "token",
                 "must be the secret key of the public REST API, 8 to 256 printable ASCII "
                 f"characters without spaces, got {given}",
             )
         if on_call is not None and not callable(on_call):
-            raise _invalid("on_call", f"must be a function, got {type(on_call).__name__}")
-        options = Options(_seconds("timeout", timeout), _whole("retries", retries, 0, 10))
-        address = _Address(subdomain, _origin(subdomain, base_url), options.timeout)
+            raise invalid("on_call", f"must be a function, got {type(on_call).__name__}")
+        options = Options(seconds("timeout", timeout), whole("retries", retries, 0, 10))
+        address = Address(subdomain, origin_from(subdomain, base_url), options.timeout)
         session = Session(
             address,
             secret,
-            transport=_transport(transport),
-            concurrency=_whole("concurrency", concurrency, 1, 1000),
+            transport=check_transport(transport),
+            concurrency=whole("concurrency", concurrency, 1, 1000),
             on_call=on_call,
         )
         self._caller = Caller(session, options)
@@ -151,9 +142,9 @@ class UserComRest:
         """
         changes: dict[str, object] = {}
         if not isinstance(timeout, Unset):
-            changes["timeout"] = _seconds("timeout", timeout)
+            changes["timeout"] = seconds("timeout", timeout)
         if not isinstance(retries, Unset):
-            changes["retries"] = _whole("retries", retries, 0, 10)
+            changes["retries"] = whole("retries", retries, 0, 10)
         view = object.__new__(UserComRest)
         view._caller = self._caller.with_options(**changes)
         view._is_view = True
@@ -196,10 +187,11 @@ class UserComRest:
         """
         if not isinstance(method, str) or not _METHOD.fullmatch(method):
             raise InvalidCommand("method", "must be a verb in capitals, such as 'GET'")
-        template = _template(path, slash=slash)
+        template = template_of(path, slash=slash)
         if is_repeatable is None:
             is_repeatable = method in _SAFE_METHODS
-        route, hidden = _hide_values(method, template, is_repeatable=is_repeatable)
+        shown, hidden = hide_values(template)
+        route = Route(method, shown, is_repeatable)
         return await self._caller.send(
             route, parts={**(parts or {}), **hidden}, query=query, body=body
         )
@@ -221,7 +213,9 @@ class UserComRest:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"UserComRest({self._caller.session.address.origin!r})"
+        # A traceback of the constructor shows the object before it has a caller.
+        caller: Caller | None = vars(self).get("_caller")
+        return f"UserComRest({caller.session.address.origin if caller else None!r})"
 
     # Each resource is imported at its first use, so that the import of the client
     # stays cheap.
@@ -302,109 +296,3 @@ class UserComRest:
         from .labels import Segments
 
         return Segments(self._caller)
-
-
-def _template(path: str, *, slash: bool) -> str:
-    """Return a path below the prefix, with its slashes."""
-    is_path = (
-        isinstance(path, str)
-        and re.fullmatch(r"/?[A-Za-z0-9._~:@+%-]+(/[A-Za-z0-9._~:@+%-]+)*/?", path) is not None
-        and not re.search(r"(^|/)(\.|%2e){1,2}(/|$)", path, re.IGNORECASE)
-        and "://" not in path
-    )
-    if not is_path:
-        raise InvalidCommand(
-            "path",
-            "must be a path below /api/public/ without host and query, such as 'notes/'; "
-            "use query= and parts=",
-        )
-    bare = path.strip("/")
-    return f"/{bare}/" if slash else f"/{bare}"
-
-
-def _hide_values(
-    method: str, template: str, *, is_repeatable: bool
-) -> tuple[Route, dict[str, str | int]]:
-    """Return a route whose template has no values, and the values that it had.
-
-    A path such as ``users/52/`` is shown as ``/users/:part/``.
-    """
-    shown: list[str] = []
-    hidden: dict[str, str | int] = {}
-    for part in template.strip("/").split("/"):
-        after_id = bool(shown) and shown[-1].endswith("-by-id")
-        if _SHOWN_PART.fullmatch(part) and not (after_id and not part.startswith(":")):
-            shown.append(part)
-        else:
-            name = "part" + "_" * len(hidden)
-            hidden[name] = unquote(part)
-            shown.append(f":{name}")
-    end = "/" if template.endswith("/") else ""
-    return Route(method, f"/{'/'.join(shown)}{end}", is_repeatable), hidden
-
-
-def _invalid(field: str, problem: str) -> ConfigurationError:
-    return ConfigurationError(field, problem, "UserComRest")
-
-
-def _described(value: object) -> str:
-    # Without the value, which may be a secret.
-    return f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
-
-
-def _seconds(field: str, value: object) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0.001 <= value < float("inf"):  # type: ignore[operator]
-        given = value if is_number else type(value).__name__
-        raise _invalid(field, f"must be seconds, 0.001 or more, such as 10, got {given}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _whole(field: str, value: object, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        given = value if type(value) in (int, float) else type(value).__name__
-        raise _invalid(field, f"must be a whole number from {least} to {most}, got {given}")
-    return value
-
-
-def _origin(subdomain: str | None, base_url: str | None) -> str:
-    """Return the origin of the API, which is https unless it is a loopback host."""
-    if (subdomain is None) == (base_url is None):
-        raise _invalid(
-            "subdomain",
-            "must be the workspace's subdomain, such as subdomain='acme', or base_url its "
-            f"address, and not both, got {'none' if subdomain is None else 'both'}",
-        )
-    try:
-        origin = origin_of(app=subdomain, base_url=base_url)
-    except ConfigurationError as error:
-        field = "subdomain" if error.field == "app" else error.field
-        problem = error.problem.replace("app=", "subdomain=")
-    else:
-        parts = urlsplit(origin)
-        if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
-            return origin
-        field = "base_url"
-        problem = (
-            "must begin with https, because each call carries the token; http is for a loopback "
-            "host, such as http://127.0.0.1:8900"
-        )
-    raise _invalid(field, problem)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _transport(transport: object) -> Transport | None:
-    if transport is None:
-        return None
-    from ..api.client import Transport
-
-    if not isinstance(transport, Transport):
-        needed = f"{Transport.__module__.partition('.')[0]}.{Transport.__name__}"
-        raise _invalid("transport", f"must be an {needed}, got {type(transport).__name__}")
-    return transport

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import BadRequestError, NotFoundError
+from .fields import body_of, custom_id, reference
 from .identifiers import CustomId, PathId
 from .models import Company
-from .resource import Resource, body_of, custom_id, reference
+from .resource import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

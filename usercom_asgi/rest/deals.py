@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import InvalidCommand
 from .call import Route
+from .fields import body_of, custom_id, reference
 from .identifiers import Key, PathId, normalize
 from .models import Deal, Line
-from .resource import Resource, body_of, custom_id, reference
+from .resource import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 from ..core.exceptions import InvalidCommand
 from .call import Route
 from .failures import unexpected
+from .fields import unix_seconds
 from .identifiers import CustomId, Id, Key, UserId, normalize
 from .models import Event
-from .users import Users, unix_seconds
+from .users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .call import Caller
+    from .session import Caller
 
 
 class Events:
@@ -108,4 +109,4 @@ class SiteViews:
             "page_path": urlsplit(url).path or "/",
             "timestamp": moment,
         }
-        await self._caller.send(Route("POST", "/site-views/", is_repeatable=False), body=body)
+        await self._caller.json(Route("POST", "/site-views/", is_repeatable=False), body=body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.exceptions import (
@@ -38,7 +39,8 @@ _HIDDEN = "..."
 _EMAIL = re.compile(r"[^\s@\"'<>]+@[^\s@\"'<>]+")
 # Django quotes the value that it rejects: "x" is not a valid choice.
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|(?<!\w)'[^']*'(?!\w)")
-_MAX_FIELDS, _MAX_TEXT = 50, 300
+_MAX_FIELDS, _MAX_SENTENCES, _MAX_TEXT = 50, 10, 300
+_MAX_READ, _MAX_VALUES = 2000, 1000  # bound the time that a text takes
 _REJECTED: Mapping[int, type[RejectedError]] = {
     400: BadRequestError,
     401: UnauthorizedError,
@@ -55,14 +57,19 @@ def scrubber(*sent: object, hide: Scrub) -> Scrub:
     """Return a function that hides the values sent in a text of the server.
 
     Short values are hidden only where they are quoted: ``"a"`` is in every sentence.
+    After a call with very many values, the whole text is hidden.
     """
-    values = sorted(set(_values(sent)), key=len, reverse=True)
+    values = sorted(set(islice(_values(sent), _MAX_VALUES + 1)), key=len, reverse=True)
+    if len(values) > _MAX_VALUES:
+        return lambda _: _HIDDEN
     found = re.compile("|".join(map(re.escape, values)), re.IGNORECASE) if values else None
 
     def scrub(text: str) -> str:
-        text = hide(text)
+        text, is_cut = hide(text)[:_MAX_READ], len(text) > _MAX_READ
         text = found.sub(_HIDDEN, text) if found else text
         text = _QUOTED.sub(f'"{_HIDDEN}"', _EMAIL.sub(_HIDDEN, text))
+        if is_cut and values:  # the cut may have left the beginning of a value
+            text = text[: -len(values[0])]
         return printable(text[:_MAX_TEXT])
 
     return scrub
@@ -92,10 +99,8 @@ def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> Deli
 
     """
     status, reason = response.status, f"{method} {path} answered {response.status}"
-    if response.is_too_large:
-        return _filled(too_large(method, path, status), method, path, response)
     if 200 <= status < 300:
-        return None
+        return _too_large(method, path, response) if response.is_too_large else None
     data = parse_json(response.body)
     detail, errors = _detail(data, scrub), dict(_errors(data, scrub))
     if not detail and errors:
@@ -113,7 +118,11 @@ def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> Deli
         error = ServerError(text, status=status, retry_after=response.retry_after)
     elif status == 404 and is_html(response.headers):
         # The page of an unknown route: it must not pass for "no such user".
-        text = f"{reason} with HTML, so the route is unknown: check subdomain, base_url and path"
+        # Servers decode the %2F of an id before they look for the route.
+        text = (
+            f"{reason} with HTML, so the route is unknown: check subdomain, base_url and path, "
+            "and that no custom id holds a slash"
+        )
         error = UnexpectedResponseError(text, status=status)
     else:
         error = _REJECTED.get(status, RejectedError)(text, status=status)
@@ -130,18 +139,19 @@ def no_response(error: DeliveryError, method: str, path: str) -> DeliveryError:
     return _filled(error, method, path, None)
 
 
+def broken_off(method: str, path: str, status: int) -> NoResponseError:
+    """Return the error of an answer of 2xx whose body was lost."""
+    error = NoResponseError(f"{method} {path}: the response broke off", status=status)
+    error.method, error.path = method, path
+    return error
+
+
 def held_back(method: str, path: str, seconds: float) -> RateLimitError:
     """Return the error of a call that the pause after a 429 holds back."""
     text = f"{method} {path} not sent: the rate limit pauses all calls for {seconds:.3g} s"
     error = RateLimitError(text, retry_after=seconds, not_sent=True)
     error.method, error.path = method, path
     return error
-
-
-def too_large(method: str, path: str, status: int) -> UnexpectedResponseError:
-    """Return the error of a body over the limit."""
-    text = f"{method} {path} answered {status} with a body over the limit of size"
-    return UnexpectedResponseError(text, status=status)
 
 
 def unexpected(method: str, path: str, status: int, problem: str) -> UnexpectedResponseError:
@@ -171,6 +181,12 @@ def parse_json(body: bytes) -> Any:
         return None
 
 
+def _too_large(method: str, path: str, response: Response) -> DeliveryError:
+    text = f"{method} {path} answered {response.status} with a body over the limit of size"
+    error = UnexpectedResponseError(text, status=response.status)
+    return _filled(error, method, path, response)
+
+
 def _filled(
     error: DeliveryError, method: str, path: str, response: Response | None
 ) -> DeliveryError:
@@ -194,7 +210,7 @@ def _errors(data: object, scrub: Scrub) -> Iterator[tuple[str, tuple[str, ...]]]
         if n == _MAX_FIELDS:
             return
         if name != "detail":
-            yield scrub(name), tuple(map(scrub, found))
+            yield scrub(name), tuple(map(scrub, found[:_MAX_SENTENCES]))
 
 
 def _sentences(given: object, name: str, depth: int = 0) -> Iterator[tuple[str, list[str]]]:

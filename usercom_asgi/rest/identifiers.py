@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ..core.exceptions import InvalidCommand
 from ..core.user_key import is_user_key
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 _PLACE = re.compile(r":([a-z_]+)")
+# Parts of a path that errors show: verbs and resources, but no ids.
+_SHOWN_PART = re.compile(r":?[a-z][a-z_-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class _Hidden:
     """An identifier that may be personal data, so that its ``repr`` hides it."""
 
     value: str
+
+    def __post_init__(self) -> None:
+        """Check the value; each type has its own rule."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}('...')"
@@ -159,6 +164,50 @@ def encode_part(field: str, value: str | int) -> str:
     if not encoded:
         raise InvalidCommand(field, "must be text that is not empty and that UTF-8 can encode")
     return encoded.replace(".", "%2E") if text in (".", "..") else encoded
+
+
+def template_of(path: str, *, slash: bool) -> str:
+    """Return a path below ``/api/public/``, with its slashes.
+
+    Raises:
+        InvalidCommand: If it leads elsewhere, or holds a query.
+
+    """
+    is_path = (
+        isinstance(path, str)
+        and re.fullmatch(r"/?[A-Za-z0-9._~:@+%-]+(/[A-Za-z0-9._~:@+%-]+)*/?", path) is not None
+        and not re.search(r"(^|/)(\.|%2e){1,2}(/|$)", path, re.IGNORECASE)
+        and "://" not in path
+    )
+    if not is_path:
+        raise InvalidCommand(
+            "path",
+            "must be a path below /api/public/ without host and query, such as 'notes/'; "
+            "use query= and parts=",
+        )
+    bare = path.strip("/")
+    return f"/{bare}/" if slash else f"/{bare}"
+
+
+def hide_values(
+    template: str,
+) -> tuple[str, dict[str, str | int]]:
+    """Return a template without the values that it had, and those values.
+
+    A path such as ``users/52/`` is shown as ``/users/:part/``.
+    """
+    shown: list[str] = []
+    hidden: dict[str, str | int] = {}
+    for part in template.strip("/").split("/"):
+        after_id = bool(shown) and shown[-1].endswith("-by-id")
+        if _SHOWN_PART.fullmatch(part) and not (after_id and not part.startswith(":")):
+            shown.append(part)
+        else:
+            name = "part" + "_" * len(hidden)
+            hidden[name] = unquote(part)
+            shown.append(f":{name}")
+    end = "/" if template.endswith("/") else ""
+    return f"/{'/'.join(shown)}{end}", hidden
 
 
 def _check_number(field: str, value: object) -> None:

@@ -23,7 +23,7 @@ from .parsing import as_list, as_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from .call import Caller
+    from .session import Caller
 
 logger = logging.getLogger("usercom_asgi")
 

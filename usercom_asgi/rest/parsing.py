@@ -36,8 +36,9 @@ class Model:
     @classmethod
     def parse(cls, data: object) -> Self:
         """Build an object from JSON; without an object, all fields are empty."""
-        raw = as_object(data) or {}
-        values = {name: read_from(raw) for name, read_from in _readers(cls)}
+        given, model = as_object(data), cast("Any", cls)
+        raw: Mapping[str, Any] = dict[str, Any]() if given is None else given
+        values = {name: read_from(raw) for name, read_from in _readers(model)}
         return cls(raw=raw, **values)
 
     @property
@@ -69,7 +70,9 @@ def read(*names: str, by: Reader, is_shown: bool = False, empty: object = None) 
         empty: The value where there is none.
 
     """
-    return field(default=empty, metadata={"names": names, "by": by, "is_shown": is_shown})
+    metadata = {"names": names, "by": by, "is_shown": is_shown}
+    # A dict has no hash.
+    return field(default=empty, hash=False if by is as_object else None, metadata=metadata)
 
 
 def _source(raw: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import BadRequestError, InvalidCommand, NotFoundError
 from .call import Route
+from .fields import body_of, custom_id, reference, unix_seconds
 from .identifiers import CustomId, Id, PathId, UserId, normalize
 from .models import Product, ProductEvent
-from .resource import Resource, body_of, custom_id, reference
-from .users import Users, unix_seconds
+from .resource import Resource
+from .users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from ..core.commands import EventType, EventTypeName
-    from .call import Caller, Unset
+    from .call import Unset
     from .paging import Listing
+    from .session import Caller
 
 
 class ProductFields(TypedDict, total=False):

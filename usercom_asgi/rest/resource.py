@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from ..core.exceptions import InvalidCommand
-from ..core.problems import did_you_mean
 from .call import Route
 from .failures import not_found, unexpected
 from .identifiers import CustomId, Id, normalize
@@ -14,7 +13,7 @@ from .paging import Listing
 from .parsing import Model
 
 if TYPE_CHECKING:
-    from .call import Caller
+    from .session import Caller
 
 M = TypeVar("M", bound=Model)
 N = TypeVar("N", bound=Model)
@@ -74,7 +73,7 @@ class Resource(Generic[M]):
 
     async def _delete(self, who: object) -> None:
         template, parts = self._place(who)
-        await self._caller.send(Route("DELETE", template), parts=parts)
+        await self._caller.json(Route("DELETE", template), parts=parts)
 
     def _list(self, query: Mapping[str, object] | None = None) -> Listing[M]:
         return self._listing(self.PATH, self.MODEL, query=query)
@@ -105,66 +104,3 @@ class Resource(Generic[M]):
         """Call a verb of an object, which may be repeated; return its JSON."""
         template, parts = self._place(who, f"{name}/")
         return await self._caller.json(Route(method, template), parts=parts, body=body)
-
-
-def custom_id(value: object) -> str:
-    """Return a custom id that is given as such or as text.
-
-    Raises:
-        InvalidCommand: If it is something else. An int would be User.com's own id.
-
-    """
-    if isinstance(value, CustomId):
-        return value.value
-    if isinstance(value, str):
-        return CustomId(value).value
-    raise InvalidCommand(
-        "custom_id", f"must be text or a CustomId, such as 'cust-52', got {type(value).__name__}"
-    )
-
-
-def reference(name: str, value: object) -> dict[str, str | int]:
-    """Return the field that names another object: ``user_id`` or ``user_custom_id``.
-
-    Raises:
-        InvalidCommand: If it is neither an id nor a custom id.
-
-    """
-    given = normalize(value)
-    if isinstance(given, Id):
-        return {f"{name}_id": given.value}
-    if isinstance(given, CustomId):
-        return {f"{name}_custom_id": given.value}
-    raise InvalidCommand(name, f"must be an int, Id or CustomId, got {type(given).__name__}")
-
-
-def body_of(
-    given: Mapping[str, object],
-    known: Mapping[str, object],
-    attributes: Mapping[str, object] | None = None,
-) -> dict[str, object]:
-    """Return the body of a write: standard fields, and custom attributes beside them.
-
-    Raises:
-        TypeError: If a keyword is not a known field.
-        InvalidCommand: If a custom attribute has the name of a standard one.
-
-    """
-    for name in given:
-        if name not in known:
-            raise TypeError(
-                f"{name!r} is not a field{did_you_mean(name, known)}; custom attributes go into "
-                f"attributes={{...}}"
-            )
-    if attributes is None:
-        return dict(given)
-    if not isinstance(attributes, Mapping):
-        raise InvalidCommand("attributes", f"must be a mapping, got {type(attributes).__name__}")
-    for name in attributes:
-        if not isinstance(name, str) or not name:
-            raise InvalidCommand("attributes", "must have names that are text")
-        if name in known:
-            raise InvalidCommand(
-                "attributes", f"must hold custom attributes only; pass {name} as a keyword"
-            )
-    return {**attributes, **given}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
 from ..core.exceptions import AmbiguousError, InvalidCommand, NotFoundError
-from .call import Route, Unset
+from .call import Route
 from .failures import not_found, unexpected
+from .fields import UserFields, body_of, custom_id, list_of, unix_seconds, user_body
 from .identifiers import CustomId, Email, Id, Key, PathId, Phone, UserId, normalize, number_of
 from .models import (
     Event,
@@ -21,58 +21,15 @@ from .models import (
     User,
 )
 from .parsing import as_list, as_object
-from .resource import Resource, body_of, custom_id
+from .resource import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from .paging import Listing
 
-Text = str | Unset | None
-Number = int | Unset | None
-Flag = bool | Unset | None
-Moment = datetime | int | Unset | None
-
 _SEARCH = "/users/search/"
-_GENDERS = {"unknown": 1, "male": 2, "female": 3}
-_STATUSES = {"visitor": 1, "user": 2}
-_MOMENTS = ("first_seen", "last_seen", "created_at")
-
-
-class UserFields(TypedDict, total=False):
-    """Standard fields of a user in writes; None sends null.
-
-    ``gender`` and ``status`` are numbers in writes; their words are converted.
-    """
-
-    custom_id: Text
-    user_key: Text
-    email: Text
-    first_name: Text
-    last_name: Text
-    phone_number: Text
-    gender: Literal["unknown", "male", "female"] | str | Number  # noqa: PYI051
-    status: Literal["visitor", "user"] | str | Number  # noqa: PYI051
-    score: Number
-    unsubscribed: Flag
-    notifications: Flag
-    assigned_to: Number
-    company_id: Number
-    company_custom_id: Text
-    country: Text
-    region: Text
-    city: Text
-    timezone: Text
-    facebook_url: Text
-    google_url: Text
-    gravatar_url: Text
-    linkedin_url: Text
-    twitter_url: Text
-    last_ip: Text
-    first_seen: Moment
-    last_seen: Moment
-    created_at: Moment
-    tags: Sequence[str] | Unset
 
 
 class Users(Resource[User]):
@@ -184,7 +141,7 @@ class Users(Resource[User]):
 
         ``user_key`` claims a visitor's key for the new user.
         """
-        return await self._create(_body(fields, attributes))
+        return await self._create(user_body(fields, attributes))
 
     async def update(
         self,
@@ -194,7 +151,7 @@ class Users(Resource[User]):
         **fields: Unpack[UserFields],
     ) -> User:
         """Change fields and custom attributes; others stay. Tags are added."""
-        return await self._update(await self._resolve(who), _body(fields, attributes))
+        return await self._update(await self._resolve(who), user_body(fields, attributes))
 
     async def update_or_create(
         self,
@@ -205,7 +162,7 @@ class Users(Resource[User]):
         **fields: Unpack[UserFields],
     ) -> Upserted:
         """Update the user with this custom id, or create one. Safe to repeat."""
-        body = {**_body(fields, attributes), "custom_id": custom_id(custom_id_)}
+        body = {**user_body(fields, attributes), "custom_id": custom_id(custom_id_)}
         route = Route("POST", "/users/update_or_create/")
         return Upserted.parse(await self._caller.json(route, body=body))
 
@@ -344,49 +301,7 @@ class Users(Resource[User]):
         return self._rows_of(who, "segments/", Segment)
 
 
-def list_of(names: Sequence[str]) -> list[str]:
-    """Return names as a list.
-
-    Raises:
-        InvalidCommand: If they are one string, whose letters would be taken for names.
-
-    """
-    if isinstance(names, str):
-        raise InvalidCommand("names", "must be a list of names, such as ['beta']")
-    return [*names]
-
-
-def unix_seconds(value: object) -> object:
-    """Return a moment in unix seconds, and another value as it is.
-
-    Raises:
-        InvalidCommand: If a datetime has no time zone.
-
-    """
-    if not isinstance(value, datetime):
-        return value
-    if value.utcoffset() is None:
-        raise InvalidCommand(
-            "datetime", "must have a time zone, such as datetime.now(timezone.utc)"
-        )
-    return int(value.timestamp())
-
-
 def _id_of(user: User) -> int:
     if user.id is None:
         raise unexpected("GET", _SEARCH, 200, "with a user without id")
     return user.id
-
-
-def _body(fields: UserFields, attributes: Mapping[str, object] | None) -> dict[str, object]:
-    body = body_of(fields, UserFields.__annotations__, attributes)
-    for name, words in (("gender", _GENDERS), ("status", _STATUSES)):
-        given = body.get(name)
-        if isinstance(given, str):
-            if given not in words:
-                raise InvalidCommand(name, f"must be one of {', '.join(words)}")
-            body[name] = words[given]
-    for name in _MOMENTS:
-        if name in body:
-            body[name] = unix_seconds(body[name])
-    return body

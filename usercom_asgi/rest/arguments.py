@@ -1,0 +1,101 @@
+"""Checks of the client's arguments, and where its API is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..core.exceptions import ConfigurationError
+from ..core.origins import origin_of
+
+if TYPE_CHECKING:
+    from ..api.client import Transport
+
+_TOTAL_TIMEOUT_FACTOR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the API is: what :class:`.ApiClient` reads of a configuration."""
+
+    app: str | None
+    origin: str
+    timeout: float
+
+    @property
+    def total_timeout(self) -> float:
+        """Seconds of a call in all its phases."""
+        return _TOTAL_TIMEOUT_FACTOR * self.timeout
+
+
+def invalid(field: str, problem: str) -> ConfigurationError:
+    """Return the error of an argument of the client."""
+    return ConfigurationError(field, problem, "UserComRest")
+
+
+def described(value: object) -> str:
+    """Return length or type of a value, which may be a secret itself."""
+    return f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
+
+
+def seconds(field: str, value: object) -> float:
+    """Return a time-out that was passed as an argument."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0.001 <= value < float("inf"):  # type: ignore[operator]
+        given = value if is_number else type(value).__name__
+        raise invalid(field, f"must be seconds, 0.001 or more, such as 10, got {given}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def whole(field: str, value: object, least: int, most: int) -> int:
+    """Return a whole number that was passed as an argument."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        given = value if type(value) in (int, float) else type(value).__name__
+        raise invalid(field, f"must be a whole number from {least} to {most}, got {given}")
+    return value
+
+
+def origin_from(subdomain: str | None, base_url: str | None) -> str:
+    """Return the origin of the API, which is https unless it is a loopback host."""
+    if (subdomain is None) == (base_url is None):
+        raise invalid(
+            "subdomain",
+            "must be the workspace's subdomain, such as subdomain='acme', or base_url its "
+            f"address, and not both, got {'none' if subdomain is None else 'both'}",
+        )
+    try:
+        origin = origin_of(app=subdomain, base_url=base_url)
+    except ConfigurationError as error:
+        field = "subdomain" if error.field == "app" else error.field
+        problem = error.problem.replace("app=", "subdomain=")
+    else:
+        parts = urlsplit(origin)
+        if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
+            return origin
+        field = "base_url"
+        problem = (
+            "must begin with https, because each call carries the token; http is for a loopback "
+            "host, such as http://127.0.0.1:8900"
+        )
+    raise invalid(field, problem)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_transport(transport: object) -> Transport | None:
+    """Return a transport that was passed as an argument."""
+    if transport is None:
+        return None
+    from ..api.client import Transport
+
+    if not isinstance(transport, Transport):
+        needed = f"{Transport.__module__.partition('.')[0]}.{Transport.__name__}"
+        raise invalid("transport", f"must be an {needed}, got {type(transport).__name__}")
+    return transport
