@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from .companies import CompanyFields
-from .user_fields import UserFields
+from .fields import UserFields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
