@@ -36,7 +36,7 @@ def open_sender(
     config: UserComConfig, transport: Transport | None = None
 ) -> AbstractAsyncContextManager[Sender]:
     """Open a sender for the configured workspace and channel."""
-    if config.channel == "rest":
+    if config.uses_rest:
         from .rest.sender import open_rest_sender
 
         return open_rest_sender(config, transport=transport)

@@ -51,6 +51,8 @@ def test_config_app_or_base_url_gives_the_origin(place: dict[str, str], origin: 
         ({"app": "acme", "rest_token": "short"}, "rest_token", "REST API"),
         ({"app": "acme", "rest_token": "with a space in it"}, "rest_token", "REST API"),
         ({"app": "acme", "api_key": TOKEN, "rest_token": TOKEN}, "api_key", "public"),
+        ({"app": "acme", "channel": "rest"}, "rest_token", "USERCOM_REST_TOKEN"),
+        ({"app": "acme", "channel": "email"}, "channel", "'widget' or 'rest'"),
         ({"app": "acme", "secret_keys": "one-long-secret-key"}, "secret_keys", "sequence"),
         ({"app": "acme", "secret_keys": ("short",)}, "secret_keys", "16 characters"),
         ({"app": "acme", "cookie_domain": "https://example.com"}, "cookie_domain", "bare domain"),
@@ -203,3 +205,19 @@ def test_errors_pickled_and_loaded_are_equal() -> None:
     error = ConfigurationError("app", "is wrong")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.field) == (str(error), "app")
+
+
+@pytest.mark.parametrize(
+    ("settings", "uses_rest"),
+    [
+        ({}, False),
+        ({"rest_token": TOKEN}, True),
+        ({"rest_token": TOKEN, "channel": "widget"}, False),
+        ({"rest_token": TOKEN, "channel": "rest"}, True),
+        ({"enabled": False, "channel": "rest"}, True),
+    ],
+)
+def test_config_channel_defaults_to_rest_where_there_is_a_token(
+    settings: dict[str, Any], uses_rest: bool
+) -> None:
+    assert UserComConfig(app="acme", api_key="ABC123", **settings).uses_rest is uses_rest

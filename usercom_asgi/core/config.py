@@ -173,6 +173,11 @@ class UserComConfig:
         _check_number("max_concurrency", self.max_concurrency, least=1, whole=True)
 
     @property
+    def uses_rest(self) -> bool:
+        """True if the server sends by the REST API, and not as the widget does."""
+        return self.channel == "rest" if self.channel else self.rest_token is not None
+
+    @property
     def total_timeout(self) -> float:
         """Seconds that one call to User.com may take in all its phases."""
         return _TOTAL_TIMEOUT_FACTOR * self.timeout
@@ -258,9 +263,7 @@ class UserComConfig:
         object.__setattr__(self, "secret_keys", _secret_keys(self.secret_keys))
 
     def _check_channel(self) -> None:
-        if self.channel is None:
-            object.__setattr__(self, "channel", "rest" if self.rest_token else "widget")
-        elif self.channel not in ("widget", "rest"):
+        if self.channel not in (None, "widget", "rest"):
             raise ConfigurationError("channel", "must be 'widget' or 'rest'")
         if self.channel == "rest" and not self.rest_token and self.enabled:
             raise ConfigurationError(

@@ -279,7 +279,7 @@ class DeliveryService:
                 logger.info(
                     "Delivering commands to %s: channel %s, outbox %r",
                     self._config.origin,
-                    self._config.channel,
+                    "rest" if self._config.uses_rest else "widget",
                     self._outbox,
                 )
                 task_status.started()

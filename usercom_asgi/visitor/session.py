@@ -277,7 +277,7 @@ class VisitorSession:
             # By REST, the widget makes the visitor, and nothing is waited for.
             reset = earlier or (
                 self._skip_reset(_LEFT_TO_WIDGET)
-                if self.config.channel == "rest"
+                if self.config.uses_rest
                 else self._submit_reset(ResetAuth(new_user), self._old_key_digest())
             )
         if click is not None:
