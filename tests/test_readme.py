@@ -34,6 +34,7 @@ HELD = [
     "CHANGELOG.md",
     "architecture.md",
     "browser-sdk.md",
+    "channels.md",
     "delivery.md",
     "measurements.md",
     "pages.md",

@@ -1,4 +1,4 @@
-"""One story told by the browser, the delivery and the REST client, under both channels."""
+"""One story of the browser, the delivery and the REST client, under both channels."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def click(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("channel", ["widget", "rest"])
-def test_story_told_half_by_rest_is_one_profile_with_each_thing_once(
+def test_story_half_by_rest_is_one_profile_with_each_thing_once(
     browser: Browser, usercom: FakeUserCom, channel: str
 ) -> None:
     config = usercom.config(
