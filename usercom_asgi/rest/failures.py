@@ -88,8 +88,8 @@ def _values(sent: object) -> Iterator[str]:
             yield text
 
 
-def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> DeliveryError | None:
-    """Return the error of an answer, or None if its status is 2xx.
+def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> DeliveryError:
+    """Return the error of an answer, which is one of 2xx only if it is too large.
 
     Args:
         method: The verb.
@@ -100,7 +100,8 @@ def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> Deli
     """
     status, reason = response.status, f"{method} {path} answered {response.status}"
     if 200 <= status < 300:
-        return _too_large(method, path, response) if response.is_too_large else None
+        text = f"{reason} with a body over the limit of size"
+        return _filled(UnexpectedResponseError(text, status=status), method, path, response)
     data = parse_json(response.body)
     detail, errors = _detail(data, scrub), dict(_errors(data, scrub))
     if not detail and errors:
@@ -179,12 +180,6 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body) if body.strip() else None
     except (ValueError, RecursionError):
         return None
-
-
-def _too_large(method: str, path: str, response: Response) -> DeliveryError:
-    text = f"{method} {path} answered {response.status} with a body over the limit of size"
-    error = UnexpectedResponseError(text, status=response.status)
-    return _filled(error, method, path, response)
 
 
 def _filled(
