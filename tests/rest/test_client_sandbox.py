@@ -51,7 +51,7 @@ async def test_user_is_found_by_each_identifier(rest: UserComRest) -> None:
     user = await rest.users.update(ADA, phone_number="+48600100200", attributes={"plan": "pro"})
     assert user.user_key is not None
     assert user.id is not None
-    identifiers = [
+    identifiers: list[Any] = [
         user.id,
         ADA,
         Key(user.user_key),

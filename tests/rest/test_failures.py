@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -152,6 +153,13 @@ def test_scrubber_leaves_no_sent_text(value: str, before: int) -> None:
         found = scrub(text)
         assert value.lower() not in found.lower()
         assert len(found) <= 300
+
+
+def test_scrubber_hides_numbers_and_dates_as_whole_words() -> None:
+    sent = {"a": 9, "b": datetime(2030, 1, 2, tzinfo=UTC), "c": "x", "d": 4.5, "e": True}
+    text = "9 is not 19, 2030-01-02T00:00:00+00:00, 4.5 and x are no choices of True."
+    expected = "... is not 19, ..., ... and x are no choices of True."
+    assert scrubber(sent, hide=lambda given: given)(text) == expected
 
 
 @pytest.mark.parametrize("start", range(22))

@@ -260,7 +260,7 @@ class ApiClient:
         # A call may take as many times the timeout as the client's own does.
         total = self._total_timeout * (timeout / self._timeout if timeout else 1)
         transport = self._acquire(is_new=is_new)
-        reason = f"no response in {total:g} s"
+        reason, content = f"no response in {total:g} s", bytearray()
         try:
             with anyio.move_on_after(total) as scope:
                 received = await transport.handle_async_request(request)
@@ -270,8 +270,8 @@ class ApiClient:
                 response.status = received.status_code
                 response.headers = received.headers
                 async for chunk in cast("AsyncIterable[bytes]", received.stream):
-                    response.body += chunk
-                    if len(response.body) > max_body:
+                    content += chunk
+                    if len(content) > max_body:
                         response.is_too_large = True
                         scope.cancel()  # after a break, httpx would keep the connection
                 await received.aclose()
@@ -285,6 +285,7 @@ class ApiClient:
                 reason = f"{self._host} does not resolve"
                 warn_once(f"The host {reason}, retrying: check {self._setting}")
         finally:
+            response.body = bytes(content)
             await self._release(transport, is_reusable=response.is_complete and not is_new)
         if isinstance(error, httpx.LocalProtocolError):  # a later attempt would fail as well
             raise RejectedError(f"{name}: {reason}") from error

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,13 +58,17 @@ _REMEDIES = {
 def scrubber(*sent: object, hide: Scrub) -> Scrub:
     """Return a function that hides the values sent in a text of the server.
 
-    Short values are hidden only where they are quoted: ``"a"`` is in every sentence.
-    After a call with very many values, the whole text is hidden.
+    Short values are hidden as whole words, and texts of one or two letters only where
+    they are quoted: ``"a"`` is in every sentence. After a call with very many values,
+    the whole text is hidden.
     """
     values = sorted(set(islice(_values(sent), _MAX_VALUES + 1)), key=len, reverse=True)
     if len(values) > _MAX_VALUES:
         return lambda _: _HIDDEN
-    found = re.compile("|".join(map(re.escape, values)), re.IGNORECASE) if values else None
+    patterns = "|".join(
+        rf"(?<!\w){re.escape(each)}(?!\w)" if len(each) <= 3 else re.escape(each) for each in values
+    )
+    found = re.compile(patterns, re.IGNORECASE) if values else None
 
     def scrub(text: str) -> str:
         text, is_cut = hide(text)[:_MAX_READ], len(text) > _MAX_READ
@@ -82,14 +88,18 @@ def _values(sent: object) -> Iterator[str]:
     elif isinstance(sent, (list, tuple, set, frozenset)):
         for each in cast("list[object]", sent):
             yield from _values(each)
+    elif isinstance(sent, Enum):
+        yield from _values(sent.value)
+    elif isinstance(sent, date):
+        yield sent.isoformat()
     elif sent is not None and not isinstance(sent, bool):
         text = str(sent)
-        if len(text) >= (3 if isinstance(sent, str) else 4):
+        if not isinstance(sent, str) or len(text) > 2:
             yield text
 
 
-def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> DeliveryError | None:
-    """Return the error of an answer, or None if its status is 2xx.
+def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> DeliveryError:
+    """Return the error of an answer, which is one of 2xx only if it is too large.
 
     Args:
         method: The verb.
@@ -100,7 +110,8 @@ def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> Deli
     """
     status, reason = response.status, f"{method} {path} answered {response.status}"
     if 200 <= status < 300:
-        return _too_large(method, path, response) if response.is_too_large else None
+        text = f"{reason} with a body over the limit of size"
+        return _filled(UnexpectedResponseError(text, status=status), method, path, response)
     data = parse_json(response.body)
     detail, errors = _detail(data, scrub), dict(_errors(data, scrub))
     if not detail and errors:
@@ -179,12 +190,6 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body) if body.strip() else None
     except (ValueError, RecursionError):
         return None
-
-
-def _too_large(method: str, path: str, response: Response) -> DeliveryError:
-    text = f"{method} {path} answered {response.status} with a body over the limit of size"
-    error = UnexpectedResponseError(text, status=response.status)
-    return _filled(error, method, path, response)
 
 
 def _filled(

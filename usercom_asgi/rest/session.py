@@ -119,16 +119,15 @@ class Session:
                 if self._paused_for() > 0:  # by a call that had its place before
                     continue
                 answer = await self._attempt(client, route, options, attempt, path, content)
-            failure: DeliveryError | None
             if isinstance(answer, DeliveryError):
                 failure = answer
+            elif 200 <= answer.status < 300 and not answer.is_too_large:
+                headers = dict(answer.headers)
+                return Answer(answer.status, headers, answer.body, parse_json(answer.body))
             else:
                 sent = (parts, query, body, dict(parse_qsl(urlsplit(path).query)))
                 scrub = scrubber(*sent, hide=self._token.hide)
                 failure = failure_of(route.method, route.template, answer, scrub)
-                if failure is None:
-                    headers = dict(answer.headers)
-                    return Answer(answer.status, headers, answer.body, parse_json(answer.body))
             delay = retry_delay(failure, attempt, options.retries, is_safe=route.is_repeatable)
             if isinstance(failure, RateLimitError):
                 self._pause(failure.retry_after if delay is None else delay)
