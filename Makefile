@@ -3,7 +3,8 @@
 #   make demo                     the shop beside a local User.com: two addresses to open
 #   make check                    before a commit: lint, types and the fast tests, in a minute or so
 #   make test                     every check: lint, types, every test, branch coverage
-#   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none
+#   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
+#                                 SHORT=1 for the ends of both ranges alone, as CI does
 #   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
@@ -49,7 +50,7 @@ test: lint
 	TEST_HTTPX=httpx $(PYTEST) -q tests/api tests/rest tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
 
 test-versions: $(VENV)/dev.installed
-	$(RUN) .ci/versions.py
+	$(RUN) .ci/versions.py $(if $(SHORT),--short)
 
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check .
