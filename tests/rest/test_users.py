@@ -23,6 +23,7 @@ from usercom_asgi.rest import (
     UnexpectedResponseError,
     UserComRest,
 )
+from usercom_asgi.rest.models import User
 
 #: As recorded from a live workspace in 2022 (v2), with invented values.
 USER: dict[str, Any] = {
@@ -324,3 +325,35 @@ async def test_documented_export_and_forget_reach_everything_of_a_person(
     server.answer({"detail": "Not found."}, 404)
     await functions["forget"](rest, "ada@shop.example")
     assert server.lines[-2:] == ["DELETE /users/52/", "DELETE /users/53/"]
+
+
+async def test_user_that_a_call_returned_is_an_identifier(
+    rest: UserComRest, server: RestServer
+) -> None:
+    server.answer(USER)
+    user = await rest.users.get(52)
+    for call, line in (
+        (rest.users.update(user, score=1), "PUT /users/52/"),
+        (rest.users.add_tag(user, "beta"), "POST /users/52/add_tag/"),
+        (rest.users.remove_tag(user, "beta"), "DELETE /users/52/remove_tag/"),
+        (rest.companies.add_member(7, user), "POST /companies/7/add_member/"),
+    ):
+        server.answer(USER)
+        await call
+        assert server.last.line == line
+    server.answer({"id": 1, "created": True})
+    await rest.events.create(user, "paid")
+    assert server.last.json["user_id"] == 52
+
+
+async def test_object_of_another_kind_is_no_identifier(
+    rest: UserComRest, server: RestServer
+) -> None:
+    server.answer({"id": 7, "name": "Acme"})
+    company = await rest.companies.get(7)
+    for who in (company, User()):
+        with pytest.raises(InvalidCommand, match="must"):
+            await rest.users.update(who, score=1)  # type: ignore[arg-type]
+        with pytest.raises(InvalidCommand):
+            await rest.events.create(who, "paid")  # type: ignore[arg-type]
+    assert len(server.requests) == 1

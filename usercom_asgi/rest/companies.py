@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import BadRequestError, NotFoundError
 from .fields import body_of, custom_id, reference
-from .identifiers import CustomId, PathId
-from .models import Company
+from .identifiers import CustomId, PathId, UserPathId
+from .models import Company, identify
 from .resource import Resource
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ class Companies(Resource[Company]):
         """
         await self._delete(company)
 
-    async def add_member(self, company: PathId, user: PathId) -> None:
+    async def add_member(self, company: PathId, user: UserPathId) -> None:
         """Make a user a member of a company."""
-        await self._verb(company, "add_member", reference("user", user))
+        await self._verb(company, "add_member", reference("user", identify(user)))
 
-    async def remove_member(self, company: PathId, user: PathId) -> None:
+    async def remove_member(self, company: PathId, user: UserPathId) -> None:
         """End a user's membership of a company."""
-        await self._verb(company, "remove_member", reference("user", user))
+        await self._verb(company, "remove_member", reference("user", identify(user)))
 
     async def set_attributes(self, company: PathId, attributes: Mapping[str, object]) -> None:
         """Set custom attributes."""

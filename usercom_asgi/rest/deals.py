@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 from ..core.exceptions import InvalidCommand
 from .call import Route
 from .fields import body_of, custom_id, reference
-from .identifiers import Key, PathId, normalize
-from .models import Deal, Line
+from .identifiers import Key, PathId, UserPathId
+from .models import Deal, Line, identify
 from .resource import Resource
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ class Deals(Resource[Deal]):
         return await self._get(deal)
 
     def list(
-        self, *, user: PathId | Key | None = None, stage: int | None = None, **filters: object
+        self, *, user: UserPathId | Key | None = None, stage: int | None = None, **filters: object
     ) -> Listing[Deal]:
         """Return deals, those of one user or in one stage."""
         query: dict[str, object] = {"stage": stage, **filters}
         if user is not None:
-            given = normalize(user)
+            given = identify(user)
             # The API has this one without an underscore.
             of_user = (
                 {"userkey": given.value} if isinstance(given, Key) else reference("user", given)

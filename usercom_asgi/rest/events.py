@@ -10,8 +10,8 @@ from ..core.exceptions import InvalidCommand
 from .call import Route
 from .failures import unexpected
 from .fields import unix_seconds
-from .identifiers import CustomId, Id, Key, UserId, normalize
-from .models import Event
+from .identifiers import CustomId, Id, Key, UserId
+from .models import Event, identify
 from .users import Users
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Events:
             body["data"] = dict(data)
         if timestamp is not None:
             body["timestamp"] = unix_seconds(timestamp)
-        given = normalize(user)
+        given = identify(user)
         if isinstance(given, CustomId):
             route = Route("POST", "/users-by-id/:custom_id/events/", is_repeatable=False)
             parts = {"custom_id": given.value}
@@ -95,7 +95,7 @@ class SiteViews:
         is_url = isinstance(url, str) and url.startswith(("https://", "http://"))
         if not is_url:
             raise InvalidCommand("url", "must be a full address, such as 'https://a.example/b'")
-        given = normalize(user)
+        given = identify(user)
         if isinstance(given, Key):
             key: str | None = given.value
         else:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from .models import User
+
 _PLACE = re.compile(r":([a-z_]+)")
 # Parts of a path that errors show: verbs and resources, but no ids.
 _SHOWN_PART = re.compile(r":?[a-z][a-z_-]*")
@@ -95,8 +97,10 @@ class Phone(_Hidden):
 
 #: Identifiers that are a part of a path.
 PathId: TypeAlias = "int | Id | CustomId"
+#: Those of a user, of which a user that a call returned is one.
+UserPathId: TypeAlias = "PathId | User"
 #: All identifiers of a user. Those that are no part of a path cost a look-up.
-UserId: TypeAlias = "int | Id | CustomId | Key | Email | Phone"
+UserId: TypeAlias = "PathId | User | Key | Email | Phone"
 
 
 def number_of(field: str, value: int | Id) -> int:

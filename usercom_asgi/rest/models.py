@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..core.exceptions import InvalidCommand
-from .identifiers import CustomId, Id, normalize
+from .identifiers import CustomId, Email, Id, Key, Phone, normalize
 from .parsing import (
     Model,
     as_object,
@@ -130,6 +130,20 @@ class User(Model):
     companies: tuple[Employer, ...] = read(by=many(nested(Employer)), empty=())
     lists: tuple[UserList, ...] = read(by=many(nested(UserList)), empty=())
     tags: tuple[Tag, ...] = read(by=many(nested(Tag)), empty=())
+
+
+def identify(user: object) -> Id | CustomId | Key | Email | Phone:
+    """Return the identifier of a user, which may be a user that a call returned.
+
+    Raises:
+        InvalidCommand: If it is none, or a user without id.
+
+    """
+    if not isinstance(user, User):
+        return normalize(user)
+    if user.id is None:
+        raise InvalidCommand("user", "must have an id, as User.com's answers do")
+    return Id(user.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -9,7 +9,7 @@ from ..core.exceptions import BadRequestError, InvalidCommand, NotFoundError
 from .call import Route
 from .fields import body_of, custom_id, reference, unix_seconds
 from .identifiers import CustomId, Id, PathId, UserId, normalize
-from .models import Product, ProductEvent
+from .models import Product, ProductEvent, identify
 from .resource import Resource
 from .users import Users
 
@@ -128,7 +128,7 @@ class ProductEvents:
             NotFoundError: If there is no such product, or no such user.
 
         """
-        given = normalize(user)
+        given = identify(user)
         if not isinstance(given, (Id, CustomId)):
             found = (await self._users.get(given)).id
             given = normalize(found)

@@ -39,7 +39,7 @@ class Resource(Generic[M]):
             InvalidCommand: If the kind has no path for this type of identifier.
 
         """
-        given = normalize(who)
+        given = normalize(getattr(who, "id", None) if isinstance(who, self.MODEL) else who)
         if isinstance(given, Id):
             return f"{self.PATH}:id/{suffix}", {"id": given.value}
         if isinstance(given, CustomId) and self.BY_CUSTOM_ID:

@@ -9,7 +9,7 @@ from ..core.exceptions import AmbiguousError, InvalidCommand, NotFoundError
 from .call import Route
 from .failures import not_found, unexpected
 from .fields import UserFields, body_of, custom_id, list_of, unix_seconds, user_body
-from .identifiers import CustomId, Email, Id, Key, PathId, Phone, UserId, normalize, number_of
+from .identifiers import CustomId, Email, Id, Key, PathId, Phone, UserId, UserPathId, number_of
 from .models import (
     Event,
     PageView,
@@ -19,6 +19,7 @@ from .models import (
     TimelineEntry,
     Upserted,
     User,
+    identify,
 )
 from .parsing import as_list, as_object
 from .resource import Resource
@@ -51,7 +52,7 @@ class Users(Resource[User]):
             AmbiguousError: If several have this email or phone number.
 
         """
-        given = normalize(who)
+        given = identify(who)
         if isinstance(given, (Id, CustomId)):
             user = await self._get(given)
             if isinstance(given, Id) and user.id not in (given.value, None):
@@ -96,7 +97,7 @@ class Users(Resource[User]):
         return [User.parse(row) for row in as_list(rows) if as_object(row) is not None]
 
     async def _resolve(self, who: UserId) -> PathId:
-        given = normalize(who)
+        given = identify(who)
         if isinstance(given, (Id, CustomId)):
             return given
         return Id(_id_of(await self.get(given)))
@@ -183,8 +184,8 @@ class Users(Resource[User]):
     async def merge(
         self,
         *,
-        keep: int | Id | CustomId | Email | Phone,
-        others: Sequence[int | Id | CustomId | Email | Phone],
+        keep: UserPathId | Email | Phone,
+        others: Sequence[UserPathId | Email | Phone],
     ) -> None:
         """Merge users into the one to keep. This cannot be undone, and is not retried.
 
@@ -204,7 +205,7 @@ class Users(Resource[User]):
         await self._caller.json(route, body={"parent": parent, "users_list": merged})
 
     async def _number(self, who: UserId) -> int:
-        given = normalize(who)
+        given = identify(who)
         if isinstance(given, Key):
             raise InvalidCommand("identifier", "must not be a Key, which proves nothing")
         return given.value if isinstance(given, Id) else _id_of(await self.get(given))
@@ -265,7 +266,7 @@ class Users(Resource[User]):
             is_standard: Set a standard field instead of a custom attribute.
 
         """
-        given = [normalize(each) for each in users]
+        given = [identify(each) for each in users]
         if not given or len({type(each) for each in given}) > 1:
             raise InvalidCommand("users", "must be one or more ids, or one or more CustomIds")
         path = self.BY_CUSTOM_ID if isinstance(given[0], CustomId) else self.PATH
@@ -276,27 +277,27 @@ class Users(Resource[User]):
         route = Route("PUT", f"{path}mass_update_{kind}_attributes/")
         await self._caller.json(route, body=body)
 
-    def events(self, who: PathId) -> Listing[Event]:
+    def events(self, who: UserPathId) -> Listing[Event]:
         """Return a user's events."""
         return self._rows_of(who, "events/", Event)
 
-    def product_events(self, who: PathId) -> Listing[ProductEvent]:
+    def product_events(self, who: UserPathId) -> Listing[ProductEvent]:
         """Return a user's product events."""
         return self._rows_of(who, "product_events/", ProductEvent)
 
-    def page_views(self, who: PathId) -> Listing[PageView]:
+    def page_views(self, who: UserPathId) -> Listing[PageView]:
         """Return the pages that a user viewed."""
         return self._rows_of(who, "ping_hits/", PageView)
 
-    def emails(self, who: PathId) -> Listing[SentEmail]:
+    def emails(self, who: UserPathId) -> Listing[SentEmail]:
         """Return the emails that a user was sent."""
         return self._rows_of(who, "emails/", SentEmail)
 
-    def timeline(self, who: PathId) -> Listing[TimelineEntry]:
+    def timeline(self, who: UserPathId) -> Listing[TimelineEntry]:
         """Return a user's timeline."""
         return self._rows_of(who, "timeline/", TimelineEntry)
 
-    def segments(self, who: PathId) -> Listing[Segment]:
+    def segments(self, who: UserPathId) -> Listing[Segment]:
         """Return the segments that a user is in."""
         return self._rows_of(who, "segments/", Segment)
 
