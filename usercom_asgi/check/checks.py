@@ -102,7 +102,7 @@ async def run_checks(
         async with open_api_client(config, None) as client:
             try:
                 add(await _widget(client, clock))
-                add(await _app_key(client, config.api_key, clock))
+                add(await _app_key(client, config, clock))
             except UnavailableError as error:
                 is_reached = False
                 add(_unreached("widget.js" if len(results) == 1 else "app key", error))
@@ -117,7 +117,7 @@ async def run_checks(
 
 
 async def _name(config: UserComConfig) -> Result:
-    host = urlsplit(config.origin).hostname or ""
+    host = _host(config.origin)
     if environment_proxy(config.origin) is not None:
         return skipped("name", f"{host} is resolved by the proxy of the environment")
     setting = "USERCOM_APP or --app" if config.app else "USERCOM_BASE_URL or --base-url"
@@ -148,21 +148,28 @@ async def _widget(client: ApiClient, clock: _Clock) -> Result:
     )
 
 
-async def _app_key(client: ApiClient, app_key: str, clock: _Clock) -> Result:
+async def _app_key(client: ApiClient, config: UserComConfig, clock: _Clock) -> Result:
     """Compare the answer to an empty event with that for a made-up app key.
 
     An event without a name and without a user key cannot be stored. Which error has
     precedence is not documented, so one answer alone proves nothing.
     """
-    given, other = [
-        (await clock.call(client, "POST", EVENT, _WIDGET_HEADERS, _event(key))).status
-        for key in (app_key, _made_up(app_key))
-    ]
+    statuses: list[int] = []
+    for key in (config.api_key, _made_up(config.api_key)):
+        # A workspace may have a list of domains.
+        body = {"api_key": key, **({"domain": _host(config.site)} if config.site else {})}
+        answer = await clock.call(client, "POST", EVENT, _WIDGET_HEADERS, json.dumps(body).encode())
+        statuses.append(answer.status)
+    given, other = statuses
     found = f"an empty event is answered with {given}, with a made-up app key {other}"
     if given == 429 or given >= 500:
         return fails("app key", found, "Try again later, since the server has an error.")
     if given in _REFUSALS and given == other:
-        return fails("app key", f"refused: {found}", f"Set USERCOM_API_KEY to {_APP_KEY}.")
+        return fails(
+            "app key",
+            f"refused: {found}",
+            f"Set USERCOM_API_KEY to {_APP_KEY}; a list of allowed domains may refuse both.",
+        )
     if given in _REFUSALS:
         return fails(
             "app key",
@@ -177,8 +184,8 @@ async def _app_key(client: ApiClient, app_key: str, clock: _Clock) -> Result:
     )
 
 
-def _event(app_key: str) -> bytes:
-    return json.dumps({"api_key": app_key}).encode()
+def _host(address: str) -> str:
+    return urlsplit(address).hostname or ""
 
 
 def _made_up(app_key: str) -> str:

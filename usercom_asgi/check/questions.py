@@ -96,7 +96,7 @@ async def unknown_attribute(session: ProbeSession) -> str:
         body={second: "x"},
     )
     answers: list[str] = []
-    for call, name, reply in (("PUT", first, by_put), ("set_multiple", second, by_verb)):
+    for call, name, reply in (("PUT", first, by_put), ("set_multiple_attributes", second, by_verb)):
         result = f"refused: {reply}"
         if reply.is_ok:
             result = f"`{reply.status}`, {await _fate(session, subject, name)}"

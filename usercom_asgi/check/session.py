@@ -136,11 +136,15 @@ class ProbeSession:
         try:
             answer = await self.rest.request(method, path, parts=parts, query=query, body=body)
         except DeliveryError as error:
+            self._note_limits(error.headers)
             return Reply(error.status, detail=error.detail or error.reason)
-        for name, value in answer.headers.items():
+        self._note_limits(answer.headers)
+        return Reply(answer.status, answer.json)
+
+    def _note_limits(self, headers: Mapping[str, str]) -> None:
+        for name, value in headers.items():
             if _LIMIT_HEADER.search(name):
                 self.limits[name] = value.replace("`", "")
-        return Reply(answer.status, answer.json)
 
     async def ping(self, key: str | None) -> tuple[int, str | None]:
         """Send a page hit as the widget does; return status and key of the answer."""
