@@ -144,6 +144,23 @@ async def test_token_where_a_page_answers_fails_as_no_rest_api(odd: OddServer) -
     assert "no REST API" in result.found
 
 
+@pytest.mark.parametrize("status", [200, 404])
+async def test_token_where_the_answer_has_no_json_fails(status: int, odd: OddServer) -> None:
+    odd.status, odd.headers = status, {"Content-Type": "text/plain"}
+    result = (await check(odd.url))["token"]
+    assert result.mark is Mark.FAILS
+    assert "without JSON" in result.found
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_app_key_is_not_accepted_by_an_error_for_the_made_up_one(
+    status: int, usercom: FakeUserCom
+) -> None:
+    usercom.faults.status(400, times=1, only="/api/event/")
+    usercom.faults.status(status, times=1, only="/api/event/")
+    assert (await check(usercom.url))["app key"].mark is Mark.FAILS
+
+
 async def test_token_that_is_missing_is_skipped_with_the_channel(usercom: FakeUserCom) -> None:
     result = (await check(usercom.url, rest_token=None))["token"]
     assert result.mark is Mark.SKIPPED

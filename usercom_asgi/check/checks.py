@@ -45,6 +45,7 @@ _WIDGET_HEADERS = {
 }
 _REFUSALS = (401, 403)
 _APP_KEY = "the app key of Workspace Settings > API & Integrations"
+_NO_API = "Check the subdomain (app) or base_url."
 _NOT_REACHED = "not checked, because the server was not reached"
 
 
@@ -162,7 +163,7 @@ async def _app_key(client: ApiClient, config: UserComConfig, clock: _Clock) -> R
         statuses.append(answer.status)
     given, other = statuses
     found = f"an empty event is answered with {given}, with a made-up app key {other}"
-    if given == 429 or given >= 500:
+    if any(each == 429 or each >= 500 for each in statuses):
         return fails("app key", found, "Try again later, since the server has an error.")
     if given in _REFUSALS and given == other:
         return fails(
@@ -201,12 +202,12 @@ async def _token(config: UserComConfig) -> Result:
         return skipped(
             "token", "USERCOM_REST_TOKEN is not set; channel='widget' sends with the app key alone"
         )
-    use = f"channel={config.channel!r}"
     try:
         async with UserComRest.from_config(config, retries=0) as rest:
-            await rest.request("GET", "users/search/", query={"key": secrets.token_hex(6)})
-    except NotFoundError:
-        return ok("token", f"accepted by the REST API; {use}")
+            query = {"key": secrets.token_hex(6)}
+            is_api = (await rest.request("GET", "users/search/", query=query)).json is not None
+    except NotFoundError as error:
+        is_api = bool(error.detail)  # the API's own 404 has one, a web server's has not
     except ConfigurationError as error:  # such as http for a host that is not this one
         return fails("token", f"not sent: {error.field} {error.problem}", "Set an https address.")
     except UnauthorizedError:
@@ -218,12 +219,14 @@ async def _token(config: UserComConfig) -> Result:
     except ForbiddenError:
         return fails("token", "may not read users: 403", "Allow the token to read and write users.")
     except UnexpectedResponseError as error:
-        return fails("token", f"no REST API: {error.reason}", "Check the subdomain or base_url.")
+        return fails("token", f"no REST API: {error.reason}", _NO_API)
     except UnavailableError as error:
         return fails("token", error.reason, "Try again later.")
     except DeliveryError as error:
         return fails("token", error.reason, "Report this answer to the authors of usercom-asgi.")
-    return ok("token", f"accepted by the REST API; {use}")
+    if not is_api:
+        return fails("token", "no REST API: an answer without JSON", _NO_API)
+    return ok("token", f"accepted by the REST API; channel={config.channel!r}")
 
 
 def _unreached(name: str, error: UnavailableError) -> Result:
