@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from helpers.fake_usercom import FakeUserCom
+from starlette.responses import Response
 
 from usercom_asgi.api.client import open_api_client
 from usercom_asgi.check.session import ProbeSession, Reply, shape
 from usercom_asgi.rest import Key, UserComRest
+from usercom_asgi.sandbox.rest import PATHS, users
+from usercom_asgi.sandbox.rest.call import Call, ok
 from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 
@@ -80,6 +83,22 @@ async def test_clean_up_keeps_a_visitor_from_before_the_probe(
     session.began = datetime.now(UTC) + timedelta(hours=1)
     await session.clean_up()
     assert key in usercom.store.users
+
+
+async def test_clean_up_keeps_a_user_that_the_search_finds_by_another_key(
+    session: ProbeSession, usercom: FakeUserCom
+) -> None:
+    _, key = await session.ping(None)
+    session.keys[:] = ["another1"]
+
+    def search(call: Call) -> Response:
+        return ok(users.describe(call.store, call.store.users[key or ""]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PATHS["/users/search/"], "GET", search)
+        await session.clean_up()
+    assert key in usercom.store.users
+    assert session.keys == ["another1"]
 
 
 async def test_clean_up_without_any_object_makes_no_call(

@@ -246,7 +246,8 @@ class ProbeSession:
         user = await self.rest.users.get(Key(key))
         is_old = user.created_at is not None and user.created_at < self.began - _TOLERANCE
         is_named = user.email or not (user.custom_id or NAME).startswith(NAME)
-        if user.id is None or is_old or is_named:
+        # A server that ignores the key would answer with another user.
+        if user.id is None or user.user_key not in self.keys or is_old or is_named:
             raise UserComError("the key leads to a user that the probe has not created")
         await self.rest.users.delete(Id(user.id))
         return True
