@@ -23,7 +23,7 @@ MAX_SQLITE_INTEGER = 2**63 - 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code.
 
-    0 is success and 1 is failure. argparse exits with 2 for unknown arguments.
+    0 is success, 1 is failure, and 2 is wrong usage, with which argparse exits as well.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -69,7 +69,48 @@ def _parser() -> argparse.ArgumentParser:
     purge.add_argument("kind", choices=["dead", "waiting"])
     _add_ids(purge)
     purge.set_defaults(run=_purge)
+
+    check = commands.add_parser(
+        "check",
+        help="check a configuration against its workspace or the sandbox",
+        description="Check a configuration by calls that create and change nothing. The settings "
+        "are those of the environment (USERCOM_APP and the like); the token is read from "
+        "USERCOM_REST_TOKEN alone.",
+        epilog="Exit codes: 0 nothing failed, 1 a check failed or the probe left objects behind, "
+        "2 wrong usage or configuration, 130 interrupted.",
+    )
+    _add_options_of_check(check)
     return parser
+
+
+def _add_options_of_check(check: argparse.ArgumentParser) -> None:
+    where = check.add_mutually_exclusive_group()
+    where.add_argument("--app", metavar="NAME", help="the subdomain, instead of USERCOM_APP")
+    where.add_argument("--base-url", metavar="URL", help="the address, such as of the sandbox")
+    check.add_argument("--api-key", metavar="KEY", help="the app key, instead of USERCOM_API_KEY")
+    check.add_argument(
+        "--timeout",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="of each phase of a call (5); a call in all may take three times as long",
+    )
+    output = check.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="as lines of JSON")
+    output.add_argument(
+        "--probe",
+        action="store_true",
+        help="also find out what is not documented of User.com, on a test workspace: it asks, "
+        "creates objects, deletes them, and prints a report for an issue",
+    )
+    check.add_argument("--yes", action="store_true", help="let --probe write without a question")
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .check.command import run  # which loads the HTTP client
+
+    return run(options)
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""``usercom-asgi check``: a configuration and its workspace, tried by calls."""
