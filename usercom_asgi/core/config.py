@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
 from .hooks import warn_once
-from .origins import is_host, origin_of, parse_origin
+from .origins import NEEDS_HTTPS, is_host, may_carry_token, origin_of, parse_origin
 from .problems import did_you_mean
 from .widget import check_callbacks, check_state
 
@@ -266,6 +266,9 @@ class UserComConfig:
             raise ConfigurationError(
                 "rest_token", "must be given for channel='rest'; set USERCOM_REST_TOKEN"
             )
+        if self.channel == "rest" and self.origin and not may_carry_token(self.origin):
+            # The delivery could not run, and would drop every command.
+            raise ConfigurationError("base_url", f"{NEEDS_HTTPS}; channel='widget' needs no token")
 
     def _check_widget(self) -> None:
         for name, choices in _CHOICES.items():
