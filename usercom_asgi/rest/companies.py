@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
-from ..core.exceptions import BadRequestError, NotFoundError
+from ..core.exceptions import NotFoundError, RejectedError
+from .failures import is_taken
 from .fields import body_of, custom_id, reference
 from .identifiers import CustomId, PathId
 from .models import Company
@@ -88,7 +89,9 @@ class Companies(Resource[Company]):
         if found is None:
             try:
                 return await self._create(body)
-            except BadRequestError:
+            except RejectedError as error:
+                if not is_taken(error):
+                    raise
                 found = await self._find(custom_id_)  # created by another process meanwhile
                 if found is None:
                     raise
