@@ -23,6 +23,8 @@ _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
 # All phases of a call (connect, TLS, write, read) may take this many times `timeout`.
+# Calls of the longest common command by REST: a look-up, fields, attributes, a company.
+_CALLS_OF_COMMAND = 8
 _TOTAL_TIMEOUT_FACTOR = 3
 _CHOICES = {
     "anonymous": ("skip", "create"),
@@ -176,6 +178,14 @@ class UserComConfig:
     def total_timeout(self) -> float:
         """Seconds that one call to User.com may take in all its phases."""
         return _TOTAL_TIMEOUT_FACTOR * self.timeout
+
+    @property
+    def command_timeout(self) -> float:
+        """Seconds that one command may take, which may be several calls."""
+        if self.channel != "rest" or self.requests_per_second is None:
+            return self.total_timeout
+        waits = _CALLS_OF_COMMAND * self.max_concurrency / self.requests_per_second
+        return self.total_timeout + waits
 
     @classmethod
     def resolve(cls, config: object) -> UserComConfig:

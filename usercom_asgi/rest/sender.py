@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import anyio
+
 from ..core.commands import Event, PageHit, ProductEvent, ResetAuth, Update
 from ..core.envelope import JOB, SendResult
 from ..core.exceptions import (
@@ -63,20 +65,23 @@ async def open_rest_sender(
         transport=transport,
     )
     async with rest:
-        yield RestSender(rest)
+        yield RestSender(rest, config.command_timeout)
 
 
 class RestSender:
     """Sender of commands by the REST API; see :class:`.Sender`."""
 
-    def __init__(self, rest: UserComRest) -> None:
+    def __init__(self, rest: UserComRest, command_timeout: float) -> None:
+        self._command_timeout = command_timeout
         self._rest = rest
         self._ids = UserIds(rest.users)
 
     async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         """Send one command as the visitor with ``key``; see :class:`.Sender`."""
         try:
-            return await self._send(envelope, _Person.of(envelope, key))
+            # A broker takes a command over that takes longer than one call may.
+            with anyio.move_on_after(self._command_timeout):
+                return await self._send(envelope, _Person.of(envelope, key))
         except InvalidCommand as error:
             raise RejectedError(f"the REST API cannot take it: {error}") from None
         except UnexpectedResponseError as error:
@@ -84,6 +89,7 @@ class RestSender:
                 raise
             # The page of a maintenance or of a proxy: the API itself answers JSON.
             raise UnavailableError(str(error), status=error.status) from None
+        raise UnavailableError(f"no response to all calls in {self._command_timeout:g} s")
 
     async def _send(self, envelope: Envelope, person: _Person) -> SendResult:
         command, at = envelope.command, int(envelope.created_at)
