@@ -134,6 +134,42 @@ async def test_sender_view_of_a_user_with_the_answer_of_another_is_not_recorded(
     assert len(server.requests) == 1
 
 
+async def test_sender_new_user_of_an_email_is_created_once_if_look_ups_lag(
+    sender: RestSender, server: RestServer
+) -> None:
+    server.answer([])
+    server.answer({"id": 52})
+    server.answer({"id": 1}, times=2)
+    for _ in range(2):
+        await send(sender, PAID, source=JOB, identity={"email": "ana@example.com"})
+    assert [each.partition("?")[0] for each in server.lines] == [
+        "GET /users/search/",
+        "POST /users/",
+        "POST /events/",
+        "POST /events/",
+    ]
+    assert server.last.json["user_id"] == 52
+
+
+async def test_sender_upsert_with_the_answer_of_another_call_is_tried_later(
+    sender: RestSender, server: RestServer
+) -> None:
+    server.answer({"id": 77, "created": False})
+    server.answer({**VISITOR, "id": 77, "custom_id": "bob"})
+    with pytest.raises(UnavailableError):
+        await send(sender, PAID, identity={"user_id": "a/b"})
+    assert len(server.requests) == 2
+
+
+async def test_sender_company_with_the_answer_of_another_is_not_changed(
+    sender: RestSender, server: RestServer
+) -> None:
+    server.answer({"id": 9, "custom_id": "other"})
+    with pytest.raises(UnexpectedResponseError):
+        await send(sender, Update({"company": {"company_id": "acme"}}), identity=ANA)
+    assert len(server.requests) == 1
+
+
 # Answers that are no answers.
 
 

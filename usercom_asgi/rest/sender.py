@@ -231,19 +231,38 @@ class RestSender:
         custom_id = person.custom_id
         if custom_id is not None and "/" in custom_id.value:
             # Servers decode %2F before they look for the route, and find none.
-            return Id(await self._ids.get(custom_id, lambda: self._upsert(custom_id, person)))
+            return Id(await self._ids.get(custom_id, lambda: self._id_of(custom_id, person)))
         if custom_id is not None:
             return custom_id
-        if person.name is None:
+        name = person.name
+        if name is None:
             raise RejectedError(_NO_ONE)
         try:
-            return Id(await self._ids.get(person.name))
+            return Id(await self._ids.get(name))
         except NotFoundError:
-            if not isinstance(person.name, Email):
+            if not isinstance(name, Email):
                 raise
-        # The next look-up finds them, so a repeated call does not create another.
-        await self._rest.users.create(email=person.name.value)
-        return Id(await self._ids.get(person.name))
+        email = name
+        return Id(await self._ids.get(email, lambda: self._create_by_email(email)))
+
+    async def _create_by_email(self, email: Email) -> int | None:
+        """Create a user; return the id of the answer.
+
+        A look-up might not find them yet, and the command would create another one.
+        """
+        created = await self._rest.users.create(email=email.value)
+        return (await self._rest.users.get(email)).id if created.id is None else created.id
+
+    async def _id_of(self, custom_id: CustomId, person: _Person) -> int | None:
+        """Return the id of the user with a custom id that no path can hold."""
+        number = await self._upsert(custom_id, person)
+        if number is None:
+            return None
+        user = await self._rest.users.get(number)
+        if user.custom_id not in (custom_id.value, None):
+            # The answer to another call: an upsert may go over a kept connection.
+            raise UnavailableError("an upsert was answered with another user", not_sent=True)
+        return number
 
     async def _create_user(self, person: _Person) -> None:
         """Create the user with this custom id.
