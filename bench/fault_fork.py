@@ -1,6 +1,6 @@
 """Fork while the delivery runs, and send events on both sides; print JSON.
 
-`python -m bench.fault_fork URL`
+`python -m bench.fault_fork URL [REST_TOKEN]`
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ async def say(client: UserComClient, first: int) -> dict[str, Any]:
     }
 
 
-async def main(url: str) -> None:
-    async with UserComClient(UserComConfig(base_url=url, api_key="ABC123")) as client:
+async def main(url: str, rest_token: str | None = None) -> None:
+    config = UserComConfig(base_url=url, api_key="ABC123", rest_token=rest_token)
+    async with UserComClient(config) as client:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
@@ -55,4 +56,4 @@ async def main(url: str) -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

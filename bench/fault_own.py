@@ -20,7 +20,7 @@ import httpx
 from bench.lag import Worst
 from bench.processes import SinkControl, Talker, sink, talking
 from bench.rows import Row
-from bench.senders import VISITORS
+from bench.senders import REST_TOKEN, VISITORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: Accepted events after which a server is stopped, and the number of clients.
 ACCEPTED, CLIENTS = 500, 8
 LATENCY = 0.02
+#: What a server's environment has, by the channel of the delivery.
+_ENVIRON: dict[str, dict[str, str]] = {"widget": {}, "rest": {"USERCOM_REST_TOKEN": REST_TOKEN}}
 
 
 class Load:
@@ -116,12 +118,12 @@ def _row(name: str, load: Load, came: dict[str, Any], **more: Any) -> Row:
     )
 
 
-async def sigterm() -> Row:
+async def sigterm(channel: str) -> Row:
     port = _free_port()
     load = Load(port)
     async with sink() as to:
         await to.misbehave(latency=LATENCY)
-        async with server(to.url, port) as process:
+        async with server(to.url, port, **_ENVIRON[channel]) as process:
             async with load.running():
                 waiting = len(load.accepted) - (await to.totals())["done"]
                 began = time.perf_counter()
@@ -133,24 +135,32 @@ async def sigterm() -> Row:
     says = ", ".join(f"{count} {kind}" for kind, count in told.items() if kind != "lag" and count)
     note = f"{len(load.accepted)} accepted, about {waiting} waited at the signal; says: {says}"
     return _row(
-        "usercom_asgi, uvicorn", load, came, lag=told["lag"], flush=f"{took:.2f} s", note=note
+        _named("usercom_asgi, uvicorn", channel),
+        load,
+        came,
+        lag=told["lag"],
+        flush=f"{took:.2f} s",
+        note=note,
     )
 
 
-async def kill_sqlite() -> Row:
-    name = "usercom_asgi, SqliteOutbox"
+async def kill_sqlite(channel: str) -> Row:
+    name, environ = _named("usercom_asgi, SqliteOutbox", channel), _ENVIRON[channel]
     port = _free_port()
     load = Load(port)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "outbox.db"))
         async with sink() as to:
             await to.misbehave(latency=LATENCY)
-            async with server(to.url, port, FAULT_SQLITE=path) as process, load.running():
+            async with (
+                server(to.url, port, FAULT_SQLITE=path, **environ) as process,
+                load.running(),
+            ):
                 process.process.kill()
             accepted = len(load.accepted)
             arrived = (await to.totals())["done"]
             again = time.perf_counter()
-            async with server(to.url, port, FAULT_SQLITE=path) as process:
+            async with server(to.url, port, FAULT_SQLITE=path, **environ) as process:
                 await _until_all(load, to)
                 took = time.perf_counter() - again
                 process.process.send_signal(signal.SIGTERM)
@@ -167,15 +177,18 @@ async def _until_all(load: Load, to: SinkControl, within: float = 30) -> None:
         await asyncio.sleep(0.1)
 
 
-async def fork_of_a_running() -> Row:
+async def fork_of_a_running(channel: str) -> Row:
     """Fork during a delivery. The child has no workers, so it rejects its events."""
-    async with sink() as to, talking("-m", "bench.fault_fork", to.url) as process:
+    async with (
+        sink() as to,
+        talking("-m", "bench.fault_fork", to.url, *_ENVIRON[channel].values()) as process,
+    ):
         told = await process.hear()
         await asyncio.wait_for(process.process.wait(), 30)
         came = await to.all()
     note = f"in the child {json.dumps(told['child'])}; in the parent {told['parent']}"
     return Row(
-        "usercom_asgi",
+        _named("usercom_asgi", channel),
         delivered=len(came["done"]),
         lost=told["said"] - len(came["done"]),
         requests=came["requests"],
@@ -183,9 +196,9 @@ async def fork_of_a_running() -> Row:
     )
 
 
-async def kill_taskiq() -> Row:
+async def kill_taskiq(channel: str) -> Row:
     """Kill the worker, keep the web process, and start another worker."""
-    name = "usercom_asgi, TaskiqOutbox"
+    name = _named("usercom_asgi, TaskiqOutbox", channel)
     redis = shutil.which("redis-server")
     if not (redis and find_spec("taskiq_redis")):
         return Row(name, note="left out: it takes taskiq-redis and a redis-server")
@@ -212,6 +225,7 @@ async def kill_taskiq() -> Row:
         url = f"redis://127.0.0.1:{redis_port}"
         environ = {
             **os.environ,
+            **_ENVIRON[channel],
             "USERCOM_BASE_URL": to.url,
             "USERCOM_API_KEY": "ABC123",
             "FAULT_TASKIQ": url,
@@ -226,7 +240,9 @@ async def kill_taskiq() -> Row:
             "CRITICAL",
             "bench.fault_app:broker",
         ]
-        process = await stack.enter_async_context(server(to.url, port, FAULT_TASKIQ=url))
+        process = await stack.enter_async_context(
+            server(to.url, port, FAULT_TASKIQ=url, **_ENVIRON[channel])
+        )
         async with talking(*worker, environ=environ), load.running():
             await to.has(ACCEPTED // 4, 30)
         accepted, arrived = len(load.accepted), (await to.totals())["done"]
@@ -241,7 +257,11 @@ async def kill_taskiq() -> Row:
     return _row(name, load, came, arrived=took, lag=told["lag"], note=note)
 
 
-OWN: dict[str, Callable[[], Awaitable[Row]]] = {
+def _named(name: str, channel: str) -> str:
+    return f"{name}, REST" if channel == "rest" else name
+
+
+OWN: dict[str, Callable[[str], Awaitable[Row]]] = {
     "fork while the delivery runs": fork_of_a_running,
     "SIGTERM under load": sigterm,
     "kill -9 with SQLite": kill_sqlite,

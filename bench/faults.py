@@ -7,6 +7,7 @@ that are missing 30 s later are lost. The peers are in the dependency group `ben
 missing ones are left out.
 
     python -m bench.faults --quick            this library alone
+    python -m bench.faults --channel rest     this library by the REST API alone
     python -m bench.faults --only 503         rows whose name contains this
     python -m bench.faults --jobs 4           rows in parallel: faster, with more lag
 """
@@ -30,7 +31,7 @@ COUNT = 250
 LONGEST_FLUSH = 30.0
 #: Seconds of a first request from which it is mentioned.
 SLOW_START = 0.05
-OURS = "usercom_asgi"
+OURS = {"widget": "usercom_asgi", "rest": "usercom_asgi, REST"}
 PEERS = (
     "posthog",
     "posthog, async",
@@ -156,10 +157,13 @@ async def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.faults")
     parser.add_argument("--only", default="", metavar="FAULT")
     parser.add_argument("--quick", action="store_true", help="ours alone")
+    parser.add_argument("--channel", choices=OURS, help="ours alone, by this channel")
     parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args(arguments)
     jobs = asyncio.Semaphore(asked.jobs)
-    senders = [OURS] if asked.quick else [OURS, *PEERS, BASELINE]
+    channels = [asked.channel] if asked.channel else [*OURS]
+    ours = [OURS[each] for each in channels]
+    senders = ours if asked.quick or asked.channel else [*ours, *PEERS, BASELINE]
     print(
         f"Python {sys.version.split()[0]}; {COUNT} events each; `never` is longer than {LONGEST_FLUSH:.0f} s"
     )
@@ -171,7 +175,7 @@ async def main(arguments: list[str]) -> None:
             print_table(f"{title} ({fault.remark})" if fault.remark else title, rows)
     for title, own in OWN.items():
         if asked.only.lower() in title.lower():
-            print_table(title, [await own()])
+            print_table(title, [await own(channel) for channel in channels])
 
 
 if __name__ == "__main__":

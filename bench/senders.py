@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 VISITORS = 25
+#: With it, this library delivers by the REST API.
+REST_TOKEN = "token-of-the-benchmark"
 _START = {
     "type": "http.response.start",
     "status": 200,
@@ -124,6 +126,11 @@ class UserCom(Sender):
 class UserComWide(UserCom):
     name = "usercom_asgi, max_concurrency=32"
     settings: ClassVar[dict[str, Any]] = {"max_concurrency": 32}
+
+
+class UserComByRest(UserCom):
+    name = "usercom_asgi, REST"
+    settings: ClassVar[dict[str, Any]] = {"rest_token": REST_TOKEN}
 
 
 class PostHog(Sender):
@@ -265,6 +272,6 @@ class TaskPerEvent(Sender):
 SENDERS: dict[str, type[Sender]] = {
     each.name: each
     for each in (
-        UserCom, UserComWide, PostHog, PostHogAsync, Segment, Snowplow, Sentry, SentryAsync, TaskPerEvent, Nothing,
+        UserCom, UserComByRest, UserComWide, PostHog, PostHogAsync, Segment, Snowplow, Sentry, SentryAsync, TaskPerEvent, Nothing,
     )
 }  # fmt: skip

@@ -6,7 +6,7 @@ of JSON on its standard input with one: ``{"plan": {...}}`` sets a fault;
 
 An event has its number as `"n": 17` somewhere in JSON, or in JSON inside of JSON: in a
 plain or gzipped body, in batches of Segment, PostHog and Snowplow, in lines of Sentry's
-envelopes, and in the requests of our widget API.
+envelopes, and in the requests of our widget API and REST channel.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import re
 import sys
 import time
 import zlib
@@ -26,6 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_LOOK_UP = re.compile(r"/users/search/\?key=(\w+)")
 
 
 @dataclass(slots=True)
@@ -178,6 +182,9 @@ class Sink:
         return is_early and (plan.times is None or self._misbehaved <= plan.times)
 
     def _said_back(self, first: str, body: bytes) -> bytes:
+        if looked_up := _LOOK_UP.search(first):  # of a user, by the REST API
+            key = looked_up[1]
+            return json.dumps({"id": int(_digest(key), 16), "user_key": key}).encode()
         if "user-chatping" not in first:
             return b'{"status": 1}'
         said = json.loads(body)

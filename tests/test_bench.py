@@ -17,7 +17,6 @@ pytest.importorskip("bench.sink", reason="the benchmarks are not in the source d
 from bench import faults, soak
 from bench.processes import SinkControl, sink
 from bench.rows import HEAD
-from bench.senders import UserCom
 from bench.sink import numbers_in
 
 
@@ -152,8 +151,9 @@ async def test_sink_with_down_refuses_connections_for_that_time() -> None:
 
 
 @pytest.mark.slow
-async def test_faults_run_of_usercom_with_503s_returns_a_row_without_loss() -> None:
-    row = await faults.run(UserCom.name, faults.FAULTS["503 three times"])
+@pytest.mark.parametrize("channel", faults.OURS)
+async def test_faults_run_of_usercom_with_503s_returns_a_row_without_loss(channel: str) -> None:
+    row = await faults.run(faults.OURS[channel], faults.FAULTS["503 three times"])
     assert (row.delivered, row.lost, row.twice) == (faults.COUNT, 0, 0)
     assert row.requests > faults.COUNT
     assert row.request

@@ -176,6 +176,7 @@ async def test_outage_log_of_a_rejected_api_key_has_separate_lines(
     gone, locked, taken = lines(caplog)
     assert UNAVAILABLE_LINE in gone
     assert "rejected the API key" in locked
+    assert "Check rest_token" in locked
     assert "accepts the API key again" in taken
 
 

@@ -8,7 +8,10 @@ import httpx
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.sandbox import Sandbox
+from usercom_asgi.sandbox.vendor import REST_TOKEN
 
+#: Settings of each channel of the delivery.
+CHANNELS: dict[str, dict[str, Any]] = {"widget": {}, "rest": {"rest_token": REST_TOKEN}}
 #: A configuration for tests that send nothing.
 CONFIG = UserComConfig(app="acme", api_key="ABC123")
 
@@ -29,6 +32,10 @@ class FakeUserCom:
         """
         patience = {"shutdown_timeout": 30, "inline_deadline": 30}
         return UserComConfig(**{"base_url": self.url, "api_key": "ABC123", **patience, **settings})
+
+    def environ(self, channel: str) -> dict[str, str]:
+        """Return the environment of a server that delivers by a channel."""
+        return {f"USERCOM_{name.upper()}": value for name, value in CHANNELS[channel].items()}
 
     def new_user(self) -> str:
         """Create a visitor as the first ping of a widget does; return the user key."""

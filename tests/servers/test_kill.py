@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import pytest
 from helpers.fake_usercom import FakeUserCom
 from helpers.serving import free_port
 from helpers.waiting import until_sync
@@ -83,18 +84,19 @@ def waiting(path: Path) -> int:
         db.close()
 
 
+@pytest.mark.parametrize(("channel", "kills"), [("widget", 3), ("rest", 1)])
 def test_outbox_of_a_killed_server_is_delivered_by_its_successor(
-    usercom: FakeUserCom, tmp_path: Path
+    usercom: FakeUserCom, tmp_path: Path, channel: str, kills: int
 ) -> None:
     keys = [usercom.new_user() for _ in range(6)]
     path = tmp_path / "usercom.db"
     usercom.faults.latency(0.05)
+    environ = {"OUTBOX": str(path), **usercom.environ(channel)}
     accepted: set[int] = set()
-    kills = 3
     for kill in range(kills):
-        accepted |= shop_and_kill(usercom, path, keys, first=kill * 100_000)
+        accepted |= shop_and_kill(usercom, keys, kill * 100_000, environ)
     usercom.faults.clear()
-    with server(UVICORN, usercom, OUTBOX=str(path)) as (process, _):
+    with server(UVICORN, usercom, **environ) as (process, _):
         until_sync(lambda: accepted <= set(arrived(usercom)), within=120)
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -103,9 +105,11 @@ def test_outbox_of_a_killed_server_is_delivered_by_its_successor(
     assert waiting(path) == 0
 
 
-def shop_and_kill(usercom: FakeUserCom, path: Path, keys: list[str], first: int) -> set[int]:
+def shop_and_kill(
+    usercom: FakeUserCom, keys: list[str], first: int, environ: dict[str, str]
+) -> set[int]:
     port = free_port()
-    process = start(UVICORN, usercom, port, OUTBOX=str(path))
+    process = start(UVICORN, usercom, port, **environ)
     try:
         wait_for(process, f"http://127.0.0.1:{port}")
         with Shoppers(f"http://127.0.0.1:{port}", keys, first) as shoppers:

@@ -32,6 +32,7 @@ SERVERS = {
         "--lifespan",
         "off",
     ],
+    "uvicorn by REST": ["-m", "uvicorn", "burst_app:app", "--port", "{port}"],
     "hypercorn on trio": [
         "-m",
         "hypercorn",
@@ -47,13 +48,14 @@ SERVERS = {
 @pytest.mark.parametrize("name", SERVERS)
 def test_sigterm_with_pending_commands_delivers_them_all(name: str, usercom: FakeUserCom) -> None:
     key = usercom.new_user()
+    channel = "rest" if "REST" in name else "widget"
     has_lifespan = "without lifespan" not in name
     if has_lifespan:
         usercom.faults.hang()  # all of it waits when the signal comes
     else:
         usercom.faults.latency(0.002)  # each request delivers for itself, behind its response
     with (
-        server(SERVERS[name], usercom) as (process, url),
+        server(SERVERS[name], usercom, **usercom.environ(channel)) as (process, url),
         httpx.Client(cookies={"__ca__chat": key}, timeout=30) as client,
     ):
         for n in range(BURST):

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+import traceback
 import zlib
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -209,9 +210,12 @@ class ApiClient:
                 request, name, is_new=is_new, max_body=max_body, timeout=timeout
             )
         except httpx.InvalidURL:  # such as one of 64 KB
-            failed: DeliveryError = RejectedError(f"{name}: the address is too long or malformed")
+            failed: Exception = RejectedError(f"{name}: the address is too long or malformed")
         except DeliveryError as error:
             failed = error
+        except Exception as error:  # noqa: BLE001  of a transport with a bug; raised below
+            failed, place = error, traceback.extract_tb(error.__traceback__)[-1]
+            failed.add_note(f"raised at {place.filename}:{place.lineno}, whose frames are left out")
         else:
             body = _unpacked(response.body, max_body + 1)
             response.is_too_large |= len(body) > max_body

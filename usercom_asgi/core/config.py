@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
 from .hooks import warn_once
-from .origins import is_host, origin_of, parse_origin
+from .origins import NEEDS_HTTPS, is_host, may_carry_token, origin_of, parse_origin
 from .problems import did_you_mean
 from .widget import check_callbacks, check_state
 
@@ -23,6 +23,8 @@ _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
 # All phases of a call (connect, TLS, write, read) may take this many times `timeout`.
+# Calls of the longest common command by REST: a look-up, fields, attributes, a company.
+_CALLS_OF_COMMAND = 8
 _TOTAL_TIMEOUT_FACTOR = 3
 _CHOICES = {
     "anonymous": ("skip", "create"),
@@ -182,6 +184,14 @@ class UserComConfig:
         """Seconds that one call to User.com may take in all its phases."""
         return _TOTAL_TIMEOUT_FACTOR * self.timeout
 
+    @property
+    def command_timeout(self) -> float:
+        """Seconds that one command may take, which may be several calls."""
+        if self.channel != "rest" or self.requests_per_second is None:
+            return self.total_timeout
+        waits = _CALLS_OF_COMMAND * self.max_concurrency / self.requests_per_second
+        return self.total_timeout + waits
+
     @classmethod
     def resolve(cls, config: object) -> UserComConfig:
         """Return the given configuration, or :meth:`from_env` without one.
@@ -269,6 +279,9 @@ class UserComConfig:
             raise ConfigurationError(
                 "rest_token", "must be given for channel='rest'; set USERCOM_REST_TOKEN"
             )
+        if self.channel == "rest" and self.origin and not may_carry_token(self.origin):
+            # The delivery could not run, and would drop every command.
+            raise ConfigurationError("base_url", f"{NEEDS_HTTPS}; channel='widget' needs no token")
 
     def _check_widget(self) -> None:
         for name, choices in _CHOICES.items():

@@ -219,5 +219,8 @@ class AmbiguousError(RejectedError):
 class UnexpectedResponseError(RejectedError):
     """A response that is not one of the REST API: HTML, broken JSON, or one too large.
 
-    A status of 2xx means that User.com may have acted on the call.
+    A status of 2xx means that User.com may have acted on the call. ``is_page`` is true
+    if it was a page of HTML, such as that of a maintenance.
     """
+
+    is_page: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from .exceptions import ConfigurationError
@@ -29,6 +30,25 @@ def origin_of(*, app: str | None, base_url: str | None) -> str:
     if app is not None:
         return f"https://{_subdomain(app)}.user.com"
     return parse_origin("base_url", base_url, "http://127.0.0.1:8900")
+
+
+NEEDS_HTTPS = (
+    "must begin with https, because each call carries the token; http is for a loopback "
+    "host, such as http://127.0.0.1:8900"
+)
+
+
+def may_carry_token(origin: str) -> bool:
+    """Return whether the token may be sent to an origin: https, or a loopback host."""
+    parts = urlsplit(origin)
+    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_host(value: object) -> bool:

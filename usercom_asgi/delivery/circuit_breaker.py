@@ -188,7 +188,7 @@ class CircuitBreaker:
             logging.ERROR,
             "rejection",
             "User.com rejected the API key (%s), pausing delivery for up to %.0f s at a time."
-            " Check api_key and the workspace's allowed domains",
+            " Check rest_token, or for channel='widget' api_key and the workspace's allowed domains",
             error,
             AUTH_RETRY_MAX,
         )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ..core.exceptions import ConfigurationError
-from ..core.origins import origin_of
+from ..core.origins import NEEDS_HTTPS, may_carry_token, origin_of
 
 if TYPE_CHECKING:
     from ..api.client import Transport
@@ -49,6 +47,15 @@ def seconds(field: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
+def rate(field: str, value: object) -> float | None:
+    """Return a number of calls in a second that was passed as an argument."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0.001 <= value < float("inf")):  # type: ignore[operator]
+        given = value if is_number else type(value).__name__
+        raise invalid(field, f"must be a number of calls, 0.001 or more, or None, got {given}")
+    return value  # type: ignore[return-value]
+
+
 def whole(field: str, value: object, least: int, most: int) -> int:
     """Return a whole number that was passed as an argument."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -71,22 +78,10 @@ def origin_from(subdomain: str | None, base_url: str | None) -> str:
         field = "subdomain" if error.field == "app" else error.field
         problem = error.problem.replace("app=", "subdomain=")
     else:
-        parts = urlsplit(origin)
-        if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
+        if may_carry_token(origin):
             return origin
-        field = "base_url"
-        problem = (
-            "must begin with https, because each call carries the token; http is for a loopback "
-            "host, such as http://127.0.0.1:8900"
-        )
+        field, problem = "base_url", NEEDS_HTTPS
     raise invalid(field, problem)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_transport(transport: object) -> Transport | None:

@@ -14,6 +14,7 @@ from .arguments import (
     described,
     invalid,
     origin_from,
+    rate,
     seconds,
     whole,
 )
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from .products import ProductEvents, Products
     from .users import Users
 
+#: The most calls at the same time.
+MAX_CONCURRENCY = 1000
 _METHOD = re.compile(r"[A-Z]{3,10}")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")  # RFC 9110, 9.2.2
 
@@ -62,6 +65,7 @@ class UserComRest:
             Calls that cannot be repeated safely are repeated only if User.com has not
             acted on them. With 0, a call during the pause after a 429 raises at once.
         concurrency: Calls that are made at the same time. User.com publishes no limit.
+        requests_per_second: Calls that are made in a second. Unlimited by default.
         on_call: Called with a :class:`Call` after each attempt, for metrics.
         transport: An async transport of the installed httpx (``httpx2`` before
             ``httpx``), for tests and special networks. Its owner closes it.
@@ -80,6 +84,7 @@ class UserComRest:
         timeout: float = 10.0,
         retries: int = 2,
         concurrency: int = 8,
+        requests_per_second: float | None = None,
         on_call: Callable[[Call], object] | None = None,
         transport: Transport | None = None,
     ) -> None:
@@ -99,8 +104,9 @@ class UserComRest:
             address,
             secret,
             transport=check_transport(transport),
-            concurrency=whole("concurrency", concurrency, 1, 1000),
+            concurrency=whole("concurrency", concurrency, 1, MAX_CONCURRENCY),
             on_call=on_call,
+            per_second=rate("requests_per_second", requests_per_second),
         )
         self._caller = Caller(session, options)
         self._is_view = False

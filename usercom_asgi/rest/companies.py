@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
-from ..core.exceptions import BadRequestError, NotFoundError
+from ..core.exceptions import NotFoundError, RejectedError
+from .failures import is_taken, unexpected
 from .fields import body_of, custom_id, reference
 from .identifiers import CustomId, PathId, UserPathId
 from .models import Company, identify
@@ -88,17 +89,25 @@ class Companies(Resource[Company]):
         if found is None:
             try:
                 return await self._create(body)
-            except BadRequestError:
+            except RejectedError as error:
+                if not is_taken(error):
+                    raise
                 found = await self._find(custom_id_)  # created by another process meanwhile
                 if found is None:
                     raise
         return await self._update(_place_of(found, custom_id_), body)
 
     async def _find(self, custom_id_: str | CustomId) -> Company | None:
+        given = CustomId(custom_id(custom_id_))
         try:
-            return await self._get(CustomId(custom_id(custom_id_)))
+            found = await self._get(given)
         except NotFoundError:
             return None
+        if found.custom_id not in (given.value, None):
+            # A duplicate response on a kept connection would be another company's.
+            template = f"{self.BY_CUSTOM_ID}:custom_id/"
+            raise unexpected("GET", template, 200, "with another company")
+        return found
 
     async def delete(self, company: PathId) -> None:
         """Delete a company.

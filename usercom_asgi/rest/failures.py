@@ -179,6 +179,11 @@ def not_found(method: str, path: str) -> NotFoundError:
     return error
 
 
+def is_taken(error: RejectedError) -> bool:
+    """Return whether the error may be about a custom id that another object has."""
+    return error.status in (400, 409)
+
+
 def is_html(headers: Mapping[str, str]) -> bool:
     """Return whether the body is a page."""
     return "html" in headers.get("content-type", "").lower()

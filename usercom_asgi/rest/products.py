@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
-from ..core.exceptions import BadRequestError, InvalidCommand, NotFoundError
+from ..core.exceptions import InvalidCommand, NotFoundError, RejectedError
 from .call import Route
+from .failures import is_taken
 from .fields import body_of, custom_id, reference, unix_seconds
 from .identifiers import CustomId, Id, PathId, UserId, normalize
 from .models import Product, ProductEvent, identify
@@ -91,7 +92,9 @@ class Products(Resource[Product]):
             pass
         try:
             return await self._create(body)
-        except BadRequestError as error:
+        except RejectedError as error:
+            if not is_taken(error):
+                raise
             try:
                 return await self.get(given)  # created by another process meanwhile
             except NotFoundError:

@@ -12,17 +12,25 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import anyio
+
 from ..core.commands import Event, PageHit, ProductEvent, ResetAuth, Update
 from ..core.envelope import JOB, SendResult
 from ..core.exceptions import (
-    BadRequestError,
     DeliveryError,
+    ForbiddenError,
     InvalidCommand,
     NotFoundError,
     RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedResponseError,
 )
+from ..core.hooks import warn_once
+from ..core.user_key import is_user_key
 from .call import UNSET
-from .client import UserComRest
+from .client import MAX_CONCURRENCY, UserComRest
+from .failures import is_taken, unexpected
 from .identifiers import CustomId, Email, Id, Key
 from .spelling import split_attributes
 from .user_ids import UserIds
@@ -46,28 +54,42 @@ async def open_rest_sender(
 ) -> AsyncGenerator[RestSender]:
     """Open a :class:`RestSender` with a client of its own.
 
-    The client does not retry, because the delivery does.
+    The client does not retry, because the delivery does. A command is several calls,
+    and each of them counts for ``requests_per_second``.
     """
     rest = UserComRest.from_config(
-        config, retries=0, concurrency=config.max_concurrency, transport=transport
+        config,
+        retries=0,
+        concurrency=min(config.max_concurrency, MAX_CONCURRENCY),
+        requests_per_second=config.requests_per_second,
+        transport=transport,
     )
     async with rest:
-        yield RestSender(rest)
+        yield RestSender(rest, config.command_timeout)
 
 
 class RestSender:
     """Sender of commands by the REST API; see :class:`.Sender`."""
 
-    def __init__(self, rest: UserComRest) -> None:
+    def __init__(self, rest: UserComRest, command_timeout: float) -> None:
+        self._command_timeout = command_timeout
         self._rest = rest
         self._ids = UserIds(rest.users)
 
     async def send(self, envelope: Envelope, key: str | None) -> SendResult:
         """Send one command as the visitor with ``key``; see :class:`.Sender`."""
         try:
-            return await self._send(envelope, _Person.of(envelope, key))
+            # A broker takes a command over that takes longer than one call may.
+            with anyio.move_on_after(self._command_timeout):
+                return await self._send(envelope, _Person.of(envelope, key))
         except InvalidCommand as error:
             raise RejectedError(f"the REST API cannot take it: {error}") from None
+        except UnexpectedResponseError as error:
+            if not error.is_page:
+                raise
+            # The page of a maintenance or of a proxy: the API itself answers JSON.
+            raise UnavailableError(str(error), status=error.status) from None
+        raise UnavailableError(f"no response to all calls in {self._command_timeout:g} s")
 
     async def _send(self, envelope: Envelope, person: _Person) -> SendResult:
         command, at = envelope.command, int(envelope.created_at)
@@ -99,29 +121,56 @@ class RestSender:
             user = await self._rest.users.create(
                 attributes=attributes.custom, **attributes.standard
             )
-            created = user.user_key
+            # Checked, because it becomes a cookie.
+            created = user.user_key if is_user_key(user.user_key) else None
+            company = attributes.company
+            if company is not None and user.id is not None:
+                with suppress(DeliveryError, InvalidCommand):  # the key must not be lost for it
+                    await self._join_company(Id(user.id), company)
         elif attributes:
             await self._update(person, attributes)
         url = command.url or envelope.page.url
         if url.startswith(("http://", "https://")) and (created or not envelope.may_create):
             viewed_at = datetime.fromtimestamp(envelope.created_at, UTC)
             if created is None:
-                await self._view(person, url, viewed_at)
+                await self._view(person, url, viewed_at, has_event=command.event is not None)
             else:  # the key must not be lost for a view
                 with suppress(DeliveryError):
                     await self._rest.site_views.create(Key(created), url, timestamp=viewed_at)
         return SendResult(created, next_command=command.event)
 
-    async def _view(self, person: _Person, url: str, at: datetime) -> None:
+    async def _view(self, person: _Person, url: str, at: datetime, *, has_event: bool) -> None:
+        """Record a view; a rejected one does not cost the event of the same command.
+
+        The vendor does not document the route, and a user that the API has created
+        may have no key yet.
+        """
         who = person.custom_id or person.key
         if who is None:
             raise RejectedError(_NO_ONE)
-        if isinstance(who, Key):
-            await self._rest.site_views.create(who, url, timestamp=at)
-        else:
-            await self._with_user(
-                person, lambda who: self._rest.site_views.create(who, url, timestamp=at)
+        try:
+            if isinstance(who, Key):
+                await self._rest.site_views.create(who, url, timestamp=at)
+            else:
+                await self._with_user(person, lambda who: self._view_by_id(who, url, at))
+        except RejectedError as error:
+            is_about_token = isinstance(error, (UnauthorizedError, ForbiddenError))
+            is_page = isinstance(error, UnexpectedResponseError) and error.is_page
+            if is_about_token or is_page or not has_event:
+                raise
+            warn_once(
+                f"User.com rejected a page view ({type(error).__name__}), sending events of "
+                "page hits without their view"
             )
+
+    async def _view_by_id(self, who: Id | CustomId, url: str, at: datetime) -> None:
+        user = await self._rest.users.get(who)
+        if isinstance(who, CustomId) and user.custom_id not in (who.value, None):
+            # A duplicate response on a kept connection would be another user's.
+            raise unexpected("GET", "/users-by-id/:custom_id/", 200, "with another user")
+        if user.user_key is None:
+            raise unexpected("GET", "/users-by-id/:custom_id/", 200, "with a user without a key")
+        await self._rest.site_views.create(Key(user.user_key), url, timestamp=at)
 
     async def _product_event(self, person: _Person, command: ProductEvent, at: int) -> None:
         product = CustomId(command.product_id)
@@ -170,25 +219,50 @@ class RestSender:
         try:
             return await call(await self._who(person))
         except NotFoundError:
-            if person.custom_id is not None:
+            if person.custom_id is not None and "/" in person.custom_id.value:
+                self._ids.forget(person.custom_id)
+            elif person.custom_id is not None:
                 await self._create_user(person)
             elif person.name is not None:
                 self._ids.forget(person.name)
             return await call(await self._who(person))
 
     async def _who(self, person: _Person) -> Id | CustomId:
-        if person.custom_id is not None:
-            return person.custom_id
-        if person.name is None:
+        custom_id = person.custom_id
+        if custom_id is not None and "/" in custom_id.value:
+            # Servers decode %2F before they look for the route, and find none.
+            return Id(await self._ids.get(custom_id, lambda: self._id_of(custom_id, person)))
+        if custom_id is not None:
+            return custom_id
+        name = person.name
+        if name is None:
             raise RejectedError(_NO_ONE)
         try:
-            return Id(await self._ids.get(person.name))
+            return Id(await self._ids.get(name))
         except NotFoundError:
-            if not isinstance(person.name, Email):
+            if not isinstance(name, Email):
                 raise
-        # The next look-up finds them, so a repeated call does not create another.
-        await self._rest.users.create(email=person.name.value)
-        return Id(await self._ids.get(person.name))
+        email = name
+        return Id(await self._ids.get(email, lambda: self._create_by_email(email)))
+
+    async def _create_by_email(self, email: Email) -> int | None:
+        """Create a user; return the id of the answer.
+
+        A look-up might not find them yet, and the command would create another one.
+        """
+        created = await self._rest.users.create(email=email.value)
+        return (await self._rest.users.get(email)).id if created.id is None else created.id
+
+    async def _id_of(self, custom_id: CustomId, person: _Person) -> int | None:
+        """Return the id of the user with a custom id that no path can hold."""
+        number = await self._upsert(custom_id, person)
+        if number is None:
+            return None
+        user = await self._rest.users.get(number)
+        if user.custom_id not in (custom_id.value, None):
+            # The answer to another call: an upsert may go over a kept connection.
+            raise UnavailableError("an upsert was answered with another user", not_sent=True)
+        return number
 
     async def _create_user(self, person: _Person) -> None:
         """Create the user with this custom id.
@@ -198,18 +272,33 @@ class RestSender:
         """
         if person.custom_id is None:
             raise RejectedError(_NO_ONE)
-        email = cast("str | None", person.known.get("email"))
-        field = email if email is not None else UNSET
-        if person.key is not None:
-            with suppress(NotFoundError, BadRequestError):  # 400: the custom id is taken now
-                visitor = await self._rest.users.get(person.key)
-                is_other = visitor.custom_id is not None or visitor.email not in (None, "", email)
-                if visitor.id is not None and not is_other:
-                    await self._rest.users.update(
-                        visitor.id, custom_id=person.custom_id.value, email=field
-                    )
-                    return
-        await self._rest.users.update_or_create(person.custom_id, email=field)
+        try:
+            if person.key is not None and await self._become(person.custom_id, person.key, person):
+                return
+        except NotFoundError:
+            pass
+        except RejectedError as error:
+            if not is_taken(error):
+                raise
+        await self._upsert(person.custom_id, person)
+
+    async def _become(self, custom_id: CustomId, key: Key, person: _Person) -> bool:
+        """Give the visitor with this key the custom id, unless it is another person."""
+        visitor = await self._rest.users.get(key)
+        is_other = (
+            visitor.user_key != key.value  # merged, or the answer to another call
+            or visitor.custom_id is not None
+            or visitor.email not in (None, "", person.email)
+        )
+        if visitor.id is None or is_other:
+            return False
+        email = UNSET if person.email is None else person.email
+        await self._rest.users.update(visitor.id, custom_id=custom_id.value, email=email)
+        return True
+
+    async def _upsert(self, custom_id: CustomId, person: _Person) -> int | None:
+        email = UNSET if person.email is None else person.email
+        return (await self._rest.users.update_or_create(custom_id, email=email)).id
 
 
 class _Person:
@@ -236,6 +325,10 @@ class _Person:
         is_product = isinstance(envelope.command, ProductEvent)
         known = {**envelope.identity, **({} if is_product else attributes)}
         return cls(known, key, is_email_trusted=envelope.source == JOB)
+
+    @property
+    def email(self) -> str | None:
+        return cast("str | None", self.known.get("email"))
 
     @property
     def is_nobody(self) -> bool:

@@ -72,6 +72,7 @@ class Session:
         transport: Transport | None = None,
         concurrency: int = 8,
         on_call: Callable[[Call], object] | None = None,
+        per_second: float | None = None,
     ) -> None:
         self.address = address
         self.clock = Clock()
@@ -82,6 +83,8 @@ class Session:
         self._client: ApiClient | None = None
         self._limiter: anyio.CapacityLimiter | None = None
         self._resume_at = 0.0
+        self._interval = 1 / per_second if per_second else 0.0
+        self._next_slot = 0.0
 
     async def aclose(self) -> None:
         """Close the connections. A later call opens new ones."""
@@ -115,6 +118,7 @@ class Session:
         while True:
             await self._wait_for_pause(route, options)
             client, limiter = await self._opened()
+            await self._wait_for_slot()
             async with limiter:
                 if self._paused_for() > 0:  # by a call that had its place before
                     continue
@@ -195,6 +199,15 @@ class Session:
             except Exception:  # a bug of the hook must not break the call
                 logger.exception("on_call hook failed, continuing")
 
+    async def _wait_for_slot(self) -> None:
+        """Wait until one more call is within the limit of a second."""
+        if self._interval:
+            now = self.clock.now()
+            slot = max(now, self._next_slot)
+            self._next_slot = slot + self._interval
+            if slot > now:
+                await self.clock.sleep(slot - now)
+
     def _paused_for(self) -> float:
         return self._resume_at - self.clock.now()
 
@@ -258,7 +271,9 @@ class Caller:
             is_page = is_html(answer.headers)
             if is_page or route.method == "GET":
                 kind = "HTML" if is_page else "a body that is not JSON"
-                raise unexpected(route.method, route.template, answer.status, f"with {kind}")
+                error = unexpected(route.method, route.template, answer.status, f"with {kind}")
+                error.is_page = is_page
+                raise error
         return answer.json
 
     def with_options(self, **changes: Any) -> Caller:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from ..core.hooks import warn_once
 from .companies import CompanyFields
 from .fields import UserFields
+from .parsing import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +18,7 @@ _NOT_SENT = frozenset(
     {"user_id", "custom_id", "user_key", "company_id", "company_custom_id", "source_context"}
 )
 _STANDARD = frozenset(UserFields.__annotations__) - _NOT_SENT
+_MOMENTS = frozenset({"first_seen", "last_seen", "created_at"})
 _STANDARD_OF_COMPANY = frozenset(CompanyFields.__annotations__) - {"custom_id"}
 
 
@@ -48,26 +51,48 @@ def split_attributes(given: Mapping[str, object]) -> SplitAttributes:
     ``name`` is split at its first space, because the API reads one name and writes
     two (WP Fusion does the same, docs/usercom.md).
     """
-    values = {name: value for name, value in given.items() if name not in _NOT_SENT}
+    values = {name: value for name, value in given.items() if _spelt(name) not in _NOT_SENT}
     company = values.pop("company", None)
     name = values.pop("name", None)
     if isinstance(name, str) and not values.keys() & {"first_name", "last_name"}:
         first, _, last = name.partition(" ")
         values |= {"first_name": first, **({"last_name": last} if last else {})}
     return SplitAttributes(
-        standard={name: value for name, value in values.items() if name in _STANDARD},
+        standard={
+            name: _standard(name, value) for name, value in values.items() if name in _STANDARD
+        },
         custom={name: value for name, value in values.items() if name not in _STANDARD},
-        company=_company(cast("dict[str, object]", company)) if company else None,
+        company=_company(cast("Mapping[str, object]", company)) if company else None,
     )
+
+
+def _spelt(name: str) -> str:
+    """Return the field that the API takes a name for: it reads "User Id" as well."""
+    return "_".join(name.lower().split())
+
+
+def _standard(name: str, value: object) -> object:
+    """Return a value as the API has it, where a command has it in another form."""
+    if name == "tags":
+        listed = cast("list[object]", value) if isinstance(value, list) else [value]
+        return [str(each) for each in listed]
+    if name in _MOMENTS and isinstance(value, str):  # a datetime, which commands have as text
+        found = moment(value)
+        return value if found is None else int(found.timestamp())
+    return value
 
 
 def _company(given: Mapping[str, object]) -> SplitCompany | None:
     # Without an id, each update would create another company.
     number = given.get("company_id")
-    if number is None:
+    is_id = isinstance(number, (str, int)) and not isinstance(number, bool)
+    if not is_id or not str(number).strip():
+        warn_once("A company without company_id is not sent by the REST API, leaving it out")
         return None
     values = {
-        name: value for name, value in given.items() if name not in ("company_id", "custom_id")
+        name: value
+        for name, value in given.items()
+        if _spelt(name) not in ("company_id", "custom_id")
     }
     return SplitCompany(
         custom_id=str(number),

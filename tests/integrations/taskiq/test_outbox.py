@@ -22,7 +22,7 @@ import redis
 from helpers.asgi_client import body as end
 from helpers.asgi_client import call, call_until, http_scope, lifespan, start
 from helpers.fake_sender import make_envelope
-from helpers.fake_usercom import FakeUserCom
+from helpers.fake_usercom import CHANNELS, FakeUserCom
 from helpers.serving import free_port
 from helpers.waiting import until, until_sync
 from integrations.taskiq.taskiq_app import QUEUE, TIMEOUT, make
@@ -47,6 +47,7 @@ from usercom_asgi.core.receipts import PendingReceipt
 from usercom_asgi.core.serialization import pack
 from usercom_asgi.integrations.taskiq import TaskiqOutbox
 from usercom_asgi.integrations.taskiq.outbox import TASK
+from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 HERE = Path(__file__).parent
 COOKIE = "__ca__chat"
@@ -122,13 +123,16 @@ def server(tmp_path: Path) -> Iterator[Redis]:
 
 
 @contextlib.contextmanager
-def worker(server: Redis, usercom: FakeUserCom, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    server: Redis, usercom: FakeUserCom, log: Path, channel: str = "widget"
+) -> Iterator[subprocess.Popen[bytes]]:
     """`taskiq worker`, with one process under it; both in a process group of their own."""
     environ = {
         **os.environ,
         "USERCOM_BASE_URL": usercom.url,
         "USERCOM_API_KEY": "ABC123",
         "REDIS_URL": server.url,
+        **usercom.environ(channel),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -191,13 +195,14 @@ def arrived(usercom: FakeUserCom) -> Counter[tuple[int, int]]:
     return Counter((each.data["n"], each.data["step"]) for each in list(usercom.store.events))
 
 
+@pytest.mark.parametrize("channel", CHANNELS)
 async def test_taskiq_outbox_commands_of_one_request_are_one_task_in_order(
-    server: Redis, usercom: FakeUserCom, tmp_path: Path
+    server: Redis, usercom: FakeUserCom, tmp_path: Path, channel: str
 ) -> None:
     key = usercom.new_user()
-    config = settings(usercom)
+    config = settings(usercom, **CHANNELS[channel])
     app = UserComMiddleware(says(), config, outbox=make(config, server.url))
-    with worker(server, usercom, tmp_path / "worker.log"):
+    with worker(server, usercom, tmp_path / "worker.log", channel):
         async with serving(app) as ask:
             for n in range(20):
                 await ask(n, key=key)
@@ -209,6 +214,8 @@ async def test_taskiq_outbox_commands_of_one_request_are_one_task_in_order(
         assert [each.data["step"] for each in events if each.data["n"] == n] == [0, 1, 2]
     created_at = [datetime.fromisoformat(each.data["occurred_at"]) for each in events]
     assert all(each.tzinfo is not None for each in created_at)
+    assert REST_TOKEN not in repr(server.client.xrange(QUEUE))
+    assert REST_TOKEN not in (tmp_path / "worker.log").read_text()
 
 
 async def test_taskiq_outbox_killed_worker_of_two_loses_no_command(
@@ -303,14 +310,15 @@ async def test_taskiq_outbox_commands_that_the_broker_never_accepted_are_dropped
     ]
 
 
+@pytest.mark.parametrize("channel", CHANNELS)
 async def test_taskiq_outbox_outage_longer_than_a_task_delivers_all_in_order_later(
-    server: Redis, usercom: FakeUserCom, tmp_path: Path
+    server: Redis, usercom: FakeUserCom, tmp_path: Path, channel: str
 ) -> None:
     keys = [usercom.new_user() for _ in range(5)]
-    config = settings(usercom)
+    config = settings(usercom, **CHANNELS[channel])
     app = UserComMiddleware(says(), config, outbox=make(config, server.url))
     usercom.faults.status(503)
-    with worker(server, usercom, tmp_path / "worker.log"):
+    with worker(server, usercom, tmp_path / "worker.log", channel):
         async with serving(app) as ask:
             for n in range(5):
                 await ask(n, key=keys[n])

@@ -130,7 +130,7 @@ class TaskiqOutbox:
         """Return the shortest ``idle_timeout`` for a broker, in milliseconds.
 
         With a shorter one, tasks would be delivered twice. It is twice the longest run
-        of a task (``task_deadline``, one call, and publishing the rest), because a
+        of a task (``task_deadline``, one command, and publishing the rest), because a
         task may first wait that long behind others that were fetched with it. This
         assumes that ``xread_count`` is at most the worker's ``--max-async-tasks``.
         Both are 100 by default.
@@ -139,7 +139,7 @@ class TaskiqOutbox:
             raise ConfigurationError(
                 "outbox", "task_deadline must be seconds, more than 0 and at most 3600"
             )
-        return math.ceil(1000 * 2 * (task_deadline + config.total_timeout + PUBLISH_TIMEOUT))
+        return math.ceil(1000 * 2 * (task_deadline + config.command_timeout + PUBLISH_TIMEOUT))
 
     @asynccontextmanager
     async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:
