@@ -26,7 +26,8 @@ class LookUps:
         await anyio.sleep(0.01)
         if who.value == "missing":
             raise NotFoundError("none")
-        return User(id=None if who.value == "odd" else len(who.value))
+        names = {"user_key": who.value} if isinstance(who, Key) else {"email": who.value}
+        return User(id=None if who.value == "odd" else len(who.value), **names)
 
 
 @pytest.fixture

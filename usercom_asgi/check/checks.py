@@ -226,7 +226,9 @@ async def _token(config: UserComConfig) -> Result:
         return fails("token", error.reason, "Report this answer to the authors of usercom-asgi.")
     if not is_api:
         return fails("token", "no REST API: an answer without JSON", _NO_API)
-    return ok("token", f"accepted by the REST API; channel={config.channel!r}")
+    return ok(
+        "token", f"accepted by the REST API; channel={'rest' if config.uses_rest else 'widget'!r}"
+    )
 
 
 def _unreached(name: str, error: UnavailableError) -> Result:

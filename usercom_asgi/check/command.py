@@ -52,7 +52,7 @@ def _config(options: argparse.Namespace) -> UserComConfig:
 
 def _check(config: UserComConfig, options: argparse.Namespace) -> int:
     if not options.json:
-        print(f"{config.origin}, channel={config.channel!r}")
+        print(f"{config.origin}, channel={'rest' if config.uses_rest else 'widget'!r}")
 
     def show(result: Result) -> None:
         print(json.dumps(asdict(result)) if options.json else result, flush=True)

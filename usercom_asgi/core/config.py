@@ -187,7 +187,7 @@ class UserComConfig:
     @property
     def command_timeout(self) -> float:
         """Seconds that one command may take, which may be several calls."""
-        if self.channel != "rest" or self.requests_per_second is None:
+        if not self.uses_rest or self.requests_per_second is None:
             return self.total_timeout
         waits = _CALLS_OF_COMMAND * self.max_concurrency / self.requests_per_second
         return self.total_timeout + waits
@@ -279,7 +279,7 @@ class UserComConfig:
             raise ConfigurationError(
                 "rest_token", "must be given for channel='rest'; set USERCOM_REST_TOKEN"
             )
-        if self.channel == "rest" and self.origin and not may_carry_token(self.origin):
+        if self.uses_rest and self.origin and not may_carry_token(self.origin):
             # The delivery could not run, and would drop every command.
             raise ConfigurationError("base_url", f"{NEEDS_HTTPS}; channel='widget' needs no token")
 
