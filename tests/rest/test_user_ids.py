@@ -26,8 +26,11 @@ class LookUps:
         await anyio.sleep(0.01)
         if who.value == "missing":
             raise NotFoundError("none")
-        names = {"user_key": who.value} if isinstance(who, Key) else {"email": who.value}
-        return User(id=None if who.value == "odd" else len(who.value), **names)
+        return User(
+            id=None if who.value == "odd" else len(who.value),
+            user_key=who.value if isinstance(who, Key) else None,
+            email=who.value if isinstance(who, Email) else None,
+        )
 
 
 @pytest.fixture
