@@ -203,3 +203,18 @@ def test_errors_pickled_and_loaded_are_equal() -> None:
     error = ConfigurationError("app", "is wrong")
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.field) == (str(error), "app")
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({}, 30),
+        ({"requests_per_second": 2}, 30),
+        ({"rest_token": "abcdefgh12345"}, 30),
+        ({"rest_token": "abcdefgh12345", "requests_per_second": 2}, 30 + 32),
+    ],
+)
+def test_config_command_timeout_by_rest_includes_the_wait_for_the_limit(
+    settings: dict[str, Any], seconds: float
+) -> None:
+    assert UserComConfig(app="acme", api_key="ABC123", **settings).command_timeout == seconds
