@@ -221,3 +221,18 @@ def test_config_channel_defaults_to_rest_where_there_is_a_token(
     settings: dict[str, Any], uses_rest: bool
 ) -> None:
     assert UserComConfig(app="acme", api_key="ABC123", **settings).uses_rest is uses_rest
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({}, 30),
+        ({"requests_per_second": 2}, 30),
+        ({"rest_token": "abcdefgh12345"}, 30),
+        ({"rest_token": "abcdefgh12345", "requests_per_second": 2}, 30 + 32),
+    ],
+)
+def test_config_command_timeout_by_rest_includes_the_wait_for_the_limit(
+    settings: dict[str, Any], seconds: float
+) -> None:
+    assert UserComConfig(app="acme", api_key="ABC123", **settings).command_timeout == seconds

@@ -61,3 +61,9 @@ def test_client_is_made_without_a_loop(where: dict[str, Any]) -> None:
     rest = UserComRest(token=TOKEN, **where)
     assert "acme" in repr(rest) or where["base_url"] in repr(rest)
     assert TOKEN not in repr(rest)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "5", float("inf"), float("nan")])
+def test_client_with_a_malformed_rate_is_refused(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="requests_per_second"):
+        UserComRest(subdomain="acme", token="abcdefgh12345", requests_per_second=value)  # type: ignore[arg-type]

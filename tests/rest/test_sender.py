@@ -10,6 +10,7 @@ import pytest
 from helpers.fake_usercom import FakeUserCom
 
 from usercom_asgi import Event, PageHit, ProductEvent, ResetAuth, Update
+from usercom_asgi.api.client import ssl_context
 from usercom_asgi.core.commands import Command
 from usercom_asgi.core.envelope import JOB, Envelope, PageContext, SendResult
 from usercom_asgi.core.exceptions import (
@@ -276,6 +277,14 @@ async def test_reset_with_a_known_user_keeps_the_details_and_names_no_key(
 async def test_reset_without_a_user_calls_nothing(sender: RestSender, usercom: FakeUserCom) -> None:
     assert await send(sender, ResetAuth({"email": "ana@example.com"})) == SendResult()
     assert not usercom.store.users
+
+
+async def test_open_rest_sender_reads_the_certificates_before_the_first_call(
+    usercom: FakeUserCom,
+) -> None:
+    ssl_context.cache_clear()
+    async with open_rest_sender(usercom.config(rest_token=REST_TOKEN)):
+        assert ssl_context.cache_info().currsize
 
 
 async def test_send_with_a_wrong_token_is_unauthorized(usercom: FakeUserCom) -> None:

@@ -57,6 +57,10 @@ async def open_rest_sender(
     The client does not retry, because the delivery does. A command is several calls,
     and each of them counts for ``requests_per_second``.
     """
+    if transport is None:  # now, because the first call comes while requests are served
+        from ..api.client import load_certificates
+
+        await load_certificates()
     rest = UserComRest.from_config(
         config,
         retries=0,
