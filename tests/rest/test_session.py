@@ -15,6 +15,7 @@ from usercom_asgi.core.exceptions import DeliveryError
 from usercom_asgi.rest import (
     Call,
     CustomId,
+    Key,
     NoResponseError,
     NotFoundError,
     RateLimitError,
@@ -256,6 +257,20 @@ async def test_call_repeatable_reuses_a_connection_and_others_take_a_new_one(
     for _ in range(3):
         await rest.events.create(52, "paid")
     assert len(server.connections) == 4
+
+
+async def test_call_of_a_caller_with_retries_of_its_own_reuses_a_connection_for_events(
+    rest: UserComRest, server: RestServer
+) -> None:
+    server.always(lambda request: Scripted(200, b'{"id": 52}'))
+    own = rest.with_options(retries=0)
+    for _ in range(3):
+        await own.events.create(52, "paid")
+        await own.product_events.create(52, 7, "purchase")
+        await own.site_views.create(Key("abc"), "https://shop.example/x")
+    assert len(server.connections) == 1
+    await own.users.create(email="ada@shop.example")  # whose answer names a key
+    assert len(server.connections) == 2
 
 
 async def test_on_call_gets_each_attempt_without_ids(

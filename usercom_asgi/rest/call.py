@@ -79,6 +79,8 @@ class Route:
     method: str
     template: str
     is_repeatable: bool = True
+    #: True if only the status of the answer counts, so that another one's does no harm.
+    is_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,13 +59,15 @@ class Events:
             body["timestamp"] = unix_seconds(timestamp)
         given = identify(user)
         if isinstance(given, CustomId):
-            route = Route("POST", "/users-by-id/:custom_id/events/", is_repeatable=False)
+            route = Route(
+                "POST", "/users-by-id/:custom_id/events/", is_repeatable=False, is_record=True
+            )
             parts = {"custom_id": given.value}
             return Event.parse(await self._caller.json(route, parts=parts, body=body))
         number = given.value if isinstance(given, Id) else (await self._users.get(given)).id
         if number is None:
             raise unexpected("GET", "/users/search/", 200, "with a user without id")
-        route = Route("POST", "/events/", is_repeatable=False)
+        route = Route("POST", "/events/", is_repeatable=False, is_record=True)
         return Event.parse(await self._caller.json(route, body={**body, "user_id": number}))
 
 
@@ -109,4 +111,6 @@ class SiteViews:
             "page_path": urlsplit(url).path or "/",
             "timestamp": moment,
         }
-        await self._caller.json(Route("POST", "/site-views/", is_repeatable=False), body=body)
+        await self._caller.json(
+            Route("POST", "/site-views/", is_repeatable=False, is_record=True), body=body
+        )

@@ -150,7 +150,7 @@ class ProductEvents:
             "data": dict(data or {}),
             "timestamp": moment,
         }
-        route = Route("POST", f"{place}product_event/", is_repeatable=False)
+        route = Route("POST", f"{place}product_event/", is_repeatable=False, is_record=True)
         return ProductEvent.parse(await self._caller.json(route, parts=parts, body=body))
 
 

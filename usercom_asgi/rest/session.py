@@ -171,7 +171,9 @@ class Session:
                 name=route.template,
                 timeout=options.timeout,
                 max_body=MAX_BODY,
-                is_new=not route.is_repeatable,
+                # A kept connection may be closed just then, and the answer lost.
+                # A caller without retries repeats the call by rules of its own.
+                is_new=not (route.is_repeatable or (route.is_record and not options.retries)),
             )
         except DeliveryError as error:
             # Returned, because an error that is raised here would keep this one as its
