@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from .exceptions import ConfigurationError
@@ -34,6 +35,16 @@ def origin_of(*, app: str | None, base_url: str | None) -> str:
 def is_host(value: object) -> bool:
     """Return whether this is a bare host name of two labels or more."""
     return isinstance(value, str) and _HOST.fullmatch(value) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _subdomain(app: str) -> str:
