@@ -13,8 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from usercom_asgi.testing import Captured
-    from usercom_asgi.testing.sandbox import SandboxForTests
+    from usercom_asgi.testing import Captured, LiveSandbox
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def usercom() -> Iterator[Captured]:
 
 
 @pytest.fixture(scope="session")
-def _usercom_sandbox() -> Iterator[SandboxForTests]:
+def _usercom_sandbox() -> Iterator[LiveSandbox]:
     from usercom_asgi.testing.sandbox import serve_sandbox
 
     with serve_sandbox() as sandbox:
@@ -35,7 +34,7 @@ def _usercom_sandbox() -> Iterator[SandboxForTests]:
 
 
 @pytest.fixture
-def usercom_sandbox(_usercom_sandbox: SandboxForTests) -> SandboxForTests:
+def usercom_sandbox(_usercom_sandbox: LiveSandbox) -> LiveSandbox:
     """Serve a local User.com, empty for each test; needs the extra ``sandbox``."""
     _usercom_sandbox.reset()
     return _usercom_sandbox

@@ -16,6 +16,7 @@ from .capture import capture
 from .captured import Captured
 from .flush import flush
 from .records import CapturedBrowserCommand, CapturedCommand, CapturedPage
+from .sandbox import LiveSandbox
 from .visitor import CapturedVisitor, make_visitor
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "CapturedCommand",
     "CapturedPage",
     "CapturedVisitor",
+    "LiveSandbox",
     "capture",
     "flush",
     "make_visitor",

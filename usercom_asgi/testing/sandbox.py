@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _API_KEY = "ABC123"
 
 
-class SandboxForTests:
+class LiveSandbox:
     """A running sandbox, which listens on a free port of this machine."""
 
     def __init__(self, running: RunningSandbox) -> None:
@@ -51,7 +51,7 @@ class SandboxForTests:
 
 
 @contextmanager
-def serve_sandbox() -> Iterator[SandboxForTests]:
+def serve_sandbox() -> Iterator[LiveSandbox]:
     """Serve a sandbox from a thread.
 
     Raises:
@@ -61,4 +61,4 @@ def serve_sandbox() -> Iterator[SandboxForTests]:
     from ..sandbox import Sandbox, serve
 
     with serve(Sandbox(api_key=_API_KEY)) as running:
-        yield SandboxForTests(running)
+        yield LiveSandbox(running)

@@ -101,9 +101,11 @@ def make_visitor(
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given.items()
     ]
     keys = config.secret_keys
+    delivery = RecordingDelivery(captured, config)
+    delivery.loop = None  # the verbs may be called in any event loop or thread
     session = RecordingSession(
         RequestInfo(scope),
-        RecordingDelivery(captured, config),
+        delivery,
         config,
         flash=FlashCookie(keys, config.cookie_domain) if keys else None,
     )
