@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from starlette.applications import Starlette
+
 from testing.shop import make_shop
 
 

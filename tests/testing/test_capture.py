@@ -11,8 +11,8 @@ import pytest
 from helpers.asgi_client import lifespan
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from testing.shop import NOWHERE, make_shop
 
+from testing.shop import NOWHERE, make_shop
 from usercom_asgi import UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.middleware.delivery_provider import DeliveryProvider
 from usercom_asgi.testing import capture

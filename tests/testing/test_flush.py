@@ -8,8 +8,8 @@ import pytest
 from helpers.asgi_client import lifespan
 from helpers.fake_usercom import FakeUserCom
 from starlette.testclient import TestClient
-from testing.shop import NOWHERE, make_shop
 
+from testing.shop import NOWHERE, make_shop
 from usercom_asgi import UserComClient, UserComConfig
 from usercom_asgi.testing import flush
 

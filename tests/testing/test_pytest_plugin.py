@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
 from testing.test_examples import ROOT, run_pytest
 
 SHOP = """

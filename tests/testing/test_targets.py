@@ -12,8 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
-from testing.shop import NOWHERE, make_shop
 
+from testing.shop import NOWHERE, make_shop
 from usercom_asgi import ConfigurationError, UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.testing import capture
 from usercom_asgi.testing.targets import find_middlewares

@@ -26,7 +26,7 @@ async def test_visitor_records_awaited_verbs() -> None:
 
 
 async def test_visitor_in_the_thread_of_an_event_loop_refuses_plain_verbs() -> None:
-    with pytest.raises(RuntimeError, match="await visitor.event"):
+    with pytest.raises(RuntimeError, match=r"await visitor\.event"):
         make_visitor().sync.event("seen")
 
 

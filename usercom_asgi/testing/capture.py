@@ -12,7 +12,7 @@ from .replacements import install, remove
 from .targets import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from starlette.types import ASGIApp
 
@@ -41,7 +41,9 @@ _innermost: ContextVar[_Capture | None] = ContextVar("usercom_asgi.capture", def
 
 
 @contextmanager
-def capture(*targets: ASGIApp | UserComClient, key: str | None = BROWSER_KEY) -> Iterator[Captured]:
+def capture(
+    *targets: ASGIApp | UserComClient, key: str | None = BROWSER_KEY
+) -> Generator[Captured]:
     """Record what is sent to User.com in the block; nothing leaves the process.
 
     No lifespan is needed. A command is recorded when the application sends it, so an

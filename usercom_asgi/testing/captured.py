@@ -39,7 +39,7 @@ class Captured(Assertions):
         self._records: list[CapturedCommand] = []
         self._pages: list[CapturedPage] = []
         self._sessions: list[RecordingSession] = []
-        self._cleared_calls = set[object]()
+        self._cleared_calls = set[str]()
         self._numbers = count(1)
         self._keys: dict[object, str] = {}
         #: Resets by their names, for later requests.
@@ -98,12 +98,12 @@ class Captured(Assertions):
     def browser_commands(self) -> list[CapturedBrowserCommand]:
         """The calls of ``visitor.browser``, and those of a reset in the page."""
         return as_browser_commands(
-            call for call in self._calls() if call[0] not in self._cleared_calls
+            call for call in self._calls() if str(call[0]) not in self._cleared_calls
         )
 
     def clear(self) -> None:
         """Forget all that was recorded."""
-        self._cleared_calls |= {call[0] for call in self._calls()}
+        self._cleared_calls |= {str(call[0]) for call in self._calls()}
         self._sessions = [each for each in self._sessions if not each.response_started]
         self._records.clear()
         self._pages.clear()

@@ -39,7 +39,7 @@ _originals: list[tuple[object, str, Any]] = []
 def install(find: Find) -> None:
     """Replace the methods. Only the first capture of several does."""
     for owner, name, make in _REPLACED:
-        original = vars(owner)[name]
+        original = cast("dict[str, Any]", vars(owner))[name]
         _originals.append((owner, name, original))
         setattr(owner, name, make(original, find))
 

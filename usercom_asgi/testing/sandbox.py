@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.config import UserComConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from ..sandbox import Faults, RunningSandbox, Store
 
@@ -51,7 +51,7 @@ class LiveSandbox:
 
 
 @contextmanager
-def serve_sandbox() -> Iterator[LiveSandbox]:
+def serve_sandbox() -> Generator[LiveSandbox]:
     """Serve a sandbox from a thread.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..client import UserComClient
 from ..core.config import DISABLED
@@ -74,9 +74,10 @@ def _disabled(what: str) -> ConfigurationError:
 
 
 def _build(app: Any) -> None:
-    added = getattr(app, "user_middleware", None)
-    is_ours = isinstance(added, list) and any(
-        isinstance(each.cls, type) and issubclass(each.cls, UserComMiddleware) for each in added
+    added: object = getattr(app, "user_middleware", None)
+    classes = [each.cls for each in cast("list[Any]", added)] if isinstance(added, list) else []
+    is_ours = any(
+        isinstance(each, type) and issubclass(each, UserComMiddleware) for each in classes
     )
     if is_ours and getattr(app, "middleware_stack", 0) is None:
         app.middleware_stack = app.build_middleware_stack()
