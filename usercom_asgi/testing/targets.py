@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..client import UserComClient
 from ..core.config import DISABLED
@@ -74,12 +74,10 @@ def _disabled(what: str) -> ConfigurationError:
 
 
 def _build(app: Any) -> None:
-    added: object = getattr(app, "user_middleware", None)
-    classes = [each.cls for each in cast("list[Any]", added)] if isinstance(added, list) else []
-    is_ours = any(
-        isinstance(each, type) and issubclass(each, UserComMiddleware) for each in classes
-    )
-    if is_ours and getattr(app, "middleware_stack", 0) is None:
+    if getattr(app, "middleware_stack", app) is not None or not hasattr(app, "user_middleware"):
+        return
+    classes: list[Any] = [each.cls for each in app.user_middleware]
+    if any(isinstance(each, type) and issubclass(each, UserComMiddleware) for each in classes):
         app.middleware_stack = app.build_middleware_stack()
 
 
