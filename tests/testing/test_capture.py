@@ -10,9 +10,10 @@ import httpx
 import pytest
 from helpers.asgi_client import lifespan
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from testing.shop import NOWHERE, make_shop
+from testing.shop import NOWHERE, buy, make_shop
 from usercom_asgi import UserComClient, UserComConfig, UserComMiddleware
 from usercom_asgi.middleware.delivery_provider import DeliveryProvider
 from usercom_asgi.testing import capture
@@ -306,6 +307,22 @@ async def test_capture_of_a_client_that_is_not_entered_records() -> None:
     captured.assert_event("renewed")
     with pytest.raises(RuntimeError, match="not running"):
         await client.visitor(key="abc").event("renewed")
+
+
+async def test_capture_of_an_application_covers_its_client() -> None:
+    client = UserComClient(UserComConfig.sandbox(NOWHERE))
+    app = UserComMiddleware(Starlette(), client=client)
+    with capture(app) as captured:
+        await client.visitor(user_id=7).event("renewed")
+    captured.assert_event("renewed")
+
+
+def test_capture_of_a_client_covers_the_requests_of_its_middleware() -> None:
+    client = UserComClient(UserComConfig.sandbox(NOWHERE))
+    app = UserComMiddleware(Starlette(routes=[Route("/buy", buy)]), client=client)
+    with capture(client) as captured:
+        TestClient(app, cookies={"__ca__chat": "abc123"}).get("/buy")
+    captured.assert_event("purchase")
 
 
 def test_capture_of_a_script_records_its_plain_calls() -> None:

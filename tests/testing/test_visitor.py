@@ -88,6 +88,13 @@ def test_visitor_with_headers_and_cookies_is_read_as_a_request() -> None:
     assert visitor.captured.assert_reset().by_widget
 
 
+def test_visitor_of_a_disabled_config_skips() -> None:
+    visitor = make_visitor(config=UserComConfig(enabled=False))
+    visitor.sync.event("seen")
+    with pytest.raises(AssertionError, match="USERCOM_ENABLED=0"):
+        visitor.captured.assert_event("seen")
+
+
 def test_visitor_of_a_prefetch_skips_a_page_hit() -> None:
     visitor = make_visitor(headers={"Sec-Purpose": "prefetch"})
     visitor.sync.page_hit()

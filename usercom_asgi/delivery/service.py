@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 _MAX_REMEMBERED = 10_000
+# Seconds between two looks at the file of an outbox, in flush().
+_FILE_INTERVAL = 0.01
 
 
 class DeliveryService:
@@ -228,15 +230,17 @@ class DeliveryService:
     async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109  public API
         """Wait at most ``timeout`` seconds until no command waits or is in flight.
 
-        Return whether that is so. New commands are still accepted. Commands that the
-        outbox left in its file count as well.
+        Return whether that is so. New commands are still accepted. Commands in the file
+        of an outbox count as well, those of other processes included.
         """
         return await run_from_any_loop(self.loop, partial(self._flush, timeout))
 
     async def _flush(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):
             while self._has_work and not self._stopped.is_set():
-                await self._recorder.changed.wait()
+                # The file of an outbox is empty a moment later, and does not notify.
+                with anyio.move_on_after(seconds if self.waiting else _FILE_INTERVAL):
+                    await self._recorder.changed.wait()
         return not self._has_work
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .captured import BROWSER_KEY, Captured
 from .replacements import install, remove
-from .targets import check_target
+from .targets import check_target, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -73,7 +73,7 @@ def capture(
     parts: dict[int, object] | None = None
     if targets:
         found = [each for target in targets for each in check_target(target)]
-        parts = {id(part): part for each in found for part in (each, *vars(each).values())}
+        parts = {id(part): part for each in found for part in parts_of(each)}
     outer = _innermost.get()
     block = _Capture(Captured(key), parts, outer)
     with _lock:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import UserComClient
 from ..core.config import DISABLED
 from ..core.exceptions import ConfigurationError
+from ..middleware.delivery_provider import DeliveryProvider
 from ..middleware.usercom import UserComMiddleware
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ def check_target(target: object) -> Sequence[UserComClient | UserComMiddleware]:
         if not each.config.enabled:
             raise _disabled("the UserComMiddleware")
     return middlewares
+
+
+def parts_of(target: UserComClient | UserComMiddleware) -> list[object]:
+    """Return the objects whose methods a capture replaces, with a given client."""
+    parts = [target, *vars(target).values()]
+    providers = [each for each in parts if isinstance(each, DeliveryProvider)]
+    return parts + [part for each in providers for part in vars(each).values()]
 
 
 def _disabled(what: str) -> ConfigurationError:

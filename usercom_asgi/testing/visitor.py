@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from ..core.config import UserComConfig
+from ..core.config import DISABLED, UserComConfig
 from ..core.event_loops import current_loop
 from ..core.user_key import COOKIE
 from ..visitor.request import RequestInfo
@@ -101,7 +101,7 @@ def make_visitor(
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given.items()
     ]
     keys = config.secret_keys
-    delivery = RecordingDelivery(captured, config)
+    delivery = RecordingDelivery(captured, config, refusal="" if config.enabled else DISABLED)
     delivery.loop = None  # the verbs may be called in any event loop or thread
     session = RecordingSession(
         RequestInfo(scope),
