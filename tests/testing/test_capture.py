@@ -10,6 +10,7 @@ import httpx
 import pytest
 from helpers.asgi_client import lifespan
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -200,6 +201,18 @@ def test_capture_keeps_the_key_of_the_browser(app: Starlette) -> None:
         client = TestClient(app, cookies={"__ca__chat": "abc123"})
         client.post("/buy")
     assert captured.events()[0].key == "abc123"
+
+
+def test_capture_gives_a_key_beside_the_cookies_of_the_application() -> None:
+    def identify(connection: HTTPConnection) -> dict[str, str]:
+        assert connection.cookies == {"session": "7", "__ca__chat": "abc123"}
+        return {"user_id": connection.cookies["session"]}
+
+    app = make_shop(identify=identify)
+    with capture(app, key="abc123") as captured:
+        TestClient(app, cookies={"session": "7"}).post("/buy")
+    purchase = captured.assert_event("purchase")
+    assert (purchase.user_id, purchase.key) == ("7", "abc123")
 
 
 def test_capture_records_the_login_by_a_hook() -> None:

@@ -12,7 +12,7 @@ from ..middleware.delivery_provider import DeliveryProvider
 from ..middleware.responder import Responder
 from ..middleware.site import Site
 from ..page.eligibility import may_be_html
-from ..page.headers import header_list
+from ..page.headers import header_list, without
 from ..visitor.consent import NO_CONSENT
 from ..visitor.cookies import RESET_COOKIE, read_cookies
 from .captured import Captured, as_browser_commands
@@ -122,9 +122,12 @@ def _open_refused_session(original: Any, find: Find) -> Any:
 
 def _give_key(scope: Scope, key: str | None) -> None:
     """Give a browser a key, unless it has one or has just lost it at a logout."""
-    cookies = read_cookies(scope["headers"], COOKIE, RESET_COOKIE)
-    if key is not None and not cookies:
-        scope["headers"] = [*scope["headers"], (b"cookie", f"{COOKIE}={key}".encode())]
+    headers = header_list(scope)
+    if key is None or read_cookies(headers, COOKIE, RESET_COOKIE):
+        return
+    sent = [value for name, value in headers if name == b"cookie"]
+    cookies = b"; ".join([*sent, f"{COOKIE}={key}".encode()])
+    scope["headers"] = [*without(headers, {b"cookie"}), (b"cookie", cookies)]
 
 
 def _plan(original: Any, _find: Find) -> Any:
