@@ -90,6 +90,15 @@ def test_examples_are_not_switched_off_by_the_environment() -> None:
     assert "7 passed" in output, output
 
 
+def test_unit_test_of_the_readme_passes_beside_its_application(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for name in ("shop.py", "test_shop.py"):
+        [block] = [each for each in blocks if each.startswith(f"# {name}\n")]
+        (tmp_path / name).write_text(block)
+    output = run_pytest(str(tmp_path))
+    assert "1 passed" in output, output
+
+
 def test_guide_shows_only_code_of_the_examples() -> None:
     text = (ROOT / "docs/testing.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
