@@ -234,6 +234,20 @@ def test_clear_forgets_what_was_recorded(app: Starlette) -> None:
     assert len(captured.browser_commands) == 1
 
 
+def test_clear_separates_a_second_logout_from_a_double_click(app: Starlette) -> None:
+    def log_out() -> None:
+        cookies = {"session": "7", "__ca__chat": "abc123"}
+        TestClient(app, cookies=cookies).post("/logout", follow_redirects=False)
+
+    with capture(app) as captured:
+        log_out()
+        log_out()
+        assert len(captured.resets) == 1
+        captured.clear()
+        log_out()
+        captured.assert_reset()
+
+
 def test_nested_captures_record_in_the_innermost_that_covers(app: Starlette) -> None:
     other = make_shop()
     with capture() as all_of_them, capture(app) as inner:

@@ -107,6 +107,7 @@ class Captured(Assertions):
         self._sessions = [each for each in self._sessions if not each.response_started]
         self._records.clear()
         self._pages.clear()
+        self.pending_resets.clear()
 
     # For the recording parts.
 
