@@ -67,7 +67,7 @@ def check_target(target: object) -> Sequence[UserComClient | UserComMiddleware]:
 
 def parts_of(target: UserComClient | UserComMiddleware) -> list[object]:
     """Return the objects whose methods a capture replaces, with a given client."""
-    parts = [target, *vars(target).values()]
+    parts: list[object] = [target, *vars(target).values()]
     providers = [each for each in parts if isinstance(each, DeliveryProvider)]
     return parts + [part for each in providers for part in vars(each).values()]
 
