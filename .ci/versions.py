@@ -70,6 +70,8 @@ WIDE = (
     "tests/delivery/test_service.py",
     "tests/page/test_content_encoding.py",
     "tests/page/test_response.py",
+    "tests/testing/test_capture.py",
+    "tests/testing/test_visitor.py",
 )
 #: What runs besides where an extra is.
 OF_EXTRA = {

@@ -41,6 +41,7 @@ HELD = [
     "rest.md",
     "sandbox.md",
     "settings.md",
+    "testing.md",
     "usercom.md",
     "visitor.md",
 ]
@@ -59,7 +60,7 @@ def run(block: str) -> dict[str, object]:
 
 @pytest.mark.filterwarnings("default")  # TestClient's own
 def test_sandbox_block_is_a_test_that_passes() -> None:
-    test = run(block_with("def test_"))["test_a_purchase_arrives"]
+    test = run(block_with("def test_a_purchase_arrives"))["test_a_purchase_arrives"]
     assert callable(test)
     test()
 

@@ -149,12 +149,7 @@ class UserComClient:
                 "the UserComClient is already running, create one client for each block"
             )
         self._is_entered, self.loop = True, current_loop()
-        service = DeliveryService(
-            lambda: open_sender(self.config, self._transport),
-            self.config,
-            outbox=self._outbox,
-            callbacks=self._callbacks,
-        )
+        service = self._make_service()
         try:
             await service.start()
             self._service = self._latest = service
@@ -173,6 +168,14 @@ class UserComClient:
         if service is not None:
             await service.drain()
             self._is_entered = False
+
+    def _make_service(self) -> DeliveryService:
+        return DeliveryService(
+            lambda: open_sender(self.config, self._transport),
+            self.config,
+            outbox=self._outbox,
+            callbacks=self._callbacks,
+        )
 
     @property
     def delivery(self) -> DeliveryService | None:
@@ -230,12 +233,13 @@ class UserComClient:
         report(type(command).__name__, problems, strict=self.config.strict)
         if not self.config.enabled:
             return skip_receipt(command, DISABLED)
-        if self._service is None:
+        service = self.delivery
+        if service is None:
             raise RuntimeError(
                 "the UserComClient is not running, enter it with `async with client:`"
             )
         if key is None and not named:
-            return self._service.skip(command, str(problems[-1]))
+            return service.skip(command, str(problems[-1]))
         # A reset has a queue of its own, because later commands with the old key are
         # still commands of the old visitor.
         ordering_key = (
@@ -254,7 +258,7 @@ class UserComClient:
             identity=named,
             page=page or PageContext(),
         )
-        receipt = self._service.submit(envelope)
+        receipt = service.submit(envelope)
         await receipt.stored()
         return receipt
 

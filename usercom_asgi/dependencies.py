@@ -64,6 +64,10 @@ class RunningDelivery(Protocol):
         """Return whether the delivery works, and if not, why."""
         ...
 
+    async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109
+        """Wait until nothing waits or is in flight; return whether that is so."""
+        ...
+
 
 def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
     """Return the delivery of this process; a FastAPI dependency for health routes.

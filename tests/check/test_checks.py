@@ -170,7 +170,7 @@ async def test_token_that_is_missing_is_skipped_with_the_channel(usercom: FakeUs
 async def test_token_for_http_on_another_host_is_not_sent(
     odd: OddServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.core.origins._is_loopback", lambda _: False)
+    monkeypatch.setattr("usercom_asgi.core.origins.is_loopback", lambda _: False)
     result = (await check(odd.url, channel="widget"))["token"]
     assert result.mark is Mark.FAILS
     assert result.found.startswith("not sent")

@@ -236,3 +236,27 @@ def test_config_command_timeout_by_rest_includes_the_wait_for_the_limit(
     settings: dict[str, Any], seconds: float
 ) -> None:
     assert UserComConfig(app="acme", api_key="ABC123", **settings).command_timeout == seconds
+
+
+def test_sandbox_is_strict_quick_and_local() -> None:
+    config = UserComConfig.sandbox()
+    assert (config.origin, config.api_key) == ("http://127.0.0.1:8900", "ABC123")
+    assert config.strict
+    assert config.secret_keys
+    assert config.total_timeout + config.shutdown_timeout + config.inline_deadline < 4
+
+
+def test_sandbox_takes_other_settings() -> None:
+    config = UserComConfig.sandbox("http://localhost:1234", strict=False, api_key="XYZ")
+    assert (config.origin, config.strict, config.api_key) == ("http://localhost:1234", False, "XYZ")
+
+
+@pytest.mark.parametrize("address", ["https://acme.user.com", "http://192.0.2.1", "http://sandbox"])
+def test_sandbox_of_another_machine_raises(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="base_url: must be an address of this machine"):
+        UserComConfig.sandbox(address)
+
+
+def test_sandbox_with_an_app_raises() -> None:
+    with pytest.raises(ConfigurationError, match="base_url"):
+        UserComConfig.sandbox(app="acme")

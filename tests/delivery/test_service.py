@@ -454,3 +454,33 @@ async def test_service_start_is_one_line_at_info_and_deliveries_are_at_debug(
                 "Delivered to User.com: 1, left in the outbox: 0, dropped: 0, dead letters: 0",
             ),
         ]
+
+
+async def test_service_flush_waits_for_commands_in_flight() -> None:
+    post = FakeSender(delay=0.01)
+    async with running(post) as runtime:
+        for n in range(3):
+            runtime.submit(make_envelope(n))
+        assert not await runtime.flush(0)
+        assert await runtime.flush()
+        assert [command.data["n"] for _, command, _ in post.sent] == [0, 1, 2]
+        runtime.submit(make_envelope(3))  # it still accepts
+
+
+async def test_service_flush_waits_for_the_file_of_an_outbox(
+    tmp_path: Path, usercom: FakeUserCom
+) -> None:
+    outbox = SqliteOutbox(tmp_path / "outbox.db")
+    async with UserComClient(UserComConfig.sandbox(usercom.url), outbox=outbox) as client:
+        await client.visitor(user_id=7).event("renewed")
+        assert client.delivery is not None
+        before = anyio.current_time()
+        assert await client.delivery.flush(20)
+        assert anyio.current_time() - before < 10
+        assert client.delivery.readiness().persisted == 0
+
+
+async def test_service_flush_after_the_end_returns_at_once() -> None:
+    async with running(FakeSender()) as runtime:
+        pass
+    assert await runtime.flush(20)

@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
 from .hooks import warn_once
-from .origins import NEEDS_HTTPS, is_host, may_carry_token, origin_of, parse_origin
+from .origins import (
+    NEEDS_HTTPS,
+    is_host,
+    is_loopback,
+    may_carry_token,
+    origin_of,
+    parse_origin,
+)
 from .problems import did_you_mean
 from .widget import check_callbacks, check_state
 
@@ -40,6 +47,16 @@ _ENVIRONMENT = {
     "cookie_domain": "USERCOM_COOKIE_DOMAIN",
     "site": "USERCOM_SITE",
     "enabled": "USERCOM_ENABLED",
+}
+_SANDBOX_URL = "http://127.0.0.1:8900"
+# The key is of the sandbox's default workspace, and the time-outs are for loopback.
+_SANDBOX: Mapping[str, object] = {
+    "api_key": "ABC123",
+    "secret_keys": ("a-public-key-for-tests",),
+    "strict": True,
+    "timeout": 1.0,
+    "shutdown_timeout": 0.2,
+    "inline_deadline": 0.5,
 }
 #: Why nothing is sent with ``enabled=False``.
 DISABLED = "usercom-asgi is switched off (enabled=False, or USERCOM_ENABLED=0)"
@@ -248,6 +265,26 @@ class UserComConfig:
                 "must be given; set USERCOM_APP to the subdomain, such as acme for acme.user.com",
             )
         return cls(**values)
+
+    @classmethod
+    def sandbox(cls, base_url: str = _SANDBOX_URL, **settings: Any) -> UserComConfig:
+        """Return settings for tests and a local sandbox, which ``settings`` override.
+
+        They are strict, sign cookies with a public key, and wait for an unreachable
+        sandbox for a fraction of a second. The address must be on this machine, so
+        that no test reaches a real workspace.
+
+        Raises:
+            ConfigurationError: The address is not loopback, or a setting is malformed.
+
+        """
+        values: dict[str, Any] = {**_SANDBOX, **settings, "base_url": base_url}
+        config = cls(**values)
+        if not is_loopback(urlsplit(config.origin).hostname or ""):
+            raise ConfigurationError(
+                "base_url", f"must be an address of this machine, such as {_SANDBOX_URL!r}"
+            )
+        return config
 
     def _check_keys(self) -> None:
         is_missing = not self.api_key and not self.enabled

@@ -41,19 +41,20 @@ NEEDS_HTTPS = (
 def may_carry_token(origin: str) -> bool:
     """Return whether the token may be sent to an origin: https, or a loopback host."""
     parts = urlsplit(origin)
-    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def is_host(value: object) -> bool:
     """Return whether this is a bare host name of two labels or more."""
     return isinstance(value, str) and _HOST.fullmatch(value) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _subdomain(app: str) -> str:

@@ -60,6 +60,10 @@ class _FixedStatus:
         """See :meth:`DeliveryService.readiness`."""
         return self._readiness
 
+    async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ARG002, ASYNC109  see the service
+        """Return True: no command waits beyond its own request."""
+        return True
+
 
 #: What ``get_delivery`` returns where there is no lifespan.
 INLINE_STATUS = _FixedStatus(Readiness(state="inline", is_accepting=True))

@@ -6,11 +6,12 @@ import logging
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from ..core.event_loops import current_loop, start_task
+from ..core.event_loops import current_loop, run_from_any_loop, start_task
 from ..core.exceptions import OutboxError
 from ..core.receipts import OutcomeCallbacks, PendingReceipt, Receipt, skip_receipt
 from .circuit_breaker import CircuitBreaker
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 _MAX_REMEMBERED = 10_000
+# Seconds between two looks at the file of an outbox, in flush().
+_FILE_INTERVAL = 0.01
 
 
 class DeliveryService:
@@ -223,6 +226,26 @@ class DeliveryService:
     def recall(self, name: str) -> PendingReset | None:
         """Return the reset of an earlier request."""
         return self._remembered.get(name)
+
+    async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109  public API
+        """Wait at most ``timeout`` seconds until no command waits or is in flight.
+
+        Return whether that is so. New commands are still accepted. Commands in the file
+        of an outbox count as well, those of other processes included.
+        """
+        return await run_from_any_loop(self.loop, partial(self._flush, timeout))
+
+    async def _flush(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            while self._has_work and not self._stopped.is_set():
+                # The file of an outbox is empty a moment later, and does not notify.
+                with anyio.move_on_after(seconds if self.waiting else _FILE_INTERVAL):
+                    await self._recorder.changed.wait()
+        return not self._has_work
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self.waiting or self._recorder.store.persisted)
 
     async def start(self) -> None:
         """Start :meth:`run` in a task of its own; any task may :meth:`drain` it.

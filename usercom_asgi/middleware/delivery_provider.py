@@ -141,9 +141,7 @@ class DeliveryProvider:
             await app(scope, receive, send)
             return
         self._has_ended = False
-        service = DeliveryService(
-            self._open_sender, self._config, outbox=self._outbox, callbacks=self._callbacks
-        )
+        service = self._make_service()
         state[self._state_key] = service
         if self._loop_delivery is None:
             # Before anyio 4.15 two RunVars of one name are one variable.
@@ -157,6 +155,11 @@ class DeliveryProvider:
             if self._loop_delivery.get() is service:
                 self._loop_delivery.set(None)
             self._has_ended = True
+
+    def _make_service(self) -> DeliveryService:
+        return DeliveryService(
+            self._open_sender, self._config, outbox=self._outbox, callbacks=self._callbacks
+        )
 
     def _open_sender(self) -> AbstractAsyncContextManager[Sender]:
         return open_sender(self._config, self._transport)

@@ -106,12 +106,12 @@ class Responder:
         "_conditions",
         "_delivery",
         "_method",
-        "_page",
         "_scope",
         "_send",
         "_site",
         "_started",
-        "_visitor",
+        "page",
+        "visitor",
     )
 
     _method: str
@@ -126,22 +126,22 @@ class Responder:
         site: Site,
     ) -> None:
         self._app = app
-        self._visitor = visitor
+        self.visitor = visitor
         self._delivery = delivery
         self._site = site
         self._started = False
-        self._page: PageResponse | None = None
+        self.page: PageResponse | None = None
         self._conditions: Conditions | None = None
 
     async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._scope, self._method, self._send = scope, scope["method"], send
-        visitor = self._visitor
+        visitor = self.visitor
         self._conditions = open_conditions(scope, visitor, self._site)
         try:
             await self._app(scope, receive, self._on_message)
-            if self._page is not None and not self._page.is_done:
-                await self._flush(self._page)  # the application has not ended its body
+            if self.page is not None and not self.page.is_done:
+                await self._flush(self.page)  # the application has not ended its body
             if visitor.login is not None:
                 visitor.login.close()
         except Exception:
@@ -155,7 +155,7 @@ class Responder:
 
     def _on_message(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own, because most messages are only sent on.
-        page = self._page
+        page = self.page
         if page is not None:
             return (
                 self._send(message) if page.try_pass_through(message) else self._feed(page, message)
@@ -164,7 +164,7 @@ class Responder:
             self._started = True
             if self._conditions is not None or self._is_relevant(message):
                 return self._on_start(message)
-            self._visitor.close()
+            self.visitor.close()
         return self._send(message)
 
     async def _feed(self, page: PageResponse, message: Message) -> None:
@@ -200,13 +200,13 @@ class Responder:
                 is_relevant = self._is_relevant(message)
             if self._conditions is not None:
                 self._conditions.restore()
-                start = message = self._conditions.mark(message, self._visitor)
+                start = message = self._conditions.mark(message, self.visitor)
                 is_relevant = self._is_relevant(message)
             if is_relevant:
                 start = await self._prepare(message, header_layout(message["headers"]))
         except Exception:  # an error of ours must not break the application's response
             logger.exception("A response is sent unchanged: usercom-asgi raised an error")
-        self._visitor.close()
+        self.visitor.close()
         if start is not None:
             await self._send(start)
 
@@ -229,11 +229,11 @@ class Responder:
                 plan.add_cookies(plan.commands.other_cookies)
             return plan.start
         known = layout if plan.headers is headers else None
-        self._page = PageResponse(plan.start, self._page_settings(plan, known))
+        self.page = PageResponse(plan.start, self._page_settings(plan, known))
         return None
 
     async def _plan(self, start: Message, layout: HeaderLayout) -> ResponsePlan:
-        site, visitor = self._site, self._visitor
+        site, visitor = self._site, self.visitor
         plan = ResponsePlan(start)
         found = relevant_headers(plan.headers, layout)
         if b"content-encoding" in found:
@@ -268,7 +268,7 @@ class Responder:
 
     async def _plan_visitor(self, plan: ResponsePlan) -> None:
         """Plan what depends on the visitor: login, reset, cookies, commands to the browser."""
-        visitor, config = self._visitor, self._site.config
+        visitor, config = self.visitor, self._site.config
         if visitor.login is not None:
             await self._check_login(visitor.login, plan)
         if visitor.has_reset or visitor.request.has_reset_cookie():
@@ -293,7 +293,7 @@ class Responder:
                 plan.headers = plan.commands.headers
 
     async def _check_login(self, login: LoginTracker, plan: ResponsePlan) -> None:
-        visitor = self._visitor
+        visitor = self.visitor
         may_log_out = self._method not in ("GET", "HEAD") or bool(
             values(plan.headers, b"set-cookie")
         )
@@ -313,7 +313,7 @@ class Responder:
             warn_once(f"Content-Security-Policy blocks the widget: {text}")
 
     def _page_settings(self, plan: ResponsePlan, layout: HeaderLayout | None) -> PageSettings:
-        site, visitor, commands = self._site, self._visitor, plan.commands
+        site, visitor, commands = self._site, self.visitor, plan.commands
         is_private = (
             site.requires_consent
             or plan.is_personal
@@ -341,8 +341,8 @@ class Responder:
             return (
                 type(headers) is not list
                 or may_be_html(cast("HeaderList", headers))
-                or self._visitor.login is not None
-                or self._visitor.accessed
+                or self.visitor.login is not None
+                or self.visitor.accessed
                 or self._has_flash()
                 or logger.isEnabledFor(logging.DEBUG)
             )
@@ -350,11 +350,11 @@ class Responder:
             return True
 
     def _has_flash(self) -> bool:
-        return self._site.flash is not None and self._visitor.request.has_flash_cookie()
+        return self._site.flash is not None and self.visitor.request.has_flash_cookie()
 
     def _reason_to_skip(self, encoding: bytes | None) -> str | None:
         """Return why a page goes out without the snippet; None if it carries it."""
-        if self._visitor.is_suppressed:
+        if self.visitor.is_suppressed:
             return "suppress() was called"
         if encoding is None or is_supported(encoding):
             return None
@@ -395,6 +395,6 @@ class Responder:
         A start that is still held is dropped, so that a middleware further
         out can answer.
         """
-        if self._page is not None and self._page.has_started:
+        if self.page is not None and self.page.has_started:
             with suppress(Exception):  # the application's exception counts
-                await self._flush(self._page)
+                await self._flush(self.page)

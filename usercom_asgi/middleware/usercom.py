@@ -151,6 +151,11 @@ class UserComMiddleware:
             ),
         )
 
+    @property
+    def delivery(self) -> DeliveryService | None:
+        """The delivery of the lifespan that runs in this event loop; None without one."""
+        return self._deliveries.running_for({"state": {}})
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
         if self.startup_error is not None:

@@ -83,6 +83,8 @@ class PageResponse:
 
     #: True once all further messages pass through unchanged.
     is_done = False
+    #: Why the page goes without the snippet, once that is known.
+    skip_reason: str | None = None
     # The injector of a stream whose start is sent: most chunks then pass unchanged.
     _stream: Injector | None = None
     _injector: Injector | None = None
@@ -142,6 +144,7 @@ class PageResponse:
                 else self._part(message, chunk, more=more)
             )
         except CodingError as error:
+            self.skip_reason = "the body does not match its Content-Encoding"
             logger.warning(
                 "Body of a page does not match its Content-Encoding (%s), sending %s unchanged",
                 error,
@@ -164,6 +167,10 @@ class PageResponse:
             held = self._coding.encode(held, last=False)
         return [{"type": "http.response.body", "body": held, "more_body": True}] if held else []
 
+    def _skip(self, reason: str) -> None:
+        self.skip_reason = reason
+        logger.debug("Page gets no widget: %s", reason)
+
     def _with_cookies(self, start: Message) -> Message:
         try:
             return with_cookies(start, self._settings.cookies_without_snippet)
@@ -176,7 +183,7 @@ class PageResponse:
     def _handle_unknown(self, message: Message) -> list[Message]:
         """Handle a message that is not a body: send the held bytes before it."""
         if self._start is not None or self._injector is None:
-            logger.debug("Page gets no widget: %s stands before its body", message["type"])
+            self._skip(f"{message['type']} stands before its body")
             return [*self.pass_through(), message]
         # The headers that were sent describe the changed body, so go on after a
         # push or hint.
@@ -199,7 +206,7 @@ class PageResponse:
         )
         start = self._start
         if isinstance(made, Skipped):
-            logger.debug("Page gets no widget: %s", made.reason)
+            self._skip(made.reason)
             return [*self.pass_through(), message]
         if start is None:
             return [*self.pass_through(), message]
@@ -224,7 +231,7 @@ class PageResponse:
         )
         parts = injector.feed(chunk, last=not more)
         if injector.reason is not None and not injector.is_done and not more:
-            logger.debug("Page gets no widget: %s", injector.reason)
+            self._skip(injector.reason)
             if self._start is not None:
                 return [*self.pass_through(), message]
         bodies = _body_messages(self._encoded(parts, last=not more), more=more)

@@ -76,6 +76,11 @@ class RequestInfo:
         return self._by_name
 
     @property
+    def method(self) -> str:
+        """The method; empty for a websocket."""
+        return self._method or ""
+
+    @property
     def is_websocket(self) -> bool:
         """True for a websocket."""
         return self._method is None

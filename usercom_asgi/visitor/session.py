@@ -34,7 +34,7 @@ logger = logging.getLogger("usercom_asgi")
 _IDENTIFIERS = ("user_id", "email")
 _NO_IDENTITY: Mapping[str, Json] = MappingProxyType({})
 
-_NO_KEY = "the visitor has no user key and no identity yet: the widget's first ping creates both"
+NO_KEY = "the visitor has no user key and no identity yet: the widget's first ping creates both"
 _DELEGATED = "it is left to the widget in the page"
 _LEFT_TO_WIDGET = "the widget of the next page creates the new visitor"
 _NO_ROOM = "too many commands wait for the page, and after its reset only the page can send it"
@@ -356,7 +356,7 @@ class VisitorSession:
         if self._reset is not None and not self._reset.receipt.is_final:
             return self._submit(command, key=None)  # waits for the key in the reset's queue
         if key is None and not identifiers and self._has_consent:
-            return self.skip(command, _NO_KEY)
+            return self.skip(command, NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):  # then the answer names a key
             if self._hits is None:
