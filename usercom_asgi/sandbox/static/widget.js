@@ -29,6 +29,7 @@
   let visitor = 0; // counts the resets, so that the next visitor sees no message of the last one
   let destroyed = false;
   let ui = null;
+  let channel = null; // of what User.com sends to this visitor
   const mounted = whenDomIsReady().then(mount);
   let pings = Promise.resolve(); // one at a time, so that a page creates one user
   let commands = Promise.resolve();
@@ -135,6 +136,7 @@
     if (destroyed) return;
     UE.isReady = true;
     ui.greet(answer);
+    listen();
     if (first) start(state.state || ((window.civchat || {}).widget || {}).state);
     flush();
   }
@@ -213,6 +215,7 @@
     userKey = undefined;
     stuck = false;
     pings = Promise.resolve();
+    leave();
     ui.forget();
     ping({ ...given, create_new_gu: true });
   }
@@ -221,6 +224,7 @@
     if (destroyed) return;
     destroyed = true;
     for (const name of LEAVING) document.removeEventListener(name, destroy);
+    leave();
     if (ui) ui.remove();
     UE.isReady = false;
     userKey = undefined;
@@ -263,6 +267,36 @@
     ui.line(content, isAdmin);
     call("onMessage", { content, isAdmin });
   }
+
+  /* ---- what User.com sends: server-sent events here, a WebSocket in the vendor's widget ---- */
+
+  /* Only a visible page listens: a browser has six connections to a host, for all of its tabs. */
+  function listen() {
+    if (document.hidden || destroyed || !userKey || !window.EventSource) return leave();
+    const address = `${api}/widget/stream?${new URLSearchParams({ api_key: state.apiKey, user_key: userKey })}`;
+    if (channel && channel.url === address) return;
+    leave();
+    channel = new EventSource(address);
+    channel.addEventListener("push", ({ data }) => receive(JSON.parse(data)));
+  }
+
+  function leave() {
+    if (channel) channel.close();
+    channel = null;
+  }
+
+  function receive(message) {
+    if (message.type === "chat") {
+      addMessage(message);
+      ui.alert(message.content);
+    } else if (message.type === "json_payload") call("onPayloadReceived", message.payload);
+    else if (message.type === "open") ui.open();
+    else if (message.type === "close") ui.close();
+  }
+
+  document.addEventListener("visibilitychange", listen);
+  addEventListener("pagehide", leave); // an open channel would keep the page out of the back-forward cache
+  addEventListener("pageshow", listen);
 
   /* ---- user interface ---- */
 
@@ -372,9 +406,15 @@
       who.textContent = input.value = "";
     }
 
+    /* Show a line of User.com beside the launcher, if the panel is closed. */
+    function alert(content) {
+      greeting.textContent = content;
+      greeting.hidden = !panel.hidden;
+    }
+
     const show = () => (host.hidden = false);
     const hide = () => (host.hidden = true);
     const remove = () => host.remove();
-    return { open, close, show, hide, start, greet, line, note, forget, remove };
+    return { open, close, alert, show, hide, start, greet, line, note, forget, remove };
   }
 })();
