@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 
 @dataclass(kw_only=True)
@@ -42,13 +42,17 @@ class Hit:
 class RecordedEvent:
     """Event, `event.NAME`."""
 
-    kind: ClassVar[str] = "event"
     key: str
     name: str
     data: dict[str, Any]
     domain: str
     user_agent: str
     at: float = field(default_factory=time.time)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the entry."""
+        return "event"
 
     def summary(self) -> str:
         """Return the name."""
@@ -63,12 +67,16 @@ class RecordedEvent:
 class RecordedProductEvent:
     """Event of a product; `data` is the rest of its body, with `custom_data`."""
 
-    kind: ClassVar[str] = "product"
     key: str
     product_id: str
     event_type: str
     data: dict[str, Any]
     at: float = field(default_factory=time.time)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the entry."""
+        return "product"
 
     def summary(self) -> str:
         """Return type and product."""
@@ -83,10 +91,14 @@ class RecordedProductEvent:
 class RecordedUpdate:
     """Update of attributes, `client.update`."""
 
-    kind: ClassVar[str] = "update"
     key: str
     data: dict[str, Any]
     at: float = field(default_factory=time.time)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the entry."""
+        return "update"
 
     def summary(self) -> str:
         """Return the names of the attributes."""
@@ -101,7 +113,6 @@ class RecordedUpdate:
 class Rejected:
     """Request that User.com would refuse."""
 
-    kind: ClassVar[str] = "refused"
     path: str
     status: int
     reason: str
@@ -109,9 +120,16 @@ class Rejected:
     at: float = field(default_factory=time.time)
 
     @property
+    def kind(self) -> str:
+        """Kind of the entry."""
+        return "refused"
+
+    @property
     def key(self) -> str:
         """Key of the visitor that the request names, or empty."""
-        body = cast("dict[str, Any]", self.body) if isinstance(self.body, dict) else {}
+        if not isinstance(self.body, dict):
+            return ""
+        body = cast("dict[str, Any]", self.body)
         key = body.get("userKey") or body.get("user_key")
         return key if isinstance(key, str) else ""
 
@@ -133,12 +151,20 @@ class Rejected:
 class Faulted:
     """Request that a fault was applied to."""
 
-    kind: ClassVar[str] = "fault"
-    key: ClassVar[str] = ""
     path: str
     fault: str
     sender: str
     at: float = field(default_factory=time.time)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the entry."""
+        return "fault"
+
+    @property
+    def key(self) -> str:
+        """No key: it is of no visitor."""
+        return ""
 
     def summary(self) -> str:
         """Return the fault."""
@@ -153,12 +179,20 @@ class Faulted:
 class Ignored:
     """Custom attributes of a REST write that User.com silently ignores."""
 
-    kind: ClassVar[str] = "ignored"
-    key: ClassVar[str] = ""
     path: str
     names: list[str]
     reason: str
     at: float = field(default_factory=time.time)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the entry."""
+        return "ignored"
+
+    @property
+    def key(self) -> str:
+        """No key: it is of no visitor."""
+        return ""
 
     def summary(self) -> str:
         """Return names and reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from usercom_asgi.sandbox.as_test import as_test
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 
     from starlette.requests import Request
 
+    from usercom_asgi.sandbox.journal import Entry
     from usercom_asgi.sandbox.workspace import Workspace
 
     Endpoint = Callable[[Request], Awaitable[Response]]
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = ("dom", "format", "timeline", "visitor", "lists", "trouble", "dashboard")
 _KEEP_ALIVE = 15.0
+_EXPORTED_AT_ONCE = 1_000
 _FAULTS = ("status", "latency", "hang", "drop", "down")
 # The dashboard shows untrusted input, so only its own files may run or load there.
 _POLICY = (
@@ -126,22 +129,32 @@ def _export(workspace: Workspace) -> Iterator[str]:
     with store.lock:
         users, entries = list(store.users.values()), list(store.journal.entries)
     yield '{"visitors": ['
-    for place, user in enumerate(users):
-        yield f"{',' if place else ''}\n{responses.encode(dataclasses.asdict(user))}"
+    yield from _joined(dataclasses.asdict(user) for user in users)
     yield '],\n"entries": ['
-    for place, each in enumerate(entries):
-        value = {
-            "seq": each.seq,
-            "kind": each.kind,
-            "key": each.key,
-            "at": each.at,
-            "what": each.record.summary(),
-            "data": each.record.content(),
-            "marks": each.marks,
-            "request": dataclasses.asdict(each.exchange) if each.exchange else None,
-        }
-        yield f"{',' if place else ''}\n{responses.encode(value)}"
+    yield from _joined(_exported(each) for each in entries)
     yield "]}\n"
+
+
+def _joined(values: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield an array's content by many values: each part is a turn of a thread."""
+    separator, rest = "\n", iter(values)
+    while part := list(itertools.islice(rest, _EXPORTED_AT_ONCE)):
+        yield separator + ",\n".join(responses.encode(value) for value in part)
+        separator = ",\n"
+
+
+def _exported(each: Entry) -> dict[str, Any]:
+    """Return an entry with its whole keys."""
+    return {
+        "seq": each.seq,
+        "kind": each.kind,
+        "key": each.key,
+        "at": each.at,
+        "what": each.record.summary(),
+        "data": each.record.content(),
+        "marks": each.marks,
+        "request": dataclasses.asdict(each.exchange) if each.exchange else None,
+    }
 
 
 def _file(name: str, media_type: str, headers: dict[str, str] | None = None) -> Endpoint:

@@ -13,7 +13,7 @@ import time
 from collections import Counter, OrderedDict, defaultdict
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -87,12 +87,16 @@ class Entry:
 class Identified:
     """Change of who a visitor is, with its reason."""
 
-    kind: ClassVar[str] = "identity"
     key: str
     what: str
     why: str
     other: str = ""
     at: float = field(default_factory=time.time)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the entry."""
+        return "identity"
 
     def summary(self) -> str:
         """Return the change."""
@@ -232,7 +236,8 @@ class Records(list[R]):
 def visible(content: Any) -> Any:
     """Return data without the widget's own fields; user keys give access to a chat."""
     if isinstance(content, dict):
-        return {name: value for name, value in content.items() if name not in _OWN}
+        pairs = cast("dict[str, Any]", content).items()
+        return {name: value for name, value in pairs if name not in _OWN}
     return content
 
 

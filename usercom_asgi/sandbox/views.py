@@ -86,7 +86,7 @@ def visitor(workspace: Workspace, number: int) -> dict[str, Any] | None:
             for each in store.attributes.values()
             if each.content_type == "clientuser"
         }
-        attributes = []
+        attributes: list[dict[str, Any]] = []
         for name, value in user.attributes.items():
             definition = definitions.get("_".join(name.lower().split()))
             origin = "standard" if name in STANDARD_USER_FIELDS else "custom"
@@ -226,7 +226,7 @@ def _entry(store: Store, each: Entry) -> dict[str, Any]:
 def _is_new(store: Store, each: Entry) -> bool:
     """Return whether the request of an entry created its visitor."""
     of_key = store.journal.by_key.get(each.key)
-    return bool(of_key) and each.exchange is not None and of_key[0].exchange is each.exchange
+    return bool(of_key and each.exchange and of_key[0].exchange is each.exchange)
 
 
 def _row(store: Store, user: User, merged: Mapping[str, list[str]]) -> dict[str, Any]:

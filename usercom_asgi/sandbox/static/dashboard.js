@@ -54,7 +54,7 @@ function showRoute() {
   if (narrow.matches) visitors.setAttribute("role", "tabpanel");
   else visitors.removeAttribute("role");
   visitors.setAttribute("aria-labelledby", narrow.matches ? "tab-visitors" : "visitors-title");
-  refresh();
+  if (state) refresh(); // else the first state does
 }
 
 let before = "";
