@@ -127,9 +127,10 @@ class Rejected:
     @property
     def key(self) -> str:
         """Key of the visitor that the request names, or empty."""
-        if not isinstance(self.body, dict):
+        given: object = self.body
+        if not isinstance(given, dict):
             return ""
-        body = cast("dict[str, Any]", self.body)
+        body = cast("dict[str, Any]", given)
         key = body.get("userKey") or body.get("user_key")
         return key if isinstance(key, str) else ""
 

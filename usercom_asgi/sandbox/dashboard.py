@@ -171,11 +171,14 @@ def _sender(content: str, media_type: str, headers: dict[str, str] | None = None
 
 
 def _widget() -> str:
-    """Return the widget with its styles.
+    """Return the widget with its styles and the part that listens.
 
     One file, like the vendor's, so that a page's policy on styles does not apply.
     """
-    return _static("widget.js").replace('"@widget.css"', json.dumps(_static("widget.css")))
+    script = _static("widget.js").replace(
+        "  /* @widget-channel.js */", _static("widget-channel.js")
+    )
+    return script.replace('"@widget.css"', json.dumps(_static("widget.css")))
 
 
 def _static(name: str) -> str:

@@ -35,8 +35,12 @@ export function status(request) {
 }
 
 /* The first values in one line; all of them are in the details. */
-export function preview(data) {
+export function preview({ kind, data, what }) {
+  if (kind === "reset") return what;
   if (data === null || data === undefined || data === "") return "";
+  if (kind === "identity") return data.why;
+  if (kind === "chat") return data.isAdmin ? "from User.com" : "from the visitor";
+  if (kind === "fault" || kind === "ignored") return data.path;
   if (typeof data !== "object") return String(data).slice(0, 160);
   const text = ([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`;
   return Object.entries(data).slice(0, 4).map(text).join(" · ").slice(0, 160);

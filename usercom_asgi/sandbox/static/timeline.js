@@ -26,7 +26,7 @@ export function entryRow(entry, before) {
   open.addEventListener("click", () => toggle(details.hidden));
   if (opened) toggle(true);
   const marks = entry.marks.map((mark) => element("span", { class: `mark ${mark}`, title: MARKS[mark] }, mark));
-  const line = preview(entry.data);
+  const line = preview(entry);
   const row = element(
     "li",
     { class: `entry ${entry.kind}` },

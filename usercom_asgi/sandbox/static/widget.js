@@ -268,35 +268,7 @@
     call("onMessage", { content, isAdmin });
   }
 
-  /* ---- what User.com sends: server-sent events here, a WebSocket in the vendor's widget ---- */
-
-  /* Only a visible page listens: a browser has six connections to a host, for all of its tabs. */
-  function listen() {
-    if (document.hidden || destroyed || !userKey || !window.EventSource) return leave();
-    const address = `${api}/widget/stream?${new URLSearchParams({ api_key: state.apiKey, user_key: userKey })}`;
-    if (channel && channel.url === address) return;
-    leave();
-    channel = new EventSource(address);
-    channel.addEventListener("push", ({ data }) => receive(JSON.parse(data)));
-  }
-
-  function leave() {
-    if (channel) channel.close();
-    channel = null;
-  }
-
-  function receive(message) {
-    if (message.type === "chat") {
-      addMessage(message);
-      ui.alert(message.content);
-    } else if (message.type === "json_payload") call("onPayloadReceived", message.payload);
-    else if (message.type === "open") ui.open();
-    else if (message.type === "close") ui.close();
-  }
-
-  document.addEventListener("visibilitychange", listen);
-  addEventListener("pagehide", leave); // an open channel would keep the page out of the back-forward cache
-  addEventListener("pageshow", listen);
+  /* @widget-channel.js */
 
   /* ---- user interface ---- */
 
@@ -332,6 +304,8 @@
     const corner = element("div", "corner");
     corner.append(launcher, element("span", "sandbox", "sandbox"));
     root.append(panel, greeting, corner);
+    corner.setAttribute("role", "region");
+    corner.setAttribute("aria-label", "Chat of the sandbox");
     lines.setAttribute("role", "log");
     greeting.hidden = panel.hidden = true;
     document.body.append(host);
