@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import threading
 import time
 from collections import Counter, OrderedDict, defaultdict
 from contextvars import ContextVar
@@ -128,7 +129,7 @@ class Message:
 
 
 class Journal:
-    """Entries by number, by visitor and by kind. The store's lock guards it."""
+    """Entries by number, by visitor and by kind."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -138,6 +139,7 @@ class Journal:
         self.seq = 0
         self.version = 0
         """Counts all changes, those of the faults and settings too."""
+        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._seen: OrderedDict[int, float] = OrderedDict()
         self._browsers: dict[tuple[str, str], str] = {}
@@ -155,6 +157,10 @@ class Journal:
 
     def add(self, record: Record) -> None:
         """List a record."""
+        with self._lock:  # the server's thread and those of tests add records
+            self._add(record)
+
+    def _add(self, record: Record) -> None:
         self.seq += 1
         exchange = _CURRENT.get()
         kind, key, content = record.kind, record.key, visible(record.content())

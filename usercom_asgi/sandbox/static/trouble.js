@@ -14,7 +14,7 @@ const ENDPOINTS = {
 const WHAT = {
   latency: { label: "latency", fields: ["seconds"], hint: "Each answer comes later by so many seconds.", fault: ({ seconds }) => ({ kind: "latency", seconds }) },
   errors: { label: "errors (500)", fields: ["rate"], hint: "A part of the requests gets a 500 and is not processed. The library sends them again.", fault: ({ rate }) => ({ kind: "status", code: 500, rate: rate / 100 }) },
-  401: { label: "401", fields: [], hint: "The key or the token is refused. Nothing gets through until somebody corrects it.", fault: () => ({ kind: "status", code: 401 }) },
+  401: { label: "401", fields: [], hint: "The key or the token is refused. Nothing gets through until it is corrected.", fault: () => ({ kind: "status", code: 401 }) },
   403: { label: "403", fields: [], hint: "The app key is another workspace's, or the domain is not on its list.", fault: () => ({ kind: "status", code: 403 }) },
   429: { label: "429, too many requests", fields: ["retry"], hint: "Retry-After names the seconds to wait before the next request.", fault: ({ retry }) => ({ kind: "status", code: 429, headers: { "Retry-After": String(retry) } }) },
   drop: { label: "dropped answers", fields: [], hint: "The request is processed and the connection closed without an answer. What is sent again arrives twice, marked as a duplicate.", fault: () => ({ kind: "drop" }) },
@@ -40,8 +40,8 @@ export function trouble(panel, draw) {
     find("#presets", panel).append(button);
     return { button, sign };
   });
-  const inForce = find(".force", panel);
-  const showForce = keyed(inForce, ({ text, number }) =>
+  const active = find(".force", panel);
+  const showForce = keyed(active, ({ text, number }) =>
     element("li", {}, text, number === null ? null : element("button", { type: "button", "aria-label": `Remove: ${text}`, onclick: () => ask("/sandbox/faults", { kind: "remove", number }) }, "Remove")),
   );
 
