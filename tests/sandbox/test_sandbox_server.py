@@ -176,3 +176,19 @@ def _self_made(folder: Path) -> tuple[str, str]:
         )
     )
     return str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+@pytest.mark.slow
+def test_command_stopped_while_a_page_listens_ends_without_an_error() -> None:
+    command = [sys.executable, "-m", "usercom_asgi.sandbox", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if "dashboard" in line)
+        url = line.split()[1]
+        with httpx.stream("GET", f"{url}sandbox/stream", timeout=30) as answer:
+            assert next(answer.iter_lines()) == "retry: 500"
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")

@@ -77,9 +77,10 @@ class Sandbox(Workspace):
         ]
 
     async def _redirect(self, request: Request) -> Response:
-        self.store.rejected.append(
-            Rejected(path=request.url.path, status=301, reason=_NO_SLASH, body=None)
-        )
+        path = request.url.path
+        with self.store.journal.exchange(request.method, path, "server") as exchange:
+            exchange.status = 301
+            self.store.rejected.append(Rejected(path=path, status=301, reason=_NO_SLASH, body=None))
         return Response(status_code=301, headers={"Location": f"{request.url.path}/"})
 
     async def _call(self, request: Request) -> Response:
@@ -102,6 +103,15 @@ class Sandbox(Workspace):
             body = responses.parse_leniently(raw)
             is_from_widget = vendor.is_from_widget(path, request.headers, body)
             sender = "widget" if is_from_widget else "server"
+        with self.store.journal.exchange(request.method, path, sender) as exchange:
+            response = await self._respond(request, raw, answer, sender)
+            exchange.status = response.status_code
+        return response
+
+    async def _respond(
+        self, request: Request, raw: bytes, answer: Answer, sender: Sender
+    ) -> Response:
+        path = request.scope["path"]
         latency, fault = self.faults.next_faults(path, sender)
         for each in filter(None, (latency, fault)):
             self.store.faulted.append(Faulted(path=path, fault=str(each), sender=sender))
@@ -124,7 +134,8 @@ class Sandbox(Workspace):
         if fault.kind == "hang":
             is_connected = await self.faults.wait(request)
             return answer(request, raw) if is_connected else Response(status_code=499)
-        answer(request, raw)
+        if fault.kind == "drop":
+            answer(request, raw)
         return await _drop(request)
 
     def _answer(self, request: Request, raw: bytes) -> Response:

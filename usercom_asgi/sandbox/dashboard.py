@@ -3,96 +3,157 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-import time
-from collections import Counter
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
+import anyio
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import responses
+from usercom_asgi.sandbox import agent, responses, views
+from usercom_asgi.sandbox.as_test import as_test
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 
     from starlette.requests import Request
 
-    from usercom_asgi.sandbox.store import User
+    from usercom_asgi.sandbox.journal import Entry
     from usercom_asgi.sandbox.workspace import Workspace
 
     Endpoint = Callable[[Request], Awaitable[Response]]
     Action = Callable[[Workspace, dict[str, Any]], None]
+    View = Callable[[Workspace, Mapping[str, str]], dict[str, Any]]
 
-_MAX_RECORDS = 100  # of each kind, in one response
-_SWITCHES = ("unified_identification", "authorize_by_email")
+SCRIPTS = ("dom", "format", "timeline", "visitor", "lists", "trouble", "dashboard")
+_KEEP_ALIVE = 15.0
+_EXPORTED_AT_ONCE = 1_000
+_FAULTS = ("status", "latency", "hang", "drop", "down")
 # The dashboard shows untrusted input, so only its own files may run or load there.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+_OWN_ONLY = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 
 
 def routes(workspace: Workspace) -> list[Route]:
     """Return all routes that are not part of User.com's API."""
 
-    async def state(_request: Request) -> Response:
-        return responses.json_response(describe(workspace))
+    async def widget_stream(request: Request) -> Response:
+        return agent.stream(workspace, request)
 
     return [
         Route("/", _file("dashboard.html", "text/html", {"Content-Security-Policy": _POLICY})),
         Route("/sandbox/dashboard.css", _file("dashboard.css", "text/css")),
-        Route("/sandbox/dashboard.js", _file("dashboard.js", "text/javascript")),
+        *(Route(f"/sandbox/{name}.js", _file(f"{name}.js", "text/javascript")) for name in SCRIPTS),
         Route("/widget.js", _sender(_widget(), "text/javascript")),
-        Route("/sandbox/state", state),
+        Route(agent.STREAM_PATH, widget_stream),
+        *_reads(workspace),
         Route("/sandbox/clear", _action(workspace, _clear), methods=["POST"]),
         Route("/sandbox/faults", _action(workspace, _set_fault), methods=["POST"]),
         Route("/sandbox/settings", _action(workspace, _set_switches), methods=["POST"]),
+        Route("/sandbox/act", _action(workspace, agent.act), methods=["POST"]),
     ]
 
 
-def describe(workspace: Workspace) -> dict[str, Any]:
-    """Return every user and the newest records of each kind."""
+def _reads(workspace: Workspace) -> list[Route]:
+    def answer(view: View) -> Endpoint:
+        async def read(request: Request) -> Response:
+            return responses.json_response(view(workspace, request.query_params), headers=_OWN_ONLY)
+
+        return _guarded(read)
+
+    async def visitor(request: Request) -> Response:
+        found = views.visitor(workspace, request.path_params["id"])
+        return responses.json_response(
+            found or {"detail": "no such visitor"}, 200 if found else 404, _OWN_ONLY
+        )
+
+    async def test(request: Request) -> Response:
+        found = views.entry(workspace, request.path_params["seq"])
+        answer = {"test": as_test(found)} if found else {"detail": "no such entry"}
+        return responses.json_response(answer, 200 if found else 404, _OWN_ONLY)
+
+    async def export(_request: Request) -> Response:
+        headers = {"Content-Disposition": 'attachment; filename="sandbox.json"', **_OWN_ONLY}
+        return StreamingResponse(_export(workspace), media_type="application/json", headers=headers)
+
+    async def stream(request: Request) -> Response:
+        return agent.event_stream(changes(workspace, agent.last_event_id(request)))
+
+    return [
+        Route("/sandbox/state", answer(lambda workspace, _query: views.state(workspace))),
+        Route("/sandbox/visitors", answer(views.visitors)),
+        Route("/sandbox/visitors/{id:int}", _guarded(visitor)),
+        Route("/sandbox/entries", answer(views.entries)),
+        Route("/sandbox/entries/{seq:int}/test", _guarded(test)),
+        Route("/sandbox/requests", answer(views.requests)),
+        Route("/sandbox/export", _guarded(export)),
+        Route("/sandbox/stream", _guarded(stream)),
+    ]
+
+
+async def changes(workspace: Workspace, last: int | None) -> AsyncGenerator[str]:
+    """Yield the state after each change.
+
+    A dashboard reads the lists when it has a new state. A slow one misses states and no
+    entry, so there is no queue of what it has not read.
+    """
+    journal, faults = workspace.store.journal, workspace.faults
+    stops, shown, waited = faults.stops, None, 0.0
+    yield "retry: 500\n\n"
+    while faults.stops == stops:
+        switches = [getattr(workspace, name) for name in views.SWITCHES]
+        now = (journal.version, faults.describe(), switches)
+        if now != shown:
+            seq = journal.seq
+            missed = seq - (seq if last is None else last)
+            shown, last, waited = now, seq, 0.0
+            yield agent.event("state", views.state(workspace) | {"new": max(0, missed)}, seq)
+        elif waited >= _KEEP_ALIVE:
+            waited = 0.0
+            yield ": \n\n"
+        await anyio.sleep(agent.TICK)
+        waited += agent.TICK
+
+
+def _export(workspace: Workspace) -> Iterator[str]:
+    """Yield all visitors and entries as JSON, with whole keys."""
     store = workspace.store
     with store.lock:
-        records: dict[str, list[Any]] = {
-            "hits": list(store.hits),
-            "events": list(store.events),
-            "product_events": list(store.product_events),
-            "updates": list(store.updates),
-            "rejected": list(store.rejected),
-            "faulted": list(store.faulted),
-        }
-        hits = Counter(hit.key for hit in store.hits)
-        events = Counter(event.key for event in store.events)
-        events.update(event.key for event in store.product_events)
-        users = [
-            _describe_user(user, hits[user.key], events[user.key]) for user in store.users.values()
-        ]
+        users, entries = list(store.users.values()), list(store.journal.entries)
+    yield '{"visitors": ['
+    yield from _joined(dataclasses.asdict(user) for user in users)
+    yield '],\n"entries": ['
+    yield from _joined(_exported(each) for each in entries)
+    yield "]}\n"
+
+
+def _joined(values: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield an array's content by many values: each part is a turn of a thread."""
+    separator, rest = "\n", iter(values)
+    while part := list(itertools.islice(rest, _EXPORTED_AT_ONCE)):
+        yield separator + ",\n".join(responses.encode(value) for value in part)
+        separator = ",\n"
+
+
+def _exported(each: Entry) -> dict[str, Any]:
+    """Return an entry with its whole keys."""
     return {
-        "now": time.time(),
-        "api_key": workspace.api_key,
-        "settings": {name: getattr(workspace, name) for name in _SWITCHES},
-        "faults": workspace.faults.describe(),
-        "users": users,
-        "totals": {kind: len(found) for kind, found in records.items()},
-        **{
-            kind: [dataclasses.asdict(record) for record in found[-_MAX_RECORDS:]]
-            for kind, found in records.items()
-        },
-    }
-
-
-def _describe_user(user: User, hits: int, events: int) -> dict[str, Any]:
-    return dataclasses.asdict(user) | {
-        "name": user.name,
-        "user_id": user.user_id,
-        "email": user.email,
-        "hits": hits,
-        "events": events,
+        "seq": each.seq,
+        "kind": each.kind,
+        "key": each.key,
+        "at": each.at,
+        "what": each.record.summary(),
+        "data": each.record.content(),
+        "marks": each.marks,
+        "request": dataclasses.asdict(each.exchange) if each.exchange else None,
     }
 
 
@@ -110,32 +171,51 @@ def _sender(content: str, media_type: str, headers: dict[str, str] | None = None
 
 
 def _widget() -> str:
-    """Return the widget with its styles.
+    """Return the widget with its styles and the part that listens.
 
     One file, like the vendor's, so that a page's policy on styles does not apply.
     """
-    return _static("widget.js").replace('"@widget.css"', json.dumps(_static("widget.css")))
+    script = _static("widget.js").replace(
+        "  /* @widget-channel.js */", _static("widget-channel.js")
+    )
+    return script.replace('"@widget.css"', json.dumps(_static("widget.css")))
 
 
 def _static(name: str) -> str:
     return files("usercom_asgi.sandbox").joinpath("static", name).read_text("utf-8")
 
 
-def _action(workspace: Workspace, action: Action) -> Endpoint:
+def is_foreign(request: Request) -> bool:
+    """Return whether a page of another origin makes this request.
+
+    Another port of this machine is the same site and another origin.
+    """
+    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
     async def run(request: Request) -> Response:
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            # Otherwise any open site could run actions.
+        if is_foreign(request):
             return responses.json_response(
                 {"detail": "Only the dashboard's page may call this."}, 403
             )
+        return await endpoint(request)
+
+    return run
+
+
+def _action(workspace: Workspace, action: Action) -> Endpoint:
+    async def run(request: Request) -> Response:
         try:
             action(workspace, read_object(await request.body() or b"{}"))
         except (RefusedError, TypeError, ValueError) as error:
             return responses.json_response({"errors": {"detail": str(error)}}, 400)
-        return responses.json_response(describe(workspace))
+        return responses.json_response(views.state(workspace))
 
-    return run
+    return _guarded(run)
 
 
 def _clear(workspace: Workspace, _body: dict[str, Any]) -> None:
@@ -143,14 +223,23 @@ def _clear(workspace: Workspace, _body: dict[str, Any]) -> None:
 
 
 def _set_fault(workspace: Workspace, body: dict[str, Any]) -> None:
-    """Replace the faults in force.
+    """Add a fault, remove one or all, or replace all by one.
 
-    The body is `{"kind": "status" | "latency" | "hang" | "drop" | "clear", ...}`.
+    The body is `{"kind": "status" | "latency" | "hang" | "drop" | "down", ...}`; with
+    `"add": true` the others stay. `{"kind": "clear"}` and `{"kind": "remove",
+    "number": 0}` remove.
     """
-    kind = body.pop("kind", None)
-    if kind not in ("status", "latency", "hang", "drop", "clear"):
-        raise RefusedError(400, "kind must be status, latency, hang, drop or clear")
-    workspace.faults.clear()
+    kind, adds = body.pop("kind", None), body.pop("add", False)
+    if kind == "remove":
+        number = body.get("number")
+        if not isinstance(number, int):
+            raise RefusedError(400, "number must be the place of a fault")
+        workspace.faults.remove(number)
+        return
+    if kind not in (*_FAULTS, "clear"):
+        raise RefusedError(400, f"kind must be {', '.join(_FAULTS)}, remove or clear")
+    if not adds:
+        workspace.faults.clear()
     if kind != "clear":
         getattr(workspace.faults, kind)(**body)
 
@@ -158,8 +247,8 @@ def _set_fault(workspace: Workspace, body: dict[str, Any]) -> None:
 def _set_switches(workspace: Workspace, body: dict[str, Any]) -> None:
     """Change the named switches, such as `{"authorize_by_email": true}`."""
     for name, value in body.items():
-        if name not in _SWITCHES or not isinstance(value, bool):
+        if name not in views.SWITCHES or not isinstance(value, bool):
             raise RefusedError(
-                400, f"the body must hold only {' and '.join(_SWITCHES)}, each true or false"
+                400, f"the body must hold only {' and '.join(views.SWITCHES)}, each true or false"
             )
         setattr(workspace, name, value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox import parsing, vendor
 from usercom_asgi.sandbox.identification import Switches, resolve
+from usercom_asgi.sandbox.journal import Message
 from usercom_asgi.sandbox.store import (
     Hit,
     RecordedEvent,
@@ -91,6 +92,8 @@ def conversation(workspace: Workspace, body: dict[str, Any], _headers: Headers) 
     now = time.time()
     reply = {"content": _REPLY, "isAdmin": True, "at": now}
     user.conversation += [{"content": content, "isAdmin": False, "at": now}, reply]
+    workspace.store.journal.add(Message(key=user.key, line=content, is_admin=False))
+    workspace.store.journal.add(Message(key=user.key, line=_REPLY, is_admin=True))
     return {"reply": reply}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 Sender = Literal["server", "widget"]
-Kind = Literal["status", "latency", "hang", "drop"]
+Kind = Literal["status", "latency", "hang", "drop", "down"]
 
 _POLL_INTERVAL = 0.02  # seconds between checks whether a waiting request may continue
 
@@ -33,15 +34,18 @@ class Fault:
     times: int | None = None
     only: str | None = None
     sender: Sender | None = None
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
-        numbers = (self.code, self.seconds, self.times or 0)
+        numbers = (self.code, self.seconds, self.times or 0, self.rate)
         if any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
-            raise TypeError("code, seconds and times must be numbers")
+            raise TypeError("code, seconds, times and rate must be numbers")
         if self.kind == "status" and not (isinstance(self.code, int) and 200 <= self.code <= 599):
             raise ValueError(f"code must be an HTTP status from 200 to 599, got {self.code}")
         if not (0 <= self.seconds < math.inf):
             raise ValueError(f"seconds must be a finite number from 0 on, got {self.seconds}")
+        if not (0 < self.rate <= 1):
+            raise ValueError(f"rate must be over 0 and at most 1, got {self.rate}")
         if self.only is not None and not isinstance(self.only, str):
             raise TypeError("only must be a part of a path, such as '/api/v2/user-chatping/'")
         if self.sender not in (None, "server", "widget"):
@@ -50,8 +54,9 @@ class Fault:
             raise TypeError("headers must map names to texts")
 
     def matches(self, path: str, sender: Sender) -> bool:
-        """Return whether the fault applies to such a request."""
-        return (self.only is None or self.only in path) and self.sender in (None, sender)
+        """Return whether the fault applies; `rate` leaves it to chance."""
+        is_meant = (self.only is None or self.only in path) and self.sender in (None, sender)
+        return is_meant and (self.rate == 1 or random.random() < self.rate)  # noqa: S311
 
     def __str__(self) -> str:
         what = {
@@ -59,8 +64,11 @@ class Fault:
             "latency": f"{'' if self.before else 'acts at once, '}answers after {self.seconds:g} s",
             "hang": "hangs",
             "drop": "drops the answer",
+            "down": "is down",
         }[self.kind]
         limits = [
+            f"{self.rate * 100:.3g} % of the requests" if self.rate < 1 else "",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
             f"{self.times} more" if self.times else "",
             self.only or "",
             f"{self.sender} only" if self.sender else "",
@@ -91,8 +99,9 @@ class Faults:
         *,
         only: str | None = None,
         sender: Sender | None = None,
+        rate: float = 1.0,
     ) -> None:
-        """Respond with this status and process nothing."""
+        """Respond with this status to a part of the requests; process nothing."""
         self._add(
             Fault(
                 "status",
@@ -101,6 +110,7 @@ class Faults:
                 times=times,
                 only=only,
                 sender=sender,
+                rate=rate,
             )
         )
 
@@ -132,6 +142,24 @@ class Faults:
     ) -> None:
         """Process requests, then close the connection without a response."""
         self._add(Fault("drop", times=times, only=only, sender=sender))
+
+    def down(
+        self, *, times: int | None = None, only: str | None = None, sender: Sender | None = None
+    ) -> None:
+        """Close the connection and process nothing, as a host that is down."""
+        self._add(Fault("down", times=times, only=only, sender=sender))
+
+    def remove(self, number: int) -> None:
+        """Remove the fault at this place; resume the requests that wait."""
+        with self._lock:
+            if 0 <= number < len(self._faults):
+                del self._faults[number]
+                self._cleared += 1
+
+    @property
+    def stops(self) -> int:
+        """How often `stop()` was called, so that a stream ends with the server."""
+        return self._stopped
 
     def clear(self) -> None:
         """Remove all faults and resume the requests that wait."""

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox import vendor
+from usercom_asgi.sandbox.journal import Identified, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,14 @@ class Switches:
 
     unified_identification: bool = False
     authorize_by_email: bool = False
+
+    def __str__(self) -> str:
+        """Return the two settings in words."""
+        unified, email = (
+            "on" if each else "off"
+            for each in (self.unified_identification, self.authorize_by_email)
+        )
+        return f"Unified Identification is {unified}, Authorize by email is {email}"
 
 
 class Call(Enum):
@@ -80,7 +89,7 @@ def resolve(store: Store, switches: Switches, payload: Mapping[str, Any]) -> Use
         return _by_user_id(store, str(user_id), current)
     if email:
         return _by_email(store, switches, call, str(email), current)
-    return current or store.create()
+    return current or store.create(why=_why_new(payload, call))
 
 
 def _current(store: Store, payload: Mapping[str, Any]) -> tuple[User | None, Call]:
@@ -101,11 +110,13 @@ def _by_user_id(store: Store, user_id: str, current: User | None) -> User:
     """Return the user of a `user_id`, which takes precedence over the email [D S1]."""
     owner = store.by_user_id(user_id)
     if owner is not None:
+        _record_switch(store, current, owner, f"user_id {user_id} is this visitor's")
         return owner
+    why = f"no visitor has the user_id {user_id}"
     if current is None:
-        return store.create()
+        return store.create(why=why)
     taken = current.user_id is not None and not vendor.NEW_USER_ID_OVERWRITES
-    return store.create() if taken else current
+    return store.create(why=why) if taken else current
 
 
 def _by_email(
@@ -113,14 +124,38 @@ def _by_email(
 ) -> User:
     owners = store.by_email(email)
     row = MATRIX[switches.unified_identification, switches.authorize_by_email, call]
-    outcome = row[list(Owner).index(_owner(owners, current))]
+    owner = _owner(owners, current)
+    outcome = row[list(Owner).index(owner)]
+    why = f"the email {email} belongs to {owner.value}; {switches}"
     if outcome is Outcome.NEW_USER:
-        return store.create()
+        return store.create(why=why)
     if outcome is Outcome.UPDATE_CURRENT:
-        return current or store.create()
+        return current or store.create(why=why)
     if outcome is Outcome.MERGE_INTO_OWNER and current is not None:
-        store.merge(current, owners[0])
+        store.merge(current, owners[0], why)
+    else:
+        _record_switch(store, current, owners[0], why)
     return owners[0]
+
+
+def _record_switch(store: Store, current: User | None, owner: User, why: str) -> None:
+    if current is not owner:
+        before = f"{current.name} ({short(current.key)})" if current else "no visitor"
+        store.journal.add(
+            Identified(
+                key=owner.key,
+                other=current.key if current else "",
+                what=f"tracking switched from {before} to {owner.name}",
+                why=why,
+            )
+        )
+
+
+def _why_new(payload: Mapping[str, Any], call: Call) -> str:
+    if call is Call.RESET:
+        return "a reset asked for a new visitor"
+    key = payload.get("userKey")
+    return f"no visitor has the key {short(key)}" if key else "the page hit had no user key"
 
 
 def _owner(owners: list[User], current: User | None) -> Owner:

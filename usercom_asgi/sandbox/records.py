@@ -81,7 +81,10 @@ class Segment(Record):
 
 @dataclass(kw_only=True, eq=False)
 class Attribute(Record):
-    """Definition of a custom attribute; `name_std` is its name in REST's answers."""
+    """Definition of a custom attribute; `name_std` is its name in REST's answers.
+
+    `is_automatic` is set if a page hit or an update created it, not a call of REST.
+    """
 
     name: str
     content_type: str
@@ -89,6 +92,7 @@ class Attribute(Record):
     choices: list[str] = field(default_factory=list[str])
     allow_multiple_choices: bool = False
     checks_values: bool = False
+    is_automatic: bool = False
 
     @property
     def name_std(self) -> str:

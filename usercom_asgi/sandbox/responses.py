@@ -25,7 +25,7 @@ def json_response(
     A request may hold lone surrogates, which UTF-8 cannot encode, and numbers such as
     1e999, which JSON cannot write.
     """
-    content = b"" if status in _WITHOUT_BODY else _encode(value)
+    content = b"" if status in _WITHOUT_BODY else encode(value)
     answer = Response(content, status, headers=dict(headers or {}), media_type="application/json")
     answer.headers["Cache-Control"] = "no-store"
     return answer
@@ -44,7 +44,8 @@ def quote_body(raw: bytes) -> Any:
     return parse_leniently(raw) or raw[:_MAX_QUOTE].decode("utf-8", "replace")
 
 
-def _encode(value: Any) -> str:
+def encode(value: Any) -> str:
+    """Return ASCII JSON, with null for numbers that JSON cannot write."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:

@@ -89,7 +89,7 @@ def _make_server(
     check_installed()
     from usercom_asgi.sandbox.uvicorn_server import make_server
 
-    return make_server(sandbox.app, ssl_certfile, ssl_keyfile)
+    return make_server(sandbox.app, ssl_certfile, ssl_keyfile, sandbox.faults.stop)
 
 
 def check_installed() -> None:

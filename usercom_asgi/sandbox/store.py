@@ -8,6 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox import membership
+from usercom_asgi.sandbox.activity import (
+    Faulted,
+    Hit,
+    Ignored,
+    RecordedEvent,
+    RecordedProductEvent,
+    RecordedUpdate,
+    Rejected,
+)
+from usercom_asgi.sandbox.journal import Identified, Journal, Records, short
 from usercom_asgi.sandbox.nicknames import nickname
 from usercom_asgi.sandbox.records import (
     Attribute,
@@ -25,6 +35,19 @@ from usercom_asgi.sandbox.vendor import NOT_ATTRIBUTES, STANDARD_USER_FIELDS, ne
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+__all__ = [
+    "Faulted",
+    "Hit",
+    "Ignored",
+    "RecordedEvent",
+    "RecordedProductEvent",
+    "RecordedUpdate",
+    "Rejected",
+    "Store",
+    "User",
+]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -67,97 +90,22 @@ class User:
         return str(value) if value else None
 
 
-@dataclass(kw_only=True)
-class Hit:
-    """Ping of the widget or of a server: a page view, or a reset (`created_new_gu`)."""
-
-    key: str
-    url: str
-    domain: str
-    referrer: str
-    payload: dict[str, Any]
-    created_new_gu: bool
-    from_widget: bool
-    user_agent: str
-    at: float = field(default_factory=time.time)
-
-
-@dataclass(kw_only=True)
-class RecordedEvent:
-    """Event, `event.NAME`."""
-
-    key: str
-    name: str
-    data: dict[str, Any]
-    domain: str
-    user_agent: str
-    at: float = field(default_factory=time.time)
-
-
-@dataclass(kw_only=True)
-class RecordedProductEvent:
-    """Event of a product; `data` is the rest of its body, with `custom_data`."""
-
-    key: str
-    product_id: str
-    event_type: str
-    data: dict[str, Any]
-    at: float = field(default_factory=time.time)
-
-
-@dataclass(kw_only=True)
-class RecordedUpdate:
-    """Update of attributes, `client.update`."""
-
-    key: str
-    data: dict[str, Any]
-    at: float = field(default_factory=time.time)
-
-
-@dataclass(kw_only=True)
-class Rejected:
-    """Request that User.com would refuse."""
-
-    path: str
-    status: int
-    reason: str
-    body: Any
-    at: float = field(default_factory=time.time)
-
-
-@dataclass(kw_only=True)
-class Faulted:
-    """Request that a fault was applied to, for the dashboard."""
-
-    path: str
-    fault: str
-    sender: str
-    at: float = field(default_factory=time.time)
-
-
-@dataclass(kw_only=True)
-class Ignored:
-    """Custom attributes of a REST write that User.com silently ignores."""
-
-    path: str
-    names: list[str]
-    reason: str
-    at: float = field(default_factory=time.time)
-
-
 class Store:
     """Users and records. The server's thread writes, tests read from another one."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.journal = Journal()
         self.users: dict[str, User] = {}
-        self.hits: list[Hit] = []
-        self.events: list[RecordedEvent] = []
-        self.product_events: list[RecordedProductEvent] = []
-        self.updates: list[RecordedUpdate] = []
-        self.rejected: list[Rejected] = []
-        self.faulted: list[Faulted] = []
-        self.ignored: list[Ignored] = []
+        self.hits: list[Hit] = Records[Hit](self.journal)
+        self.events: list[RecordedEvent] = Records[RecordedEvent](self.journal)
+        self.product_events: list[RecordedProductEvent] = Records[RecordedProductEvent](
+            self.journal
+        )
+        self.updates: list[RecordedUpdate] = Records[RecordedUpdate](self.journal)
+        self.rejected: list[Rejected] = Records[Rejected](self.journal)
+        self.faulted: list[Faulted] = Records[Faulted](self.journal)
+        self.ignored: list[Ignored] = Records[Ignored](self.journal)
         self.products = Collection(Product)
         self.companies = Collection(Company)
         self.deals = Collection(Deal)
@@ -188,6 +136,7 @@ class Store:
                 self.attributes,
             ):
                 collection.clear()
+            self.journal.clear()
 
     def find(self, key: str | None) -> User | None:
         """Return the user of a key, or the user that it was merged into."""
@@ -219,8 +168,8 @@ class Store:
         """Return the users that were not merged into another."""
         return [user for user in self.users.values() if user.merged_into is None]
 
-    def create(self, key: str | None = None) -> User:
-        """Create an anonymous user."""
+    def create(self, key: str | None = None, why: str = "") -> User:
+        """Create an anonymous user; the journal keeps the reason."""
         with self.lock:
             self._last_id += 1
             now = time.time()
@@ -229,6 +178,9 @@ class Store:
                 key=key, id=self._last_id, nickname=nickname(key), created_at=now, last_seen=now
             )
             self.users[key] = user
+            self.journal.add(
+                Identified(key=key, what="new visitor", why=why or self.journal.cause())
+            )
             return user
 
     def update(self, user: User, values: Mapping[str, Any]) -> None:
@@ -265,7 +217,7 @@ class Store:
                 and not (content_type == "clientuser" and std in STANDARD_USER_FIELDS)
             ):
                 known.add(std)
-                self.attributes.add(name=name, content_type=content_type)
+                self.attributes.add(name=name, content_type=content_type, is_automatic=True)
 
     def add_event(self, event: RecordedEvent) -> tuple[int, bool]:
         """Record an event; return its id, and whether it is the first of its name."""
@@ -302,9 +254,17 @@ class Store:
             for deal in self.deals.values():
                 deal.user_id = None if deal.user_id == user.id else deal.user_id
 
-    def merge(self, loser: User, survivor: User) -> None:
+    def merge(self, loser: User, survivor: User, why: str = "") -> None:
         """Merge a user into another, which keeps its values and gains the records."""
         with self.lock:
+            self.journal.add(
+                Identified(
+                    key=survivor.key,
+                    other=loser.key,
+                    what=f"{loser.name} ({short(loser.key)}) merged into {survivor.name}",
+                    why=why or self.journal.cause(),
+                )
+            )
             kept = {name: v for name, v in survivor.attributes.items() if v is not None}
             survivor.attributes = {**survivor.attributes, **loser.attributes, **kept}
             survivor.company = {**loser.company, **survivor.company}

@@ -11,6 +11,8 @@ from usercom_asgi.sandbox.app import ABORT
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
     from uvicorn._types import ASGI3Application
@@ -28,7 +30,28 @@ class DroppableProtocol(H11Protocol):
         self.app = cast("ASGI3Application", _with_abort(cast("ASGIApp", self.app), transport))
 
 
-def make_server(app: ASGIApp, ssl_certfile: str | None, ssl_keyfile: str | None) -> uvicorn.Server:
+class StoppableServer(uvicorn.Server):
+    """Server that ends the streams before it waits for the requests.
+
+    A stream has no end of its own, and uvicorn would log its cancellation as an error.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then stop."""
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
+def make_server(
+    app: ASGIApp,
+    ssl_certfile: str | None,
+    ssl_keyfile: str | None,
+    on_stop: Callable[[], None],
+) -> uvicorn.Server:
     """Return a server of one process that does not configure logging."""
     config = uvicorn.Config(
         app,
@@ -42,7 +65,7 @@ def make_server(app: ASGIApp, ssl_certfile: str | None, ssl_keyfile: str | None)
         ssl_keyfile=ssl_keyfile,
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
+    return StoppableServer(config, on_stop)
 
 
 def _with_abort(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:

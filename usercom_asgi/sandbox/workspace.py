@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from usercom_asgi.sandbox.agent import Pushes
 from usercom_asgi.sandbox.faults import Faults
 from usercom_asgi.sandbox.store import Store
 from usercom_asgi.sandbox.vendor import REST_TOKEN
@@ -36,3 +37,4 @@ class Workspace:
         self.rest_last_page_has_next = rest_last_page_has_next
         self.store = Store()
         self.faults = Faults()
+        self.pushes = Pushes()

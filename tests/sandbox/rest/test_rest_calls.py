@@ -258,8 +258,10 @@ def test_dashboard_state_with_rest_records_is_json(rest: Rest, api: Api) -> None
     rest.send("POST", "/users/", {"email": 5.5})
     rest.send("POST", "/users")
     state = json.loads(api.http.get("/sandbox/state").content)
-    assert state["users"][0]["user_id"] == "c-1"
-    assert state["totals"]["rejected"] == 2
+    assert state["totals"]["refused"] == 2
+    for path in ("visitors", "entries", "requests"):
+        assert json.loads(api.http.get(f"/sandbox/{path}").content)["rows"]
+    assert api.http.get("/sandbox/visitors").json()["rows"][0]["user_id"] == "c-1"
 
 
 def test_paths_all_end_with_a_slash_and_have_handlers() -> None:

@@ -1,207 +1,196 @@
-/* The dashboard: polls /sandbox/state every second and updates what has changed. Text is never set as HTML. */
-(function () {
-  "use strict";
+/* The dashboard: a stream of states, the tabs, the keys, and the views. */
 
-  const find = (selector) => document.querySelector(selector);
-  const OWN_KEYS = ["apiKey", "userKey", "domain", "timezone", "resolution", "url", "referrer", "widget_ready"];
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-  const day = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+import { coalesced, find, findAll, post, setText } from "./dom.js";
+import { count } from "./format.js";
+import { PagedList, requestRow, visitorRow } from "./lists.js";
+import { kindButtons, timeline } from "./timeline.js";
+import { trouble } from "./trouble.js";
+import { VisitorPage } from "./visitor.js";
 
-  function element(tag, name, ...content) {
-    const made = document.createElement(tag);
-    made.className = name;
-    made.append(...content); // strings become text nodes
-    return made;
+const narrow = matchMedia("(max-width: 1023px)");
+const tabs = findAll("[role=tab]");
+const pauseButton = find("#pause");
+let state = null;
+let pausedAt = null; // number of the newest entry when the page was paused
+let visitorPage = null;
+
+/* ---- views ---- */
+
+const kinds = kindButtons(find("#timeline .kinds"), () => lists.timeline.restart());
+const lists = {
+  visitors: new PagedList(find("#visitors"), { path: "/sandbox/visitors", id: "id", build: visitorRow, byOffset: true, onAnswer: ({ of }) => (find("#no-visitors").hidden = of > 0) }),
+  timeline: timeline(find("#timeline"), kinds),
+  requests: new PagedList(find("#requests"), { path: "/sandbox/requests", id: "id", build: requestRow }),
+};
+const drawTrouble = trouble(find("#trouble"), draw);
+
+/* ---- tabs and addresses: #/timeline, #/visitor/12; an id alone would move the focus ---- */
+
+const address = (hash) => hash.replace(/^#\/?/, "");
+
+function route() {
+  const [name, id] = address(location.hash).split("/");
+  if (name === "visitor" && id) return { name, id: Number(id) };
+  const isTab = ["timeline", "requests", "trouble"].includes(name) || (name === "visitors" && narrow.matches);
+  return { name: isTab ? name : narrow.matches ? "visitors" : "timeline" };
+}
+
+function showRoute() {
+  const { name, id } = route();
+  if (name === "visitor" && (!visitorPage || visitorPage.id !== id)) {
+    const named = (text) => setText(find("#tab-visitor"), text);
+    visitorPage = new VisitorPage(find("#visitor"), id, { close: closeVisitor, named });
   }
-
-  function time(seconds) {
-    const made = element("time", "time", clock.format(seconds * 1000));
-    made.title = day.format(seconds * 1000);
-    return made;
+  if (name !== "visitor") visitorPage = null;
+  find("#tab-visitor").hidden = name !== "visitor";
+  for (const tab of tabs) {
+    const panel = find(`#${tab.getAttribute("aria-controls")}`);
+    const isShown = panel.id === name;
+    tab.setAttribute("aria-selected", String(isShown));
+    tab.tabIndex = isShown ? 0 : -1;
+    panel.hidden = !isShown && (panel.id !== "visitors" || narrow.matches);
   }
+  const visitors = find("#visitors"); // beside the tabs in a wide window, one of them in a narrow one
+  if (narrow.matches) visitors.setAttribute("role", "tabpanel");
+  else visitors.removeAttribute("role");
+  visitors.setAttribute("aria-labelledby", narrow.matches ? "tab-visitors" : "visitors-title");
+  if (state) refresh(); // else the first state does
+}
 
-  const short = (key) => `${key.slice(0, 4)}…`;
+let before = "";
 
-  function without(object, names) {
-    return Object.fromEntries(Object.entries(object).filter(([name]) => !names.includes(name)));
-  }
+function closeVisitor() {
+  location.hash = "/" + (before || (narrow.matches ? "visitors" : "timeline"));
+}
 
-  function setText(selector, content) {
-    const target = find(selector);
-    if (target.textContent !== content) target.textContent = content;
-  }
-
-  /* Keep rows whose content is unchanged, so that nothing flickers and a selection stays. */
-  function keyed(parent) {
-    const shown = new Map();
-    return (items, build) => {
-      const left = new Set(shown.keys());
-      let place = parent.firstChild;
-      for (const [id, item] of items) {
-        const content = JSON.stringify(item);
-        let row = shown.get(id);
-        if (!row || row.content !== content) {
-          const node = build(item);
-          if (row) {
-            if (place === row.node) place = place.nextSibling;
-            row.node.remove();
-          }
-          row = { content, node };
-          shown.set(id, row);
-        }
-        if (row.node === place) place = place.nextSibling;
-        else parent.insertBefore(row.node, place);
-        left.delete(id);
-      }
-      for (const id of left) {
-        shown.get(id).node.remove();
-        shown.delete(id);
-      }
-    };
-  }
-
-  /* ---- visitors ---- */
-
-  function visitorRow({ user, survivor }) {
-    const known = user.user_id !== null || user.email !== null;
-    const initials = user.name.split(/\s+/).map((word) => [...word][0] || "").slice(0, 2).join("").toUpperCase();
-    const avatar = element("span", known ? "avatar known" : "avatar", initials);
-    avatar.setAttribute("aria-hidden", "true");
-    const key = element("code", "", short(user.key));
-    const state = survivor ? ` · merged into ${survivor}` : known ? "" : " · anonymous";
-    const names = element("div", "", element("div", "name", user.name), element("div", "sub", key, state));
-    const row = element("tr", survivor ? "merged" : "", element("td", "", element("div", "person", avatar, names)));
-    addCell(row, "User id", user.user_id === null ? "none" : "long", user.user_id === null ? "–" : user.user_id);
-    addCell(row, "Email", user.email === null ? "none" : "long", user.email === null ? "–" : user.email);
-    addCell(row, "Seen", "", time(user.created_at), time(user.last_seen));
-    addCell(row, "Hits", "number", String(user.hits));
-    addCell(row, "Events", "number", String(user.events));
-    return row;
-  }
-
-  function addCell(row, label, name, ...content) {
-    const cell = element("td", name, element("span", "", ...content));
-    cell.dataset.label = label;
-    if (name === "long") cell.title = content[0]; // it may be truncated
-    row.append(cell);
-  }
-
-  const showVisitors = keyed(find("#visitors tbody"));
-
-  function renderVisitors(users) {
-    const byKey = new Map(users.map((user) => [user.key, user]));
-    const newest = users.slice().sort((one, other) => other.last_seen - one.last_seen);
-    const living = users.filter((user) => !user.merged_into).length;
-    setText("#visitor-count", users.length ? String(living) : "");
-    find("#visitors").hidden = !users.length;
-    find("#no-visitors").hidden = users.length > 0;
-    const items = newest.map((user) => {
-      const survivor = byKey.get(user.merged_into);
-      return [user.key, { user, survivor: survivor ? survivor.name : "" }];
-    });
-    showVisitors(items, visitorRow);
-  }
-
-  /* ---- timeline ---- */
-
-  const KINDS = {
-    hits: (hit) => ({
-      kind: hit.created_new_gu ? "reset" : "view",
-      what: hit.url || hit.domain || "(no address)",
-      via: hit.from_widget ? "widget" : "server",
-      data: without(hit.payload, OWN_KEYS),
-    }),
-    events: (event) => ({ kind: "event", what: event.name, data: event.data }),
-    product_events: (event) => ({ kind: "product", what: `${event.event_type}: ${event.product_id}`, data: event.data }),
-    updates: (update) => ({ kind: "update", what: Object.keys(update.data).join(", ") || "(nothing)", data: update.data }),
-    rejected: (refusal) => ({ kind: "refused", what: `${refusal.status} ${refusal.path}`, via: refusal.reason, data: refusal.body }),
-    faulted: (met) => ({ kind: "fault", what: met.fault, via: `${met.path}, from the ${met.sender}`, data: null }),
-  };
-
-  function timelineRow(item) {
-    const via = [item.who, item.via].filter(Boolean).join(" · ");
-    const body = element("div", "body", element("div", "who", via));
-    if (item.data && Object.keys(item.data).length) {
-      const text = typeof item.data === "string" ? item.data : JSON.stringify(item.data, null, 2);
-      body.append(element("details", "", element("summary", "", "data"), element("pre", "", text)));
-    }
-    return element("li", "", element("span", `kind ${item.kind}`, item.kind), element("span", "body what", item.what), time(item.at), body);
-  }
-
-  const showTimeline = keyed(find("#timeline"));
-
-  function renderTimeline(state) {
-    const names = new Map(state.users.map((user) => [user.key, user.name]));
-    const items = [];
-    for (const [kind, describe] of Object.entries(KINDS)) {
-      const before = state.totals[kind] - state[kind].length;
-      state[kind].forEach((record, index) => {
-        const who = record.key ? `${names.get(record.key) || "visitor"} (${short(record.key)})` : "";
-        items.push([`${kind} ${before + index}`, { ...describe(record), who, at: record.at }]);
-      });
-    }
-    items.sort(([, one], [, other]) => other.at - one.at);
-    const total = Object.values(state.totals).reduce((sum, count) => sum + count, 0);
-    setText("#timeline-count", total ? String(total) : "");
-    find("#no-timeline").hidden = items.length > 0;
-    showTimeline(items.slice(0, 200), timelineRow);
-  }
-
-  /* ---- the rest ---- */
-
-  const SIGNS = { status: "answers 500", latency: "after 3 s", hang: "hangs", drop: "drops" };
-
-  function render(state) {
-    const bad = state.faults.length > 0;
-    setText("#health", bad ? `User.com ${state.faults.join("; ")}` : "User.com is fine");
-    find("#health").classList.toggle("bad", bad);
-    for (const button of document.querySelectorAll("#faults button")) {
-      const sign = SIGNS[JSON.parse(button.dataset.fault).kind];
-      button.setAttribute("aria-pressed", String(sign ? state.faults.some((fault) => fault.includes(sign)) : !bad));
-    }
-    for (const input of document.querySelectorAll(".switch input")) input.checked = state.settings[input.name];
-    setText("#api-key", state.api_key);
-    setText(
-      "#snippet",
-      `<script>window.civchat = ${JSON.stringify({ apiKey: state.api_key })};</script>\n` +
-        `<script src="${location.origin}/widget.js"></script>`,
-    );
-    renderVisitors(state.users);
-    renderTimeline(state);
-  }
-
-  let shown = ""; // the last state shown, without its clock
-
-  function draw(state) {
-    const content = JSON.stringify({ ...state, now: 0 });
-    if (content === shown) return;
-    shown = content;
-    render(state);
-  }
-
-  async function ask(path, body) {
-    const request = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
-    try {
-      const answer = await fetch(path, request);
-      draw(await answer.json());
-    } catch (error) {
-      shown = "";
-      setText("#health", "The sandbox does not run");
-      find("#health").classList.add("bad");
-    }
-  }
-
-  async function look() {
-    if (!document.hidden) await ask("/sandbox/state");
-    setTimeout(look, 1000);
-  }
-
-  find("#faults").addEventListener("click", ({ target }) => {
-    if (target.dataset.fault) ask("/sandbox/faults", JSON.parse(target.dataset.fault));
+for (const tab of tabs) {
+  tab.addEventListener("click", () => {
+    if (tab.id !== "tab-visitor") location.hash = `/${tab.getAttribute("aria-controls")}`;
   });
-  for (const input of document.querySelectorAll(".switch input")) {
-    input.addEventListener("change", () => ask("/sandbox/settings", { [input.name]: input.checked }));
+}
+find("[role=tablist]").addEventListener("keydown", (event) => {
+  const shown = tabs.filter((tab) => tab.offsetParent !== null);
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const place = shown.indexOf(document.activeElement);
+  const next = step ? shown[(place + step + shown.length) % shown.length] : { Home: shown[0], End: shown.at(-1) }[event.key];
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+  next.click();
+});
+addEventListener("hashchange", (event) => {
+  const old = address(new URL(event.oldURL).hash);
+  if (!old.startsWith("visitor/")) before = old;
+  showRoute();
+});
+narrow.addEventListener("change", showRoute);
+
+/* ---- the stream ---- */
+
+const refresh = coalesced(async () => {
+  const { name } = route();
+  const shown = [narrow.matches && name !== "visitors" ? null : lists.visitors, name === "visitor" ? visitorPage : name === "visitors" ? null : lists[name]];
+  await Promise.all(shown.filter(Boolean).map((each) => each.refresh()));
+});
+
+function draw(next) {
+  state = next;
+  const isFine = state.faults.length === 0;
+  setText(find("#health"), isFine ? "User.com is fine" : `User.com ${state.faults.join("; ")}`);
+  find("#health").className = isFine ? "health" : "health bad";
+  setText(find("#api-key"), state.api_key);
+  setText(
+    find("#snippet"),
+    `<script>window.civchat = ${JSON.stringify({ apiKey: state.api_key })};</script>\n<script src="${location.origin}/widget.js"></script>`,
+  );
+  drawTrouble(state);
+  const counts = { visitors: state.visitors, timeline: state.entries, requests: state.requests, trouble: state.faults.length };
+  for (const [name, number] of Object.entries(counts)) setText(find(`#tab-${name} .count`), number ? count(number) : "");
+  setText(find("#visitors-title .count"), state.visitors ? count(state.visitors) : "");
+  kinds.update(state.totals);
+  if (pausedAt === null) refresh();
+  else showPause();
+}
+
+function showPause() {
+  const isPaused = pausedAt !== null;
+  const fresh = isPaused ? state.seq - pausedAt : 0;
+  setText(pauseButton, isPaused ? `Resume${fresh > 0 ? ` (${count(fresh)} new)` : ""}` : "Pause");
+  pauseButton.setAttribute("aria-pressed", String(isPaused));
+}
+
+function togglePause() {
+  pausedAt = pausedAt === null ? state.seq : null;
+  showPause();
+  if (pausedAt === null) refresh();
+}
+
+let stream = null;
+
+/* Only a visible page listens: a browser has six connections to a host, for all of its tabs. */
+function listen() {
+  if (document.hidden) {
+    if (stream) stream.close();
+    stream = null;
+  } else if (!stream) {
+    stream = new EventSource("/sandbox/stream");
+    stream.addEventListener("state", ({ data }) => draw(JSON.parse(data)));
+    stream.addEventListener("error", () => {
+      setText(find("#health"), "The sandbox does not run");
+      find("#health").className = "health bad";
+    });
   }
-  find("#clear").addEventListener("click", () => ask("/sandbox/clear", {}));
-  look();
-})();
+}
+
+/* ---- buttons and keys ---- */
+
+pauseButton.addEventListener("click", togglePause);
+find("#clear").addEventListener("click", () => find("#confirm").showModal());
+find("#confirm").addEventListener("close", async ({ target }) => {
+  if (target.returnValue !== "clear") return;
+  target.returnValue = "";
+  for (const list of Object.values(lists)) list.cursors = [];
+  if (visitorPage) closeVisitor();
+  const next = await post("/sandbox/clear", {});
+  if (next) draw(next);
+});
+
+/* Move between the links or buttons that open the rows of a list. */
+function move(step) {
+  const within = document.activeElement.closest(".rows") || find(".panel:not([hidden]):not(#visitors) .rows") || find("#visitors .rows");
+  const places = findAll(":scope > li > .what > .open, :scope > li > .who > a, :scope > .request", within);
+  for (const row of places) if (row.matches(".request")) row.tabIndex = -1;
+  const place = places.indexOf(document.activeElement);
+  const next = places[place < 0 ? 0 : Math.max(0, Math.min(place + step, places.length - 1))];
+  if (next) next.focus();
+}
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
+  const isTyping = event.target.closest("input, textarea, select");
+  if (event.key === "Escape") {
+    if (isTyping) event.target.blur();
+    else if (visitorPage) closeVisitor();
+    return;
+  }
+  if (isTyping || event.target.closest("[role=tablist], pre, [role=log]")) return;
+  const { name } = route();
+  const isArrow = event.target.closest(".rows");
+  if (event.key === "/") {
+    event.preventDefault();
+    (find(`#${name} input[type=search]`) || find("#visitors input[type=search]")).focus();
+  } else if (event.key === "p") togglePause();
+  else if (event.key === "j" || (event.key === "ArrowDown" && isArrow)) {
+    event.preventDefault();
+    move(1);
+  } else if (event.key === "k" || (event.key === "ArrowUp" && isArrow)) {
+    event.preventDefault();
+    move(-1);
+  }
+});
+
+document.addEventListener("visibilitychange", listen);
+addEventListener("pagehide", () => stream && (stream.close(), (stream = null)));
+addEventListener("pageshow", listen);
+showRoute();
+listen();

@@ -29,6 +29,7 @@
   let visitor = 0; // counts the resets, so that the next visitor sees no message of the last one
   let destroyed = false;
   let ui = null;
+  let channel = null; // of what User.com sends to this visitor
   const mounted = whenDomIsReady().then(mount);
   let pings = Promise.resolve(); // one at a time, so that a page creates one user
   let commands = Promise.resolve();
@@ -135,6 +136,7 @@
     if (destroyed) return;
     UE.isReady = true;
     ui.greet(answer);
+    listen();
     if (first) start(state.state || ((window.civchat || {}).widget || {}).state);
     flush();
   }
@@ -213,6 +215,7 @@
     userKey = undefined;
     stuck = false;
     pings = Promise.resolve();
+    leave();
     ui.forget();
     ping({ ...given, create_new_gu: true });
   }
@@ -221,6 +224,7 @@
     if (destroyed) return;
     destroyed = true;
     for (const name of LEAVING) document.removeEventListener(name, destroy);
+    leave();
     if (ui) ui.remove();
     UE.isReady = false;
     userKey = undefined;
@@ -264,6 +268,8 @@
     call("onMessage", { content, isAdmin });
   }
 
+  /* @widget-channel.js */
+
   /* ---- user interface ---- */
 
   function element(tag, name, content) {
@@ -298,6 +304,8 @@
     const corner = element("div", "corner");
     corner.append(launcher, element("span", "sandbox", "sandbox"));
     root.append(panel, greeting, corner);
+    corner.setAttribute("role", "region");
+    corner.setAttribute("aria-label", "Chat of the sandbox");
     lines.setAttribute("role", "log");
     greeting.hidden = panel.hidden = true;
     document.body.append(host);
@@ -372,9 +380,15 @@
       who.textContent = input.value = "";
     }
 
+    /* Show a line of User.com beside the launcher, if the panel is closed. */
+    function alert(content) {
+      greeting.textContent = content;
+      greeting.hidden = !panel.hidden;
+    }
+
     const show = () => (host.hidden = false);
     const hide = () => (host.hidden = true);
     const remove = () => host.remove();
-    return { open, close, show, hide, start, greet, line, note, forget, remove };
+    return { open, close, alert, show, hide, start, greet, line, note, forget, remove };
   }
 })();
