@@ -14,6 +14,7 @@ from usercom_asgi.sandbox import dashboard, responses, rest, vendor
 from usercom_asgi.sandbox.cors import CorsMiddleware
 from usercom_asgi.sandbox.endpoints import HANDLERS
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
+from usercom_asgi.sandbox.security import SameOriginMiddleware
 from usercom_asgi.sandbox.store import Faulted, Rejected
 from usercom_asgi.sandbox.workspace import Workspace
 
@@ -57,7 +58,7 @@ class Sandbox(Workspace):
         )
         self.app = Starlette(
             routes=[*self._api_routes(), *self._rest_routes(), *dashboard.routes(self)],
-            middleware=[Middleware(CorsMiddleware)],
+            middleware=[Middleware(SameOriginMiddleware), Middleware(CorsMiddleware)],
         )
         # _redirect answers 301 as Django does. Starlette would answer 307.
         self.app.router.redirect_slashes = False

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from usercom_asgi.sandbox.security import guarded
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     import uvicorn
+    from starlette.types import ASGIApp
 
     from usercom_asgi.sandbox.app import Sandbox
 
@@ -37,10 +40,23 @@ def serve(
     port: int = 0,
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
+    *,
+    allowed_hosts: Iterable[str] = (),
+    access_token: str | None = None,
 ) -> Generator[RunningSandbox]:
-    """Serve from a thread until the block ends; port 0 selects a free one."""
-    server = _make_server(sandbox, ssl_certfile, ssl_keyfile)
+    """Serve from a thread until the block ends; port 0 selects a free one.
+
+    `allowed_hosts` are names that clients may use beside that of this machine. Any
+    other address than one of loopback needs an `access_token`.
+    """
+    check_installed()
     listener = listen(host, port)
+    try:
+        app = _guard(sandbox, listener, host, allowed_hosts, access_token)
+        server = _make_server(app, ssl_certfile, ssl_keyfile)
+    except BaseException:
+        listener.close()
+        raise
     thread = threading.Thread(
         target=server.run, args=([listener],), name="usercom-sandbox", daemon=True
     )
@@ -56,10 +72,17 @@ def serve(
         listener.close()
 
 
-def run(sandbox: Sandbox, listener: socket.socket) -> None:
+def run(
+    sandbox: Sandbox,
+    listener: socket.socket,
+    host: str = "127.0.0.1",
+    *,
+    allowed_hosts: Iterable[str] = (),
+    access_token: str | None = None,
+) -> None:
     """Serve in this thread until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
-        _make_server(sandbox).run([listener])
+        _make_server(_guard(sandbox, listener, host, allowed_hosts, access_token)).run([listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,13 +106,29 @@ def url_of(listener: socket.socket, *, secure: bool = False) -> str:
     return f"{'https' if secure else 'http'}://{named}:{port}"
 
 
+def _guard(
+    sandbox: Sandbox,
+    listener: socket.socket,
+    host: str,
+    allowed_hosts: Iterable[str],
+    access_token: str | None,
+) -> ASGIApp:
+    return guarded(
+        sandbox.app,
+        bound=host,
+        address=listener.getsockname()[0],
+        allowed_hosts=allowed_hosts,
+        access_token=access_token,
+    )
+
+
 def _make_server(
-    sandbox: Sandbox, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
+    app: ASGIApp, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
 ) -> uvicorn.Server:
     check_installed()
     from usercom_asgi.sandbox.uvicorn_server import make_server
 
-    return make_server(sandbox.app, ssl_certfile, ssl_keyfile)
+    return make_server(app, ssl_certfile, ssl_keyfile)
 
 
 def check_installed() -> None:
