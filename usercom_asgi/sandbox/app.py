@@ -78,10 +78,9 @@ class Sandbox(Workspace):
         ]
 
     async def _redirect(self, request: Request) -> Response:
-        self.store.rejected.append(
-            Rejected(path=request.url.path, status=301, reason=_NO_SLASH, body=None)
-        )
-        return Response(status_code=301, headers={"Location": f"{request.url.path}/"})
+        path = request.scope["path"]  # request.url raises for a malformed Host
+        self.store.rejected.append(Rejected(path=path, status=301, reason=_NO_SLASH, body=None))
+        return Response(status_code=301, headers={"Location": f"{path}/"})
 
     async def _call(self, request: Request) -> Response:
         """Answer one request of the widget's API."""
