@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from usercom_asgi.sandbox.app import Sandbox
+from usercom_asgi.sandbox.database import UnusableFileError
 from usercom_asgi.sandbox.security import TOKEN_VARIABLE, InsecureError, check_exposure
 from usercom_asgi.sandbox.server import check_installed, listen, run, url_of
 from usercom_asgi.sandbox.vendor import REST_PREFIX, REST_TOKEN
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; return 1 if the server cannot start."""
+    """Serve until Ctrl-C or SIGTERM; return 1 if the server cannot start."""
     options = _parser().parse_args(arguments)
     token = options.access_token or os.environ.get(TOKEN_VARIABLE)
     with contextlib.ExitStack() as stack:
@@ -32,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 authorize_by_email=options.authorize_by_email,
                 rest_token=options.rest_token,
                 rest_creates_attributes=options.rest_creates_attributes,
+                db=options.db,
             )
-        except (ModuleNotFoundError, InsecureError) as error:
+        except (ModuleNotFoundError, InsecureError, UnusableFileError) as error:
             sys.stderr.write(f"{error}\n")
             return 1
         except OSError as error:
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if token:
             sys.stdout.write("  token      the dashboard asks for it: open it with ?token=TOKEN\n")
+        if options.db:
+            sys.stdout.write(f"  records    {options.db}\n")
         sys.stdout.flush()
         run(
             sandbox,
@@ -79,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TOKEN",
         help="token that the dashboard asks for, needed where other machines reach the server"
         f" (default: {TOKEN_VARIABLE})",
+    )
+    parser.add_argument(
+        "--db", metavar="FILE", help="file that keeps users and records (default: memory only)"
     )
     parser.add_argument(
         "--port", type=int, default=8900, help="port to listen on; 0 selects a free one"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import signal
 import socket
 import threading
 import time
@@ -70,6 +71,7 @@ def serve(
         sandbox.faults.stop()
         thread.join(_STOP_TIMEOUT)
         listener.close()
+        sandbox.flush()
 
 
 def run(
@@ -80,9 +82,17 @@ def run(
     allowed_hosts: Iterable[str] = (),
     access_token: str | None = None,
 ) -> None:
-    """Serve in this thread until Ctrl-C."""
-    with contextlib.suppress(KeyboardInterrupt):
-        _make_server(_guard(sandbox, listener, host, allowed_hosts, access_token)).run([listener])
+    """Serve in the main thread until Ctrl-C or SIGTERM, then close the sandbox."""
+    server = _make_server(_guard(sandbox, listener, host, allowed_hosts, access_token))
+    # uvicorn stops at SIGTERM and sends it again, which would end the process before
+    # the sandbox has written its file.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sandbox.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
