@@ -97,7 +97,7 @@ def call(
                 assert isinstance(name, bytes)
                 assert b"\n" not in value
 
-    asyncio.run(sandbox.app(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(sandbox.app(scope, receive, send))
     [status] = statuses
     return status
 
@@ -235,10 +235,10 @@ def test_server_with_malformed_lines_answers_no_500_and_logs_nothing_personal(
     choice = random.Random(7)
     mutated = []
     for _ in range(150):
-        line = bytearray(choice.choice(LINES[:-2]))
+        changed = bytearray(choice.choice(LINES[:-2]))
         for _ in range(choice.randint(1, 3)):
-            line[choice.randrange(len(line))] = choice.randrange(256)
-        mutated.append(bytes(line))
+            changed[choice.randrange(len(changed))] = choice.randrange(256)
+        mutated.append(bytes(changed))
     url = httpx.URL(running.url)
     for line in [*LINES, *mutated]:
         sent = line.replace(b"localhost\r\n", f"localhost\r\nX-Mail: {SECRET}\r\n".encode(), 1)

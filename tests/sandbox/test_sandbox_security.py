@@ -177,7 +177,7 @@ def test_change_without_the_token_answers_401(client: httpx.Client, path: str) -
     ],
 )
 def test_page_with_a_wrong_token_answers_401(client: httpx.Client, headers: dict[str, str]) -> None:
-    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    raw = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     assert client.get("/sandbox/state", headers=raw).status_code == 401
     assert client.get("/sandbox/state?token=", headers=raw).status_code == 401
     assert client.get("/", params={"token": "t0ken"}).status_code == 401
