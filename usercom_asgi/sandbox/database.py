@@ -8,7 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 APPLICATION_ID = 0x75434F4D
 """Mark of a sandbox's file, which SQLite keeps in the header of the file."""
@@ -53,7 +53,7 @@ def open_file(path: str) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def transaction(file: sqlite3.Connection) -> Iterator[None]:
+def transaction(file: sqlite3.Connection) -> Generator[None]:
     """Commit what the block writes, or nothing of it."""
     file.execute("BEGIN")
     try:

@@ -31,10 +31,11 @@ def read_object(raw: bytes | str) -> dict[str, Any]:
         raise RefusedError(400, f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise RefusedError(400, "not a JSON object")
-    if _is_deep(value):
+    read = cast("dict[str, Any]", value)
+    if _is_deep(read):
         # Python stops at some 1,000 calls in each other, when the page shows the value.
         raise RefusedError(400, f"nested in more than {_MAX_DEPTH} levels")
-    return cast("dict[str, Any]", value)
+    return read
 
 
 def require_key(body: dict[str, Any], name: str, expected: str) -> None:
@@ -135,7 +136,7 @@ def updates(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_deep(value: object) -> bool:
-    level = [value]
+    level: list[object] = [value]
     for _ in range(_MAX_DEPTH):
         level = [part for each in level for part in _parts(each)]
         if not level:

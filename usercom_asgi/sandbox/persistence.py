@@ -245,7 +245,7 @@ class FileMiddleware:
 
 
 def _values(record: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", record) if isinstance(record, dict) else vars(record)
+    return vars(record) if hasattr(record, "__dict__") else record  # or the counters
 
 
 def _encode(record: Any) -> str:
