@@ -43,7 +43,12 @@ def pytest_pycollect_makeitem(obj: object) -> None:
 
 #: Where tests need more than their own process; each path is of a folder or a file in tests/.
 MARKERS = {
-    "browser": ["browser/", "sandbox/test_sandbox_widget.py", "sandbox/test_sandbox_dashboard.py"],
+    "browser": [
+        "browser/",
+        "sandbox/test_sandbox_widget.py",
+        "sandbox/test_sandbox_dashboard.py",
+        "sandbox/test_sandbox_rebinding.py",
+    ],
     "servers": ["servers/", "examples/"],
     "broker": ["integrations/taskiq/"],
 }

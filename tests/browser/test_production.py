@@ -18,7 +18,9 @@ def test_snippet_with_the_production_host_loads_the_widget_and_sets_the_key(
     """`app="acme"`: the widget comes from https://acme.user.com, finds its host by its own address, and pings it."""
     cert, key = certificate(tmp_path_factory.mktemp("tls"), "acme.user.com")
     sandbox = Sandbox(api_key="ABC123")
-    with serve(sandbox, ssl_certfile=cert, ssl_keyfile=key) as server:
+    with serve(
+        sandbox, ssl_certfile=cert, ssl_keyfile=key, allowed_hosts=["acme.user.com"]
+    ) as server:
         port = server.url.rsplit(":", 1)[1]
         with (
             chromium(f"MAP acme.user.com 127.0.0.1:{port}") as browser,

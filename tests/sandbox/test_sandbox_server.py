@@ -48,7 +48,7 @@ def test_serve_again_on_the_same_port_answers() -> None:
 
 
 def test_serve_on_every_interface_has_a_loopback_url() -> None:
-    with serve(Sandbox(), host="0.0.0.0") as server:
+    with serve(Sandbox(), host="0.0.0.0", access_token="t0ken") as server:
         assert server.url.startswith("http://127.0.0.1:")
 
 

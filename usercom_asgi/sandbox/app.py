@@ -14,10 +14,13 @@ from usercom_asgi.sandbox import dashboard, responses, rest, vendor
 from usercom_asgi.sandbox.cors import CorsMiddleware
 from usercom_asgi.sandbox.endpoints import HANDLERS
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
+from usercom_asgi.sandbox.persistence import FileMiddleware, StoreFile
+from usercom_asgi.sandbox.security import SameOriginMiddleware
 from usercom_asgi.sandbox.store import Faulted, Rejected
 from usercom_asgi.sandbox.workspace import Workspace
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
 
     from starlette.types import Receive, Scope, Send
@@ -35,7 +38,11 @@ _NO_SLASH = "no trailing slash: a client that follows this redirect sends a GET 
 
 
 class Sandbox(Workspace):
-    """Local User.com: a workspace with its ASGI application."""
+    """Local User.com: a workspace with its ASGI application.
+
+    `db` is a file that keeps what the store holds. It belongs to one sandbox at a time,
+    until `close()` or the end of the process.
+    """
 
     def __init__(
         self,
@@ -46,6 +53,7 @@ class Sandbox(Workspace):
         rest_token: str = vendor.REST_TOKEN,
         rest_creates_attributes: bool = False,
         rest_last_page_has_next: bool = False,
+        db: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             api_key=api_key,
@@ -55,12 +63,27 @@ class Sandbox(Workspace):
             rest_creates_attributes=rest_creates_attributes,
             rest_last_page_has_next=rest_last_page_has_next,
         )
+        self._file = StoreFile(db, self) if db is not None else None
         self.app = Starlette(
             routes=[*self._api_routes(), *self._rest_routes(), *dashboard.routes(self)],
-            middleware=[Middleware(CorsMiddleware)],
+            middleware=[
+                *([Middleware(FileMiddleware, file=self._file)] if self._file else []),
+                Middleware(SameOriginMiddleware),
+                Middleware(CorsMiddleware),
+            ],
         )
         # _redirect answers 301 as Django does. Starlette would answer 307.
         self.app.router.redirect_slashes = False
+
+    def flush(self) -> None:
+        """Write all changes to the file, if there is one."""
+        if self._file:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Write all changes to the file, if there is one, and release it."""
+        if self._file:
+            self._file.close()
 
     def _api_routes(self) -> list[Route]:
         paths = list(HANDLERS)
@@ -77,11 +100,11 @@ class Sandbox(Workspace):
         ]
 
     async def _redirect(self, request: Request) -> Response:
-        path = request.url.path
+        path = request.scope["path"]  # request.url raises for a malformed Host
         with self.store.journal.exchange(request.method, path, "server") as exchange:
             exchange.status = 301
             self.store.rejected.append(Rejected(path=path, status=301, reason=_NO_SLASH, body=None))
-        return Response(status_code=301, headers={"Location": f"{request.url.path}/"})
+        return Response(status_code=301, headers={"Location": f"{path}/"})
 
     async def _call(self, request: Request) -> Response:
         """Answer one request of the widget's API."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
+from usercom_asgi.sandbox.security import is_public
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,8 +25,8 @@ _LOCAL_NETWORK = ("Private", "Local")
 class CorsMiddleware:
     """Middleware that lets pages of any origin call the API with credentials.
 
-    The dashboard's endpoints are excluded. Otherwise any site that the developer visits
-    could read the sandbox.
+    The page and its endpoints are excluded. Otherwise any site that the developer
+    visits could read the sandbox.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -37,7 +39,7 @@ class CorsMiddleware:
         """
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         origin = headers.get("origin")
-        if origin is None or scope["path"].startswith("/sandbox/"):
+        if origin is None or not is_public(scope["path"]):
             await self.app(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":

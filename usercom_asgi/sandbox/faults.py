@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 Sender = Literal["server", "widget"]
 Kind = Literal["status", "latency", "hang", "drop", "down"]
 
+_MAX_SECONDS = 1_000_000_000  # a clock takes no more than some 10**18
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?")
+_FRAMING = ("connection", "content-length", "transfer-encoding")
 _POLL_INTERVAL = 0.02  # seconds between checks whether a waiting request may continue
 
 
@@ -37,21 +42,26 @@ class Fault:
     rate: float = 1.0
 
     def __post_init__(self) -> None:
-        numbers = (self.code, self.seconds, self.times or 0, self.rate)
+        numbers = (self.code, self.seconds, 0 if self.times is None else self.times, self.rate)
         if any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
             raise TypeError("code, seconds, times and rate must be numbers")
         if self.kind == "status" and not (isinstance(self.code, int) and 200 <= self.code <= 599):
             raise ValueError(f"code must be an HTTP status from 200 to 599, got {self.code}")
-        if not (0 <= self.seconds < math.inf):
-            raise ValueError(f"seconds must be a finite number from 0 on, got {self.seconds}")
+        if not (0 <= self.seconds <= _MAX_SECONDS):
+            raise ValueError(f"seconds must be a number from 0 to {_MAX_SECONDS}")
         if not (0 < self.rate <= 1):
             raise ValueError(f"rate must be over 0 and at most 1, got {self.rate}")
         if self.only is not None and not isinstance(self.only, str):
             raise TypeError("only must be a part of a path, such as '/api/v2/user-chatping/'")
         if self.sender not in (None, "server", "widget"):
             raise ValueError("sender must be 'server' or 'widget'")
-        if any(not isinstance(each, str) for pair in self.headers.items() for each in pair):
-            raise TypeError("headers must map names to texts")
+        for name, value in self.headers.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError("headers must map names to texts")
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise ValueError("headers must map names of HTTP to texts of one line")
+            if name.lower() in _FRAMING:
+                raise ValueError(f"headers must not have {name}, which the server sets")
 
     def matches(self, path: str, sender: Sender) -> bool:
         """Return whether the fault applies; `rate` leaves it to chance."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from usercom_asgi.sandbox.vendor import PRODUCT_EVENT_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+_MAX_DEPTH = 100
 
 
 class RefusedError(Exception):
@@ -25,7 +31,11 @@ def read_object(raw: bytes | str) -> dict[str, Any]:
         raise RefusedError(400, f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise RefusedError(400, "not a JSON object")
-    return cast("dict[str, Any]", value)
+    read = cast("dict[str, Any]", value)
+    if _is_deep(read):
+        # Python stops at some 1,000 calls in each other, when the page shows the value.
+        raise RefusedError(400, f"nested in more than {_MAX_DEPTH} levels")
+    return read
 
 
 def require_key(body: dict[str, Any], name: str, expected: str) -> None:
@@ -123,6 +133,21 @@ def updates(body: dict[str, Any]) -> dict[str, Any]:
             raise RefusedError(400, "data must be a list of objects")
         merged.update(cast("dict[str, Any]", part))
     return merged
+
+
+def _is_deep(value: object) -> bool:
+    level: list[object] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [part for each in level for part in _parts(each)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def _no_constant(name: str) -> NoReturn:

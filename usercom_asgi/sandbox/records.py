@@ -108,13 +108,13 @@ class Collection(dict[int, T]):
 
     def __init__(self, kind: type[T]) -> None:
         super().__init__()
-        self._kind = kind
-        self._last_id = 0
+        self.kind = kind
+        self.last_id = 0
 
     def add(self, **values: Any) -> T:
         """Create a record with the next id."""
-        self._last_id += 1
-        record = self[self._last_id] = self._kind(id=self._last_id, **values)
+        self.last_id += 1
+        record = self[self.last_id] = self.kind(id=self.last_id, **values)
         return record
 
     def first(self, **values: Any) -> T | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import signal
 import socket
 import threading
 import time
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from usercom_asgi.sandbox.security import guarded
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     import uvicorn
+    from starlette.types import ASGIApp
 
     from usercom_asgi.sandbox.app import Sandbox
 
@@ -37,10 +41,23 @@ def serve(
     port: int = 0,
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
+    *,
+    allowed_hosts: Iterable[str] = (),
+    access_token: str | None = None,
 ) -> Generator[RunningSandbox]:
-    """Serve from a thread until the block ends; port 0 selects a free one."""
-    server = _make_server(sandbox, ssl_certfile, ssl_keyfile)
+    """Serve from a thread until the block ends; port 0 selects a free one.
+
+    `allowed_hosts` are names that clients may use beside that of this machine. Any
+    other address than one of loopback needs an `access_token`.
+    """
+    check_installed()
     listener = listen(host, port)
+    try:
+        app = _guard(sandbox, listener, host, allowed_hosts, access_token)
+        server = _make_server(app, ssl_certfile, ssl_keyfile)
+    except BaseException:
+        listener.close()
+        raise
     thread = threading.Thread(
         target=server.run, args=([listener],), name="usercom-sandbox", daemon=True
     )
@@ -54,12 +71,28 @@ def serve(
         sandbox.faults.stop()
         thread.join(_STOP_TIMEOUT)
         listener.close()
+        sandbox.flush()
 
 
-def run(sandbox: Sandbox, listener: socket.socket) -> None:
-    """Serve in this thread until Ctrl-C."""
-    with contextlib.suppress(KeyboardInterrupt):
-        _make_server(sandbox).run([listener])
+def run(
+    sandbox: Sandbox,
+    listener: socket.socket,
+    host: str = "127.0.0.1",
+    *,
+    allowed_hosts: Iterable[str] = (),
+    access_token: str | None = None,
+) -> None:
+    """Serve in the main thread until Ctrl-C or SIGTERM, then close the sandbox."""
+    server = _make_server(sandbox, _guard(sandbox, listener, host, allowed_hosts, access_token))
+    # uvicorn stops at SIGTERM and sends it again, which would end the process before
+    # the sandbox has written its file.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sandbox.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,13 +116,32 @@ def url_of(listener: socket.socket, *, secure: bool = False) -> str:
     return f"{'https' if secure else 'http'}://{named}:{port}"
 
 
+def _guard(
+    sandbox: Sandbox,
+    listener: socket.socket,
+    host: str,
+    allowed_hosts: Iterable[str],
+    access_token: str | None,
+) -> ASGIApp:
+    return guarded(
+        sandbox.app,
+        bound=host,
+        address=listener.getsockname()[0],
+        allowed_hosts=allowed_hosts,
+        access_token=access_token,
+    )
+
+
 def _make_server(
-    sandbox: Sandbox, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
+    sandbox: Sandbox,
+    app: ASGIApp,
+    ssl_certfile: str | None = None,
+    ssl_keyfile: str | None = None,
 ) -> uvicorn.Server:
     check_installed()
     from usercom_asgi.sandbox.uvicorn_server import make_server
 
-    return make_server(sandbox.app, ssl_certfile, ssl_keyfile, sandbox.faults.stop)
+    return make_server(app, ssl_certfile, ssl_keyfile, sandbox.faults.stop)
 
 
 def check_installed() -> None:

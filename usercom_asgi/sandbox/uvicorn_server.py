@@ -27,6 +27,9 @@ class DroppableProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the application a function that closes the connection."""
         super().connection_made(transport)
+        # A query may name a person. uvicorn's own switch would silence the access log
+        # of every other server in this process as well.
+        self.access_log = False
         self.app = cast("ASGI3Application", _with_abort(cast("ASGIApp", self.app), transport))
 
 
@@ -60,7 +63,6 @@ def make_server(
         lifespan="off",
         loop="asyncio",
         log_config=None,
-        access_log=False,
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
         timeout_graceful_shutdown=1,

@@ -1,0 +1,257 @@
+"""Access to a sandbox: which hosts, which origins, and with which token.
+
+The widget's endpoints and the REST API have keys of their own, and pages of any origin
+call them. All else, the page and its calls, is for the developer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+TOKEN_VARIABLE = "USERCOM_SANDBOX_ACCESS_TOKEN"  # noqa: S105 (a name)
+
+_HOST = re.compile(
+    r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\s:/?#@\[\]]+))(?::[0-9]*)?", re.IGNORECASE
+)
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_MAX_QUOTE = 100
+_UNAUTHORIZED = (
+    "This sandbox needs its access token. In a browser, open it once with ?token=TOKEN."
+    " A program sends it as the password of HTTP Basic.\n"
+)
+
+
+class InsecureError(ValueError):
+    """A server that other machines would reach without a token."""
+
+
+def is_public(path: str) -> bool:
+    """Return whether a path belongs to User.com's API or is the widget."""
+    return path == "/widget.js" or path.startswith("/api/")
+
+
+def check_exposure(bound: str, access_token: str | None) -> None:
+    """Raise if a server on this address needs a token and has none."""
+    if not access_token and not ipaddress.ip_address(bound.partition("%")[0]).is_loopback:
+        raise InsecureError(
+            f"{bound} can be reached from other machines: give an access token"
+            f" (--access-token, {TOKEN_VARIABLE}, or access_token=), or listen on 127.0.0.1"
+        )
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Values of `Host` that a server answers.
+
+    A site that the developer visits can resolve its own name to 127.0.0.1 and is then
+    of the sandbox's origin for the browser (DNS rebinding). The name in `Host` remains
+    that of the site. An address is no name, so that it cannot be used in this way.
+    """
+
+    bound: str
+    """Name or address that the server was asked to listen on."""
+    address: str
+    """Address that it listens on."""
+    allowed: tuple[str, ...] = ()
+    """Names, `*.name` for all names below one, or `*`."""
+
+    def admit(self, value: str) -> bool:
+        """Return whether the server answers this value of `Host`."""
+        match = _HOST.fullmatch(value)
+        if match is None:
+            return False
+        name = (match["v6"] or match["name"]).lower().removesuffix(".")
+        if name == "localhost" or name.endswith(".localhost") or name == self.bound.lower():
+            return True
+        if any(_matches(name, pattern.lower()) for pattern in self.allowed):
+            return True
+        address = _address(name)
+        if address is None:
+            return False
+        own = ipaddress.ip_address(self.address.partition("%")[0])
+        return address.is_loopback or own.is_unspecified or address == own
+
+
+class Guard:
+    """Application that checks `Host`, and the token of the page's paths.
+
+    It is around the application that a server runs, and not part of `Sandbox.app`,
+    which tests call in their own process under any host.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Hosts, access_token: str | None = None) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._token = access_token.encode() if access_token else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 421 for a wrong host and 401 without the token, else call the app."""
+        if scope["type"] == "http":
+            answer = self._answer(scope)
+            if answer is not None:
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _answer(self, scope: Scope) -> Response | None:
+        hosts = Headers(scope=scope).getlist("host")
+        if len(hosts) != 1 or not self._hosts.admit(hosts[0]):
+            return _plain(421, _wrong_host(hosts[0] if hosts else ""))
+        if self._token is None or is_public(scope["path"]):
+            return None
+        request = Request(scope)
+        given = request.query_params.get("token") if scope["method"] == "GET" else None
+        if given is not None and hmac.compare_digest(given.encode(), self._token):
+            return self._admit(request)
+        cookie = request.cookies.get(_cookie_name(scope), "")
+        if hmac.compare_digest(cookie.encode("utf-8", "replace"), self._cookie().encode()):
+            return None
+        if hmac.compare_digest(_password(request.headers.get("authorization", "")), self._token):
+            return None
+        return _plain(401, _UNAUTHORIZED, {"WWW-Authenticate": 'Basic realm="User.com sandbox"'})
+
+    def _admit(self, request: Request) -> Response:
+        """Set the cookie, and remove the token from the address of the browser."""
+        query = request.scope["query_string"].decode("latin-1")
+        others = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "token"]
+        # One slash: "//name/" would lead to another host.
+        path = "/" + quote(request.scope["path"].lstrip("/"))
+        answer = RedirectResponse(path + (f"?{urlencode(others)}" if others else ""), 303)
+        answer.set_cookie(
+            _cookie_name(request.scope),
+            self._cookie(),
+            httponly=True,
+            samesite="lax",
+            secure=request.scope["scheme"] == "https",
+        )
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    def _cookie(self) -> str:
+        """Return the value of the cookie, which does not reveal the token."""
+        return hashlib.sha256(b"usercom-sandbox " + (self._token or b"")).hexdigest()
+
+
+class SameOriginMiddleware:
+    """Middleware that refuses changes by pages of other origins.
+
+    Otherwise any open site could press the page's buttons. Programs send neither
+    `Sec-Fetch-Site` nor `Origin`, and pass.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 to changes that a foreign page sends."""
+        if (
+            scope["type"] == "http"
+            and scope["method"] not in _SAFE_METHODS
+            and not is_public(scope["path"])
+            and _is_foreign(Headers(scope=scope))
+        ):
+            answer = _plain(403, "Only the sandbox's own page may call this.\n")
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    host = _netloc(origin) if origin is not None else ""
+    if host is None:
+        return True
+    if site is not None:
+        # "same-site" is foreign, too: every other port of localhost is.
+        return site not in ("same-origin", "none")
+    # Browsers omit Sec-Fetch-Site on http, unless the host is this machine.
+    return origin is not None and (not host or host != headers.get("host", "").lower())
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # such as "http://["
+        return None
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if pattern == "*":
+        return True
+    return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
+
+
+def _address(name: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return mapped or address
+
+
+def _cookie_name(scope: Scope) -> str:
+    """Return a name for each port, because browsers share cookies among all ports."""
+    _, port = scope.get("server") or ("", None)
+    return f"usercom_sandbox_{port or 0}"
+
+
+def _password(authorization: str) -> bytes:
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        decoded = base64.b64decode(encoded.strip().encode("latin-1"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return b""
+    return decoded.partition(b":")[2]
+
+
+def _wrong_host(value: str) -> str:
+    if not value:
+        return "A request to this sandbox needs one Host header.\n"
+    match = _HOST.fullmatch(value)
+    name = ascii(match["name"] or match["v6"])[1:-1][:_MAX_QUOTE] if match else "NAME"
+    return (
+        f"This sandbox does not answer for the host {value[:_MAX_QUOTE]!a}, because a site"
+        " could point its own name at this machine. If the name is yours, start the sandbox with"
+        f" --allowed-host {name}, or serve(..., allowed_hosts=[{name!r}]).\n"
+    )
+
+
+def _plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return PlainTextResponse(text, status, {**fixed, **(headers or {})})
+
+
+def guarded(
+    app: ASGIApp,
+    *,
+    bound: str,
+    address: str,
+    allowed_hosts: Iterable[str] = (),
+    access_token: str | None = None,
+) -> Guard:
+    """Return the application that a server on this address runs, or raise."""
+    check_exposure(address, access_token)
+    return Guard(app, Hosts(bound, address, tuple(allowed_hosts)), access_token)
