@@ -32,7 +32,9 @@ def test_plugin_is_an_entry_point_and_in_the_wheel() -> None:
     assert (ROOT / f"{module}.py").exists()
 
 
-def test_fixture_usercom_captures_each_test_by_itself(tmp_path: Path) -> None:
+def test_fixture_usercom_captures_each_test_and_failures_show_what_was_recorded(
+    tmp_path: Path,
+) -> None:
     test = tmp_path / "test_shop.py"
     test.write_text(
         SHOP + "def test_one(usercom):\n"
@@ -40,24 +42,19 @@ def test_fixture_usercom_captures_each_test_by_itself(tmp_path: Path) -> None:
         "    usercom.assert_event('purchase')\n"
         "def test_two(usercom):\n"
         "    usercom.assert_nothing()\n"
-    )
-    assert "2 passed" in run_pytest(str(test))
-
-
-def test_failure_shows_the_line_of_the_test_and_what_was_recorded(tmp_path: Path) -> None:
-    test = tmp_path / "test_shop.py"
-    test.write_text(
-        SHOP + "def test_one(usercom):\n"
+        "def test_three(usercom):\n"
         "    TestClient(app).post('/buy')\n"
         "    usercom.assert_event('purchased')\n"
     )
     output = run_pytest(str(test))
+    assert "1 failed, 2 passed" in output, output
     assert ">   usercom.assert_event('purchased')" in output.replace(">       ", ">   ")
     assert "did you mean 'purchase'?" in output
     assert "event 'purchase' {'product': 'cup', 'total': 19.9}" in output
     assert "assertions.py" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("uvicorn") is None, reason="needs the extra sandbox")
 def test_fixture_usercom_sandbox_is_empty_for_each_test_and_leaves_the_environment(
     tmp_path: Path,
@@ -78,6 +75,7 @@ def test_fixture_usercom_sandbox_is_empty_for_each_test_and_leaves_the_environme
     assert "2 passed" in output, output
 
 
+@pytest.mark.slow
 def test_fixture_usercom_sandbox_without_the_extra_names_it(tmp_path: Path) -> None:
     test = tmp_path / "test_shop.py"
     test.write_text(
