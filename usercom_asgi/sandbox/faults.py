@@ -55,6 +55,9 @@ class Fault:
             raise TypeError("only must be a part of a path, such as '/api/v2/user-chatping/'")
         if self.sender not in (None, "server", "widget"):
             raise ValueError("sender must be 'server' or 'widget'")
+        self._check_headers()
+
+    def _check_headers(self) -> None:
         for name, value in self.headers.items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError("headers must map names to texts")

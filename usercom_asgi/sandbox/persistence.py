@@ -245,7 +245,8 @@ class FileMiddleware:
 
 
 def _values(record: Any) -> dict[str, Any]:
-    return vars(record) if hasattr(record, "__dict__") else record  # or the counters
+    # or the counters
+    return vars(record) if hasattr(record, "__dict__") else cast("dict[str, Any]", record)
 
 
 def _encode(record: Any) -> str:

@@ -54,7 +54,7 @@ def serve(
     listener = listen(host, port)
     try:
         app = _guard(sandbox, listener, host, allowed_hosts, access_token)
-        server = _make_server(app, ssl_certfile, ssl_keyfile)
+        server = _make_server(sandbox, app, ssl_certfile, ssl_keyfile)
     except BaseException:
         listener.close()
         raise
