@@ -245,7 +245,8 @@ class FileMiddleware:
 
 
 def _values(record: Any) -> dict[str, Any]:
-    return vars(record) if hasattr(record, "__dict__") else record  # or the counters
+    # A dataclass, or the counters.
+    return cast("dict[str, Any]", vars(record) if hasattr(record, "__dict__") else record)
 
 
 def _encode(record: Any) -> str:
