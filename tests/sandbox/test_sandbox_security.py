@@ -96,10 +96,10 @@ def test_hosts_of_an_open_server_admit_addresses_and_no_names() -> None:
 
 @pytest.mark.parametrize("path", [*PAGE, "/widget.js", PING, "/api/public/users/"])
 def test_server_asked_for_another_host_answers_421_with_the_remedy(
-    running: RunningSandbox, path: str
+    http: httpx.Client, running: RunningSandbox, path: str
 ) -> None:
     for method in ("GET", "POST", "OPTIONS"):
-        answer = httpx.request(method, running.url + path, headers={"Host": "evil.example:1"})
+        answer = http.request(method, running.url + path, headers={"Host": "evil.example:1"})
         assert answer.status_code == 421
         assert "--allowed-host evil.example," in answer.text
         assert "access-control-allow-origin" not in answer.headers
