@@ -13,6 +13,7 @@ from usercom_asgi.check import questions
 from usercom_asgi.check.probe import Probe
 from usercom_asgi.check.questions import QUESTIONS
 from usercom_asgi.check.session import NAME
+from usercom_asgi.sandbox.store import User
 from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 
@@ -58,8 +59,8 @@ async def test_report_holds_no_token_key_address_or_id(probe: Probe, usercom: Fa
     keys: list[str] = []
     create = usercom.store.create
 
-    def record(key: str | None = None) -> Any:
-        user = create(key)
+    def record(key: str | None = None, why: str = "") -> User:
+        user = create(key, why)
         keys.append(user.key)
         return user
 

@@ -256,7 +256,7 @@ def test_store_changed_without_the_lock_does_not_stop_the_writing(tmp_path: Path
     sandbox = Sandbox(db=tmp_path / "a.db")
     file: Any = sandbox._file
     user = sandbox.store.create("k")
-    for number in range(20_000):
+    for number in range(5_000):
         user.attributes[f"a{number}"] = number
         if number % 100 == 0:
             file.mark_changed()

@@ -245,8 +245,8 @@ class FileMiddleware:
 
 
 def _values(record: Any) -> dict[str, Any]:
-    # or the counters
-    return vars(record) if hasattr(record, "__dict__") else cast("dict[str, Any]", record)
+    # A dataclass, or the counters.
+    return cast("dict[str, Any]", vars(record) if hasattr(record, "__dict__") else record)
 
 
 def _encode(record: Any) -> str:

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "USERCOM_SANDBOX_ACCESS_TOKEN"  # noqa: S105 (a name)
 
-_HOST = re.compile(
-    r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\s:/?#@\[\]]+))(?::[0-9]*)?", re.IGNORECASE
-)
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]*)?", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _MAX_QUOTE = 100
 _UNAUTHORIZED = (
@@ -104,7 +102,7 @@ class Guard:
         self._token = access_token.encode() if access_token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 421 for a wrong host and 401 without the token, else call the app."""
+        """Answer 400 or 421 to a wrong host, 401 without the token, or call on."""
         if scope["type"] == "http":
             answer = self._answer(scope)
             if answer is not None:
@@ -114,8 +112,11 @@ class Guard:
 
     def _answer(self, scope: Scope) -> Response | None:
         hosts = Headers(scope=scope).getlist("host")
-        if len(hosts) != 1 or not self._hosts.admit(hosts[0]):
-            return _plain(421, _wrong_host(hosts[0] if hosts else ""))
+        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if match is None:
+            return _plain(400, "A request to this sandbox needs one Host header, with a host.\n")
+        if not self._hosts.admit(hosts[0]):
+            return _plain(421, _wrong_host(match))
         if self._token is None or is_public(scope["path"]):
             return None
         request = Request(scope)
@@ -227,14 +228,11 @@ def _password(authorization: str) -> bytes:
     return decoded.partition(b":")[2]
 
 
-def _wrong_host(value: str) -> str:
-    if not value:
-        return "A request to this sandbox needs one Host header.\n"
-    match = _HOST.fullmatch(value)
-    name = ascii(match["name"] or match["v6"])[1:-1][:_MAX_QUOTE] if match else "NAME"
+def _wrong_host(match: re.Match[str]) -> str:
+    name = (match["name"] or match["v6"])[:_MAX_QUOTE]
     return (
-        f"This sandbox does not answer for the host {value[:_MAX_QUOTE]!a}, because a site"
-        " could point its own name at this machine. If the name is yours, start the sandbox with"
+        f"This sandbox does not answer for the host {name}, because a site could point its"
+        " own name at this machine. If the name is yours, start the sandbox with"
         f" --allowed-host {name}, or serve(..., allowed_hosts=[{name!r}]).\n"
     )
 
