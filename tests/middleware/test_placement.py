@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -292,6 +294,26 @@ async def test_placement_in_a_thread_waits_for_the_hooks(is_async: bool) -> None
     assert b'"user_id":"7"' in got.body
 
 
+async def test_placement_in_another_event_loop_is_left_to_the_middleware(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def render(scope: Scope, *, prepare: bool) -> str:
+        if prepare:
+            await prepare_snippet(scope)
+        return usercom_snippet(scope)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for prepare in (False, True):
+            work = partial(asyncio.run, render(scope, prepare=prepare))
+            assert await to_thread.run_sync(work) == ""
+        await html(page())(scope, receive, send)
+
+    got = await call(make_app(app, {"identify": lambda _: {"user_id": "7"}}, secret_keys=KEYS))
+    assert is_injected(got)
+    assert b'"user_id":"7"' in got.body
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+
+
 # ---- resets ----
 
 
@@ -431,6 +453,15 @@ async def test_placement_head_has_the_headers_of_the_page() -> None:
     app = make_app(placing(lambda visitor: visitor.identify(user_id="7"), headers={"etag": '"a"'}))
     got, head = await call(app), await call(app, method="HEAD")
     assert head.headers == got.headers
+
+
+async def test_placement_head_without_a_body_logs_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    then = answers(start({"content-type": "text/html", "content-length": "99"}), body())
+    got = await call(make_app(placing(then=then)), method="HEAD")
+    assert got.header("content-length") == "99"
+    assert not caplog.records
 
 
 async def test_placement_later_commands_wait_for_another_page() -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..core.event_loops import current_loop, run_in_loop
+from ..core.event_loops import current_loop, run_from_any_loop, run_in_loop
 from ..core.hooks import MustWaitError, warn_once
 from ..page.csp import find_nonce, is_nonce, parse_policies
 from ..page.eligibility import asks_for_fragment
@@ -50,15 +50,8 @@ _ANY_PAGE: Message = {"type": "http.response.start", "status": 200, "headers": [
 async def prepare_snippet(site: Site, visitor: VisitorSession, scope: Scope) -> None:
     """Wait for what the snippet depends on: the hooks, and the key of a reset."""
     try:
-        if not _takes_snippet(visitor) or visitor.response_started:
-            return
-        await visitor.resolve_identity()
-        if _has_reset(visitor):
-            await plan_reset(visitor, visitor.delivery, site.config, is_page=True)
-        placement = visitor.placement or Placement()
-        if site.nonce is not None and not placement.has_nonce:
-            placement.nonce, placement.has_nonce = await site.ask_nonce(scope), True
-        visitor.placement = placement
+        if _takes_snippet(visitor) and not visitor.response_started:
+            await run_from_any_loop(visitor.loop, partial(_prepare, site, visitor, scope))
     except Exception:  # an error of ours must not break the application's page
         logger.exception("The snippet is not prepared: usercom-asgi raised an error")
 
@@ -68,11 +61,13 @@ def place_snippet(site: Site, visitor: VisitorSession, scope: Scope, nonce: obje
     try:
         if not _takes_snippet(visitor):
             return ""
-        if current_loop() is None and visitor.loop is not None:
-            # In a thread. The delivery belongs to the event loop.
+        here = current_loop()
+        if visitor.loop is None or here is visitor.loop:
+            return _place(site, visitor, scope, nonce)
+        if here is None:  # in a thread, while the delivery belongs to the event loop
             place = partial(_prepare_and_place, site, visitor, scope, nonce)
             return run_in_loop(visitor.loop, place, "usercom_snippet")
-        return _place(site, visitor, scope, nonce)
+        warn_once("usercom_snippet() places nothing in another event loop than that of the request")
     except MustWaitError:
         warn_once(
             "usercom_snippet() places nothing, because a hook is asynchronous: "
@@ -94,10 +89,21 @@ def _has_reset(visitor: VisitorSession) -> bool:
     return visitor.has_reset or visitor.request.has_reset_cookie()
 
 
+async def _prepare(site: Site, visitor: VisitorSession, scope: Scope) -> None:
+    await visitor.resolve_identity()
+    if _has_reset(visitor):
+        await plan_reset(visitor, visitor.delivery, site.config, is_page=True)
+    placement = visitor.placement or Placement()
+    if site.nonce is not None and not placement.has_nonce:
+        placement.nonce, placement.has_nonce = await site.ask_nonce(scope), True
+    visitor.placement = placement
+
+
 async def _prepare_and_place(
     site: Site, visitor: VisitorSession, scope: Scope, nonce: object
 ) -> str:
-    await prepare_snippet(site, visitor, scope)
+    if not visitor.response_started:
+        await _prepare(site, visitor, scope)
     return _place(site, visitor, scope, nonce)
 
 
@@ -222,18 +228,19 @@ class PlacedPage:
         start: The start for a page with the snippet.
         other: The start for a page without it.
         url: The address of the widget.
-        is_encoded: True for a compressed body, which is taken for the page.
+        is_opaque: True for a body without readable bytes, which is taken for the page:
+            a compressed one, and that of a response to HEAD.
 
     """
 
     #: True once all further messages pass through.
     is_done = False
 
-    def __init__(self, start: Message, other: Message, url: str, *, is_encoded: bool) -> None:
+    def __init__(self, start: Message, other: Message, url: str, *, is_opaque: bool) -> None:
         self._start = start
         self._other = other
         self._url = escape(url).encode()
-        self._is_encoded = is_encoded
+        self._is_opaque = is_opaque
 
     @property
     def has_started(self) -> bool:
@@ -263,7 +270,7 @@ class PlacedPage:
             return False  # a file, which the application has not rendered
         body = bytes(message.get("body", b""))
         # A stream goes out as it is made, so its end is not waited for.
-        if self._is_encoded or self._url in body:
+        if self._is_opaque or self._url in body:
             if body.count(b'src="%b"' % self._url) > 1:
                 warn_once("A page has the widget twice: place usercom_snippet() once")
             return True
@@ -282,17 +289,19 @@ def open_page(
     start: Message,
     placement: Placement,
     site: Site,
+    method: str,
     page_cookies: list[bytes],
-    cookies: list[bytes],
+    other_cookies: list[bytes],
 ) -> PlacedPage:
     """Return the page of a response whose snippet is placed."""
     headers: HeaderList = start["headers"]
+    is_head = method == "HEAD"
     in_head = site.config.position == "head"
     page = {**start, "headers": placed_headers(headers, placement, in_head=in_head)}
     other = {**start, "headers": other_headers(headers, placement)}
     return PlacedPage(
-        with_cookies(page, page_cookies),
-        with_cookies(other, cookies),
+        with_cookies(page, other_cookies if is_head else page_cookies),
+        with_cookies(other, other_cookies),
         site.config.widget_url,
-        is_encoded=bool(values(headers, b"content-encoding")),
+        is_opaque=is_head or bool(values(headers, b"content-encoding")),
     )

@@ -233,8 +233,8 @@ class Responder:
             return plan.start
         if plan.placed is not None:
             warn_of_late_reset(self._visitor, plan.placed)
-            cookies = plan.other_cookies if self._method == "HEAD" else plan.page_cookies
-            self._page = open_page(plan.start, plan.placed, self._site, cookies, plan.other_cookies)
+            cookies = plan.page_cookies, plan.other_cookies
+            self._page = open_page(plan.start, plan.placed, self._site, self._method, *cookies)
             return None
         known = layout if plan.headers is headers else None
         self._page = PageResponse(plan.start, self._page_settings(plan, known))
