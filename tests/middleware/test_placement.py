@@ -200,6 +200,15 @@ async def test_snippet_after_an_error_of_ours_is_empty(
     assert "usercom_snippet() places nothing" in caplog.text
 
 
+async def test_prepare_after_an_error_of_ours_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(placing(prepare=True), {"nonce": lambda connection: "abc"})
+    monkeypatch.setattr(type(app._site), "ask_nonce", lambda *args: 1 / 0)
+    assert is_placed(await call(app))
+    assert "The snippet is not prepared" in caplog.text
+
+
 # ---- hooks ----
 
 
@@ -587,6 +596,20 @@ async def test_placement_application_that_fails_before_its_body_sends_no_start()
     with pytest.raises(ValueError):
         await call(make_app(app), record=record)
     assert record.messages == []
+
+
+async def test_placement_application_that_fails_in_its_stream_sends_what_it_had() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        snippet = usercom_snippet(scope)
+        await send(start())
+        await send(body(page(snippet), more=True))
+        raise ValueError
+
+    record = Recorded(http_scope())
+    with pytest.raises(ValueError):
+        await call(make_app(app), record=record)
+    assert record.types == ["start", "body"]
+    assert is_placed(record)
 
 
 # ---- Content-Security-Policy ----

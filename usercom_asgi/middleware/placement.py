@@ -253,8 +253,6 @@ class PlacedPage:
 
     def feed(self, message: Message) -> Sequence[Message]:
         """Take the application's next message; return the messages to send now."""
-        if self.is_done:
-            return (message,)
         self.is_done = True
         return (self._start if self._has_snippet(message) else self._other, message)
 
