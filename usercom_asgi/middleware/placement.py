@@ -26,7 +26,7 @@ from ..page.headers import (
     without,
 )
 from ..page.snippet import with_nonce
-from ..page.validators import mark_validators, snippet_mark
+from ..page.validators import mark_validators, placed_mark
 from ..visitor.placement import Placement
 from .browser_commands import plan_browser_commands
 from .reset import current_reset, plan_reset, plan_reset_now
@@ -200,14 +200,14 @@ def warn_of_late_reset(visitor: VisitorSession, placement: Placement) -> None:
         )
 
 
-def placed_headers(headers: HeaderList, placement: Placement, *, in_head: bool) -> HeaderList:
+def placed_headers(headers: HeaderList, placement: Placement) -> HeaderList:
     """Return the headers of a page with the placed snippet, whose body does not change."""
     if placement.is_private:
         headers = make_private(headers)
     elif placement.nonce is not None or placement.has_calls:
         headers = without(headers, VALIDATORS)
     else:
-        headers = mark_validators(headers, snippet_mark(placement.snippet, in_head=in_head))
+        headers = mark_validators(headers, placed_mark(placement.snippet))
     return set_no_store(headers) if placement.has_calls else headers
 
 
@@ -294,8 +294,7 @@ def open_page(
     """Return the page of a response whose snippet is placed."""
     headers: HeaderList = start["headers"]
     is_head = method == "HEAD"
-    in_head = site.config.position == "head"
-    page = {**start, "headers": placed_headers(headers, placement, in_head=in_head)}
+    page = {**start, "headers": placed_headers(headers, placement)}
     other = {**start, "headers": other_headers(headers, placement)}
     return PlacedPage(
         with_cookies(page, other_cookies if is_head else page_cookies),

@@ -198,4 +198,4 @@ class Visitor(VisitorVerbs):
 
 def session_of(visitor: Visitor) -> VisitorSession:
     """Return the state behind a visitor."""
-    return visitor._session
+    return visitor._session  # pyright: ignore[reportPrivateUsage]
