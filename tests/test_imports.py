@@ -39,6 +39,7 @@ GUARDED_ELSEWHERE = {
     # Seen through the responses of the middleware.
     "middleware/browser_commands.py": "visitor/test_browser.py",
     "middleware/site.py": "middleware/test_usercom.py",
+    "visitor/placement.py": "middleware/test_placement.py",
     # Tables and states of the tokenizer.
     "page/foreign.py": "page/test_tokenizer.py",
     "page/syntax.py": "page/test_tokenizer.py",

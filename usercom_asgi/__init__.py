@@ -24,7 +24,7 @@ from .core.receipts import Outcome, Receipt, Status
 from .core.widget import WidgetState
 from .delivery.queue import MemoryOutbox
 from .delivery.sqlite.outbox import SqliteOutbox
-from .dependencies import get_delivery, get_visitor
+from .dependencies import get_delivery, get_visitor, prepare_snippet, usercom_snippet
 from .middleware.usercom import UserComMiddleware
 from .visitor.visitor import Visitor
 
@@ -55,4 +55,6 @@ __all__ = [
     "WidgetState",
     "get_delivery",
     "get_visitor",
+    "prepare_snippet",
+    "usercom_snippet",
 ]

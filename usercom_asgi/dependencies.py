@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from starlette.requests import HTTPConnection
 
-from .middleware.scope import DELIVERY_KEY, VISITOR_KEY
-from .visitor.visitor import Visitor
+from .core.hooks import warn_once
+from .middleware import placement
+from .middleware.scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY
+from .middleware.site import Site
+from .visitor.visitor import Visitor, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from .core.receipts import Outcome
     from .delivery.stats import Readiness, Stats
+    from .visitor.session import VisitorSession
 
 
 def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
@@ -45,6 +49,64 @@ def _scope_of(connection: object) -> Scope:
             f"got {type(connection).__name__}"
         )
     return cast("Scope", scope)
+
+
+class _Snippet(str):
+    """Script tags, which Jinja2 and other users of MarkupSafe do not escape."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = None) -> str:
+    """Return the snippet for an application that places it by hand.
+
+    In a template: ``{{ usercom_snippet(request) }}``. Jinja2 does not escape it, and
+    the middleware adds nothing to the page.
+
+    The result is empty where a page goes without the widget, and where it cannot be
+    right: an asynchronous hook needs :func:`prepare_snippet` before, and a stream has
+    to begin after the call. The middleware then treats the page as any other.
+
+    Args:
+        connection: A request, or its scope, as for :func:`get_visitor`.
+        nonce: The nonce of the page's Content-Security-Policy. Defaults to that of the
+            hook ``nonce=``.
+
+    Raises:
+        TypeError: If the connection is neither.
+
+    """
+    found = _find(connection)
+    if found is None:
+        warn_once("usercom_snippet() is empty: add UserComMiddleware to the application")
+        return _Snippet()
+    return _Snippet(placement.place_snippet(*found, nonce))
+
+
+async def prepare_snippet(connection: HTTPConnection | Scope) -> None:
+    """Wait for what `usercom_snippet` needs; a FastAPI dependency.
+
+    Call it in an ``async def`` handler, before the page is rendered, if a hook is
+    asynchronous, or if the same request has reset the visitor.
+
+    Raises:
+        TypeError: If the connection is neither a request nor a scope.
+
+    """
+    found = _find(connection)
+    if found is not None:
+        await placement.prepare_snippet(*found)
+
+
+def _find(connection: object) -> tuple[Site, VisitorSession, Scope] | None:
+    scope = _scope_of(connection)
+    site, visitor = scope.get(ENCLOSING_KEY), scope.get("state", {}).get(VISITOR_KEY)
+    if not isinstance(site, Site) or not isinstance(visitor, Visitor):
+        return None
+    return site, session_of(visitor), scope
 
 
 class RunningDelivery(Protocol):
@@ -83,5 +145,5 @@ def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
 
 
 # FastAPI reads the annotations of dependencies, and does not support a union here.
-for _dependency in (get_visitor, get_delivery):
+for _dependency in (get_visitor, get_delivery, prepare_snippet):
     _dependency.__annotations__["connection"] = HTTPConnection

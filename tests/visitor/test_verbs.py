@@ -134,13 +134,13 @@ async def test_verb_in_a_second_event_loop_is_submitted_in_the_first(
             await Starlette()(scope, receive, send)
             return
         visitor: Any = get_visitor(scope)
-        submit = visitor._session._delivery.submit
+        submit = visitor._session.delivery.submit
 
         def submitted(envelope: Any) -> Any:
             threads.append(("submit", threading.get_ident()))
             return submit(envelope)
 
-        visitor._session._delivery = Proxy(visitor._session._delivery, submitted)
+        visitor._session.delivery = Proxy(visitor._session.delivery, submitted)
         threads.append(("app", threading.get_ident()))
         second: Any = run_asyncio if backend == "asyncio" else trio.run
         await in_a_plain_thread(partial(second, visitor.event, "x"))

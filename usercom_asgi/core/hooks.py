@@ -84,6 +84,28 @@ async def call_hook(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
+class MustWaitError(Exception):
+    """A hook is asynchronous, and its caller cannot wait."""
+
+
+def call_hook_now(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
+    """Return the result of a hook that is not asynchronous. Its exceptions propagate.
+
+    An asynchronous one is not started: a coroutine that has to wait could only be
+    thrown away in the middle of what it does.
+
+    Raises:
+        MustWaitError: The hook is asynchronous.
+
+    """
+    result = hook(HTTPConnection(scope))
+    if not inspect.isawaitable(result):
+        return result
+    if inspect.iscoroutine(result):
+        result.close()
+    raise MustWaitError
+
+
 async def call_hook_safely(
     hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str
 ) -> Any:

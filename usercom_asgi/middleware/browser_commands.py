@@ -13,7 +13,7 @@ from ..page.snippet import BRIDGE_HEADER
 from ..visitor.browser import MAX_BYTES, RESET, drop_before_reset, limit, split_initial_reset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from starlette.types import Message
 
@@ -48,12 +48,18 @@ class BrowserCommandPlan:
 
 
 def plan_browser_commands(
-    visitor: VisitorSession, flash: FlashCookie | None, start: Message, *, is_page: bool
+    visitor: VisitorSession,
+    flash: FlashCookie | None,
+    start: Message,
+    *,
+    is_page: bool,
+    placed: Container[object] | None = None,
 ) -> BrowserCommandPlan:
     """Return how the response carries the commands; without a way, they wait in the cookie.
 
     A page that a script fetches carries them, and they wait as well: its scripts may
-    run or not. Each command has an id, by which the browser runs it once.
+    run or not. Each command has an id, by which the browser runs it once. ``placed`` holds
+    the ids that a snippet placed by hand knows; later commands wait for another page.
     """
     request = visitor.request
     secure = request.is_secure
@@ -85,6 +91,9 @@ def plan_browser_commands(
                 len(calls),
             )
     if is_shown:
+        late = [] if placed is None else [each for each in calls if each[0] not in placed]
+        if flash is not None and late:
+            expired = [flash.set_cookie(_limit(late), visitor.key, secure=secure)]
         return BrowserCommandPlan(headers, expired, cookies, page_calls, identity)
     # The visitor of a reset begins on a page that is shown for certain.
     may_run = is_page and request.may_be_shown and all(each[1] != RESET for each in calls)

@@ -12,6 +12,7 @@ from ..page.validators import (
     OUTDATED,
     has_conditions,
     mark_validators,
+    placed_mark,
     snippet_mark,
     translate_conditions,
 )
@@ -95,12 +96,12 @@ def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Condit
 def _expected_mark(visitor: VisitorSession, site: Site) -> bytes | None:
     """Return the mark of the anonymous snippet; None if the page may get another one.
 
-    A cookie may belong to a user, whom the ``identify`` hook names later.
+    A cookie may belong to a user, whom the ``identify`` hook names later. The browser may
+    have a page with a placed snippet, about which ``should_inject`` does not decide.
     """
     request = visitor.request
     depends_on_request = (
         site.nonce is not None
-        or site.should_inject is not None
         or site.requires_consent
         or (visitor.login is not None and not _CREDENTIALS.isdisjoint(request.headers))
         or request.has_reset_cookie()
@@ -108,5 +109,10 @@ def _expected_mark(visitor: VisitorSession, site: Site) -> bytes | None:
         or request.has_key_in_url
     )
     if depends_on_request:
+        return None
+    placed = placed_mark(site.anonymous_snippet)
+    if placed in request.headers.get(b"if-none-match", b""):
+        return placed
+    if site.should_inject is not None:
         return None
     return snippet_mark(site.anonymous_snippet, in_head=site.config.position == "head")

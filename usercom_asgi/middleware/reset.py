@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Send
 
     from ..core.config import UserComConfig
-    from ..core.envelope import Delivery
+    from ..core.envelope import Delivery, PendingReset
     from ..core.user_key import ResetMarker
     from ..visitor.cookies import Epoch
     from ..visitor.session import VisitorSession
@@ -52,14 +52,23 @@ async def plan_reset(
     visitor: VisitorSession, delivery: Delivery, config: UserComConfig, *, is_page: bool
 ) -> ResetPlan | None:
     """Return what the response must do, or None if there is no reset."""
-    request = visitor.request
-    marker = request.reset_marker
-    reset = visitor.reset if marker or visitor.has_reset else None
-    if reset is None and marker is None:
-        return None
+    reset = current_reset(visitor)
     if reset is not None and not reset.receipt.is_final and (visitor.has_reset or is_page):
         await delivery.wait_for(reset.receipt, config.reset_timeout)
+    return plan_reset_now(visitor, config)
 
+
+def current_reset(visitor: VisitorSession) -> PendingReset | None:
+    """Return the reset that the response is about, of this request or of an earlier one."""
+    return visitor.reset if visitor.has_reset or visitor.request.reset_marker else None
+
+
+def plan_reset_now(visitor: VisitorSession, config: UserComConfig) -> ResetPlan | None:
+    """Return what the response must do, by what is known now."""
+    request = visitor.request
+    marker, reset = request.reset_marker, current_reset(visitor)
+    if reset is None and marker is None:
+        return None
     cookies = _cookie_writer(visitor, config)
     plan = ResetPlan(new_key=visitor.key, domains=cookies.domains)
     assigned_key = visitor.assigned_key if reset is None else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..core.hooks import call_hook_safely, warn_once
 from ..page.content_encoding import content_encoding, is_supported, open_encoding
-from ..page.csp import check_csp, is_nonce, warn_of_embedder_policy
+from ..page.csp import check_csp, warn_of_embedder_policy
 from ..page.eligibility import HTMX, may_be_html, skip_reason
 from ..page.headers import (
     EMBEDDER_POLICY,
@@ -27,6 +27,7 @@ from ..page.response import PageResponse, PageSettings
 from .browser_commands import plan_browser_commands
 from .conditions import open_conditions
 from .pathsend import PATHSEND, read_bodies
+from .placement import PlacedPage, open_page, other_headers, warn_of_late_reset, warn_of_policy
 from .reset import key_cookies, plan_reset, repaired_key_cookies
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ..core.hooks import InjectHook, NonceHook
+    from ..core.hooks import InjectHook
     from ..delivery.inline import InlineDelivery
     from ..delivery.service import DeliveryService
     from ..page.headers import HeaderLayout, HeaderList
     from ..visitor.login import LoginTracker
+    from ..visitor.placement import Placement
     from ..visitor.session import VisitorSession
     from .browser_commands import BrowserCommandPlan
     from .conditions import Conditions
@@ -60,6 +62,8 @@ class ResponsePlan:
     encoding: bytes | None = None
     reset: ResetPlan | None = None
     commands: BrowserCommandPlan | None = None
+    #: The snippet, if the application has placed it by hand.
+    placed: Placement | None = None
 
     @property
     def headers(self) -> HeaderList:
@@ -77,17 +81,15 @@ class ResponsePlan:
         return self.skip_reason is None
 
     @property
-    def is_personal(self) -> bool:
-        """True if the snippet is for one visitor, so that no shared cache may keep the page."""
-        return self.reset is not None or (
-            self.commands is not None and bool(self.commands.identity)
-        )
-
-    @property
     def page_cookies(self) -> list[bytes]:
         """The ``Set-Cookie`` values for a response that carries the snippet for certain."""
         reset = self.reset.page_cookies if self.reset else []
         return [*reset, *self.commands.page_cookies] if self.commands else reset
+
+    @property
+    def other_cookies(self) -> list[bytes]:
+        """The ``Set-Cookie`` values for a response without it, or that starts before this is known."""
+        return self.commands.other_cookies if self.commands is not None else []
 
     def add_cookies(self, cookies: list[bytes]) -> None:
         """Put ``Set-Cookie`` values on the start."""
@@ -130,7 +132,7 @@ class Responder:
         self._delivery = delivery
         self._site = site
         self._started = False
-        self.page: PageResponse | None = None
+        self.page: PageResponse | PlacedPage | None = None
         self._conditions: Conditions | None = None
 
     async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,8 +169,8 @@ class Responder:
             self.visitor.close()
         return self._send(message)
 
-    async def _feed(self, page: PageResponse, message: Message) -> None:
-        if message["type"] == PATHSEND and not page.is_done:
+    async def _feed(self, page: PageResponse | PlacedPage, message: Message) -> None:
+        if message["type"] == PATHSEND and not page.is_done and isinstance(page, PageResponse):
             await self._feed_file(page, message)
             return
         for each in page.feed(message):
@@ -225,9 +227,15 @@ class Responder:
             )
             if plan.skip_reason is HTMX:
                 plan.headers = vary_on(plan.headers, b"HX-Request")
-            if plan.commands is not None:
-                plan.add_cookies(plan.commands.other_cookies)
+            if plan.placed is not None:
+                plan.headers = other_headers(plan.headers, plan.placed)
+            plan.add_cookies(plan.other_cookies)
             return plan.start
+        if plan.placed is not None:
+            warn_of_late_reset(self.visitor, plan.placed)
+            cookies = plan.page_cookies, plan.other_cookies
+            self.page = open_page(plan.start, plan.placed, self._site, self._method, *cookies)
+            return None
         known = layout if plan.headers is headers else None
         self.page = PageResponse(plan.start, self._page_settings(plan, known))
         return None
@@ -235,6 +243,8 @@ class Responder:
     async def _plan(self, start: Message, layout: HeaderLayout) -> ResponsePlan:
         site, visitor = self._site, self.visitor
         plan = ResponsePlan(start)
+        if visitor.placement is not None and visitor.placement.is_placed:
+            plan.placed = visitor.placement
         found = relevant_headers(plan.headers, layout)
         if b"content-encoding" in found:
             plan.encoding = content_encoding(found[b"content-encoding"])
@@ -243,15 +253,16 @@ class Responder:
             visitor.request.headers,
             start["status"],
             found,
-            force=None
-            if site.should_inject is None
+            force=(plan.placed is not None or None)
+            if plan.placed is not None or site.should_inject is None
             else await self._ask_should_inject(site.should_inject, plan.headers),
         )
         # Before anything is decided, so that what this hook does with the visitor
         # counts as well.
-        if plan.is_page and site.nonce is not None:
-            plan.nonce = await self._ask_nonce(site.nonce)
-        if plan.is_page and (visitor.is_suppressed or plan.encoding is not None):
+        is_injected = plan.is_page and plan.placed is None
+        if is_injected and site.nonce is not None:
+            plan.nonce = await site.ask_nonce(self._scope)
+        if is_injected and (visitor.is_suppressed or plan.encoding is not None):
             plan.skip_reason = self._reason_to_skip(plan.encoding)
         if (
             visitor.login is not None
@@ -275,7 +286,7 @@ class Responder:
             plan.reset = await plan_reset(visitor, self._delivery, config, is_page=plan.is_page)
         if plan.reset is not None:
             plan.add_cookies(plan.reset.cookies)
-            if plan.reset.suppress_widget and plan.is_page:
+            if plan.reset.suppress_widget and plan.is_page and plan.placed is None:
                 plan.headers = vary_on_cookie(set_private(plan.headers))
                 plan.skip_reason = (
                     "the visitor was just reset, and User.com has not named the new key yet"
@@ -287,7 +298,11 @@ class Responder:
         visitor.close()
         if visitor.has_browser_commands or self._has_flash():
             plan.commands = plan_browser_commands(
-                visitor, self._site.flash, plan.start, is_page=plan.is_page
+                visitor,
+                self._site.flash,
+                plan.start,
+                is_page=plan.is_page,
+                placed=plan.placed.call_ids if plan.placed is not None else None,
             )
             if plan.commands.headers:
                 plan.headers = plan.commands.headers
@@ -308,27 +323,24 @@ class Responder:
 
     def _apply_csp(self, plan: ResponsePlan) -> None:
         """Find the nonce that the response's policy names, and warn of what the policy blocks."""
+        if plan.placed is not None:
+            warn_of_policy(plan.headers, self._site.csp_sources, plan.placed.nonce)
+            return
         plan.nonce, advice = check_csp(plan.headers, self._site.csp_sources, plan.nonce)
         for text in advice:
             warn_once(f"Content-Security-Policy blocks the widget: {text}")
 
     def _page_settings(self, plan: ResponsePlan, layout: HeaderLayout | None) -> PageSettings:
         site, visitor, commands = self._site, self.visitor, plan.commands
-        is_private = (
-            site.requires_consent
-            or plan.is_personal
-            or bool(visitor.identity)
-            or visitor.request.has_key_in_url
-        )
         return PageSettings(
             site.snippet_for(visitor, plan.reset, commands, plan.nonce),
             self._method,
             site.config.position == "head",
             layout,
-            is_private,
+            site.is_private(visitor, plan.reset, commands),
             commands is not None and bool(commands.calls),
             plan.page_cookies if plan.reset is not None or commands is not None else (),
-            commands.other_cookies if commands is not None else (),
+            plan.other_cookies,
             open_encoding(plan.encoding) if plan.encoding is not None else None,
             plan.nonce is not None,
             site.csp_sources,
@@ -373,19 +385,7 @@ class Responder:
         )
         return decision
 
-    async def _ask_nonce(self, hook: NonceHook) -> str | None:
-        nonce = await call_hook_safely(
-            hook, self._scope, "The nonce hook failed: the response's own policy is used"
-        )
-        if nonce is None or is_nonce(nonce):
-            return cast("str | None", nonce)
-        logger.error(
-            "The nonce hook must return a nonce or None, got %s: the response's own policy is used",
-            type(nonce).__name__,
-        )
-        return None
-
-    async def _flush(self, page: PageResponse) -> None:
+    async def _flush(self, page: PageResponse | PlacedPage) -> None:
         for each in page.pass_through():
             await self._send(each)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 VISITOR_KEY = "usercom"
 #: In a scope: the delivery that ``get_delivery`` returns.
 DELIVERY_KEY = "usercom_asgi"
-#: In a scope, while a middleware runs around the application: its workspace.
+#: In a scope, while a middleware runs around the application: its site.
 ENCLOSING_KEY = "usercom_asgi.enclosing"
 #: In the state of a lifespan: the ``id()`` of that dict, which a copy of the dict
 #: does not match.

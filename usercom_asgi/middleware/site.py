@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import logging
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ..core.exceptions import ConfigurationError
-from ..core.hooks import check_hooks
-from ..page.csp import CspSources
+from ..core.hooks import MustWaitError, call_hook_now, call_hook_safely, check_hooks
+from ..page.csp import CspSources, is_nonce
 from ..page.snippet import (
     callbacks_script,
     commands_script,
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from ..core.hooks import ConsentHook, InjectHook, NonceHook
     from .browser_commands import BrowserCommandPlan
     from .reset import ResetPlan
+
+
+logger = logging.getLogger("usercom_asgi")
+
+_NONCE_FAILED = "The nonce hook failed: the response's own policy is used"
 
 
 class Workspace(NamedTuple):
@@ -119,6 +125,44 @@ class Site:
             request,
         )
 
+    async def ask_nonce(self, scope: Scope) -> str | None:
+        """Return the nonce of the hook; None without one, or if the hook fails."""
+        if self.nonce is None:
+            return None
+        return _checked_nonce(await call_hook_safely(self.nonce, scope, _NONCE_FAILED))
+
+    def ask_nonce_now(self, scope: Scope) -> str | None:
+        """Return the nonce of a hook that is not asynchronous.
+
+        Raises:
+            MustWaitError: The hook is asynchronous.
+
+        """
+        if self.nonce is None:
+            return None
+        try:
+            return _checked_nonce(call_hook_now(self.nonce, scope))
+        except MustWaitError:
+            raise
+        except Exception:  # a bug of the hook must not break the response
+            logger.exception(_NONCE_FAILED)
+            return None
+
+    def is_private(
+        self,
+        visitor: VisitorSession,
+        reset: ResetPlan | None,
+        commands: BrowserCommandPlan | None,
+    ) -> bool:
+        """Return whether the page is for one visitor, so that no shared cache may keep it."""
+        return (
+            self.requires_consent
+            or reset is not None
+            or (commands is not None and bool(commands.identity))
+            or bool(visitor.identity)
+            or visitor.request.has_key_in_url
+        )
+
     def snippet_for(
         self,
         visitor: VisitorSession,
@@ -151,6 +195,16 @@ class Site:
         return usercom_script(
             config.origin, config.cookie_domain, epoch, is_answer=is_answer, bridge=config.bridge
         )
+
+
+def _checked_nonce(nonce: object) -> str | None:
+    if nonce is None or is_nonce(nonce):
+        return cast("str | None", nonce)
+    logger.error(
+        "The nonce hook must return a nonce or None, got %s: the response's own policy is used",
+        type(nonce).__name__,
+    )
+    return None
 
 
 def _epoch_for(

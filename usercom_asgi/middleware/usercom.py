@@ -167,17 +167,17 @@ class UserComMiddleware:
         if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
         elif ENCLOSING_KEY in scope:
-            self._warn_nested(scope[ENCLOSING_KEY])
+            self._warn_nested(scope[ENCLOSING_KEY].workspace)
             await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
             # A copy, because a dispatcher may pass one lifespan to several
             # applications at once.
-            inner = {**scope, ENCLOSING_KEY: self._site.workspace}
+            inner = {**scope, ENCLOSING_KEY: self._site}
             await self._deliveries.run_lifespan(self.app, inner, receive, send)
         else:
             # Not a copy, because outer middlewares read the visitor from the state
             # of this scope.
-            scope[ENCLOSING_KEY] = self._site.workspace
+            scope[ENCLOSING_KEY] = self._site
             try:
                 await self._handle(scope, receive, send)
             finally:  # an outer middleware may call another application with the same scope

@@ -85,7 +85,7 @@ def skip_reason(
         return "the response has more than one content-length"
     if force is not None:
         return None if force else "should_inject returned False"
-    if request_headers.get(b"hx-request") == b"true" and not _wants_whole_page(request_headers):
+    if asks_for_fragment(request_headers):
         return HTMX
     return _opt_out_reason(response_headers)
 
@@ -104,6 +104,11 @@ def _content_type_reason(content_type: bytes | None) -> str | None:
         if charset.startswith(_UNSAFE_CHARSETS) or charset == "unicode":
             return f"the charset {charset} is not a superset of ASCII"
     return None
+
+
+def asks_for_fragment(request_headers: Mapping[bytes, bytes]) -> bool:
+    """Return True if htmx asks for a part of a page."""
+    return request_headers.get(b"hx-request") == b"true" and not _wants_whole_page(request_headers)
 
 
 def _wants_whole_page(request_headers: Mapping[bytes, bytes]) -> bool:

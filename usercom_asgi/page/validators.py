@@ -59,6 +59,12 @@ def mark_validators(headers: HeaderList, mark: bytes) -> HeaderList:
     return [(name, marked if name.lower() == b"etag" else value) for name, value in headers]
 
 
+@lru_cache(16)
+def placed_mark(snippet: bytes) -> bytes:
+    """Return the mark of a snippet that the application places in its page."""
+    return hashlib.sha256(b"placed" + snippet).hexdigest()[:12].encode()
+
+
 def has_conditions(request_headers: Mapping[bytes, bytes]) -> bool:
     """Return whether a request, by lower-case names, can be answered with a 304."""
     return _IF_NONE_MATCH in request_headers or _IF_MODIFIED_SINCE in request_headers

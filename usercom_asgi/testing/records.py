@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.commands import Event, PageHit, ProductEvent, ResetAuth
 from ..core.receipts import Status
+from ..page.response import PageResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +108,7 @@ class CapturedPage:
     def skip_reason(self) -> str:
         """Why the page has no snippet; empty if it has one."""
         response = self.responder.page if self.responder is not None else None
-        late = response.skip_reason if response is not None else None
+        late = response.skip_reason if isinstance(response, PageResponse) else None
         return self.plan_reason or late or ""
 
     @property

@@ -32,7 +32,7 @@ class RecordingSession(VisitorSession):
         session.__class__ = cls
         if isinstance(session, cls):
             session.captured = captured
-            session._delivery = delivery or session._delivery
+            session.delivery = delivery or session.delivery
             captured.add_session(session)
 
     def own_browser_calls(self) -> list[BrowserCall]:

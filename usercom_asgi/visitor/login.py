@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import anyio
 
 from ..core.exceptions import InvalidCommand
-from ..core.hooks import UNKNOWN, Hook, Unknown, call_hook, warns_of_session
+from ..core.hooks import (
+    UNKNOWN,
+    Hook,
+    MustWaitError,
+    Unknown,
+    call_hook,
+    call_hook_now,
+    warns_of_session,
+)
 from ..core.problems import report
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE
@@ -55,6 +63,9 @@ class LoginCheck:
 class LoginTracker:
     """Calls the ``identify`` hook at most once a request, and only when the user matters."""
 
+    #: False while the caller cannot wait: an asynchronous hook then raises MustWaitError.
+    may_wait = True
+
     def __init__(
         self,
         hook: IdentifyHook,
@@ -76,7 +87,8 @@ class LoginTracker:
         # Identifiers of the hook that User.com does not accept.
         self._unusable: Mapping[str, Json] = {}
         self._is_known = False
-        self._is_checking = False
+        #: True while a task waits for the hook.
+        self.is_checking = False
         # Made only if a second task waits: most requests have one, and an event
         # is not cheap.
         self._checked: anyio.Event | None = None
@@ -95,7 +107,7 @@ class LoginTracker:
         The caller acts on the result before its next ``await``, because a second task
         that waits here goes on after that.
         """
-        while self._is_checking:
+        while self.is_checking:
             if _CHECKING.get() is self:  # the hook itself uses the visitor, and must not wait
                 return None
             self._checked = self._checked or anyio.Event()
@@ -103,7 +115,7 @@ class LoginTracker:
         if self._is_known or self._scope is None:
             return self._check_named(named)
         scope, self._scope = self._scope, None  # called once, and no reference cycle remains
-        self._is_checking, token = True, _CHECKING.set(self)
+        self.is_checking, token = True, _CHECKING.set(self)
         try:
             user = await self._call_hook(scope)
         except BaseException:
@@ -112,7 +124,7 @@ class LoginTracker:
             raise
         finally:
             _CHECKING.reset(token)
-            self._is_checking = False
+            self.is_checking = False
             if self._checked is not None:
                 self._checked.set()
                 self._checked = None
@@ -204,11 +216,18 @@ class LoginTracker:
     async def _call_hook(self, scope: Scope) -> Mapping[str, Json] | None:
         """Return the user, an empty mapping if there is none, or None if unknown."""
         try:
-            user: object = await call_hook(self._hook, scope) or {}
+            given = (
+                await call_hook(self._hook, scope)
+                if self.may_wait
+                else call_hook_now(self._hook, scope)
+            )
+            user: object = given or {}
             if user is UNKNOWN or (not user and self._lacks_session(scope)):
                 return None
             if isinstance(user, Mapping):
                 return self._clean(cast("Mapping[str, Any]", user))
+        except MustWaitError:
+            raise
         except Exception as error:
             text = "The identify hook failed, the visitor does not change"
             if not warns_of_session(error, text):

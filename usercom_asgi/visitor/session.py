@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..core.validation import Json
     from .browser import BrowserCall
     from .login import LoginCheck, LoginTracker
+    from .placement import Placement
     from .request import RequestInfo
     from .signed_cookies import FlashCookie
 
@@ -57,12 +58,11 @@ class VisitorSession:
     widget_state: str | None = None
     #: True if this response goes out without the snippet.
     is_suppressed = False
-    #: True once this request has reset the visitor.
-    has_reset = False
-    #: True if the widget in the page makes that reset.
-    reset_delegated = False
-    #: True once nothing in the response can change.
-    response_started = False
+    has_reset = False  #: True once this request has reset the visitor
+    reset_delegated = False  #: True if the widget in the page makes that reset
+    response_started = False  #: True once nothing in the response can change
+    #: The snippet that the application places by hand.
+    placement: Placement | None = None
     #: Number of this request, once it has submitted a command. The delivery learns its end.
     request_number: int | None = None
 
@@ -89,9 +89,9 @@ class VisitorSession:
         self.request = request
         self.config = config
         self.login = login
-        self._delivery = delivery
+        self.delivery = delivery
         self._flash = flash
-        self._has_consent = has_consent
+        self.has_consent = has_consent
 
     @property
     def accessed(self) -> bool:
@@ -126,7 +126,7 @@ class VisitorSession:
             self._has_recalled = True
             marker = self.request.reset_marker
             if marker and self.request.cookie_key is None:
-                self._reset = self._delivery.recall(marker.token)
+                self._reset = self.delivery.recall(marker.token)
                 self._ordering_key = marker.token if self._reset else None
         return self._reset
 
@@ -144,7 +144,7 @@ class VisitorSession:
     @property
     def loop(self) -> object | None:
         """The event loop of the delivery, for calls from threads."""
-        return self._delivery.loop
+        return self.delivery.loop
 
     # The identity.
 
@@ -210,7 +210,7 @@ class VisitorSession:
             self._browser = BrowserQueue(
                 self.config,
                 persistent=self._flash is not None,
-                enabled=self._has_consent,
+                enabled=self.has_consent,
                 is_closed=self.response_started,
             )
         return self._browser
@@ -269,7 +269,7 @@ class VisitorSession:
         browser = self.request.browser_fingerprint() if self.request.has_cookie else None
         click = f"{browser} {sorted(new_user.items())}" if browser else None
         earlier = self._recall_click(click)
-        if self.request.has_running_widget and self._has_consent:
+        if self.request.has_running_widget and self.has_consent:
             reset = self._delegate_reset(new_user, earlier, keep_calls=keep_calls)
         else:
             if self._browser is not None:
@@ -281,7 +281,7 @@ class VisitorSession:
                 else self._submit_reset(ResetAuth(new_user), self._old_key_digest())
             )
         if click is not None:
-            self._delivery.remember(click, reset)
+            self.delivery.remember(click, reset)
         receipt = self._set_reset(reset)
         if receipt.reason == _LEFT_TO_WIDGET and "user_id" in new_user and reset is not earlier:
             return self._enqueue(Update(new_user))
@@ -289,7 +289,7 @@ class VisitorSession:
 
     def _recall_click(self, click: str | None) -> PendingReset | None:
         """Return the reset that this browser requested seconds ago, with the same cookies."""
-        reset = self._delivery.recall(click) if click else None
+        reset = self.delivery.recall(click) if click else None
         return reset if reset and reset.marker.is_recent(RESET_DEADLINE) else None
 
     def _old_key_digest(self) -> str:
@@ -300,7 +300,7 @@ class VisitorSession:
         marker = ResetMarker.new(old_key_digest)
         self._ordering_key = marker.token
         reset = PendingReset(marker, self._submit(command, key=None, may_create=True))
-        self._delivery.remember(marker.token, reset)
+        self.delivery.remember(marker.token, reset)
         return reset
 
     def _skip_reset(self, reason: str) -> PendingReset:
@@ -338,7 +338,7 @@ class VisitorSession:
 
     def skip(self, command: Command, reason: str) -> Receipt:
         """Return the receipt of a command that is not sent."""
-        return self._delivery.skip(command, reason, self.request.path)
+        return self.delivery.skip(command, reason, self.request.path)
 
     async def enqueue(self, command: Command) -> Receipt:
         """Enqueue a command, and wait until it is on disk if the outbox has one."""
@@ -355,7 +355,7 @@ class VisitorSession:
         key = self._key_for(identifiers)
         if self._reset is not None and not self._reset.receipt.is_final:
             return self._submit(command, key=None)  # waits for the key in the reset's queue
-        if key is None and not identifiers and self._has_consent:
+        if key is None and not identifiers and self.has_consent:
             return self.skip(command, NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):  # then the answer names a key
@@ -378,7 +378,7 @@ class VisitorSession:
         # A websocket has no number, because it may stay open for hours.
         if self.request_number is None and not self.request.is_websocket:
             self.request_number = next(_request_numbers)
-        return self._delivery.submit(
+        return self.delivery.submit(
             Envelope(
                 command=command,
                 ordering_key=self._ordering_key,
@@ -396,5 +396,5 @@ class VisitorSession:
         if key is None or not self.request.has_reset_cookie():
             return None
         marker = self.request.reset_marker
-        reset = self._delivery.recall(marker.token) if marker else None
+        reset = self.delivery.recall(marker.token) if marker else None
         return marker.token if marker and reset and reset.receipt.key == key else None

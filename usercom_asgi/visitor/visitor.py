@@ -194,3 +194,8 @@ class Visitor(VisitorVerbs):
     def _may_create_visitor(self) -> bool:
         session = self._session
         return session.config.anonymous == "create" and not session.request.is_websocket
+
+
+def session_of(visitor: Visitor) -> VisitorSession:
+    """Return the state behind a visitor."""
+    return visitor._session  # pyright: ignore[reportPrivateUsage]
