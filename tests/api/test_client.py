@@ -566,7 +566,9 @@ async def test_post_json_proxy_with_tls_receives_the_credentials(
     assert proxy.connections == 1
     assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.heads[0]
     if scheme == "http":
-        assert proxy.heads[0].startswith(b"POST http://usercom.example.com:%d/x HTTP/1.1\r\n" % port)
+        assert proxy.heads[0].startswith(
+            b"POST http://usercom.example.com:%d/x HTTP/1.1\r\n" % port
+        )
 
 
 @pytest.mark.parametrize(
