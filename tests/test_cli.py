@@ -228,3 +228,11 @@ def test_limit_is_refused_beside_retry_and_purge(
     assert stopped.value.code == 2
     main(["outbox", "list", str(path)])
     assert "dead letters: 1" in capsys.readouterr().out
+
+
+def test_cli_as_a_module_runs_the_command() -> None:
+    """Without the guard it would do nothing, and return 0."""
+    arguments = [sys.executable, "-m", "usercom_asgi.cli", "check", "--app", "no dots.here"]
+    found = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "usercom-asgi: UserComConfig." in found.stderr

@@ -198,3 +198,7 @@ def _format_age(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
+
+
+if __name__ == "__main__":  # python -m usercom_asgi.cli
+    sys.exit(main())

@@ -367,6 +367,16 @@ async def _fails(client: ApiClient) -> None:
         await post(client)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_environment_proxy_gets_nothing_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """It would read the token of a call over http, and could not reach this machine."""
+    monkeypatch.setenv("http_proxy", "http://proxy.example.com:3128")
+    assert environment_proxy("http://usercom.example.com") is not None
+    assert environment_proxy(f"http://{host}:8900") is None
+
+
 async def test_open_api_client_proxy_of_the_environment_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -547,15 +557,18 @@ async def test_post_json_proxy_with_tls_receives_the_credentials(
     """For http it is asked itself; for https it connects, and there is TLS within TLS."""
     server, proxy = Server(), Server()
     serve = proxy.tunnel if scheme == "https" else proxy.serve
+    host = "localhost" if scheme == "https" else "usercom.example.com"
     async with listening(server.serve, tls) as port, listening(serve, tls) as proxy_port:
         monkeypatch.setenv(f"{scheme}_proxy", f"https://me:secret@localhost:{proxy_port}")
-        async with open_api_client(config(f"{scheme}://localhost:{port}"), None) as client:
+        async with open_api_client(config(f"{scheme}://{host}:{port}"), None) as client:
             for _ in range(2):
                 await post(client)
     assert proxy.connections == 1
     assert b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.heads[0]
     if scheme == "http":
-        assert proxy.heads[0].startswith(b"POST http://localhost:%d/x HTTP/1.1\r\n" % port)
+        assert proxy.heads[0].startswith(
+            b"POST http://usercom.example.com:%d/x HTTP/1.1\r\n" % port
+        )
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,11 @@ def test_probe_that_leaves_objects_returns_1_and_names_them(
     assert f"which no call deletes; tag `{NAME}-" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
-def test_probe_that_is_interrupted_cleans_up_and_returns_130(usercom: FakeUserCom) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_probe_that_is_interrupted_cleans_up_and_returns_130(
+    usercom: FakeUserCom, sent: str
+) -> None:
     usercom.faults.hang(only="/site-views/")
     program = "import sys; from usercom_asgi.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["check", "--base-url", usercom.url, "--api-key", "ABC123", "--probe", "--yes"]
@@ -213,7 +216,7 @@ def test_probe_that_is_interrupted_cleans_up_and_returns_130(usercom: FakeUserCo
             assert time.monotonic() < until
             time.sleep(0.01)
         assert any(user.user_id for user in usercom.store.users.values())
-        process.send_signal(signal.SIGINT)
+        process.send_signal(getattr(signal, sent))
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "not asked" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,8 +17,9 @@ from helpers.login_shop import Visit
 from helpers.waiting import until
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from usercom_asgi import Event, Receipt, Status, UserComMiddleware, get_visitor
+from usercom_asgi import Event, Receipt, SqliteOutbox, Status, UserComMiddleware, get_visitor
 from usercom_asgi.core.user_key import ResetMarker, key_digest
+from usercom_asgi.delivery.sqlite import admin
 from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 PAGE = b"<html><body><p>hello</p></body></html>"
@@ -554,3 +556,21 @@ async def test_reset_by_rest_keeps_the_details_and_later_commands_of_a_known_use
     assert usercom.store.users[old].user_id is None
     assert "__ca__chat" not in browser.jar
     assert '"user_id":"bob"' in page.text
+
+
+async def test_reset_by_rest_returns_when_the_details_are_on_disk(
+    usercom: FakeUserCom, tmp_path: Path
+) -> None:
+    usercom.faults.hang(sender="server")
+    path = tmp_path / "usercom.db"
+    rows: list[admin.Row] = []
+
+    async def reset(visitor: Any) -> None:
+        await visitor.reset_auth(user_id="bob", first_name="Bob")
+        rows.extend(admin.waiting_rows(path, 10))
+
+    config = usercom.config(rest_token=REST_TOKEN, shutdown_timeout=0)
+    middleware = UserComMiddleware(app_with(reset, html(PAGE)), config, outbox=SqliteOutbox(path))
+    async with lifespan(middleware) as state:
+        await FakeBrowser().get(middleware, "/logout", state=dict(state))
+    assert len(rows) == 1

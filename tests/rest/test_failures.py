@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from helpers.rest_server import TOKEN, RestServer
+from helpers.rest_server import TOKEN, RestServer, Scripted
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +33,7 @@ from usercom_asgi.rest import (
     UnexpectedResponseError,
     UserComRest,
 )
+from usercom_asgi.rest.call import Token
 from usercom_asgi.rest.failures import failure_of, scrubber
 
 KINDS: list[tuple[int, type[DeliveryError]]] = [
@@ -257,3 +260,38 @@ def test_failure_of_a_strange_answer_is_an_error(status: int, data: Any) -> None
     assert isinstance(error, DeliveryError)
     assert len(str(error)) < 1000
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title])
+def test_scrubber_hides_the_token_in_another_case(change: Callable[[str], str]) -> None:
+    scrub = scrubber(hide=Token(TOKEN).hide)
+    assert scrub(f"bad token {change(TOKEN)} given") == "bad token ... given"
+
+
+async def test_failure_that_quotes_the_address_of_the_call_hides_its_values(
+    rest: UserComRest, server: RestServer
+) -> None:
+    """Gateways answer with the path, in which the values are percent-encoded."""
+    server.always(
+        lambda request: Scripted(
+            400,
+            json.dumps({"path": f"{request.path}?{request.query}"}).encode(),
+            {"content-type": "application/json"},
+        )
+    )
+    for who in (Email("ada+x@shop.example"), CustomId("Zoë/7 @home")):
+        with pytest.raises(BadRequestError) as raised:
+            await rest.users.get(who)
+        shown = f"{raised.value} {vars(raised.value)}"
+        assert "/api/public/users" in shown
+        assert not [each for each in ("ada", "shop.example", "Zo", "home") if each in shown]
+
+
+async def test_failure_404_that_is_no_json_is_not_the_answer_that_no_user_was_found(
+    rest: UserComRest, server: RestServer
+) -> None:
+    """A proxy without a route answers so; `forget` must not take it for "gone"."""
+    server.answer(status=404, body=b"404 page not found", content_type="text/plain")
+    with pytest.raises(UnexpectedResponseError) as raised:
+        await rest.users.forget(52)
+    assert "route" in str(raised.value)

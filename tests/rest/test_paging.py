@@ -182,12 +182,28 @@ KEYS = st.sampled_from(["count", "next", "previous", "results"])
 
 
 @given(JSON | st.dictionaries(KEYS, JSON))
-def test_page_of_a_strange_answer_never_raises(data: Any) -> None:
+def test_page_of_a_strange_answer_is_a_page_or_an_error_of_the_library(data: Any) -> None:
     from usercom_asgi.rest.call import Route
     from usercom_asgi.rest.models import User
 
     listing: Listing[User] = Listing(None, Route("GET", "/users/"), User.parse)  # type: ignore[arg-type]
+    rows = data.get("results") if isinstance(data, dict) else data
+    if not isinstance(rows, list):
+        with pytest.raises(UnexpectedResponseError):
+            listing._page(data, 1)
+        return
     found = listing._page(data, 1)
     assert all(isinstance(each, User) for each in found.items)
     assert found.total is None or isinstance(found.total, int)
     assert found.raw is data
+
+
+@pytest.mark.parametrize("data", [{}, {"detail": "Later."}, "busy", 5, {"results": None}])
+async def test_list_with_an_answer_that_is_no_list_raises(
+    rest: UserComRest, server: RestServer, data: object
+) -> None:
+    """An empty list would pass for "this person has no events"."""
+    server.answer(data)
+    with pytest.raises(UnexpectedResponseError) as raised:
+        await rest.tags.users(5)
+    assert "no list" in str(raised.value)

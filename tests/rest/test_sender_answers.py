@@ -274,6 +274,27 @@ async def test_sender_custom_id_that_is_taken_meanwhile_is_used(
     assert server.last.line == "POST /users-by-id/ana/events/"
 
 
+async def test_sender_custom_id_that_the_visitor_lost_meanwhile_is_created(
+    sender: RestSender, server: RestServer
+) -> None:
+    """Another process gave the visitor of a shared key to the person who logged in there."""
+    gone = {"detail": "Not found."}
+    server.answer(gone, 404)
+    server.answer(VISITOR)
+    server.answer({"id": 52})
+    server.answer(gone, 404)
+    server.answer({"id": 90, "created": True})
+    server.answer({"id": 90, "custom_id": "ana"})
+    server.answer({"id": 1})
+    await send(sender, PAID, KEY, identity=ANA)
+    assert server.lines[-3:] == [
+        "POST /users/update_or_create/",
+        "GET /users/90/",
+        "POST /events/",
+    ]
+    assert server.last.json["user_id"] == 90
+
+
 @pytest.mark.parametrize("status", [400, 409])
 async def test_sender_company_and_product_created_by_another_process_are_used(
     sender: RestSender, server: RestServer, status: int
@@ -420,6 +441,30 @@ async def test_sender_rejected_company_of_a_new_visitor_does_not_cost_the_key(
     server.answer({}, 400)
     server.answer(status=204)
     command = PageHit(attributes={"company": {"company_id": "acme"}})
+    assert (await send(sender, command, may_create=True)).key == KEY
+
+
+async def test_sender_email_of_a_new_visitor_is_no_part_of_its_creation(
+    sender: RestSender, server: RestServer
+) -> None:
+    """A server that finds the owner of the email would answer with the owner's key."""
+    server.answer(VISITOR)
+    server.answer({"id": 52})
+    server.answer(status=204)
+    command = PageHit(attributes={"email": "ana@shop.example", "first_name": "Ana"})
+    assert (await send(sender, command, may_create=True)).key == KEY
+    assert server.requests[0].json == {"first_name": "Ana"}
+    assert server.lines[:2] == ["POST /users/", "PUT /users/52/"]
+    assert server.requests[1].json == {"email": "ana@shop.example"}
+
+
+async def test_sender_rejected_email_of_a_new_visitor_does_not_cost_the_key(
+    sender: RestSender, server: RestServer
+) -> None:
+    server.answer(VISITOR)
+    server.answer({"errors": {"email": ["Taken."]}}, 400)
+    server.answer(status=204)
+    command = PageHit(attributes={"email": "ana@shop.example"})
     assert (await send(sender, command, may_create=True)).key == KEY
 
 

@@ -20,6 +20,7 @@ import anyio
 
 from ..core.exceptions import DeliveryError, RejectedError, UnavailableError
 from ..core.hooks import warn_once
+from ..core.origins import is_local
 
 if TYPE_CHECKING:
     import ssl
@@ -366,7 +367,9 @@ def environment_proxy(origin: str) -> httpx.Proxy | None:
     """Return the proxy that the environment names for an origin, if it can be used."""
     parts, proxies = urlsplit(origin), getproxies()
     url = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
-    if not url or proxy_bypass(parts.netloc):
+    # A proxy cannot reach this machine, and would read the token of a call over http.
+    is_direct = parts.scheme == "http" and is_local(origin)
+    if not url or is_direct or proxy_bypass(parts.netloc):
         return None
     with suppress(ValueError, httpx.InvalidURL, ImportError):  # SOCKS needs the package socksio
         tls = ssl_context() if url.startswith("https://") else None

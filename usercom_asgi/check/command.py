@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +89,28 @@ def _is_agreed(config: UserComConfig) -> bool:
 def _probe(config: UserComConfig) -> int:
     _note(f"probing {config.origin}: {CREATES}")
     probe, code = Probe(config, _note), OK
+    replaced = _handle_as_interrupt("SIGTERM", "SIGHUP")
     try:
         anyio.run(probe.run)
     except KeyboardInterrupt:  # it has cleaned up
         code = INTERRUPTED
+    finally:
+        for number in replaced:
+            signal.signal(number, signal.SIG_DFL)
     print(f"\n{probe.report()}")
     return code or (FAILED if probe.leftovers else OK)
+
+
+def _handle_as_interrupt(*names: str) -> list[int]:
+    """Let signals that end the process at once act as Ctrl-C; return their numbers."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    numbers = [getattr(signal, each) for each in names if hasattr(signal, each)]
+    # One that nohup ignores stays ignored.
+    replaced = [each for each in numbers if signal.getsignal(each) is signal.SIG_DFL]
+    for each in replaced:
+        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
+    return replaced
 
 
 def _note(text: str) -> None:

@@ -298,7 +298,9 @@ class UserComConfig:
         token = self.rest_token
         if token is not None and not is_rest_token(token):
             raise ConfigurationError(
-                "rest_token", "must be the secret key of the REST API, or None"
+                "rest_token",
+                "must be the secret key of the REST API alone, 8 to 256 printable ASCII "
+                "characters without spaces and line ends; set USERCOM_REST_TOKEN",
             )
         if token is not None and token == self.api_key:
             # The app key is part of every page, so this mistake would

@@ -40,8 +40,12 @@ NEEDS_HTTPS = (
 
 def may_carry_token(origin: str) -> bool:
     """Return whether the token may be sent to an origin: https, or a loopback host."""
-    parts = urlsplit(origin)
-    return parts.scheme == "https" or is_loopback(parts.hostname or "")
+    return urlsplit(origin).scheme == "https" or is_local(origin)
+
+
+def is_local(origin: str) -> bool:
+    """Return whether the host is this machine, whatever a name server answers."""
+    return is_loopback(urlsplit(origin).hostname or "")
 
 
 def is_host(value: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -61,8 +62,8 @@ class Token:
         return {"Authorization": f"Token {self._value}"}
 
     def hide(self, text: str) -> str:
-        """Return a text without the token."""
-        return text.replace(self._value, "...")
+        """Return a text without the token, which a server may quote in capitals."""
+        return re.sub(re.escape(self._value), "...", text, flags=re.IGNORECASE)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a UserComRest cannot be pickled: it holds the token and connections")

@@ -13,6 +13,7 @@ from datetime import date
 from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from ..core.exceptions import (
     BadRequestError,
@@ -58,13 +59,16 @@ _REMEDIES = {
 def scrubber(*sent: object, hide: Scrub) -> Scrub:
     """Return a function that hides the values sent in a text of the server.
 
+    A text may quote the address of the call, in which they are percent-encoded.
     Short values are hidden as whole words, and texts of one or two letters only where
     they are quoted: ``"a"`` is in every sentence. After a call with very many values,
     the whole text is hidden.
     """
-    values = sorted(set(islice(_values(sent), _MAX_VALUES + 1)), key=len, reverse=True)
-    if len(values) > _MAX_VALUES:
+    plain = set(islice(_values(sent), _MAX_VALUES + 1))
+    if len(plain) > _MAX_VALUES:
         return lambda _: _HIDDEN
+    encoded = {quote(each, safe=safe, errors="replace") for each in plain for safe in ("", "/")}
+    values = sorted(plain | encoded, key=len, reverse=True)
     patterns = "|".join(
         rf"(?<!\w){re.escape(each)}(?!\w)" if len(each) <= 3 else re.escape(each) for each in values
     )
@@ -127,11 +131,12 @@ def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> Deli
         error = RateLimitError(text, status=status, retry_after=response.retry_after, not_sent=True)
     elif status in {408, 425} or status >= 500 or status < 200:
         error = ServerError(text, status=status, retry_after=response.retry_after)
-    elif status == 404 and is_html(response.headers):
+    elif status == 404 and (is_html(response.headers) or _is_other_text(response, data)):
         # The page of an unknown route: it must not pass for "no such user".
         # Servers decode the %2F of an id before they look for the route.
+        kind = "HTML" if is_html(response.headers) else "a text"
         text = (
-            f"{reason} with HTML, so the route is unknown: check subdomain, base_url and path, "
+            f"{reason} with {kind}, so the route is unknown: check subdomain, base_url and path, "
             "and that no custom id holds a slash"
         )
         error = UnexpectedResponseError(text, status=status)
@@ -187,6 +192,12 @@ def is_taken(error: RejectedError) -> bool:
 def is_html(headers: Mapping[str, str]) -> bool:
     """Return whether the body is a page."""
     return "html" in headers.get("content-type", "").lower()
+
+
+def _is_other_text(response: Response, data: object) -> bool:
+    """Return whether a body is a proxy's: the API answers JSON, which may break off."""
+    is_json = data is not None or "json" in response.headers.get("content-type", "").lower()
+    return not is_json and bool(response.body.strip())
 
 
 def parse_json(body: bytes) -> Any:

@@ -138,8 +138,11 @@ class Listing(Generic[T]):
 
     def _page(self, data: Any, number: int) -> Page[T]:
         envelope = as_object(data) or {}
-        rows = as_list(envelope.get("results", data))
-        items = tuple(self._build(row) for row in rows if as_object(row) is not None)
+        rows = envelope.get("results") if envelope else data
+        if not isinstance(rows, list):
+            # As an empty list it would pass for "this person has none".
+            raise unexpected("GET", self._route.template, 200, "with no list")
+        items = tuple(self._build(row) for row in as_list(rows) if as_object(row) is not None)
         following, total = envelope.get("next"), envelope.get("count")
         return Page(
             items,

@@ -122,11 +122,16 @@ class RestSender:
         attributes = split_attributes(person.known)
         created: str | None = None
         if person.is_nobody and envelope.may_create:
-            user = await self._rest.users.create(
-                attributes=attributes.custom, **attributes.standard
-            )
+            fields = dict(attributes.standard)
+            # Added afterwards, because the owner of this email may be another person,
+            # whose key the answer must not name.
+            email = fields.pop("email", None)
+            user = await self._rest.users.create(attributes=attributes.custom, **fields)
             # Checked, because it becomes a cookie.
             created = user.user_key if is_user_key(user.user_key) else None
+            if email is not None and user.id is not None:
+                with suppress(DeliveryError):  # the key must not be lost for it
+                    await self._rest.users.update(Id(user.id), email=email)
             company = attributes.company
             if company is not None and user.id is not None:
                 with suppress(DeliveryError, InvalidCommand):  # the key must not be lost for it
@@ -219,17 +224,28 @@ class RestSender:
     # Users.
 
     async def _with_user(self, person: _Person, call: Callable[[Id | CustomId], Awaitable[T]]) -> T:
-        """Make a call about a user; once more, if User.com did not know them."""
+        """Make a call about a user; once more, if User.com did not know them.
+
+        If the visitor became this user, another process may have given the same visitor
+        to another user at that moment, in a browser that two people share.
+        """
+        became = False
         try:
             return await call(await self._who(person))
         except NotFoundError:
             if person.custom_id is not None and "/" in person.custom_id.value:
                 self._ids.forget(person.custom_id)
             elif person.custom_id is not None:
-                await self._create_user(person)
+                became = await self._create_user(person)
             elif person.name is not None:
                 self._ids.forget(person.name)
+        try:
             return await call(await self._who(person))
+        except NotFoundError:
+            number = await self._id_of(person.custom_id, person) if became else None
+            if number is None:
+                raise
+            return await call(Id(number))
 
     async def _who(self, person: _Person) -> Id | CustomId:
         custom_id = person.custom_id
@@ -257,8 +273,10 @@ class RestSender:
         created = await self._rest.users.create(email=email.value)
         return (await self._rest.users.get(email)).id if created.id is None else created.id
 
-    async def _id_of(self, custom_id: CustomId, person: _Person) -> int | None:
-        """Return the id of the user with a custom id that no path can hold."""
+    async def _id_of(self, custom_id: CustomId | None, person: _Person) -> int | None:
+        """Return the id of the user with a custom id, who is created if necessary."""
+        if custom_id is None:
+            return None
         number = await self._upsert(custom_id, person)
         if number is None:
             return None
@@ -268,8 +286,8 @@ class RestSender:
             raise UnavailableError("an upsert was answered with another user", not_sent=True)
         return number
 
-    async def _create_user(self, person: _Person) -> None:
-        """Create the user with this custom id.
+    async def _create_user(self, person: _Person) -> bool:
+        """Create the user with this custom id; return True if a visitor became them.
 
         A visitor that has been anonymous so far becomes that user, as by the widget's
         own page hit. If another person had this browser, nothing is merged.
@@ -278,13 +296,14 @@ class RestSender:
             raise RejectedError(_NO_ONE)
         try:
             if person.key is not None and await self._become(person.custom_id, person.key, person):
-                return
+                return True
         except NotFoundError:
             pass
         except RejectedError as error:
             if not is_taken(error):
                 raise
         await self._upsert(person.custom_id, person)
+        return False
 
     async def _become(self, custom_id: CustomId, key: Key, person: _Person) -> bool:
         """Give the visitor with this key the custom id, unless it is another person."""

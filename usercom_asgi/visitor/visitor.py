@@ -168,7 +168,10 @@ class Visitor(VisitorVerbs):
             new_user = cast("Mapping[str, Json]", command.attributes)
             if session.login is not None:
                 session.login.override(new_user)
-            return await session.reset_visitor(new_user)
+            receipt = await session.reset_visitor(new_user)
+            if session.config.uses_rest:  # then the details are a command as any other
+                await receipt.stored()
+            return receipt
         if isinstance(command, Update) and not command.attributes:
             return session.skip(
                 command, "there is nothing to change: an attribute that is None is left out"
