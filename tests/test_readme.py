@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from helpers.asgi_client import call
 from helpers.fake_usercom import FakeUserCom
 from helpers.serving import serve_app
 from helpers.voice import WORDS
@@ -72,6 +73,20 @@ def test_application_block_makes_an_application(code: str) -> None:
 
 def test_fastapi_block_makes_an_application() -> None:
     assert type(run(block_with("app = FastAPI()"))["app"]).__name__ == "FastAPI"
+
+
+async def test_template_block_places_the_snippet_of_its_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jinja2")
+    [markup] = re.findall(r"```html\n(.*?)```", PAGES[ROOT / "docs/pages.md"], re.DOTALL)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "index.html").write_text(f"<html><head>{markup}</head><body>")
+    monkeypatch.chdir(tmp_path)
+    app: Any = run(block_with("templates.env.globals"))["app"]
+    got = await call(app)
+    assert got.body.count(b"/widget.js") == 1
+    assert got.body.endswith(b"</script>\n</head><body>")
 
 
 def test_quick_start_without_an_account_shows_the_purchase_in_the_sandbox(
