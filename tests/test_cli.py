@@ -1,4 +1,4 @@
-"""The command `usercom-asgi outbox`."""
+"""The command `usercom-asgi`, and its verbs for an outbox."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 from helpers.fake_sender import FAST, FakeSender, make_envelope
 from helpers.waiting import until
 
+import usercom_asgi
 from usercom_asgi import Event, SqliteOutbox, UserComConfig
 from usercom_asgi.cli import main
 from usercom_asgi.core.envelope import Envelope
@@ -236,3 +238,33 @@ def test_cli_as_a_module_runs_the_command() -> None:
     found = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stdout) == (2, "")
     assert "usercom-asgi: UserComConfig." in found.stderr
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"usercom-asgi {usercom_asgi.__version__}\n"
+
+
+def test_sandbox_help_has_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sandbox", "--help"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: usercom-asgi sandbox")
+    assert "--port" in printed
+
+
+def test_sandbox_is_served_by_the_command() -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra sandbox")
+    command = [sys.executable, "-m", "usercom_asgi.cli", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        try:
+            assert served.stdout is not None
+            first, page = served.stdout.readline(), served.stdout.readline()
+            assert first == "User.com sandbox, app key ABC123\n"
+            answer = httpx.get(page.split()[-1] + "sandbox/state", timeout=30)
+            assert answer.status_code == 200
+        finally:
+            served.terminate()
+        assert served.wait(30) == 0

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is success, 1 is failure, and 2 is wrong usage, with which argparse exits as well.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    if given[:1] == ["sandbox"]:  # which has a parser of its own
+        from .sandbox.__main__ import main as serve_sandbox
+
+        return serve_sandbox(given[1:], prog="usercom-asgi sandbox")
+    options = _parser().parse_args(given)
     try:
         return int(options.run(options))
     except OutboxError as error:
@@ -37,9 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="usercom-asgi", description="User.com for ASGI applications."
+        prog="usercom-asgi",
+        description="User.com for ASGI applications.",
+        epilog="Exit codes: 0 success, 1 failure, 2 wrong usage.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"usercom-asgi {version('usercom-asgi')}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("sandbox", add_help=False, help="serve a local User.com (--help for more)")
     outbox = commands.add_parser(
         "outbox", help="list, retry and purge the commands of a SqliteOutbox"
     )

@@ -1,4 +1,4 @@
-"""Command `python -m usercom_asgi.sandbox`, which serves a sandbox."""
+"""Commands `python -m usercom_asgi.sandbox` and `usercom-asgi sandbox`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from usercom_asgi.sandbox.vendor import REST_PREFIX, REST_TOKEN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PROG = "python -m usercom_asgi.sandbox"
 
-def main(arguments: Sequence[str] | None = None) -> int:
+
+def main(arguments: Sequence[str] | None = None, prog: str = _PROG) -> int:
     """Serve until Ctrl-C or SIGTERM; return 1 if the server cannot start."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     token = options.access_token or os.environ.get(TOKEN_VARIABLE)
     with contextlib.ExitStack() as stack:
         try:
@@ -64,9 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str = _PROG) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m usercom_asgi.sandbox", description="A local stand-in for User.com."
+        prog=prog,
+        description="A local stand-in for User.com.",
+        epilog="Exit codes: 0 after Ctrl-C or SIGTERM, 1 the server cannot start, 2 wrong usage.",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
