@@ -20,6 +20,7 @@ from ..core.exceptions import (
     UnauthorizedError,
     UnavailableError,
     UnexpectedResponseError,
+    UserComError,
 )
 from .call import UNSET, Answer, Call
 from .client import UserComRest
@@ -50,5 +51,6 @@ __all__ = [
     "UnauthorizedError",
     "UnavailableError",
     "UnexpectedResponseError",
+    "UserComError",
     "UserComRest",
 ]
