@@ -109,8 +109,12 @@ def _handle_as_interrupt(*names: str) -> list[int]:
     # One that nohup ignores stays ignored.
     replaced = [each for each in numbers if signal.getsignal(each) is signal.SIG_DFL]
     for each in replaced:
-        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(each, _interrupt)
     return replaced
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def _note(text: str) -> None:

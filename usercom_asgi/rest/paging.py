@@ -138,7 +138,7 @@ class Listing(Generic[T]):
 
     def _page(self, data: Any, number: int) -> Page[T]:
         envelope = as_object(data) or {}
-        rows = envelope.get("results") if envelope else data
+        rows: object = envelope.get("results") if envelope else data
         if not isinstance(rows, list):
             # As an empty list it would pass for "this person has none".
             raise unexpected("GET", self._route.template, 200, "with no list")
