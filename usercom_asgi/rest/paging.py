@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import posixpath
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ..core.exceptions import DeliveryError
 from .call import PREFIX, Route, encode_query
 from .failures import unexpected
 from .identifiers import expand
-from .parsing import as_list, as_object
+from .parsing import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -142,7 +142,9 @@ class Listing(Generic[T]):
         if not isinstance(rows, list):
             # As an empty list it would pass for "this person has none".
             raise unexpected("GET", self._route.template, 200, "with no list")
-        items = tuple(self._build(row) for row in as_list(rows) if as_object(row) is not None)
+        items = tuple(
+            self._build(row) for row in cast("list[object]", rows) if as_object(row) is not None
+        )
         following, total = envelope.get("next"), envelope.get("count")
         return Page(
             items,
