@@ -52,7 +52,7 @@ CORE = (
     "tests/delivery/test_lifespan.py",
     "tests/api/test_client.py",
 )
-#: What runs besides where all extras are.
+#: What runs besides at the lowest versions.
 WIDE = (
     "tests/middleware/test_usercom.py",
     "tests/middleware/test_responder.py",
@@ -62,14 +62,9 @@ WIDE = (
     "tests/visitor/test_session.py",
     "tests/visitor/test_visitor.py",
     "tests/middleware/test_reset.py",
-    "tests/visitor/test_consent.py",
-    "tests/visitor/test_cookies.py",
-    "tests/visitor/test_browser.py",
     "tests/api/test_widget_api.py",
     "tests/delivery/test_circuit_breaker.py",
     "tests/delivery/test_service.py",
-    "tests/page/test_content_encoding.py",
-    "tests/page/test_response.py",
     "tests/testing/test_capture.py",
     "tests/testing/test_visitor.py",
 )
@@ -171,9 +166,7 @@ class Environment:
         self.versions = versions_in(self.interpreter)
 
     def _paths(self) -> list[str]:
-        # Other Pythons run a part.
-        most = len(WIDE) if self.is_lowest else 3
-        wide = WIDE[:most] if self.extras == EXTRAS else ()
+        wide = WIDE if self.is_lowest else ()
         return [*CORE, *wide, *(path for extra in self.extras for path in OF_EXTRA[extra])]
 
     def _judge(self, code: int, printed: str) -> None:
