@@ -74,7 +74,7 @@ OF_EXTRA = {
     "taskiq": ("tests/integrations/taskiq/test_outbox.py",),
 }
 # Memory, killed workers and long outages are for the whole suite.
-LEFT_OUT = "not 64_mb and not two_workers and not down_for"
+LEFT_OUT = "not 64_mb and not two_workers and not down_for and not killed and not outage_longer"
 ALONE = "needs the extra (?P<extra>[a-z]+)"
 
 
