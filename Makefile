@@ -3,8 +3,9 @@
 #   make demo                     the shop beside a local User.com: two addresses to open
 #   make check                    before a commit: lint, types and the fast tests, in a minute or so
 #   make test                     every check: lint, types, every test, branch coverage
+#   make nightly                  further variants of the long tests: five minutes
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
-#                                 SHORT=1 for the ends of both ranges alone, as CI does
+#                                 SHORT=1 for the lowest, and no extra, as CI does
 #   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
@@ -34,7 +35,7 @@ STORIES := 750
 JOBS ?= auto
 PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: demo check fast test test-versions lint voice bench faults model judge soak clean
+.PHONY: demo check fast test nightly test-versions lint voice bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -47,8 +48,11 @@ fast: $(VENV)/dev.installed
 
 # The second run is without httpx2, of all that makes calls in the tests' own process.
 test: lint
-	$(PYTEST) --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered -m "not nightly"
 	TEST_HTTPX=httpx $(PYTEST) -q tests/api tests/rest tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
+
+nightly: $(VENV)/dev.installed
+	$(PYTEST) -m nightly
 
 test-versions: $(VENV)/dev.installed
 	$(RUN) .ci/versions.py $(if $(SHORT),--short)

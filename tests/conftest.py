@@ -52,6 +52,23 @@ MARKERS = {
     "servers": ["servers/", "examples/"],
     "broker": ["integrations/taskiq/"],
 }
+#: What `make test` leaves to `make nightly`: parts of ids, of tests whose kind runs there as
+#: well. Together they take five minutes of two cores.
+NIGHTLY = (
+    ("browser/test_return.py", "random_walks"),
+    ("browser/test_shown.py", "head"),
+    ("browser/test_swaps.py", "bridge"),
+    ("browser/test_login_by_itself.py", "[False-"),
+    ("delivery/test_circuit_breaker_poison.py", "["),
+    ("integrations/taskiq/test_outbox.py", "killed_worker_of_two"),
+    (
+        "integrations/taskiq/test_outbox.py",
+        "outage_longer_than_a_task_delivers_all_in_order_later[widget]",
+    ),
+    ("page/test_locator.py", "test_inject_markup_opened_long"),
+    ("page/test_locator.py", "test_inject_any_markup"),
+    ("sandbox/rest/test_rest_contract.py", "test_sandbox_answers_as_the_contract"),
+)
 #: What `make check` leaves out, and what workers of pytest-xdist begin with.
 LATE = ("browser", "servers", "broker", "slow")
 
@@ -70,6 +87,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(marker)
                 if marker == "browser" and config.pluginmanager.hasplugin("xdist"):
                     item.add_marker(pytest.mark.xdist_group(path))
+        if any(path == place and part in item.name for place, part in NIGHTLY):
+            item.add_marker("nightly")
         # Coverage makes tight loops many times slower, and fast tests run the same code.
         if item.get_closest_marker("slow") and config.pluginmanager.hasplugin("_cov"):
             item.add_marker("no_cover")
