@@ -32,7 +32,7 @@ def test_has_doctype_only_at_the_beginning(begin: bytes, *, expected: bool) -> N
 def test_has_doctype_many_comments_take_linear_time() -> None:
     began = time.process_time()
     has_doctype(b"<!-->\n" * 100_000)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5  # quadratic, it would take minutes
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def reopen(tmp_path: Path) -> Iterator[Callable[[], Sandbox]]:
 
 
 def content(store: Store) -> dict[str, Any]:
-    """Everything that a store holds, with the counters; the lock is no content."""
-    values = {name: value for name, value in vars(store).items() if name != "lock"}
+    """Everything that a store holds, with the counters; the journal is made of the records."""
+    values = {name: each for name, each in vars(store).items() if name not in ("lock", "journal")}
     return {
         name: (plain(value), value.last_id) if isinstance(value, Collection) else plain(value)
         for name, value in values.items()

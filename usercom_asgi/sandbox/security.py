@@ -44,7 +44,7 @@ class InsecureError(ValueError):
 
 def is_public(path: str) -> bool:
     """Return whether a path belongs to User.com's API or is the widget."""
-    return path == "/widget.js" or path.startswith("/api/")
+    return path in ("/widget.js", "/widget/stream") or path.startswith("/api/")
 
 
 def check_exposure(bound: str, access_token: str | None) -> None:

@@ -37,8 +37,12 @@ class LiveSandbox:
         return self._running.sandbox.faults
 
     def config(self, **settings: Any) -> UserComConfig:
-        """Return :meth:`UserComConfig.sandbox` with the address of this sandbox."""
-        return UserComConfig.sandbox(self.url, **{"api_key": _API_KEY, **settings})
+        """Return :meth:`UserComConfig.sandbox` with the address of this sandbox.
+
+        The sandbox answers for certain, so a slow machine has its time.
+        """
+        patient = {"timeout": 5.0, "inline_deadline": 10.0, "shutdown_timeout": 10.0}
+        return UserComConfig.sandbox(self.url, **{"api_key": _API_KEY, **patient, **settings})
 
     def new_key(self) -> str:
         """Return the user key of a new visitor, whom the sandbox knows."""
