@@ -60,9 +60,7 @@ WIDE = (
     "tests/visitor/test_login.py",
     "tests/visitor/test_session.py",
     "tests/visitor/test_visitor.py",
-    "tests/middleware/test_reset.py",
     "tests/api/test_widget_api.py",
-    "tests/delivery/test_service.py",
     "tests/testing/test_capture.py",
     "tests/testing/test_visitor.py",
 )

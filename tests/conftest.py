@@ -57,6 +57,9 @@ MARKERS = {
 NIGHTLY = (
     ("browser/test_return.py", "random_walks"),
     ("browser/test_shown.py", "head"),
+    ("browser/test_shown.py", "htmx4"),
+    ("sandbox/test_sandbox_dashboard.py", "axe"),
+    ("sandbox/test_sandbox_malformed.py", "any"),
     ("browser/test_swaps.py", "bridge"),
     ("browser/test_login_by_itself.py", "[False-"),
     ("delivery/test_circuit_breaker_poison.py", "["),
