@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from anyio.from_thread import start_blocking_portal
 
+from .api import check_transport
 from .core.commands import COMMANDS, ResetAuth
 from .core.config import DISABLED, UserComConfig
 from .core.envelope import JOB, Envelope, PageContext
 from .core.event_loops import current_loop
-from .core.exceptions import ConfigurationError, InvalidCommand
+from .core.exceptions import InvalidCommand
 from .core.problems import Problems, report
 from .core.receipts import OutcomeCallbacks, skip_receipt
 from .core.user_key import is_user_key, new_ordering_key
@@ -43,25 +44,6 @@ def open_sender(
     from .api.widget_api import open_widget_api
 
     return open_widget_api(config, transport=transport)
-
-
-def check_transport(transport: object) -> Transport | None:
-    """Return a transport that was passed as an argument.
-
-    Raises:
-        ConfigurationError: It is not an async transport of the installed httpx.
-
-    """
-    if transport is None:
-        return None
-    from .api.client import Transport
-
-    if not isinstance(transport, Transport):
-        needed = f"{Transport.__module__.partition('.')[0]}.{Transport.__name__}"
-        raise ConfigurationError(
-            "transport", f"must be an {needed}, got {type(transport).__name__}"
-        )
-    return transport
 
 
 class UserComClient:

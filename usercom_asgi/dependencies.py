@@ -126,7 +126,7 @@ class RunningDelivery(Protocol):
         """Return whether the delivery works, and if not, why."""
         ...
 
-    async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109
+    async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109  public API
         """Wait until nothing waits or is in flight; return whether that is so."""
         ...
 

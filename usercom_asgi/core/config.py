@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
-# All phases of a call (connect, TLS, write, read) may take this many times `timeout`.
+#: All phases of a call (connect, TLS, write, read) may take this many times `timeout`.
 # Calls of the longest common command by REST: a look-up, fields, attributes, a company.
 _CALLS_OF_COMMAND = 8
-_TOTAL_TIMEOUT_FACTOR = 3
+TOTAL_TIMEOUT_FACTOR = 3
 _CHOICES = {
     "anonymous": ("skip", "create"),
     "position": ("body", "head"),
@@ -199,7 +199,7 @@ class UserComConfig:
     @property
     def total_timeout(self) -> float:
         """Seconds that one call to User.com may take in all its phases."""
-        return _TOTAL_TIMEOUT_FACTOR * self.timeout
+        return TOTAL_TIMEOUT_FACTOR * self.timeout
 
     @property
     def command_timeout(self) -> float:

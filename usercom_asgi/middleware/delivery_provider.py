@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.lowlevel import RunVar
 
-from ..client import check_transport, open_sender
+from ..api import check_transport
+from ..client import open_sender
 from ..core.config import DISABLED
 from ..core.event_loops import current_loop
 from ..core.exceptions import ConfigurationError

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ..core.config import TOTAL_TIMEOUT_FACTOR
 from ..core.exceptions import ConfigurationError
 from ..core.origins import NEEDS_HTTPS, may_carry_token, origin_of
-
-if TYPE_CHECKING:
-    from ..api.client import Transport
-
-_TOTAL_TIMEOUT_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,7 @@ class Address:
     @property
     def total_timeout(self) -> float:
         """Seconds of a call in all its phases."""
-        return _TOTAL_TIMEOUT_FACTOR * self.timeout
+        return TOTAL_TIMEOUT_FACTOR * self.timeout
 
 
 def invalid(field: str, problem: str) -> ConfigurationError:
@@ -40,20 +35,21 @@ def described(value: object) -> str:
 
 def seconds(field: str, value: object) -> float:
     """Return a time-out that was passed as an argument."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0.001 <= value < float("inf"):  # type: ignore[operator]
-        given = value if is_number else type(value).__name__
-        raise invalid(field, f"must be seconds, 0.001 or more, such as 10, got {given}")
-    return float(value)  # type: ignore[arg-type]
+    return _number(field, value, "must be seconds, 0.001 or more, such as 10")
 
 
 def rate(field: str, value: object) -> float | None:
     """Return a number of calls in a second that was passed as an argument."""
+    if value is None:
+        return None
+    return _number(field, value, "must be a number of calls, 0.001 or more, or None")
+
+
+def _number(field: str, value: object, expected: str) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0.001 <= value < float("inf")):  # type: ignore[operator]
-        given = value if is_number else type(value).__name__
-        raise invalid(field, f"must be a number of calls, 0.001 or more, or None, got {given}")
-    return value  # type: ignore[return-value]
+    if isinstance(value, (int, float)) and is_number and 0.001 <= value < float("inf"):
+        return float(value)
+    raise invalid(field, f"{expected}, got {value if is_number else type(value).__name__}")
 
 
 def whole(field: str, value: object, least: int, most: int) -> int:
@@ -82,15 +78,3 @@ def origin_from(subdomain: str | None, base_url: str | None) -> str:
             return origin
         field, problem = "base_url", NEEDS_HTTPS
     raise invalid(field, problem)
-
-
-def check_transport(transport: object) -> Transport | None:
-    """Return a transport that was passed as an argument."""
-    if transport is None:
-        return None
-    from ..api.client import Transport
-
-    if not isinstance(transport, Transport):
-        needed = f"{Transport.__module__.partition('.')[0]}.{Transport.__name__}"
-        raise invalid("transport", f"must be an {needed}, got {type(transport).__name__}")
-    return transport

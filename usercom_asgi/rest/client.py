@@ -6,11 +6,11 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from ..api import check_transport
 from ..core.config import UserComConfig, is_rest_token
 from ..core.exceptions import ConfigurationError, InvalidCommand
 from .arguments import (
     Address,
-    check_transport,
     described,
     invalid,
     origin_from,

@@ -32,8 +32,8 @@ class UserFields(TypedDict, total=False):
     first_name: Text
     last_name: Text
     phone_number: Text
-    gender: Literal["unknown", "male", "female"] | str | Number  # noqa: PYI051
-    status: Literal["visitor", "user"] | str | Number  # noqa: PYI051
+    gender: Literal["unknown", "male", "female"] | str | Number  # noqa: PYI051  for editors
+    status: Literal["visitor", "user"] | str | Number  # noqa: PYI051  for editors
     score: Number
     unsubscribed: Flag
     notifications: Flag

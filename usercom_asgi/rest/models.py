@@ -96,10 +96,10 @@ class User(Model):
     name: str | None = read(by=text)
     email: str | None = read(by=text)
     phone_number: str | None = read(by=text)
-    gender: Literal["unknown", "male", "female"] | str | None = read(  # noqa: PYI051
+    gender: Literal["unknown", "male", "female"] | str | None = read(  # noqa: PYI051  for editors
         by=choice("unknown", "male", "female")
     )
-    status: Literal["visitor", "user"] | str | None = read(  # noqa: PYI051
+    status: Literal["visitor", "user"] | str | None = read(  # noqa: PYI051  for editors
         by=choice("visitor", "user"), is_shown=True
     )
     score: int | None = read(by=integer)

@@ -87,7 +87,7 @@ class RestSender:
             with anyio.move_on_after(self._command_timeout):
                 return await self._send(envelope, _Person.of(envelope, key))
         except InvalidCommand as error:
-            raise RejectedError(f"the REST API cannot take it: {error}") from None
+            raise RejectedError(f"the REST API cannot take this command: {error}") from None
         except UnexpectedResponseError as error:
             if not error.is_page:
                 raise

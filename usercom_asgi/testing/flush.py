@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ..client import UserComClient
 
 
-async def flush(target: ASGIApp | UserComClient, timeout: float = 5.0) -> bool:  # noqa: ASYNC109
+async def flush(
+    target: ASGIApp | UserComClient,
+    timeout: float = 5.0,  # noqa: ASYNC109  public API
+) -> bool:
     """Wait until nothing waits or is in flight; return whether that is so.
 
     Call it in the event loop of the application's lifespan. With Starlette's

@@ -28,8 +28,8 @@ MAX_DEAD_LETTERS = 100_000
 # Seconds for which a lease must be seen expired before its queues are claimed. After a
 # sleep of the machine or a jump of its clock, all leases look expired for a moment.
 LEASE_GRACE = 2.5
-# Seconds of them between two looks that count at most: whoever looks may have stood
-# still together with the owner.
+# Seconds that count of the time between two checks: the process that checks may have
+# stood still together with the owner.
 MAX_STEP = 1.25
 #: Seconds to wait for another process's transaction while draining or after a failure.
 SHORT_BUSY_TIMEOUT = 0.5
