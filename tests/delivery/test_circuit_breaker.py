@@ -209,6 +209,15 @@ async def test_breaker_drain_with_commands_in_back_off_retries_them_at_once() ->
     assert {each.status for each in receipts} == {Status.DELIVERED}
 
 
+async def test_breaker_drain_with_a_call_under_way_that_fails_retries_it_at_once() -> None:
+    post = FakeSender(UnavailableError("503"), delay=0.1)
+    async with running(post, retry=RetryPolicy(initial_delay=600)) as runtime:
+        receipt = runtime.submit(make_envelope(1))
+        await until(lambda: post.now)
+    assert receipt.status is Status.DELIVERED
+    assert len(post.sent) == 2
+
+
 async def test_breaker_drain_with_failing_retries_ends_at_shutdown_timeout(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

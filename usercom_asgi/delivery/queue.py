@@ -61,6 +61,7 @@ class VisitorQueue:
         "keys",
         "ordering_key",
         "solo_failures",
+        "taken_after",
     )
 
     def __init__(self, ordering_key: str) -> None:
@@ -69,6 +70,8 @@ class VisitorQueue:
         self.keys = KeyRing()
         #: The command that is being sent: the first one, or None.
         self.in_flight: QueuedCommand | None = None
+        #: The resumptions of all queues before a worker took it.
+        self.taken_after = 0
         self.reset_failures()
 
     def reset_failures(self) -> None:
@@ -98,6 +101,7 @@ class QueueManager:
         self._ready: deque[VisitorQueue] = deque()
         self._delayed: list[tuple[float, int, VisitorQueue]] = []
         self._delays = 0
+        self._resumptions = 0  # of all queues, at a drain
         self._reserved = 0
         self._became_ready = Signal()
         self._delays_changed = Signal()
@@ -141,8 +145,11 @@ class QueueManager:
     def take(self, *, is_probe: bool = False) -> VisitorQueue:
         """Remove and return the first ready queue, or the best one for a probe."""
         self._reserved -= 1
-        if not is_probe:
-            return self._ready.popleft()
+        queue = self._take_for_probe() if is_probe else self._ready.popleft()
+        queue.taken_after = self._resumptions
+        return queue
+
+    def _take_for_probe(self) -> VisitorQueue:
         # The queue least likely to fail; of several the newest, because older
         # ones may be full of commands that always fail. A reset comes last: it
         # may not be repeated.
@@ -158,8 +165,11 @@ class QueueManager:
         return best
 
     def give_back(self, queue: VisitorQueue, delay: float = 0.0) -> None:
-        """Take a queue back, behind the others, after ``delay`` seconds."""
-        if delay:
+        """Take a queue back, behind the others, after ``delay`` seconds.
+
+        Its call may have begun before all queues were resumed: then there is no delay.
+        """
+        if delay and queue.taken_after == self._resumptions:
             self._delays += 1
             heapq.heappush(self._delayed, (anyio.current_time() + delay, self._delays, queue))
             self._delays_changed.notify_all()
@@ -171,6 +181,7 @@ class QueueManager:
 
     def resume(self, *, are_all: bool = False) -> None:
         """Make delayed queues ready, except those that failed on their own; or all."""
+        self._resumptions += are_all
         delayed, self._delayed = sorted(self._delayed), []
         for entry in delayed:  # what is left of a sorted list is a heap
             if are_all or not entry[-1].solo_failures:
