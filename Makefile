@@ -49,7 +49,7 @@ fast: $(VENV)/dev.installed
 # The second run is without httpx2, of all that makes calls in the tests' own process.
 test: lint
 	$(PYTEST) --cov --cov-report=term:skip-covered -m "not nightly"
-	TEST_HTTPX=httpx $(PYTEST) -q tests/api tests/rest tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
+	TEST_HTTPX=httpx $(PYTEST) -q tests/api tests/rest/test_client*.py tests/rest/test_se*.py tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
 
 nightly: $(VENV)/dev.installed
 	$(PYTEST) -m nightly
