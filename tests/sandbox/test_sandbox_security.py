@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
 from usercom_asgi.sandbox.__main__ import main
-from usercom_asgi.sandbox.security import Hosts, InsecureError, check_exposure
+from usercom_asgi.sandbox.security import Hosts, InsecureError, check_exposure, is_public
 from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 if TYPE_CHECKING:
@@ -254,6 +255,34 @@ def test_change_from_the_own_page_or_a_program_is_made(
         sandbox.store.create()
         assert http.post("/sandbox/clear", headers=headers).status_code == 200
         assert not sandbox.store.users
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://["},
+        {"Origin": "http://localhost:1", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+    ids=["malformed", "another port", "another site"],
+)
+def test_every_path_of_the_page_refuses_a_foreign_page(
+    http: httpx.Client, sandbox: Sandbox, headers: dict[str, str]
+) -> None:
+    paths = [each.path.replace("{id:int}", "1").replace("{seq:int}", "1") for each in _routes(sandbox)]  # fmt: skip
+    assert "/sandbox/visitors/1" in paths
+    for path in paths:
+        for method in ("GET", "POST"):
+            is_page = path == "/" and method == "GET"
+            if not is_page and not is_public(path):
+                answer = http.request(method, path, headers=headers)
+                assert (path, answer.status_code) == (path, 403)
+                assert "let the proxy keep the header Host" in answer.json()["detail"]
+    assert http.get("/", headers=headers).status_code == 200
+
+
+def _routes(sandbox: Sandbox) -> list[Route]:
+    return [each for each in sandbox.app.routes if isinstance(each, Route)]
 
 
 def test_page_of_the_sandbox_is_not_readable_for_other_origins(http: httpx.Client) -> None:

@@ -7,7 +7,6 @@ import itertools
 import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import anyio
 from starlette.responses import Response, StreamingResponse
@@ -67,7 +66,7 @@ def _reads(workspace: Workspace) -> list[Route]:
         async def read(request: Request) -> Response:
             return responses.json_response(view(workspace, request.query_params), headers=_OWN_ONLY)
 
-        return _guarded(read)
+        return read
 
     async def visitor(request: Request) -> Response:
         found = views.visitor(workspace, request.path_params["id"])
@@ -90,12 +89,12 @@ def _reads(workspace: Workspace) -> list[Route]:
     return [
         Route("/sandbox/state", answer(lambda workspace, _query: views.state(workspace))),
         Route("/sandbox/visitors", answer(views.visitors)),
-        Route("/sandbox/visitors/{id:int}", _guarded(visitor)),
+        Route("/sandbox/visitors/{id:int}", visitor),
         Route("/sandbox/entries", answer(views.entries)),
-        Route("/sandbox/entries/{seq:int}/test", _guarded(test)),
+        Route("/sandbox/entries/{seq:int}/test", test),
         Route("/sandbox/requests", answer(views.requests)),
-        Route("/sandbox/export", _guarded(export)),
-        Route("/sandbox/stream", _guarded(stream)),
+        Route("/sandbox/export", export),
+        Route("/sandbox/stream", stream),
     ]
 
 
@@ -185,28 +184,6 @@ def _static(name: str) -> str:
     return files("usercom_asgi.sandbox").joinpath("static", name).read_text("utf-8")
 
 
-def is_foreign(request: Request) -> bool:
-    """Return whether a page of another origin makes this request.
-
-    Another port of this machine is the same site and another origin.
-    """
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return True
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    async def run(request: Request) -> Response:
-        if is_foreign(request):
-            return responses.json_response(
-                {"detail": "Only the dashboard's page may call this."}, 403
-            )
-        return await endpoint(request)
-
-    return run
-
-
 def _action(workspace: Workspace, action: Action) -> Endpoint:
     async def run(request: Request) -> Response:
         try:
@@ -215,7 +192,7 @@ def _action(workspace: Workspace, action: Action) -> Endpoint:
             return responses.json_response({"errors": {"detail": str(error)}}, 400)
         return responses.json_response(views.state(workspace))
 
-    return _guarded(run)
+    return run
 
 
 def _clear(workspace: Workspace, _body: dict[str, Any]) -> None:

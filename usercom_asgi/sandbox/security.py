@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +32,10 @@ TOKEN_VARIABLE = "USERCOM_SANDBOX_ACCESS_TOKEN"  # noqa: S105 (a name)
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]*)?", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _MAX_QUOTE = 100
+_FIXED_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_FOREIGN = (
+    "Only the sandbox's own page may call this. Behind a proxy, let the proxy keep the header Host."
+)
 _UNAUTHORIZED = (
     "This sandbox needs its access token. In a browser, open it once with ?token=TOKEN."
     " A program sends it as the password of HTTP Basic.\n"
@@ -154,39 +158,44 @@ class Guard:
 
 
 class SameOriginMiddleware:
-    """Middleware that refuses changes by pages of other origins.
+    """Middleware that keeps pages of other origins from the page's calls.
 
     Otherwise any open site could press the page's buttons. Programs send neither
-    `Sec-Fetch-Site` nor `Origin`, and pass.
+    `Sec-Fetch-Site` nor `Origin`, and pass. A path that is not listed is guarded.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403 to changes that a foreign page sends."""
-        if (
-            scope["type"] == "http"
-            and scope["method"] not in _SAFE_METHODS
-            and not is_public(scope["path"])
-            and _is_foreign(Headers(scope=scope))
-        ):
-            answer = _plain(403, "Only the sandbox's own page may call this.\n")
+        """Answer 403 to calls that a foreign page sends."""
+        if scope["type"] == "http" and not _is_for_all(scope) and is_foreign(Headers(scope=scope)):
+            answer = JSONResponse({"detail": _FOREIGN}, 403, _FIXED_HEADERS)
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-def _is_foreign(headers: Headers) -> bool:
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    host = _netloc(origin) if origin is not None else ""
-    if host is None:
+def _is_for_all(scope: Scope) -> bool:
+    # Any site may have a link to the page.
+    is_page = scope["path"] == "/" and scope["method"] in _SAFE_METHODS
+    return is_page or is_public(scope["path"])
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Return whether a page of another origin sends this.
+
+    "same-site" is foreign, too: every other port of localhost is. Both headers have to
+    name this origin. Browsers omit `Sec-Fetch-Site` on http, unless the host is this
+    machine, and they omit `Origin` where they read from the same origin.
+    """
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         return True
-    if site is not None:
-        # "same-site" is foreign, too: every other port of localhost is.
-        return site not in ("same-origin", "none")
-    # Browsers omit Sec-Fetch-Site on http, unless the host is this machine.
-    return origin is not None and (not host or host != headers.get("host", "").lower())
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    netloc = _netloc(origin)
+    return not netloc or netloc != headers.get("host", "").lower()
 
 
 def _netloc(origin: str) -> str | None:
@@ -238,8 +247,7 @@ def _wrong_host(match: re.Match[str]) -> str:
 
 
 def _plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return PlainTextResponse(text, status, {**fixed, **(headers or {})})
+    return PlainTextResponse(text, status, {**_FIXED_HEADERS, **(headers or {})})
 
 
 def guarded(
