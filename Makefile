@@ -38,7 +38,7 @@ PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 .PHONY: demo check fast test nightly test-versions lint voice bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
-	@$(RUN) -m examples.demo
+	@$(RUN) -m usercom_asgi.cli demo
 
 check:
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint fast

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import re
+import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -16,11 +22,13 @@ from helpers.waiting import until
 
 import usercom_asgi
 from usercom_asgi import Event, SqliteOutbox, UserComConfig
-from usercom_asgi.cli import main
+from usercom_asgi.cli import main, make_parser
 from usercom_asgi.core.envelope import Envelope
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
+from usercom_asgi.demo import command as demo
+from usercom_asgi.sandbox import __main__ as sandbox
 
 CONFIG = UserComConfig(app="acme", api_key="ABC123", shutdown_timeout=0)
 
@@ -247,12 +255,84 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"usercom-asgi {usercom_asgi.__version__}\n"
 
 
-def test_sandbox_help_has_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["sandbox", "--help"])
+#: Parsers of the commands that have their own.
+SERVERS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
+    "demo": demo.make_parser,
+    "sandbox": sandbox.make_parser,
+}
+
+
+def commands(
+    parser: argparse.ArgumentParser, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """All commands with their subcommands, the bare one first."""
+    yield path
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, each in action.choices.items():
+                yield from commands(each, (*path, name))
+
+
+COMMANDS = list(commands(make_parser()))
+
+
+def test_commands_are_those_of_the_documentation() -> None:
+    names = {" ".join(each) for each in COMMANDS if each}
+    outbox = {"outbox", "outbox list", "outbox retry", "outbox purge"}
+    assert names == {"check", "demo", "sandbox", *outbox}
+    assert set(SERVERS) < names
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_of_every_command_has_examples_that_parse_and_exit_codes(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("usage: usercom-asgi sandbox")
-    assert "--port" in printed
+    assert printed.startswith(f"usage: {' '.join(['usercom-asgi', *command])} ")
+    assert max(map(len, printed.splitlines())) <= 100
+    codes = re.findall(r"^  (\d+)  \S", printed.partition("\nexit codes:\n")[2], re.MULTILINE)
+    assert codes[:3] == ["0", "1", "2"]
+    examples = printed.partition("\nexamples:\n")[2].partition("\n\n")[0].splitlines()
+    assert examples
+    for line in examples:
+        words = shlex.split(line)
+        assert words[: 1 + len(command)] == ["usercom-asgi", *command]
+        if words[1] in SERVERS:
+            SERVERS[words[1]]("usercom-asgi").parse_args(words[2:])
+        else:
+            make_parser().parse_args(words[1:])
+
+
+def test_ctrl_c_in_a_command_exits_130_without_a_traceback(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usercom_asgi.delivery.sqlite.admin.summary", lambda _: signal.raise_signal(signal.SIGINT))  # fmt: skip
+    assert main(["outbox", "list", str(path)]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_list_into_a_pipe_that_has_closed_ends_quietly(path: Path) -> None:
+    command = [sys.executable, "-m", "usercom_asgi.cli", "outbox", "list", str(path)]
+    environ = {**os.environ, "PYTHONUNBUFFERED": ""}  # as where nothing is set
+    with subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(60) == 0
+
+
+@pytest.mark.parametrize("command", ["demo", "sandbox"])
+def test_server_without_the_extra_prints_the_remedy(command: str) -> None:
+    code = f"import sys; sys.modules['uvicorn'] = None; from usercom_asgi.cli import main; sys.exit(main([{command!r}]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "uvicorn is missing: install the extra sandbox" in done.stderr
 
 
 def test_sandbox_is_served_by_the_command() -> None:

@@ -22,6 +22,13 @@ GUARDED_ELSEWHERE = {
     "core/origins.py": "core/test_config.py",
     "core/user_key.py": "visitor/test_cookies.py",
     "core/widget.py": "core/test_config.py",
+    # The demo, which is tested as a program.
+    "demo/catalog.py": "examples/test_demo.py",
+    "demo/command.py": "examples/test_demo.py",
+    "demo/pages.py": "examples/test_demo.py",
+    "demo/people.py": "examples/test_demo.py",
+    "demo/running.py": "examples/test_demo.py",
+    "demo/shop.py": "examples/test_alone.py",
     # Parts of the delivery service, which is tested as a whole.
     "delivery/outbox.py": "delivery/test_service.py",
     "delivery/queue.py": "delivery/test_service.py",

@@ -16,7 +16,7 @@ from helpers.serving import serve_app
 from helpers.voice import WORDS
 
 from usercom_asgi import UserComConfig
-from usercom_asgi.sandbox.__main__ import _parser
+from usercom_asgi.sandbox.__main__ import make_parser
 
 SANDBOX = "http://127.0.0.1:8900"
 ROOT = Path(__file__).parent.parent
@@ -111,8 +111,8 @@ def test_quick_start_without_an_account_shows_the_purchase_in_the_sandbox(
 def test_quick_start_names_the_addresses_of_the_commands() -> None:
     text = PAGES[ROOT / "README.md"]
     assert f"Open http://127.0.0.1:8000, and {SANDBOX} beside it" in text
-    assert _parser().get_default("port") == 8900
-    assert _parser().get_default("api_key") == "ABC123"
+    assert make_parser().get_default("port") == 8900
+    assert make_parser().get_default("api_key") == "ABC123"
 
 
 def test_blocks_are_programs() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,49 +17,105 @@ from .core.text import printable
 from .delivery.sqlite import admin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    # argparse has no public name for it.
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
 
 # Larger numbers cannot be the id of a row.
 MAX_SQLITE_INTEGER = 2**63 - 1
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code.
-
-    0 is success, 1 is failure, and 2 is wrong usage, with which argparse exits as well.
-    """
+    """Run a command; return the exit code, which the help of each command lists."""
     given = sys.argv[1:] if arguments is None else [*arguments]
-    if given[:1] == ["sandbox"]:  # which has a parser of its own
-        from .sandbox.__main__ import main as serve_sandbox
-
-        return serve_sandbox(given[1:], prog="usercom-asgi sandbox")
-    options = _parser().parse_args(given)
     try:
-        return int(options.run(options))
+        if given and (serve := _SERVERS.get(given[0])):
+            return serve(given[1:])
+        options = make_parser().parse_args(given)
+        code = int(options.run(options))
+        sys.stdout.flush()
     except OutboxError as error:
         print(f"usercom-asgi: {printable(str(error))}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:  # `| head`
+        # Python flushes once more at its end, and would print that this fails.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _sandbox(arguments: Sequence[str]) -> int:
+    from .sandbox.__main__ import main
+
+    return main(arguments, prog="usercom-asgi sandbox")
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from .demo.command import main
+
+    return main(arguments)
+
+
+# These have parsers of their own, so that no other command loads a server.
+_SERVERS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _demo, "sandbox": _sandbox}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands, except for the options of the servers."""
+    parser = _described(
+        argparse.ArgumentParser,
+        "User.com for ASGI applications. COMMAND --help has more, with examples.",
+        ["demo", "check --app acme", "outbox list usercom.db"],
         prog="usercom-asgi",
-        description="User.com for ASGI applications.",
-        epilog="Exit codes: 0 success, 1 failure, 2 wrong usage.",
     )
     parser.add_argument(
         "--version", action="version", version=f"usercom-asgi {version('usercom-asgi')}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("sandbox", add_help=False, help="serve a local User.com (--help for more)")
-    outbox = commands.add_parser(
-        "outbox", help="list, retry and purge the commands of a SqliteOutbox"
-    )
-    verbs = outbox.add_subparsers(required=True, metavar="VERB")
+    commands.add_parser("demo", add_help=False, help="serve a small shop beside a local User.com")
+    commands.add_parser("sandbox", add_help=False, help="serve a local User.com")
+    _add_outbox(commands)
+    _add_check(commands)
+    return parser
 
-    listing = verbs.add_parser("list", help="list waiting commands and dead letters")
+
+def _described(
+    make: Callable[..., argparse.ArgumentParser],
+    description: str,
+    examples: Iterable[str],
+    failure: str = "failure",
+    **arguments: Any,
+) -> argparse.ArgumentParser:
+    """Return a parser whose help has examples and exit codes."""
+    lines = "\n".join(f"  usercom-asgi {each}" for each in examples)
+    return make(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"examples:\n{lines}\n\nexit codes:\n  0  success\n  1  {failure}\n"
+        f"  2  wrong usage or configuration\n  {INTERRUPTED}  interrupted by Ctrl-C",
+        **arguments,
+    )
+
+
+def _add_outbox(commands: _Commands) -> None:
+    verbs = _described(
+        partial(commands.add_parser, "outbox"),
+        "Show and change the file of a SqliteOutbox, also while servers use it.",
+        ["outbox list usercom.db", "outbox retry usercom.db --all"],
+        help="list, retry and purge the commands of a SqliteOutbox",
+    ).add_subparsers(required=True, metavar="VERB")
+
+    listing = _described(
+        partial(verbs.add_parser, "list"),
+        "List waiting commands and dead letters, without keys and values.",
+        ["outbox list usercom.db", "outbox list usercom.db --dead --limit 100 --json"],
+        failure="the file cannot be read",
+        help="list waiting commands and dead letters",
+    )
     listing.add_argument("path", type=Path, help="the file")
     listing.add_argument("--dead", action="store_true", help="only dead letters")
     listing.add_argument(
@@ -69,33 +127,45 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="as lines of JSON")
     listing.set_defaults(run=_list)
 
-    retry = verbs.add_parser("retry", help="send dead letters again: those with these ids, or all")
+    retry = _described(
+        partial(verbs.add_parser, "retry"),
+        "Send dead letters again: those with these ids, or all.",
+        ["outbox retry usercom.db 17 18", "outbox retry usercom.db --all"],
+        failure="the file cannot be changed, or an id does not exist",
+        help="send dead letters again",
+    )
     retry.add_argument("path", type=Path, help="the file")
     _add_ids(retry)
     retry.set_defaults(run=_retry)
 
-    purge = verbs.add_parser(
-        "purge", help="delete dead letters or waiting commands: those with these ids, or all"
+    purge = _described(
+        partial(verbs.add_parser, "purge"),
+        "Delete dead letters or waiting commands: those with these ids, or all.",
+        ["outbox purge usercom.db dead 17 18", "outbox purge usercom.db waiting --all"],
+        failure="the file cannot be changed, or an id does not exist",
+        help="delete dead letters or waiting commands",
     )
     purge.add_argument("path", type=Path, help="the file")
     purge.add_argument("kind", choices=["dead", "waiting"])
     _add_ids(purge)
     purge.set_defaults(run=_purge)
 
-    check = commands.add_parser(
-        "check",
-        help="check a configuration against its workspace or the sandbox",
-        description="Check a configuration by calls that create and change nothing. The settings "
-        "are those of the environment (USERCOM_APP and the like); the token is read from "
+
+def _add_check(commands: _Commands) -> None:
+    check = _described(
+        partial(commands.add_parser, "check"),
+        "Check a configuration by calls that create and change nothing. The settings are\n"
+        "those of the environment (USERCOM_APP and the like); the token is read from\n"
         "USERCOM_REST_TOKEN alone.",
-        epilog="Exit codes: 0 nothing failed, 1 a check failed or the probe left objects behind, "
-        "2 wrong usage or configuration, 130 interrupted.",
+        [
+            "check",
+            "check --app acme --api-key ABC123",
+            "check --base-url http://127.0.0.1:8900 --json",
+            "check --app acme-test --probe",
+        ],
+        failure="a check failed, or the probe left objects behind",
+        help="check a configuration against its workspace or the sandbox",
     )
-    _add_options_of_check(check)
-    return parser
-
-
-def _add_options_of_check(check: argparse.ArgumentParser) -> None:
     where = check.add_mutually_exclusive_group()
     where.add_argument("--app", metavar="NAME", help="the subdomain, instead of USERCOM_APP")
     where.add_argument("--base-url", metavar="URL", help="the address, such as of the sandbox")

@@ -114,12 +114,6 @@ def test_check_with_wrong_options_returns_2(arguments: list[str]) -> None:
     assert stopped.value.code == 2
 
 
-def test_check_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["check", "--help"])
-    assert "Exit codes: 0" in capsys.readouterr().out
-
-
 def test_probe_without_a_token_returns_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("USERCOM_REST_TOKEN")
     assert run("--probe", "--yes") == 2

@@ -1,4 +1,4 @@
-"""`make demo`: clicked through without a browser, and ended with Ctrl-C."""
+"""`usercom-asgi demo`: clicked through without a browser, and ended with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SandboxState:
 def test_demo_shopping_session_is_recorded_by_the_sandbox(
     start: Start, client: httpx.Client
 ) -> None:
-    demo = start("examples.demo", "--shop-port", "0", "--sandbox-port", "0")
+    demo = start("usercom_asgi.cli", "demo", "--port", "0", "--sandbox-port", "0")
     shop, sandbox_url = addresses(demo)
     with httpx.Client(trust_env=False, timeout=_PATIENCE) as other:
         sandbox = SandboxState(sandbox_url, other)
@@ -106,7 +106,7 @@ def test_demo_with_taken_ports_uses_others_and_prints_a_notice(
         socket.create_server(("127.0.0.1", 0)) as other,
     ):
         taken = [str(each.getsockname()[1]) for each in (one, other)]
-        demo = start("examples.demo", "--shop-port", taken[0], "--sandbox-port", taken[1])
+        demo = start("examples.demo", "--port", taken[0], "--sandbox-port", taken[1])
         shop, sandbox = addresses(demo)
         assert not {shop.rpartition(":")[2], sandbox.rpartition(":")[2]} & set(taken)
         for each in taken:

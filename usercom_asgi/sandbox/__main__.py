@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PROG = "python -m usercom_asgi.sandbox"
+_EPILOG = """\
+examples:
+  {prog}
+  {prog} --port 0 --db sandbox.db
+  {prog} --unified-identification --authorize-by-email
+  {prog} --host 0.0.0.0 --access-token TOKEN --allowed-host host.docker.internal
+
+exit codes:
+  0  after Ctrl-C or SIGTERM
+  1  the server is not installed, or cannot start
+  2  wrong usage"""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = _PROG) -> int:
     """Serve until Ctrl-C or SIGTERM; return 1 if the server cannot start."""
-    options = _parser(prog).parse_args(arguments)
+    options = make_parser(prog).parse_args(arguments)
     token = options.access_token or os.environ.get(TOKEN_VARIABLE)
     with contextlib.ExitStack() as stack:
         try:
@@ -66,11 +77,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = _PROG) -> int:
     return 0
 
 
-def _parser(prog: str = _PROG) -> argparse.ArgumentParser:
+def make_parser(prog: str = _PROG) -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="A local stand-in for User.com.",
-        epilog="Exit codes: 0 after Ctrl-C or SIGTERM, 1 the server cannot start, 2 wrong usage.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="A local stand-in for User.com. The extra sandbox brings its server.",
+        epilog=_EPILOG.format(prog=prog),
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"

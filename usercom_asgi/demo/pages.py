@@ -5,13 +5,13 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from examples.shop.catalog import PRODUCTS, picture
+from .catalog import PRODUCTS, picture
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from examples.shop.catalog import Product
-    from examples.shop.people import Person
+    from .catalog import Product
+    from .people import Person
 
 
 def document(title: str, content: str, person: Person | None, dashboard: str) -> str:

@@ -1,1 +1,0 @@
-"""Products, customers and HTML of ``examples/starlette_shop.py``."""

@@ -1,0 +1,1 @@
+"""The command `usercom-asgi demo`: a small shop beside a local User.com."""

@@ -1,0 +1,64 @@
+"""``main``: options and exit code of `usercom-asgi demo`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ..sandbox.server import check_installed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PROG = "usercom-asgi demo"
+_DESCRIPTION = """\
+A small shop beside a local User.com: two addresses to open. It needs no account.
+The extra sandbox brings the server."""
+_EPILOG = """\
+examples:
+  {prog}
+  {prog} --port 8001 --sandbox-port 8901
+  {prog} --port 0 --sandbox-port 0
+
+exit codes:
+  0  after Ctrl-C or SIGTERM
+  1  the server is not installed, or cannot start
+  2  wrong usage"""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = _PROG) -> int:
+    """Serve shop and sandbox until Ctrl-C or SIGTERM; return 1 without a server."""
+    options = make_parser(prog).parse_args(arguments)
+    try:
+        check_installed()
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    from .running import run  # which needs uvicorn
+
+    run(options.port, options.sandbox_port)
+    return 0
+
+
+def make_parser(prog: str = _PROG) -> argparse.ArgumentParser:
+    """Return the parser of the command's options."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_DESCRIPTION,
+        epilog=_EPILOG.format(prog=prog),
+    )
+    for names, default, what in (
+        (["--port", "--shop-port"], 8000, "shop"),
+        (["--sandbox-port"], 8900, "sandbox"),
+    ):
+        parser.add_argument(
+            *names,
+            type=int,
+            choices=range(65536),
+            default=default,
+            metavar="PORT",
+            help=f"port of the {what} ({default}); if it is taken, and for 0, a free one is used",
+        )
+    return parser
