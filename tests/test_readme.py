@@ -72,7 +72,7 @@ def test_application_block_makes_an_application(code: str) -> None:
 
 
 def test_fastapi_block_makes_an_application() -> None:
-    assert type(run(block_with("app = FastAPI()"))["app"]).__name__ == "FastAPI"
+    assert type(run(block_with('@app.post("/renew")'))["app"]).__name__ == "FastAPI"
 
 
 async def test_template_block_places_the_snippet_of_its_layout(

@@ -18,7 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 PATIENCE = 120.0  # for a machine that is busy with something else
 
@@ -55,20 +55,17 @@ Start: TypeAlias = Callable[..., Program]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """`start("examples.demo", "--shop-port", "0", USERCOM_APP="acme")` runs `python -m examples.demo`."""
+def launch(tmp_path: Path) -> Iterator[Start]:
+    """`launch(["uvicorn", "shop:app"], folder, environ)` runs a command until the test ends."""
     with contextlib.ExitStack() as stack:
 
-        def run(*command: str, **environ: str) -> Program:
+        def run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> Program:
             log = tmp_path / f"{len(list(tmp_path.iterdir()))}.log"
-            kept = {
-                name: value for name, value in os.environ.items() if not name.startswith("USERCOM_")
-            }
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", *command],
-                    cwd=Path(__file__).parents[2],
-                    env=kept | environ,
+                    command,
+                    cwd=folder,
+                    env=environ,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -78,6 +75,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return Program(process, log)
 
         yield run
+
+
+@pytest.fixture
+def start(launch: Start) -> Start:
+    """`start("examples.demo", "--port", "0", USERCOM_APP="acme")` runs `python -m examples.demo`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("USERCOM_")}
+
+    def run(*command: str, **environ: str) -> Program:
+        return launch([sys.executable, "-m", *command], Path(__file__).parents[2], kept | environ)
+
+    return run
 
 
 @pytest.fixture
