@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,9 +104,20 @@ def new_user(tmp_path: Path, launch: Launch) -> NewUser:
     return NewUser(tmp_path / "shop", environ, launch)
 
 
+def assert_demo_runs(new_user: NewUser, launch: Launch) -> None:
+    """Without a checkout: its pictures and styles are in the wheel."""
+    command = ["usercom-asgi", "demo", "--port", "0", "--sandbox-port", "0"]
+    demo = launch(command, new_user.folder, new_user.environ)
+    shop = demo.wait_for(r"The shop +(http\S+)\n")[1]
+    assert "</svg>" in httpx.get(f"{shop}/products/cup").text
+    assert httpx.get(f"{shop}/static/shop.css").status_code == 200
+    assert demo.stop(signal.SIGINT) == 0
+    assert "Traceback" not in demo.output
+
+
 @pytest.mark.slow
 def test_new_user_by_the_documented_lines_sees_an_event_arrive_and_has_a_unit_test(
-    new_user: NewUser,
+    new_user: NewUser, launch: Launch
 ) -> None:
     blocks = documented_blocks()
     assert [language for language, _ in blocks] == [
@@ -129,6 +141,7 @@ def test_new_user_by_the_documented_lines_sees_an_event_arrive_and_has_a_unit_te
     [visitor] = httpx.get(f"{new_user.sandbox}/sandbox/visitors").json()["rows"]
     assert (visitor["user_id"], visitor["events"]) == ("7", 1)
     assert "1 passed" in new_user.output
+    assert_demo_runs(new_user, launch)
     # A wheel of this tree has answered: neither the tree itself nor a wheel that uv has kept.
     [module] = new_user.folder.glob(".venv/lib/python*/site-packages/usercom_asgi/cli.py")
     assert module.read_bytes() == (ROOT / "usercom_asgi/cli.py").read_bytes()
