@@ -159,7 +159,7 @@ class Visit:
     def leave(self) -> None:
         """Take nothing along."""
         if self.page.url.startswith("http"):
-            self.page.evaluate("localStorage.clear()")
+            self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
         self.page.remove_listener("console", self._record_console)
         self.page.remove_listener("pageerror", self._fail)
 

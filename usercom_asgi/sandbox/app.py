@@ -10,9 +10,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import dashboard, responses, rest, vendor
+from usercom_asgi.sandbox import dashboard, responses, rest, sockets, vendor
 from usercom_asgi.sandbox.cors import CorsMiddleware
-from usercom_asgi.sandbox.endpoints import HANDLERS
+from usercom_asgi.sandbox.endpoints import HANDLERS, READS
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
 from usercom_asgi.sandbox.persistence import FileMiddleware, StoreFile
 from usercom_asgi.sandbox.security import SameOriginMiddleware
@@ -65,7 +65,12 @@ class Sandbox(Workspace):
         )
         self._file = StoreFile(db, self) if db is not None else None
         self.app = Starlette(
-            routes=[*self._api_routes(), *self._rest_routes(), *dashboard.routes(self)],
+            routes=[
+                *self._api_routes(),
+                *sockets.routes(self, ABORT),
+                *self._rest_routes(),
+                *dashboard.routes(self),
+            ],
             middleware=[
                 *([Middleware(FileMiddleware, file=self._file)] if self._file else []),
                 Middleware(SameOriginMiddleware),
@@ -88,8 +93,8 @@ class Sandbox(Workspace):
     def _api_routes(self) -> list[Route]:
         paths = list(HANDLERS)
         return [
-            *(Route(path, self._call, methods=["POST"]) for path in paths),
-            *(Route(path.rstrip("/"), self._redirect, methods=["POST"]) for path in paths),
+            *(Route(path, self._call, methods=_methods(path)) for path in paths),
+            *(Route(path.rstrip("/"), self._redirect, methods=_methods(path)) for path in paths),
         ]
 
     def _rest_routes(self) -> list[Route]:
@@ -164,7 +169,7 @@ class Sandbox(Workspace):
     def _answer(self, request: Request, raw: bytes) -> Response:
         path = request.scope["path"]
         try:
-            body = read_object(raw)
+            body = read_object(raw) if raw or path not in READS else {}
             with self.store.lock:
                 answer: dict[str, Any] = HANDLERS[path](self, body, request.headers)
         except RefusedError as refused:
@@ -183,6 +188,10 @@ class Sandbox(Workspace):
             )
             return responses.json_response(shape, refused.status)
         return responses.json_response(answer)
+
+
+def _methods(path: str) -> list[str]:
+    return ["GET", "POST"] if path in READS else ["POST"]
 
 
 class _RestRoute:

@@ -33,7 +33,7 @@ from usercom_asgi.sandbox.store import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from usercom_asgi.sandbox.store import Store
     from usercom_asgi.sandbox.workspace import Workspace
@@ -234,6 +234,14 @@ class FileMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application; the page reads the state often and changes nothing."""
+
+        async def receive_frame() -> Message:
+            self._file.mark_changed()  # by the frame before
+            return await receive()
+
+        if scope["type"] == "websocket":
+            await self._app(scope, receive_frame, send)
+            return
         try:
             await self._app(scope, receive, send)
         finally:

@@ -62,6 +62,7 @@ class User:
     attributes: dict[str, Any] = field(default_factory=dict[str, Any])
     company: dict[str, Any] = field(default_factory=dict[str, Any])
     conversation: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    read_at: float = 0.0
     merged_into: str | None = None
     page_views: int = 0
     tags: list[int] = field(default_factory=list[int])
