@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from wsproto import ConnectionType, WSConnection
@@ -38,7 +38,7 @@ class WebSocketClient:
             assert isinstance(answer, RejectConnection)
             self.status = answer.status_code
 
-    def __enter__(self) -> WebSocketClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -136,6 +136,7 @@ class TestKey:
         visit.open(host="www.example.com")
         assert visit.cookies() == {".example.com": key}
 
+
 class TestPageHit:
     def test_with_a_new_attribute_sends_all_earlier_attributes_too(
         self, visit: Visit, sandbox: Sandbox
@@ -147,6 +148,7 @@ class TestPageHit:
         assert payload.items() >= {"widget_ready": True, "plan": "pro", "colour": "blue"}.items()
         assert sandbox.store.hits[1].url.endswith("/virtual")
         assert "widget_ready" not in sandbox.store.hits[0].payload
+
 
 class TestReset:
     def test_with_the_app_key_starts_a_new_visitor_without_the_old_attributes(
@@ -292,11 +294,11 @@ class TestAppearance:
             visit.page.evaluate(f"userengage('widget.{command}')")
             assert [seen(visit, ".launcher"), seen(visit, ".panel")] == [launcher, panel]
 
-    def test_expanded_panel_is_labelled_as_sandbox(self, visit: Visit) -> None:
+    def test_launcher_and_panel_are_labelled_as_for_development(self, visit: Visit) -> None:
         visit.open("{apiKey: 'ABC123', state: 'expanded'}")
         assert [label.inner_text() for label in visit.page.locator(".sandbox").all()] == [
-            "sandbox",
-            "sandbox",
+            "for development",
+            "for development",
         ]
 
     def test_hostile_name_and_message_are_shown_as_text(
@@ -312,6 +314,7 @@ class TestAppearance:
         visit.page.wait_for_selector(".line.agent")
         assert visit.page.locator(".line").first.inner_text() == name
         assert visit.page.evaluate("window.broken") is None
+
 
 class TestChat:
     CALLBACKS = """window.calls = []; for (const name of ['onLoad', 'onOpen', 'onClose', 'onDestroy', 'onMessage',
@@ -394,7 +397,6 @@ class TestChat:
         visit.page.get_by_text("Not sent").wait_for()
 
 
-class TestSwap:
 class TestEnd:
     @pytest.mark.parametrize("event", ["turbolinks:visit", "page:before-change", "turbolinks:load"])
     def test_turbolinks_event_removes_the_widget(self, visit: Visit, event: str) -> None:

@@ -327,7 +327,7 @@ def test_19_widget_on_a_host_of_the_sites_own_finds_no_app_domain_and_sends_noth
     with visit.page.expect_console_message(lambda each: "cannot find the app domain" in each.text):
         visit.site.pages["/"] = (
             "<script>window.civchat = {apiKey: 'ABC123'}</script>"
-            "<script src='http://chat.example.com:%d/widget.js'></script>" % visit.site.port
+            f"<script src='{visit.site.url('/widget.js', 'chat.example.com')}'></script>"
         )
         visit.page.goto(visit.site.url())
     assert visit.page.evaluate("typeof window.UE") == "undefined"

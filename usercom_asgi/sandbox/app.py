@@ -91,10 +91,10 @@ class Sandbox(Workspace):
             self._file.close()
 
     def _api_routes(self) -> list[Route]:
-        paths = list(HANDLERS)
+        paths = [*((path, ["POST"]) for path in HANDLERS), *((path, ["GET"]) for path in READS)]
         return [
-            *(Route(path, self._call, methods=_methods(path)) for path in paths),
-            *(Route(path.rstrip("/"), self._redirect, methods=_methods(path)) for path in paths),
+            *(Route(path, self._call, methods=methods) for path, methods in paths),
+            *(Route(path.rstrip("/"), self._redirect, methods=methods) for path, methods in paths),
         ]
 
     def _rest_routes(self) -> list[Route]:
@@ -169,9 +169,10 @@ class Sandbox(Workspace):
     def _answer(self, request: Request, raw: bytes) -> Response:
         path = request.scope["path"]
         try:
-            body = read_object(raw) if raw or path not in READS else {}
+            handler = READS.get(path) or HANDLERS[path]
+            body = {} if path in READS else read_object(raw)
             with self.store.lock:
-                answer: dict[str, Any] = HANDLERS[path](self, body, request.headers)
+                answer: dict[str, Any] = handler(self, body, request.headers)
         except RefusedError as refused:
             self.store.rejected.append(
                 Rejected(
@@ -188,10 +189,6 @@ class Sandbox(Workspace):
             )
             return responses.json_response(shape, refused.status)
         return responses.json_response(answer)
-
-
-def _methods(path: str) -> list[str]:
-    return ["GET", "POST"] if path in READS else ["POST"]
 
 
 class _RestRoute:

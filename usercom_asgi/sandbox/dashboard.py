@@ -48,7 +48,7 @@ def routes(workspace: Workspace) -> list[Route]:
         Route("/", _file("dashboard.html", "text/html", {"Content-Security-Policy": _POLICY})),
         Route("/sandbox/dashboard.css", _file("dashboard.css", "text/css")),
         *(Route(f"/sandbox/{name}.js", _file(f"{name}.js", "text/javascript")) for name in SCRIPTS),
-        Route("/widget.js", _sender(_widget(), "text/javascript")),
+        Route("/widget.js", _widget_sender()),
         *_reads(workspace),
         Route("/sandbox/clear", _action(workspace, _clear), methods=["POST"]),
         Route("/sandbox/faults", _action(workspace, _set_fault), methods=["POST"]),
@@ -161,6 +161,16 @@ def _sender(content: str, media_type: str, headers: dict[str, str] | None = None
         return Response(
             content, media_type=media_type, headers={"Cache-Control": "no-cache", **(headers or {})}
         )
+
+    return send
+
+
+def _widget_sender() -> Endpoint:
+    script = _widget()
+
+    async def send(request: Request) -> Response:
+        host = json.dumps(request.headers.get("host", ""))
+        return await _sender(script.replace('"@host"', host), "text/javascript")(request)
 
     return send
 

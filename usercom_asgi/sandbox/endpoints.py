@@ -82,12 +82,13 @@ HANDLERS: dict[str, Handler] = {
     vendor.PRODUCT_EVENT_PATH: product_event,
     vendor.UPDATE_PATH: update,
     vendor.NEW_CONVERSATION_PATH: chat.new_conversation,
+}
+"""Handlers of what the widget sends, by path."""
+READS: dict[str, Handler] = {
     vendor.CONVERSATIONS_PATH: chat.conversations,
     vendor.CONVERSATION_PATH: chat.conversation,
 }
-"""Handlers of the API by path."""
-READS = (vendor.CONVERSATIONS_PATH, vendor.CONVERSATION_PATH)
-"""Paths that are read, so by GET and without a body."""
+"""Handlers of what it reads, so by GET and without a body."""
 
 
 def _user(workspace: Workspace, body: dict[str, Any], name: str) -> User:

@@ -10,6 +10,7 @@
   const LOOKS = ["standard", "simple", "expanded", "hidden"];
   const ALIASES = { "conditionally hidden": "hidden", "without welcome message": "simple" };
   const STYLE = "@widget.css"; // replaced by the server, so that a page loads one file
+  const SERVER = "@host"; // the host that the request for this script named
 
   if (window.UE && !(window.UE.__internal && window.UE.__internal.isDestroyed())) {
     console.warn("Widget has been attached multiple times: this copy of the sandbox's widget.js does nothing.");
@@ -17,7 +18,7 @@
   }
   const api = findHost();
   if (!api) {
-    console.error("Sandbox widget: cannot find the app domain, which is that of the script's own address.");
+    console.error("Sandbox widget: cannot find the app domain. Only the host of the sandbox itself may serve this script.");
     return;
   }
   console.info("Sandbox widget: a stand-in for User.com's widget.js, for development. Nothing reaches User.com.");
@@ -35,10 +36,12 @@
 
   /* ---- address and user key ---- */
 
+  /* Only from the host that served it does the script find its server, as the vendor's does from user.com alone. */
   function findHost() {
-    const isOurs = (script) => script && script.src && script.src.includes("/widget.js");
-    const script = isOurs(document.currentScript) ? document.currentScript : [...document.scripts].find(isOurs);
-    return script ? new URL(script.src).origin : null;
+    const isOurs = (url) => url.pathname.startsWith("/widget") && url.host === new URL(`${url.protocol}//${SERVER}`).host;
+    const addresses = [document.currentScript, ...document.scripts].filter((each) => each && each.src).map((each) => new URL(each.src));
+    const found = addresses.find((url) => /^https?:$/.test(url.protocol) && isOurs(url));
+    return found ? found.origin : null;
   }
 
   function omit(object, names) {
