@@ -89,7 +89,7 @@ def test_read_frame_marks_the_conversation_read(
     chat.add_line(sandbox, user, "Hi", is_admin=True)
     ping = {"apiKey": "ABC123", "userKey": user.key}
 
-    def unread() -> list[int]:
+    def unread() -> object:
         return api.http.post("/api/v2/user-chatping/", json=ping).json()["unreadConversationList"]
 
     assert unread() == [user.id]

@@ -370,7 +370,7 @@ def test_chat_reads_conversations_by_the_headers_of_the_vendors_widget(api: Api)
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         return api.http.get(path, headers=cross | names)
 
-    empty = {"next": None, "results": []}
+    empty: dict[str, object] = {"next": None, "results": []}
     assert read("/api/v2/conversations/", clientuser_key=key).json() == empty
     assert read("/api/v2/conversations/", clientuser_key="unknown").status_code == 404
     body = {"api_key": "ABC123", "user_key": key, "message": "Hello", "source_context": {}}

@@ -51,8 +51,8 @@
       made.setAttribute("aria-label", "Chat");
       input.placeholder = "Write a message…";
       input.setAttribute("aria-label", "Message");
-      names.append(title, who);
-      head.append(names, element("span", "sandbox", "for development"), button("close", "Close the chat", "×", close));
+      names.append(title, who, element("span", "sandbox", "for development"));
+      head.append(names, button("close", "Close the chat", "×", close));
       form.append(input, submit);
       form.addEventListener("submit", (event) => {
         event.preventDefault();
