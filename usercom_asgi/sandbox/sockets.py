@@ -74,8 +74,11 @@ class _Socket:
     async def run(self) -> None:
         """Answer the handshake, then exchange frames until one side closes."""
         with self._workspace.store.journal.exchange("WS", self._path, "widget") as exchange:
-            exchange.status = status = await self._handshake()
-        if status != 101:
+            try:
+                exchange.status = await self._handshake()
+            except (OSError, WebSocketDisconnect):
+                exchange.status = 499  # the page has gone
+        if exchange.status != 101:
             return
         pushes, key = self._workspace.pushes, self._key
         pushes.listeners[key] += 1
@@ -212,7 +215,8 @@ class _Socket:
             await self._websocket.close(_RESTART)
 
     async def _push(self, message: dict[str, Any]) -> None:
-        await self._websocket.send_text(responses.encode(message))
+        if not await self.is_disconnected():
+            await self._websocket.send_text(responses.encode(message))
 
     # Faults and refusals
 
