@@ -46,6 +46,8 @@ MARKERS = {
     "browser": [
         "browser/",
         "sandbox/test_sandbox_widget.py",
+        "sandbox/test_widget_conformance.py",
+        "sandbox/test_widget_chat.py",
         "sandbox/test_sandbox_dashboard.py",
         "sandbox/test_sandbox_rebinding.py",
     ],

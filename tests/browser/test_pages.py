@@ -113,10 +113,10 @@ addEventListener("securitypolicyviolation", function (event) {
 });</script>"""
 POLICIES = {
     "strict": [
-        "script-src 'nonce-page' 'strict-dynamic'; object-src 'none'; base-uri 'none'; connect-src {origin}"
+        "script-src 'nonce-page' 'strict-dynamic'; object-src 'none'; base-uri 'none'; connect-src {origin} {socket}"
     ],
     "by hosts": [
-        "default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin}; style-src 'nonce-page'; style-src-elem 'unsafe-inline'"
+        "default-src 'self'; script-src 'nonce-page' {origin}; connect-src {origin} {socket}; style-src 'nonce-page'; style-src-elem 'unsafe-inline'"
     ],
     "two headers": ["script-src 'nonce-page'", "script-src 'nonce-page' {origin}; connect-src *"],
 }
@@ -132,7 +132,9 @@ def test_page_with_a_content_security_policy_reports_no_violation(
     async def home(request: Request) -> Response:
         response = HTMLResponse(f"<html><head>{VIOLATIONS}</head><body>hello</body></html>")
         for policy in POLICIES[name]:
-            response.headers.append(header, policy.replace("{origin}", usercom.url))
+            socket = usercom.url.replace("http", "ws")
+            named = policy.replace("{origin}", usercom.url).replace("{socket}", socket)
+            response.headers.append(header, named)
         return response
 
     app = Starlette(routes=[Route("/", home)])

@@ -80,7 +80,7 @@ class Policy:
             return
         nonce = scope["state"]["csp_nonce"] = secrets.token_urlsafe(12)
         policy = (
-            f"script-src 'nonce-{nonce}' {self.origin}; connect-src {self.origin}; "
+            f"script-src 'nonce-{nonce}' {self.origin}; connect-src {self.origin} {self.origin.replace('http', 'ws')}; "
             "style-src 'unsafe-inline'; object-src 'none'"
         )
 

@@ -71,6 +71,9 @@ def test_widget_state_and_callbacks_of_the_config_are_applied(
         assert calls[4] == ["payload", "alert(1)"]
 
         visit("?widget=standard")
+        assert page.locator(".greeting").is_hidden()  # the chat was opened in this visit
+        page.evaluate("sessionStorage.clear()")
+        visit("?widget=standard")
         assert page.locator(".greeting").is_visible()
         visit("?widget=hidden")
         assert page.locator(".launcher").is_hidden()

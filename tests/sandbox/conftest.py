@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from helpers.serving import forget
+from helpers.waiting import until_sync
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, serve
 
@@ -159,7 +160,7 @@ class Visit:
     def leave(self) -> None:
         """Take nothing along."""
         if self.page.url.startswith("http"):
-            self.page.evaluate("localStorage.clear()")
+            self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
         self.page.remove_listener("console", self._record_console)
         self.page.remove_listener("pageerror", self._fail)
 
@@ -172,6 +173,13 @@ class Visit:
     def ready(self) -> None:
         """Wait for the first answer to the widget."""
         self.page.wait_for_function("window.UE && UE.isReady")
+
+    def settle(self, sandbox: Sandbox, hits: int) -> None:
+        """Wait until the widget has the answers to so many pings."""
+        until_sync(lambda: len(sandbox.store.hits) >= hits)
+        self.page.wait_for_function(
+            "key => document.cookie.includes(key)", arg=sandbox.store.hits[-1].key
+        )
 
     def cookies(self) -> dict[str, Any]:
         """The cookies `__ca__chat`: their domains, and values."""

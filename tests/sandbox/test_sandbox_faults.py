@@ -178,7 +178,7 @@ async def test_wait_with_stop_and_clear_in_between_does_not_process_the_request(
             faults.clear()
             return False
 
-    assert not await faults.wait(Asked(), 5)  # type: ignore[arg-type]  # all of a request that is asked for
+    assert not await faults.wait(Asked(), 5)
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,23 @@ class TestUserId:
         key = api.ping(user_id="1")
         assert api.ping(userKey=key, user_id="2") == key
         assert sandbox.store.users[key].user_id == "2"
+
+
+def test_user_of_a_user_id_is_found_after_every_change(sandbox: Sandbox) -> None:
+    store = sandbox.store
+    one, two = store.create(), store.create()
+    assert store.by_user_id("1") is None
+    store.update(one, {"user_id": "1"})
+    assert store.by_user_id("1") is one
+    one.attributes["user_id"] = "2"  # as a test does
+    two.attributes["user_id"] = "1"
+    assert (store.by_user_id("1"), store.by_user_id("2")) == (two, one)
+    store.merge(one, two)
+    assert (store.by_user_id("1"), store.by_user_id("2")) == (two, None)
+    store.delete(two)
+    assert store.by_user_id("1") is None
+    three = store.create()
+    store.update(three, {"user_id": "1"})
+    assert store.by_user_id("1") is three
+    store.clear()
+    assert store.by_user_id("1") is None

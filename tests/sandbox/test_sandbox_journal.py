@@ -234,27 +234,6 @@ def test_act_without_a_visitor_or_an_action_is_answered_400(
         assert answer.status_code == 400
 
 
-def test_widget_stream_needs_the_app_key_and_a_known_visitor(api: Api) -> None:
-    key = api.ping()
-    for query, status in (({"user_key": key}, 403), ({"api_key": "ABC123"}, 404)):
-        assert api.http.get("/widget/stream", params=query).status_code == status
-
-
-def test_widget_stream_resumes_after_its_last_message(api: Api, sandbox: Sandbox) -> None:
-    key = api.ping()
-    user = sandbox.store.users[key]
-    for content in ("one", "two"):
-        body = {"visitor": user.id, "action": "message", "content": content}
-        assert api.http.post("/sandbox/act", json=body).status_code == 200
-    assert [line["content"] for line in user.conversation] == ["one", "two"]
-    last = {"Last-Event-ID": str(sandbox.pushes.last - 1), "Origin": "https://shop.example.com"}
-    query = {"api_key": "ABC123", "user_key": key}
-    with api.http.stream("GET", "/widget/stream", params=query, headers=last) as answer:
-        assert answer.headers["access-control-allow-origin"] == "https://shop.example.com"
-        (message,) = read_states(answer.iter_lines(), 1)
-    assert message == {"type": "chat", "content": "two", "isAdmin": True}
-
-
 def test_entry_as_a_test_is_python_that_holds(api: Api, sandbox: Sandbox) -> None:
     hostile = "'\"\n\\ \u2028 #"
     key = api.ping(url=hostile, event={"event_name": hostile, hostile: hostile}, plan="pro")

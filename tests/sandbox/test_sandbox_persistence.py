@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,7 +53,8 @@ def reopen(tmp_path: Path) -> Iterator[Callable[[], Sandbox]]:
 
 def content(store: Store) -> dict[str, Any]:
     """Everything that a store holds, with the counters; the journal is made of the records."""
-    values = {name: each for name, each in vars(store).items() if name not in ("lock", "journal")}
+    derived = ("lock", "journal", "_found")
+    values = {name: each for name, each in vars(store).items() if name not in derived}
     return {
         name: (plain(value), value.last_id) if isinstance(value, Collection) else plain(value)
         for name, value in values.items()
@@ -113,6 +115,19 @@ def test_sandbox_reopened_has_everything(reopen: Callable[[], Sandbox]) -> None:
     assert list(after.store.users) == list(before.store.users)
     assert after.store.tags.add(name="next").id == 3
     assert after.store.create().id == len(after.store.users)
+
+
+def test_sandbox_reopened_has_the_switches_and_no_faults(tmp_path: Path) -> None:
+    path = tmp_path / "sandbox.db"
+    with contextlib.closing(Sandbox(db=path, authorize_by_email=True)) as sandbox:
+        sandbox.unified_identification, sandbox.authorize_by_email = True, False
+        sandbox.faults.status(500)
+    with contextlib.closing(Sandbox(db=path)) as sandbox:
+        assert (sandbox.unified_identification, sandbox.authorize_by_email) == (True, False)
+        assert sandbox.faults.describe() == []
+        sandbox.unified_identification = False
+    with contextlib.closing(Sandbox(db=path, authorize_by_email=True)) as sandbox:
+        assert (sandbox.unified_identification, sandbox.authorize_by_email) == (False, True)
 
 
 def test_sandbox_reopened_knows_what_changed_after_the_first_writing(

@@ -250,7 +250,8 @@ def _matches(source: str, origin: str, loaded_path: str) -> bool:
     if source.endswith(":"):
         return source[:-1] == scheme or (source[:-1], scheme) in _UPGRADES
     given, _, rest = source.rpartition("://")
-    if given and given != scheme and (given, scheme) not in _UPGRADES:
+    given = given or "http"  # that of the page, which is never a WebSocket's
+    if given != scheme and (given, scheme) not in _UPGRADES:
         return False
     place, _, path = rest.partition("/")
     name, _, number = place.partition(":")
@@ -265,4 +266,5 @@ def _matches(source: str, origin: str, loaded_path: str) -> bool:
     )
 
 
-_UPGRADES = {("http", "https"), ("ws", "wss"), ("http", "ws"), ("http", "wss"), ("https", "wss")}
+# A source for https does not cover wss, in the specification and in Chromium.
+_UPGRADES = {("http", "https"), ("ws", "wss")}

@@ -10,9 +10,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from usercom_asgi.sandbox import dashboard, responses, rest, vendor
+from usercom_asgi.sandbox import dashboard, responses, rest, sockets, vendor
 from usercom_asgi.sandbox.cors import CorsMiddleware
-from usercom_asgi.sandbox.endpoints import HANDLERS
+from usercom_asgi.sandbox.endpoints import HANDLERS, READS
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
 from usercom_asgi.sandbox.persistence import FileMiddleware, StoreFile
 from usercom_asgi.sandbox.security import SameOriginMiddleware
@@ -65,7 +65,12 @@ class Sandbox(Workspace):
         )
         self._file = StoreFile(db, self) if db is not None else None
         self.app = Starlette(
-            routes=[*self._api_routes(), *self._rest_routes(), *dashboard.routes(self)],
+            routes=[
+                *self._api_routes(),
+                *sockets.routes(self, ABORT),
+                *self._rest_routes(),
+                *dashboard.routes(self),
+            ],
             middleware=[
                 *([Middleware(FileMiddleware, file=self._file)] if self._file else []),
                 Middleware(SameOriginMiddleware),
@@ -86,10 +91,10 @@ class Sandbox(Workspace):
             self._file.close()
 
     def _api_routes(self) -> list[Route]:
-        paths = list(HANDLERS)
+        paths = [*((path, ["POST"]) for path in HANDLERS), *((path, ["GET"]) for path in READS)]
         return [
-            *(Route(path, self._call, methods=["POST"]) for path in paths),
-            *(Route(path.rstrip("/"), self._redirect, methods=["POST"]) for path in paths),
+            *(Route(path, self._call, methods=methods) for path, methods in paths),
+            *(Route(path.rstrip("/"), self._redirect, methods=methods) for path, methods in paths),
         ]
 
     def _rest_routes(self) -> list[Route]:
@@ -164,9 +169,10 @@ class Sandbox(Workspace):
     def _answer(self, request: Request, raw: bytes) -> Response:
         path = request.scope["path"]
         try:
-            body = read_object(raw)
+            handler = READS.get(path) or HANDLERS[path]
+            body = {} if path in READS else read_object(raw)
             with self.store.lock:
-                answer: dict[str, Any] = HANDLERS[path](self, body, request.headers)
+                answer: dict[str, Any] = handler(self, body, request.headers)
         except RefusedError as refused:
             self.store.rejected.append(
                 Rejected(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type, X-Requested-With",
+    # The last two name the visitor and the conversation that the chat reads.
+    "Access-Control-Allow-Headers": "Content-Type, X-Requested-With, clientuser-key, convo-id",
     "Access-Control-Max-Age": "600",
 }
 # Browsers let a page of a public host call a sandbox on loopback only with this header

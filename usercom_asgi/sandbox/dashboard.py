@@ -43,16 +43,11 @@ _OWN_ONLY = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Opti
 
 def routes(workspace: Workspace) -> list[Route]:
     """Return all routes that are not part of User.com's API."""
-
-    async def widget_stream(request: Request) -> Response:
-        return agent.stream(workspace, request)
-
     return [
         Route("/", _file("dashboard.html", "text/html", {"Content-Security-Policy": _POLICY})),
         Route("/sandbox/dashboard.css", _file("dashboard.css", "text/css")),
         *(Route(f"/sandbox/{name}.js", _file(f"{name}.js", "text/javascript")) for name in SCRIPTS),
-        Route("/widget.js", _sender(_widget(), "text/javascript")),
-        Route(agent.STREAM_PATH, widget_stream),
+        Route("/widget.js", _widget_sender()),
         *_reads(workspace),
         Route("/sandbox/clear", _action(workspace, _clear), methods=["POST"]),
         Route("/sandbox/faults", _action(workspace, _set_fault), methods=["POST"]),
@@ -169,14 +164,24 @@ def _sender(content: str, media_type: str, headers: dict[str, str] | None = None
     return send
 
 
-def _widget() -> str:
-    """Return the widget with its styles and the part that listens.
+def _widget_sender() -> Endpoint:
+    script = _widget()
 
-    One file, like the vendor's, so that a page's policy on styles does not apply.
+    async def send(request: Request) -> Response:
+        host = json.dumps(request.headers.get("host", ""))
+        return await _sender(script.replace('"@host"', host), "text/javascript")(request)
+
+    return send
+
+
+def _widget() -> str:
+    """Return the widget with its styles, its chat and its interface.
+
+    One file, like the vendor's, so that a page loads nothing else.
     """
-    script = _static("widget.js").replace(
-        "  /* @widget-channel.js */", _static("widget-channel.js")
-    )
+    script = _static("widget.js")
+    for part in ("widget-channel.js", "widget-interface.js"):
+        script = script.replace(f"  /* @{part} */", _static(part))
     return script.replace('"@widget.css"', json.dumps(_static("widget.css")))
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox import parsing, vendor
+from usercom_asgi.sandbox import chat, parsing, vendor
 from usercom_asgi.sandbox.identification import Switches, resolve
-from usercom_asgi.sandbox.journal import Message
 from usercom_asgi.sandbox.store import (
     Hit,
     RecordedEvent,
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from usercom_asgi.sandbox.workspace import Workspace
 
     Handler = Callable[[Workspace, dict[str, Any], Headers], dict[str, Any]]
-
-AGENT = "Sandy (workspace)"
-_REPLY = "Thanks! This is the sandbox. In User.com, an agent would answer here."
 
 
 def ping(workspace: Workspace, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
@@ -81,30 +76,19 @@ def update(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dic
     return {}
 
 
-def conversation(workspace: Workspace, body: dict[str, Any], _headers: Headers) -> dict[str, Any]:
-    """Process a chat message and reply at once.
-
-    Only the sandbox's own widget calls this endpoint, so its format is ours.
-    """
-    parsing.require_key(body, "api_key", workspace.api_key)
-    content = parsing.text(body, "content")
-    user = _user(workspace, body, "user_key")
-    now = time.time()
-    reply = {"content": _REPLY, "isAdmin": True, "at": now}
-    user.conversation += [{"content": content, "isAdmin": False, "at": now}, reply]
-    workspace.store.journal.add(Message(key=user.key, line=content, is_admin=False))
-    workspace.store.journal.add(Message(key=user.key, line=_REPLY, is_admin=True))
-    return {"reply": reply}
-
-
 HANDLERS: dict[str, Handler] = {
     vendor.PING_PATH: ping,
     vendor.EVENT_PATH: event,
     vendor.PRODUCT_EVENT_PATH: product_event,
     vendor.UPDATE_PATH: update,
-    vendor.CONVERSATION_PATH: conversation,
+    vendor.NEW_CONVERSATION_PATH: chat.new_conversation,
 }
-"""Handlers of the API by path."""
+"""Handlers of what the widget sends, by path."""
+READS: dict[str, Handler] = {
+    vendor.CONVERSATIONS_PATH: chat.conversations,
+    vendor.CONVERSATION_PATH: chat.conversation,
+}
+"""Handlers of what it reads, so by GET and without a body."""
 
 
 def _user(workspace: Workspace, body: dict[str, Any], name: str) -> User:
@@ -142,17 +126,9 @@ def _record_event(
 
 
 def _answer(user: User) -> dict[str, Any]:
-    """Return the body of a response to a ping.
-
-    `conversation` is an addition of ours; the vendor's widget requests it separately.
-    """
+    """Return the body of a response to a ping: all that the vendor's widget reads."""
     return {
-        "widget": {
-            "settings": {"agent": AGENT, "greeting": "Hi! How can we help you?"},
-            "modules": {},
-            "translations": {},
-            "agents": [{"name": AGENT}],
-        },
+        "widget": vendor.widget_settings(chat.agent()),
         "user": {
             "key": user.key,
             "id": user.id,
@@ -163,7 +139,6 @@ def _answer(user: User) -> dict[str, Any]:
             "visibility": True,
             "is_known": user.user_id is not None or user.email is not None,
         },
-        "conversation": user.conversation,
-        "unreadConversationList": [],
+        "unreadConversationList": [user.id] if chat.has_unread(user) else [],
         "hasAnyConversations": bool(user.conversation),
     }

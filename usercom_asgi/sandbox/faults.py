@@ -8,14 +8,12 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from starlette.requests import Request
 
 Sender = Literal["server", "widget"]
 Kind = Literal["status", "latency", "hang", "drop", "down"]
@@ -25,6 +23,14 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?")
 _FRAMING = ("connection", "content-length", "transfer-encoding")
 _POLL_INTERVAL = 0.02  # seconds between checks whether a waiting request may continue
+
+
+class Connection(Protocol):
+    """Request or socket that a fault lets wait."""
+
+    async def is_disconnected(self) -> bool:
+        """Return whether the client has gone."""
+        ...
 
 
 @dataclass(eq=False)
@@ -197,7 +203,7 @@ class Faults:
             latency = self._select([fault for fault in matching if fault.kind == "latency"])
             return latency, self._select([fault for fault in matching if fault.kind != "latency"])
 
-    async def wait(self, request: Request, seconds: float = math.inf) -> bool:
+    async def wait(self, request: Connection, seconds: float = math.inf) -> bool:
         """Wait until `clear()` at most; return whether the client is connected."""
         cleared, stopped, until = self._cleared, self._stopped, time.monotonic() + seconds
         while self._cleared == cleared and (left := until - time.monotonic()) > 0:

@@ -1,4 +1,4 @@
-"""File of a sandbox: what its store holds, in SQLite.
+"""File of a sandbox: what its store holds and its two switches, in SQLite.
 
 The store stays in memory and knows nothing of the file. A thread compares it with what
 the file has, and writes the difference. Requests never wait for the disk, and records
@@ -29,11 +29,12 @@ from usercom_asgi.sandbox.store import (
     Rejected,
     User,
 )
+from usercom_asgi.sandbox.views import SWITCHES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from usercom_asgi.sandbox.store import Store
     from usercom_asgi.sandbox.workspace import Workspace
@@ -129,6 +130,10 @@ class StoreFile:
                 self._store.users[user.key] = user
             elif kind == "counters":
                 self._load_counters(values)
+            elif kind == "settings":
+                for name in SWITCHES:  # one that this start asks for is on in any case
+                    kept = getattr(self._workspace, name) or values.get(name, False)
+                    setattr(self._workspace, name, kept)
             else:
                 self._collection(kind)[number] = self._resource(kind, values)
         self._marks = {row: _mark(each) for row, each in self._rows()}
@@ -192,7 +197,7 @@ class StoreFile:
             self._remember(record, kind, number)
 
     def _rows(self) -> Iterator[tuple[Row, Any]]:
-        """Yield everything that may have changed: users, resources and counters."""
+        """Yield all that may have changed: users, resources, counters, switches."""
         store = self._store
         for user in store.users.values():
             yield ("users", user.id), user
@@ -203,6 +208,8 @@ class StoreFile:
             for number, each in collection.items():
                 yield (name, number), each
         yield ("counters", 0), counters
+        settings = {name: getattr(self._workspace, name) for name in SWITCHES}
+        yield ("settings", 0), settings
 
     def _records(self) -> tuple[list[tuple[Any, str, int, str]], list[tuple[int, Row]]]:
         """Return the records to write, and those that the store has no more."""
@@ -234,6 +241,14 @@ class FileMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application; the page reads the state often and changes nothing."""
+
+        async def receive_frame() -> Message:
+            self._file.mark_changed()  # by the frame before
+            return await receive()
+
+        if scope["type"] == "websocket":
+            await self._app(scope, receive_frame, send)
+            return
         try:
             await self._app(scope, receive, send)
         finally:
@@ -245,7 +260,7 @@ class FileMiddleware:
 
 
 def _values(record: Any) -> dict[str, Any]:
-    # A dataclass, or the counters.
+    # A dataclass, or the counters and switches.
     return cast("dict[str, Any]", vars(record) if hasattr(record, "__dict__") else record)
 
 

@@ -44,6 +44,11 @@ def quote_body(raw: bytes) -> Any:
     return parse_leniently(raw) or raw[:_MAX_QUOTE].decode("utf-8", "replace")
 
 
+def quote_frame(frame: str) -> str:
+    """Return the beginning of a refused frame of a socket for display."""
+    return frame[:_MAX_QUOTE]
+
+
 def encode(value: Any) -> str:
     """Return ASCII JSON, with null for numbers that JSON cannot write."""
     try:

@@ -62,6 +62,7 @@ class User:
     attributes: dict[str, Any] = field(default_factory=dict[str, Any])
     company: dict[str, Any] = field(default_factory=dict[str, Any])
     conversation: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    read_at: float = 0.0
     merged_into: str | None = None
     page_views: int = 0
     tags: list[int] = field(default_factory=list[int])
@@ -113,6 +114,7 @@ class Store:
         self.lists = Collection(ContactList)
         self.segments = Collection(Segment)
         self.attributes = Collection(Attribute)
+        self._found: dict[str, User] = {}
         self._event_ids: dict[str, int] = {}
         self._last_id = 0
 
@@ -120,6 +122,7 @@ class Store:
         """Remove all users and records."""
         with self.lock:
             self.users.clear()
+            self._found.clear()
             self.rejected.clear()
             self.faulted.clear()
             self.ignored.clear()
@@ -146,8 +149,27 @@ class Store:
         return user
 
     def by_user_id(self, user_id: str) -> User | None:
-        """Return the user with this id of the site's own."""
-        return next((user for user in self.active_users() if user.user_id == user_id), None)
+        """Return the user with this id of the site's own.
+
+        The last result is checked and not trusted, because tests change attributes.
+        """
+        found = self._found.get(user_id)
+        if found is None or not self._has(found, user_id):
+            found = next(
+                (
+                    user
+                    for user in self.users.values()
+                    if "user_id" in user.attributes and self._has(user, user_id)
+                ),
+                None,
+            )
+            if found is not None:
+                self._found[user_id] = found
+        return found
+
+    def _has(self, user: User, user_id: str) -> bool:
+        is_active = user.merged_into is None and self.users.get(user.key) is user
+        return is_active and user.user_id == user_id
 
     def by_id(self, user_id: int) -> User | None:
         """Return the user with this id of the workspace."""
@@ -204,6 +226,8 @@ class Store:
             first, _, last = str(user.attributes.pop("name") or "").partition(" ")
             user.attributes |= {"first_name": first, "last_name": last}
         user.attributes.update(attributes)
+        if user.user_id is not None:
+            self._found.setdefault(user.user_id, user)
         user.updated_at = time.time()
 
     def define(self, content_type: str, names: Iterable[str]) -> None:

@@ -1,13 +1,16 @@
-"""Uvicorn server of a sandbox; the only module that imports uvicorn."""
+"""Uvicorn server of a sandbox; the only module that imports uvicorn and wsproto."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import logging
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from usercom_asgi.sandbox.app import ABORT
+from usercom_asgi.sandbox.sockets import MAX_FRAME
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,6 +19,13 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
     from uvicorn._types import ASGI3Application
+
+_logger = logging.getLogger(__name__)
+# Each line of uvicorn about a socket has its address, and so a visitor's key.
+_quiet = logging.getLogger(f"{__name__}.quiet")
+_quiet.setLevel(logging.CRITICAL)
+# Bytes of a message that has not ended: four for each character, and the frames' heads.
+_MAX_UNREAD = 4 * MAX_FRAME + 65_536
 
 
 class DroppableProtocol(H11Protocol):
@@ -31,6 +41,40 @@ class DroppableProtocol(H11Protocol):
         # of every other server in this process as well.
         self.access_log = False
         self.app = cast("ASGI3Application", _with_abort(cast("ASGIApp", self.app), transport))
+
+
+def _socket_protocol() -> type[asyncio.Protocol] | None:
+    """Return the protocol of WebSockets, or None without wsproto."""
+    if find_spec("wsproto") is None:
+        return None
+    from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+    class BoundedProtocol(WSProtocol):
+        """WebSocket protocol that reads no message without an end into memory.
+
+        Not all versions of uvicorn bound one.
+        """
+
+        _unread = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.logger = _quiet
+            self.app = cast("ASGI3Application", _with_abort(cast("ASGIApp", self.app), transport))
+
+        def data_received(self, data: bytes) -> None:
+            self._unread += len(data)
+            if self._unread > _MAX_UNREAD:
+                self.transport.abort()
+            else:
+                super().data_received(data)
+
+        async def receive(self) -> Any:
+            message = await super().receive()
+            self._unread = 0
+            return message
+
+    return BoundedProtocol
 
 
 class StoppableServer(uvicorn.Server):
@@ -56,10 +100,17 @@ def make_server(
     on_stop: Callable[[], None],
 ) -> uvicorn.Server:
     """Return a server of one process that does not configure logging."""
+    sockets = _socket_protocol()
+    if sockets is None:
+        _logger.warning(
+            "The sandbox serves no WebSocket, because wsproto is missing: the chat works, and"
+            " answers of User.com appear at the next page view. Install the extra sandbox"
+        )
     config = uvicorn.Config(
         app,
         http=DroppableProtocol,
-        ws="none",
+        ws=sockets or "none",
+        ws_per_message_deflate=False,  # a small frame could unpack to a large one
         lifespan="off",
         loop="asyncio",
         log_config=None,

@@ -40,7 +40,10 @@ PING_PATH = "/api/v2/user-chatping/"
 EVENT_PATH = "/api/event/"
 PRODUCT_EVENT_PATH = "/api/product_event/"
 UPDATE_PATH = "/api/update-attribute/"
-CONVERSATION_PATH = "/api/conversation/new/"
+NEW_CONVERSATION_PATH = "/api/conversation/new/"
+CONVERSATIONS_PATH = "/api/v2/conversations/"
+CONVERSATION_PATH = "/api/v2/conversation/"
+SOCKET_PATH = "/ws/widget/{api_key}/{user_key}/"
 """The widget's own endpoints [C S3]."""
 
 WIDGETS_OWN_KEYS = frozenset(
@@ -155,6 +158,9 @@ STATUSES = {1: "visitor", 2: "user"}
 EVENTS_TAKE_USER_KEY = True
 """Whether events by REST take `user_key` instead of `user_id` [C, unverified]."""
 
+GREETING = "Hi! How can we help you?"
+"""What the launcher greets with."""
+
 KEY_LENGTH = 12
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 """Form of a user key since 2022 [D S12, C many]."""
@@ -163,6 +169,43 @@ KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 def new_user_key() -> str:
     """Return a new user key of the form that User.com uses."""
     return "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_LENGTH))
+
+
+def widget_settings(agent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the workspace's widget, as a response to a ping has it.
+
+    The vendor's widget reads the names in it [C S3]. It calls `visible_pages.some`, and
+    where it looks for these pages is a guess [I]: they are in each likely place.
+    """
+    pages: list[str] = []
+    module = {"enabled": True, "visible_pages": pages}
+    return {
+        "visible_pages": pages,
+        "settings": {
+            "agent": agent["name"],
+            "alignment": 1,
+            "direction": 1,
+            "greeting": GREETING,
+            "launcher_icon": None,
+            "primary_color": "#3247d3",
+            "show_branding": False,
+            "state": 0,
+            "use_gradient": False,
+            "visible_pages": pages,
+        },
+        "modules": {
+            "chat": {**module, "show_prompt": False},
+            "knowledge_base": {**module, "enabled": False},
+        },
+        "translations": {
+            "chat_heading_description": "We answer in this chat",
+            "chat_heading_title": "Chat",
+            "greeting": GREETING,
+            "greeting_title": "Hi!",
+            "prompt": "Write a message",
+        },
+        "agents": [dict(agent)],
+    }
 
 
 def is_from_widget(path: str, headers: Headers, body: Mapping[str, Any]) -> bool:

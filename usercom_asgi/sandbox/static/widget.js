@@ -10,6 +10,7 @@
   const LOOKS = ["standard", "simple", "expanded", "hidden"];
   const ALIASES = { "conditionally hidden": "hidden", "without welcome message": "simple" };
   const STYLE = "@widget.css"; // replaced by the server, so that a page loads one file
+  const SERVER = "@host"; // the host that the request for this script named
 
   if (window.UE && !(window.UE.__internal && window.UE.__internal.isDestroyed())) {
     console.warn("Widget has been attached multiple times: this copy of the sandbox's widget.js does nothing.");
@@ -17,9 +18,10 @@
   }
   const api = findHost();
   if (!api) {
-    console.error("Sandbox widget: cannot find the script's own address.");
+    console.error("Sandbox widget: cannot find the app domain. Only the host of the sandbox itself may serve this script.");
     return;
   }
+  console.info("Sandbox widget: a stand-in for User.com's widget.js, for development. Nothing reaches User.com.");
 
   let state = {}; // attributes and apiKey, which every ping repeats
   let userKey; // of the last response; calls of userengage() are sent with it
@@ -29,17 +31,17 @@
   let visitor = 0; // counts the resets, so that the next visitor sees no message of the last one
   let destroyed = false;
   let ui = null;
-  let channel = null; // of what User.com sends to this visitor
   const mounted = whenDomIsReady().then(mount);
-  let pings = Promise.resolve(); // one at a time, so that a page creates one user
   let commands = Promise.resolve();
 
   /* ---- address and user key ---- */
 
+  /* Only from the host that served it does the script find its server, as the vendor's does from user.com alone. */
   function findHost() {
-    const isOurs = (script) => script && script.src && script.src.includes("/widget.js");
-    const script = isOurs(document.currentScript) ? document.currentScript : [...document.scripts].find(isOurs);
-    return script ? new URL(script.src).origin : null;
+    const isOurs = (url) => url.pathname.startsWith("/widget") && url.host === new URL(`${url.protocol}//${SERVER}`).host;
+    const addresses = [document.currentScript, ...document.scripts].filter((each) => each && each.src).map((each) => new URL(each.src));
+    const found = addresses.find((url) => /^https?:$/.test(url.protocol) && isOurs(url));
+    return found ? found.origin : null;
   }
 
   function omit(object, names) {
@@ -52,7 +54,7 @@
     const labels = hostname.split(".");
     if (labels.length < 2) return undefined;
     const [name, top] = labels.slice(-2);
-    return "." + labels.slice(top.length === 2 && name.length <= 3 ? -3 : -2).join(".");
+    return "." + labels.slice(top.length === 2 && /^..?.?$/.test(name) && name.length > 1 ? -3 : -2).join(".");
   }
 
   function writeCookie(key, expires) {
@@ -107,7 +109,8 @@
     callbacks = Object.fromEntries(CALLBACKS.map((name) => [name, given[name]]).filter(([, each]) => typeof each === "function"));
     if (given === window.civchat) for (const name of CALLBACKS) delete given[name];
     const attributes = { ...state, ...addressAttributes(), ...omit(given, NOT_SENT) };
-    state = omit(attributes, ["create_new_gu", "userKey"]); // even an event stays, and is sent again
+    // Even an event stays, and is sent again. Of a reset, nothing stays.
+    state = isReset ? { apiKey: given.apiKey } : omit(attributes, ["userKey"]);
     const view = {
       domain: location.hostname,
       timezone: new Date().getTimezoneOffset(),
@@ -115,27 +118,25 @@
       url: location.href,
       referrer: document.referrer,
     };
-    pings = pings.then(async () => {
-      const repeated = UE.isReady && !isReset ? { widget_ready: true } : {};
-      const found = destroyed ? undefined : findKey(given.userKey); // after destroy() no key is known
-      if (found && window.civchat && !destroyed) window.civchat.userKey = found;
-      try {
-        // Even a late response sets its key, as in the vendor's widget.
-        adopt(await post("/api/v2/user-chatping/", { ...attributes, userKey: found, ...view, ...repeated }));
-      } catch (error) {
-        console.warn("Sandbox widget: the ping failed.", error);
-      }
-    });
+    const repeated = UE.isReady && !isReset ? { widget_ready: true } : {};
+    const found = destroyed ? undefined : findKey(given.userKey); // after destroy() no key is known
+    if (found && window.civchat && !destroyed) window.civchat.userKey = found;
+    // Pings do not wait for each other, and even a late response sets its key.
+    post("/api/v2/user-chatping/", { ...attributes, userKey: found, ...view, ...repeated })
+      .then(adopt)
+      .catch((error) => console.warn("Sandbox widget: the ping failed.", error));
   }
 
   function adopt(answer) {
     const key = answer.user.key;
     const first = !UE.isReady;
     setCookie(key);
+    if (key !== userKey) forgetChat();
     userKey = key;
     if (destroyed) return;
     UE.isReady = true;
     ui.greet(answer);
+    if (answer.hasAnyConversations) readChat(answer.user.id);
     listen();
     if (first) start(state.state || ((window.civchat || {}).widget || {}).state);
     flush();
@@ -214,8 +215,8 @@
     state = {};
     userKey = undefined;
     stuck = false;
-    pings = Promise.resolve();
     leave();
+    forgetChat();
     ui.forget();
     ping({ ...given, create_new_gu: true });
   }
@@ -251,144 +252,7 @@
     if (window.civchat) ping(window.civchat);
   }
 
-  /* ---- the chat, which the sandbox stores for each user key ---- */
-
-  function sendMessage(content) {
-    const now = visitor;
-    const body = { api_key: state.apiKey, user_key: userKey, domain: location.hostname, content };
-    addMessage({ content, isAdmin: false });
-    commands = commands
-      .then(() => post("/api/conversation/new/", body))
-      .then(({ reply }) => now === visitor && !destroyed && addMessage(reply))
-      .catch(() => now === visitor && ui.note("Not sent: User.com does not answer."));
-  }
-
-  function addMessage({ content, isAdmin }) {
-    ui.line(content, isAdmin);
-    call("onMessage", { content, isAdmin });
-  }
-
   /* @widget-channel.js */
 
-  /* ---- user interface ---- */
-
-  function element(tag, name, content) {
-    const made = document.createElement(tag);
-    made.className = name || "";
-    if (content !== undefined) made.textContent = content; // never HTML: it may come from a visitor
-    return made;
-  }
-
-  function button(name, label, content, click) {
-    const made = element("button", name, content);
-    made.type = "button";
-    made.setAttribute("aria-label", label);
-    made.addEventListener("click", click);
-    return made;
-  }
-
-  function createInterface() {
-    const host = element("div");
-    host.id = "__ue_widget_mount";
-    host.hidden = true;
-    const root = host.attachShadow({ mode: "open" });
-    root.innerHTML = "<style></style>"; // fails where the page's policy requires Trusted Types, and so does the start
-    root.firstChild.textContent = STYLE; // without a nonce, so the page's policy on styles may block it
-    const title = element("strong", "title");
-    const who = element("span", "who");
-    const lines = element("div", "lines");
-    const input = element("input", "input");
-    const greeting = button("greeting", "Open the chat", "", open);
-    const launcher = button("launcher", "Open the chat", "", () => (panel.hidden ? open() : close()));
-    const panel = buildPanel();
-    const corner = element("div", "corner");
-    corner.append(launcher, element("span", "sandbox", "sandbox"));
-    root.append(panel, greeting, corner);
-    corner.setAttribute("role", "region");
-    corner.setAttribute("aria-label", "Chat of the sandbox");
-    lines.setAttribute("role", "log");
-    greeting.hidden = panel.hidden = true;
-    document.body.append(host);
-
-    function buildPanel() {
-      const made = element("section", "panel");
-      const head = element("header", "head");
-      const names = element("div", "names");
-      const form = element("form", "form");
-      const submit = element("button", "send", "Send");
-      made.setAttribute("aria-label", "Chat");
-      input.placeholder = "Write a message…";
-      input.setAttribute("aria-label", "Message");
-      names.append(title, who);
-      head.append(names, element("span", "sandbox", "sandbox"), button("close", "Close the chat", "×", close));
-      form.append(input, submit);
-      form.addEventListener("submit", (event) => {
-        event.preventDefault();
-        const content = input.value.trim();
-        input.value = "";
-        if (content && userKey) sendMessage(content);
-      });
-      made.addEventListener("keydown", (event) => event.key === "Escape" && close());
-      made.append(head, lines, form);
-      return made;
-    }
-
-    function add(name, content) {
-      lines.append(element("p", name, content));
-      lines.scrollTop = lines.scrollHeight;
-    }
-
-    const line = (content, isAdmin) => add(isAdmin ? "line agent" : "line", content);
-    const note = (content) => add("note", content);
-
-    function greet({ user, widget, conversation }) {
-      title.textContent = user.is_known ? `Hello, ${user.name}` : "Hello!";
-      who.textContent = `${user.is_known ? "known" : "anonymous"} visitor ${user.key.slice(0, 4)}…`;
-      greeting.textContent = widget.settings.greeting;
-      lines.replaceChildren();
-      note(`You are talking to ${widget.settings.agent}`);
-      for (const message of conversation) line(message.content, message.isAdmin);
-    }
-
-    function toggle(opened) {
-      if (panel.hidden !== opened) return;
-      panel.hidden = !opened;
-      greeting.hidden = true;
-      launcher.classList.toggle("opened", opened);
-      launcher.setAttribute("aria-label", opened ? "Close the chat" : "Open the chat");
-      call(opened ? "onOpen" : "onClose");
-    }
-
-    function open() {
-      host.hidden = false;
-      toggle(true);
-      input.focus({ preventScroll: true });
-    }
-
-    function close() {
-      toggle(false);
-    }
-
-    function start(look) {
-      host.hidden = look === "hidden";
-      greeting.hidden = look !== "standard";
-    }
-
-    function forget() {
-      lines.replaceChildren();
-      title.textContent = "Hello!";
-      who.textContent = input.value = "";
-    }
-
-    /* Show a line of User.com beside the launcher, if the panel is closed. */
-    function alert(content) {
-      greeting.textContent = content;
-      greeting.hidden = !panel.hidden;
-    }
-
-    const show = () => (host.hidden = false);
-    const hide = () => (host.hidden = true);
-    const remove = () => host.remove();
-    return { open, close, alert, show, hide, start, greet, line, note, forget, remove };
-  }
+  /* @widget-interface.js */
 })();
