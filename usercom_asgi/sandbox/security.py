@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class InsecureError(ValueError):
 
 def is_public(path: str) -> bool:
     """Return whether a path belongs to User.com's API or is the widget."""
-    return path in ("/widget.js", "/widget/stream") or path.startswith("/api/")
+    return path == "/widget.js" or path.startswith(("/api/", "/ws/"))
 
 
 def check_exposure(bound: str, access_token: str | None) -> None:
@@ -106,8 +106,11 @@ class Guard:
         self._token = access_token.encode() if access_token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 400 or 421 to a wrong host, 401 without the token, or call on."""
-        if scope["type"] == "http":
+        """Answer 400 or 421 to a wrong host, 401 without the token, or call on.
+
+        The handshake of a WebSocket gets the same answers as a request.
+        """
+        if scope["type"] in ("http", "websocket"):
             answer = self._answer(scope)
             if answer is not None:
                 await answer(scope, receive, send)
@@ -123,8 +126,8 @@ class Guard:
             return _plain(421, _wrong_host(match))
         if self._token is None or is_public(scope["path"]):
             return None
-        request = Request(scope)
-        given = request.query_params.get("token") if scope["method"] == "GET" else None
+        request = HTTPConnection(scope)
+        given = request.query_params.get("token") if scope.get("method") == "GET" else None
         if given is not None and hmac.compare_digest(given.encode(), self._token):
             return self._admit(request)
         cookie = request.cookies.get(_cookie_name(scope), "")
@@ -134,7 +137,7 @@ class Guard:
             return None
         return _plain(401, _UNAUTHORIZED, {"WWW-Authenticate": 'Basic realm="User.com sandbox"'})
 
-    def _admit(self, request: Request) -> Response:
+    def _admit(self, request: HTTPConnection) -> Response:
         """Set the cookie, and remove the token from the address of the browser."""
         query = request.scope["query_string"].decode("latin-1")
         others = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "token"]

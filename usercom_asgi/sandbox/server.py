@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from usercom_asgi.sandbox.socket_guard import SocketGuard
+from usercom_asgi.sandbox.security import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -123,7 +123,7 @@ def _guard(
     allowed_hosts: Iterable[str],
     access_token: str | None,
 ) -> ASGIApp:
-    return SocketGuard(
+    return guarded(
         sandbox.app,
         bound=host,
         address=listener.getsockname()[0],
