@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UV = str(Path(sys.executable).with_name("uv"))
 FOLDER = ROOT / ".venv" / "versions"
-EXTRAS = ("sandbox", "taskiq")
+EXTRAS = ("sandbox", "taskiq", "otel")
 SHOWN = (
     "anyio",
     "starlette",
@@ -36,6 +36,7 @@ SHOWN = (
     "trio",
     "uvicorn",
     "taskiq",
+    "opentelemetry-api",
     "hypercorn",
 )
 # Servers and loops that are no dependencies of ours, and of which the oldest matter:
@@ -68,6 +69,7 @@ WIDE = (
 OF_EXTRA = {
     "sandbox": ("tests/sandbox/test_sandbox_api.py", "tests/sandbox/rest/test_rest_calls.py"),
     "taskiq": ("tests/integrations/taskiq/test_outbox.py",),
+    "otel": ("tests/integrations/test_opentelemetry.py",),
 }
 # Memory, killed workers and long outages are for the whole suite.
 LEFT_OUT = "not 64_mb and not two_workers and not down_for and not killed and not outage_longer"
@@ -157,6 +159,7 @@ class Environment:
             "--group",
             "core-tests",
             *(["taskiq-redis>=1.2"] if "taskiq" in self.extras else []),
+            *(["opentelemetry-sdk"] if "otel" in self.extras else []),
         ]
         subprocess.run([*pip, "-e", project, *tools, *bounds], **run)  # type: ignore[call-overload]
         self.versions = versions_in(self.interpreter)

@@ -12,12 +12,13 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
 
+from ..core import telemetry
 from ..core.exceptions import DeliveryError, RejectedError, UnavailableError
 from ..core.hooks import warn_once
 from ..core.origins import is_local
@@ -251,7 +252,15 @@ class ApiClient:
             request.headers.update(credentials.headers())
         return request
 
-    async def _send(
+    async def _send(self, request: httpx.Request, name: str, **options: Any) -> Response:
+        if telemetry.active is None:
+            return await self._exchange(request, name, **options)
+        with telemetry.active.call(self._origin, name, request.url.path) as statuses:
+            response = await self._exchange(request, name, **options)
+            statuses.append(response.status)
+            return response
+
+    async def _exchange(
         self,
         request: httpx.Request,
         name: str,

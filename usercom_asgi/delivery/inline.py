@@ -20,6 +20,7 @@ from ..core.event_loops import current_loop, start_task
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
+from ..core.telemetry import count, send
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
 from .log_throttle import LogThrottle
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from .service import DeliveryService
 
 logger = logging.getLogger("usercom_asgi")
+
+#: The counter of each outcome; see :class:`.Stats`.
+_COUNTERS = {
+    Status.DELIVERED: "delivered",
+    Status.DROPPED: "dropped",
+    Status.DEAD: "dead_lettered",
+}
 
 
 @lru_cache(16)
@@ -132,21 +140,28 @@ class InlineDelivery:
             self._prepare()
         receipt = PendingReceipt(self._start)
         if self._is_over:
-            self._record(envelope, receipt, Status.DROPPED, "the request is over")
+            self._reject(envelope, receipt, "the request is over")
         elif len(self._waiting) >= self._config.max_queue_size:
             reason = f"{len(self._waiting)} commands wait already (max_queue_size)"
-            self._record(envelope, receipt, Status.DROPPED, reason)
-        elif envelope.creates_user:  # the response waits for it
-            self._waiting.appendleft((envelope, receipt))
+            self._reject(envelope, receipt, reason)
         else:
-            self._waiting.append((envelope, receipt))
+            count(self._config.origin, "accepted")
+            if envelope.creates_user:  # the response waits for it
+                self._waiting.appendleft((envelope, receipt))
+            else:
+                self._waiting.append((envelope, receipt))
         self._changed.notify_all()
         if self._at_once:
             self._start()
         return receipt
 
+    def _reject(self, envelope: Envelope, receipt: PendingReceipt, reason: str) -> None:
+        count(self._config.origin, "rejected")
+        self._record(envelope, receipt, Status.DROPPED, reason)
+
     def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        count(self._config.origin, "skipped")
         return skip_receipt(command, reason, path)
 
     def request_ended(self, number: int) -> None:
@@ -192,6 +207,7 @@ class InlineDelivery:
                 logger.warning(message, len(self._waiting), self._failure)
                 while self._waiting:
                     envelope, receipt = self._waiting.popleft()
+                    count(self._config.origin, "dropped")
                     receipt.finish(Status.DROPPED, f"not delivered {until}")
                     self._hooks.call(envelope, Status.DROPPED, receipt.reason)
             self._ended.set()
@@ -201,7 +217,7 @@ class InlineDelivery:
         accepted, status, reason, error = envelope, Status.DELIVERED, "", None
         try:
             while True:
-                result = await sender.send(envelope, keys.key_for(envelope))
+                result = await send(sender, envelope, keys.key_for(envelope), 1)
                 keys.learn(envelope, result.key)
                 if result.next_command is None:
                     break
@@ -224,6 +240,7 @@ class InlineDelivery:
         key: str | None = None,
         error: DeliveryError | None = None,
     ) -> None:
+        count(self._config.origin, _COUNTERS[status])
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DELIVERED:
             logger.debug("Delivered %r", envelope.command)

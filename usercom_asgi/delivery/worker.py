@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..core.exceptions import RejectedError, UnavailableError
 from ..core.receipts import Status
+from ..core.telemetry import send
 from .circuit_breaker import KEY_STATUSES
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Worker:
         queued.tries += 1
         queue.in_flight = queued
         try:
-            result = await self._sender.send(queued.envelope, queue.keys.key_for(queued.envelope))
+            key = queue.keys.key_for(queued.envelope)
+            result = await send(self._sender, queued.envelope, key, queued.tries)
         except UnavailableError as error:
             self._count_failure(queue, call, error)
             return self._unavailable(queue, queued, error)
