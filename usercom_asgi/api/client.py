@@ -297,7 +297,7 @@ class ApiClient:
             reason = " ".join([type(raised).__name__, *status])
             if is_unresolved(raised):
                 reason = f"{self._host} does not resolve"
-                warn_once(f"The host {reason}, retrying: check {self._setting}")
+                warn_once("host_unresolved", f"The host {reason}, retrying: check {self._setting}")
         finally:
             response.body = bytes(content)
             await self._release(transport, is_reusable=response.is_complete and not is_new)
@@ -339,7 +339,7 @@ def _error_for(path: str, response: Response) -> UnavailableError | RejectedErro
     status, reason = response.status, f"POST {path} answered {response.status}"
     if 300 <= status < 400:  # about the address, not about the command
         reason += ", a redirect, which is not followed: check app and base_url"
-        warn_once(reason)
+        warn_once("redirect_not_followed", reason)
         return UnavailableError(reason, status=status, not_sent=True)
     if status in {408, 425, 429} or status >= 500 or status < 200:  # retried by all known clients
         retry_after, not_sent = response.retry_after, status == 429
@@ -387,5 +387,8 @@ def environment_proxy(origin: str) -> httpx.Proxy | None:
         if proxy.url.port is None or proxy.url.port in range(1, 2**16):
             return proxy
     # Omit the URL, which may hold a password.
-    warn_once(f"The environment's proxy for {parts.scheme} cannot be used, connecting directly")
+    warn_once(
+        "proxy_unusable",
+        f"The environment's proxy for {parts.scheme} cannot be used, connecting directly",
+    )
     return None

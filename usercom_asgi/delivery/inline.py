@@ -52,6 +52,7 @@ def _announce(origin: str) -> None:
     logger.info(
         "Delivering commands to %s behind each response, because there is no lifespan (logged once)",
         origin,
+        extra={"usercom_event": "delivery_inline", "usercom_origin": origin},
     )
 
 
@@ -198,13 +199,25 @@ class InlineDelivery:
                         else:
                             await self._changed.wait()
         except Exception:  # it must not become the application's
-            logger.exception("Delivery to User.com cannot run, dropping the request's commands")
+            logger.exception(
+                "Delivery to User.com cannot run, dropping the request's commands",
+                extra={"usercom_event": "delivery_broken"},
+            )
         finally:
             self._is_over = True
             if self._waiting:
                 until = "before the deadline behind the response"
                 message = f"Not delivered to User.com {until}: %d commands (%s)"
-                logger.warning(message, len(self._waiting), self._failure)
+                logger.warning(
+                    message,
+                    len(self._waiting),
+                    self._failure,
+                    extra={
+                        "usercom_event": "commands_dropped",
+                        "usercom_count": len(self._waiting),
+                        "usercom_reason": self._failure,
+                    },
+                )
                 while self._waiting:
                     envelope, receipt = self._waiting.popleft()
                     count(self._config.origin, "dropped")
@@ -243,10 +256,19 @@ class InlineDelivery:
         count(self._config.origin, _COUNTERS[status])
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DELIVERED:
-            logger.debug("Delivered %r", envelope.command)
+            logger.debug(
+                "Delivered %r",
+                envelope.command,
+                extra={
+                    "usercom_event": "command_delivered",
+                    "usercom_command": type(envelope.command).__name__,
+                },
+            )
         else:
             message = "Command was not delivered to User.com: %r: %s"
-            self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
+            fields = {"command": type(envelope.command).__name__, "reason": reason}
+            name = "command_dead_lettered" if status is Status.DEAD else "command_dropped"
+            self._throttle.log(logging.WARNING, name, message, envelope.command, reason, **fields)
         self._hooks.call(envelope, status, reason, key=key, error=error)
 
 

@@ -317,6 +317,10 @@ class DeliveryService:
                     self._config.origin,
                     "rest" if self._config.uses_rest else "widget",
                     self._outbox,
+                    extra={
+                        "usercom_event": "delivery_started",
+                        "usercom_origin": self._config.origin,
+                    },
                 )
                 task_status.started()
                 await self._stop.wait()
@@ -326,7 +330,10 @@ class DeliveryService:
         except Exception:
             # The application must go on: new commands are dropped and counted.
             self._why_closed = "the delivery cannot run, see the log"
-            logger.exception("Delivery to User.com cannot run, dropping all commands")
+            logger.exception(
+                "Delivery to User.com cannot run, dropping all commands",
+                extra={"usercom_event": "delivery_broken"},
+            )
         finally:
             self._close()
             self._stopped.set()

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from ..core import telemetry
 from ..core.commands import Event, PageHit, ProductEvent, ResetAuth, Update
 from ..core.exceptions import DeliveryError
-from ..core.log import event
 from ..delivery.stats import Stats
 
 try:
@@ -339,5 +338,5 @@ def _quiet() -> Generator[None]:
         logger.debug(
             "OpenTelemetry raised %s, continuing without",
             type(error).__name__,
-            extra=event("telemetry_failed", error=type(error).__name__),
+            extra={"usercom_event": "telemetry_failed", "usercom_error": type(error).__name__},
         )
