@@ -52,7 +52,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         if find_spec(name) is None:
             pytest.skip(f"needs {name}")
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        folder,
+        ROOT,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     [sdist], [wheel] = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return Built(sdist, wheel)
@@ -101,7 +109,15 @@ def test_release_is_small(built: Built) -> None:
 def test_twine_accepts_both(built: Built) -> None:
     if find_spec("twine") is None:
         pytest.skip("needs twine")
-    command = [sys.executable, "-m", "twine", "check", "--strict", built.sdist, built.wheel]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "twine",
+        "check",
+        "--strict",
+        built.sdist,
+        built.wheel,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
