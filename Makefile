@@ -6,6 +6,7 @@
 #   make nightly                  further variants of the long tests: five minutes
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
 #                                 SHORT=1 for the lowest, and no extra, as CI does
+#   make dist-check               wheel and sdist: what is in them, twine, and the tests of test-versions from the wheel
 #   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
@@ -35,7 +36,7 @@ STORIES := 750
 JOBS ?= auto
 PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: demo check fast test nightly test-versions lint voice bench faults model judge soak clean
+.PHONY: demo check fast test nightly test-versions dist-check lint voice bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m usercom_asgi.cli demo
@@ -56,6 +57,10 @@ nightly: $(VENV)/dev.installed
 
 test-versions: $(VENV)/dev.installed
 	$(RUN) .ci/versions.py $(if $(SHORT),--short)
+
+dist-check: $(VENV)/dev.installed
+	$(PYTEST) -q tests/test_package.py
+	$(RUN) .ci/versions.py
 
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check .

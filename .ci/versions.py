@@ -1,6 +1,6 @@
 """Run the tests at the lowest declared versions, on other Pythons, with each extra alone and with none.
 
-A new ``.venv`` has the newest versions of everything, and ``make test`` runs the whole
+The package is the wheel, built from the sdist, whose tests run. A new ``.venv`` has the newest versions of everything, and ``make test`` runs the whole
 suite in it. Here, uv builds each further environment in ``.venv/versions``, two at a
 time, and the part of the suite runs that stands on the dependencies: middleware,
 delivery, HTTP client, sandbox, and servers that share their state. Chromium, kills,
@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +28,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UV = str(Path(sys.executable).with_name("uv"))
 FOLDER = ROOT / ".venv" / "versions"
-EXTRAS = ("sandbox", "taskiq")
+DIST = FOLDER / "dist"
+#: The tests of the sdist, without the package beside them.
+TREE = FOLDER / "tree"
+EXTRAS = ("sandbox", "taskiq", "otel")
 SHOWN = (
     "anyio",
     "starlette",
@@ -36,6 +41,7 @@ SHOWN = (
     "trio",
     "uvicorn",
     "taskiq",
+    "opentelemetry-api",
     "hypercorn",
 )
 # Servers and loops that are no dependencies of ours, and of which the oldest matter:
@@ -68,6 +74,7 @@ WIDE = (
 OF_EXTRA = {
     "sandbox": ("tests/sandbox/test_sandbox_api.py", "tests/sandbox/rest/test_rest_calls.py"),
     "taskiq": ("tests/integrations/taskiq/test_outbox.py",),
+    "otel": ("tests/integrations/test_opentelemetry.py",),
 }
 # Memory, killed workers and long outages are for the whole suite.
 LEFT_OUT = "not 64_mb and not two_workers and not down_for and not killed and not outage_longer"
@@ -117,7 +124,7 @@ class Environment:
                 output.flush()
                 code = subprocess.run(
                     [*tests, *self._paths()],
-                    cwd=ROOT,
+                    cwd=TREE,
                     check=False,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -132,7 +139,7 @@ class Environment:
             print(log.read_text()[-6000:], flush=True)
 
     def _build(self, output: object) -> None:
-        project = f".[{','.join(self.extras)}]" if self.extras else "."
+        project = f"{built_wheel()}[{','.join(self.extras)}]" if self.extras else f"{built_wheel()}"
         run = {"cwd": ROOT, "check": True, "stdout": output, "stderr": subprocess.STDOUT}
         pip = [UV, "pip", "install", "--python", self.interpreter]
         subprocess.run([UV, "venv", "--clear", "--python", self.python, self.folder], **run)  # type: ignore[call-overload]
@@ -157,8 +164,9 @@ class Environment:
             "--group",
             "core-tests",
             *(["taskiq-redis>=1.2"] if "taskiq" in self.extras else []),
+            *(["opentelemetry-sdk"] if "otel" in self.extras else []),
         ]
-        subprocess.run([*pip, "-e", project, *tools, *bounds], **run)  # type: ignore[call-overload]
+        subprocess.run([*pip, project, *tools, *bounds], **run)  # type: ignore[call-overload]
         self.versions = versions_in(self.interpreter)
 
     def _paths(self) -> list[str]:
@@ -185,6 +193,24 @@ class Environment:
             self.outcome += " (need an extra that is left out)"
         elif unexpected:
             self.outcome += f": NOT EXPECTED: {unexpected[0]}"
+
+
+def build() -> None:
+    """Build the release, and unpack the sdist without the package, beside which tests would import it."""
+    for each in (DIST, TREE):
+        shutil.rmtree(each, ignore_errors=True)
+    subprocess.run([UV, "build", "--quiet", "--out-dir", DIST], cwd=ROOT, check=True)
+    [sdist] = DIST.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(FOLDER, filter="data")
+    (FOLDER / sdist.name.removesuffix(".tar.gz")).rename(TREE)
+    shutil.rmtree(TREE / "usercom_asgi")
+    (TREE / "pytest_usercom.py").unlink()
+
+
+def built_wheel() -> Path:
+    """Return the wheel, which uv has built from the sdist."""
+    return next(iter(DIST.glob("*.whl")))
 
 
 def versions_in(interpreter: str | Path) -> str:
@@ -218,6 +244,7 @@ def find_python(version: str) -> str:
 def main(*, is_short: bool) -> int:
     """Check the environments; return 1 if one has failed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    build()
     here = "{}.{}".format(*sys.version_info)
     environments = [Environment("lowest", here, EXTRAS, is_lowest=True)]
     missing = []

@@ -20,6 +20,7 @@ GUARDED_ELSEWHERE = {
     "core/envelope.py": "core/test_serialization.py",
     "core/exceptions.py": "core/test_config.py",
     "core/origins.py": "core/test_config.py",
+    "core/telemetry.py": "integrations/test_opentelemetry.py",
     "core/user_key.py": "visitor/test_cookies.py",
     "core/widget.py": "core/test_config.py",
     # The demo, which is tested as a program.

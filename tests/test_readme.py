@@ -38,6 +38,7 @@ HELD = [
     "channels.md",
     "delivery.md",
     "measurements.md",
+    "observability.md",
     "pages.md",
     "rest.md",
     "sandbox.md",

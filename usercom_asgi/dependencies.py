@@ -81,7 +81,10 @@ def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = N
     """
     found = _find(connection)
     if found is None:
-        warn_once("usercom_snippet() is empty: add UserComMiddleware to the application")
+        warn_once(
+            "middleware_missing",
+            "usercom_snippet() is empty: add UserComMiddleware to the application",
+        )
         return _Snippet()
     return _Snippet(placement.place_snippet(*found, nonce))
 

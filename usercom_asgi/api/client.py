@@ -12,12 +12,13 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
 
+from ..core import telemetry
 from ..core.exceptions import DeliveryError, RejectedError, UnavailableError
 from ..core.hooks import warn_once
 from ..core.origins import is_local
@@ -251,7 +252,15 @@ class ApiClient:
             request.headers.update(credentials.headers())
         return request
 
-    async def _send(
+    async def _send(self, request: httpx.Request, name: str, **options: Any) -> Response:
+        if telemetry.active is None:
+            return await self._exchange(request, name, **options)
+        with telemetry.active.call(self._origin, name, request.url.path) as statuses:
+            response = await self._exchange(request, name, **options)
+            statuses.append(response.status)
+            return response
+
+    async def _exchange(
         self,
         request: httpx.Request,
         name: str,
@@ -288,7 +297,7 @@ class ApiClient:
             reason = " ".join([type(raised).__name__, *status])
             if is_unresolved(raised):
                 reason = f"{self._host} does not resolve"
-                warn_once(f"The host {reason}, retrying: check {self._setting}")
+                warn_once("host_unresolved", f"The host {reason}, retrying: check {self._setting}")
         finally:
             response.body = bytes(content)
             await self._release(transport, is_reusable=response.is_complete and not is_new)
@@ -330,7 +339,7 @@ def _error_for(path: str, response: Response) -> UnavailableError | RejectedErro
     status, reason = response.status, f"POST {path} answered {response.status}"
     if 300 <= status < 400:  # about the address, not about the command
         reason += ", a redirect, which is not followed: check app and base_url"
-        warn_once(reason)
+        warn_once("redirect_not_followed", reason)
         return UnavailableError(reason, status=status, not_sent=True)
     if status in {408, 425, 429} or status >= 500 or status < 200:  # retried by all known clients
         retry_after, not_sent = response.retry_after, status == 429
@@ -378,5 +387,8 @@ def environment_proxy(origin: str) -> httpx.Proxy | None:
         if proxy.url.port is None or proxy.url.port in range(1, 2**16):
             return proxy
     # Omit the URL, which may hold a password.
-    warn_once(f"The environment's proxy for {parts.scheme} cannot be used, connecting directly")
+    warn_once(
+        "proxy_unusable",
+        f"The environment's proxy for {parts.scheme} cannot be used, connecting directly",
+    )
     return None

@@ -374,7 +374,7 @@ def _warn_unread(environ: Mapping[str, str]) -> None:
     for name in sorted(environ):
         if name.startswith("USERCOM_") and name not in known:
             hint = did_you_mean(name, known)
-            warn_once(f"The environment variable {name} is not read{hint}")
+            warn_once("environment_unread", f"The environment variable {name} is not read{hint}")
 
 
 def _check_switch(name: str, value: object) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .commands import ResetAuth
+from .telemetry import trace_parent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ class Envelope:
     - ``identity`` holds the visitor's known attributes, by which User.com finds a key.
     - ``may_create`` allows a hit without an identity to create a new user.
     - ``created_at`` is in seconds since the epoch.
+    - ``trace_parent`` is the span of the request, if the application traces, or empty.
     - ``request`` is the number of the request for :meth:`Store.request_ended`, or None.
     """
 
@@ -66,6 +68,7 @@ class Envelope:
     may_create: bool = False
     # Looked up at each call, so that tests can set the clock.
     created_at: float = field(default_factory=lambda: time.time())
+    trace_parent: str = field(default_factory=trace_parent, compare=False)
     request: int | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:

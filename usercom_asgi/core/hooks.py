@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from starlette.requests import HTTPConnection
 
 from .exceptions import ConfigurationError
+from .log import failed_hook
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -107,14 +108,15 @@ def call_hook_now(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
 
 
 async def call_hook_safely(
-    hook: Callable[[HTTPConnection], Any], scope: Scope, otherwise: str
+    hook: Callable[[HTTPConnection], Any], scope: Scope, name: str, otherwise: str
 ) -> Any:
     """Return the result of a hook, or log ``otherwise`` and return None if it fails."""
     try:
         return await call_hook(hook, scope)
     except Exception as error:  # a bug of the hook must not break the response
-        if not warns_of_session(error, otherwise):
-            logger.exception(otherwise)
+        text = f"The {name} hook failed: {otherwise}"
+        if not warns_of_session(error, text):
+            logger.exception(text, extra=failed_hook(name))
         return None
 
 
@@ -129,13 +131,17 @@ def warns_of_session(error: Exception, text: str) -> bool:
         is_missing = isinstance(error, KeyError) and error.args == ("session",)
     if is_missing:
         warn_once(
+            "session_missing",
             f"{text}: a request has no session. If it is so on every page, SessionMiddleware is "
-            "missing, or inside of UserComMiddleware"
+            "missing, or inside of UserComMiddleware",
         )
     return is_missing
 
 
 @lru_cache(64)
-def warn_once(text: str) -> None:
-    """Log a warning once in this process, if it would be the same at every request."""
-    logger.warning("%s (logged once)", text)
+def warn_once(event: str, text: str) -> None:
+    """Log a warning once in this process, if it would be the same at every request.
+
+    ``event`` is its name; see docs/observability.md.
+    """
+    logger.warning("%s (logged once)", text, extra={"usercom_event": event})

@@ -46,12 +46,15 @@ def report(command: str, problems: Sequence[InvalidValue], *, strict: bool) -> N
         lines[_SHOWN:] = [f"and {len(lines) - _SHOWN} more"]
     # As ASCII, because visitors may choose the names within an event's data.
     text = f"{command}: {'; '.join(lines)}".encode("ascii", "backslashreplace").decode()
-    warn_once(text)
+    warn_once("value_repaired", text)
 
 
 def report_skipped(error: InvalidValue) -> None:
     """Log that a command is skipped, because its value cannot be left out."""
-    warn_once(f"Skipping a command: {error.field} {error.problem.partition(', got ')[0]}")
+    warn_once(
+        "command_unusable",
+        f"Skipping a command: {error.field} {error.problem.partition(', got ')[0]}",
+    )
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:

@@ -224,7 +224,7 @@ class OutcomeCallbacks:
         except BaseException as error:  # noqa: BLE001  foreign code: not even a CancelledError
             # Without its text, which may quote the outcome.
             name = getattr(hook, "__qualname__", type(hook).__name__)
-            warn_once(f"The outcome hook {name} raises {type(error).__name__}")
+            warn_once("hook_failed", f"The outcome hook {name} raises {type(error).__name__}")
 
 
 def _is_plain_function(hook: object) -> bool:
@@ -238,7 +238,26 @@ def _is_plain_function(hook: object) -> bool:
 def skip_receipt(command: Command, reason: str, path: str = "") -> Receipt:
     """Return the receipt of a skipped command; ``path`` is that of the request."""
     if path:  # as ASCII, because a visitor chooses it
-        logger.debug("Skipping %r of the path %a: %s", command, path, reason)
+        logger.debug(
+            "Skipping %r of the path %a: %s",
+            command,
+            path,
+            reason,
+            extra={
+                "usercom_event": "command_skipped",
+                "usercom_command": type(command).__name__,
+                "usercom_reason": reason,
+            },
+        )
     else:
-        logger.debug("Skipping %r: %s", command, reason)
+        logger.debug(
+            "Skipping %r: %s",
+            command,
+            reason,
+            extra={
+                "usercom_event": "command_skipped",
+                "usercom_command": type(command).__name__,
+                "usercom_reason": reason,
+            },
+        )
     return Receipt(Status.SKIPPED, reason)

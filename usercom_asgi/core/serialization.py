@@ -26,7 +26,7 @@ VERSION = 1
 
 def pack(envelope: Envelope) -> dict[str, Any]:
     """Return an envelope as a JSON object, which holds the visitor's key and values."""
-    return {
+    packed = {
         "v": VERSION,
         "command": pack_command(envelope.command),
         "ordering_key": envelope.ordering_key,
@@ -37,6 +37,10 @@ def pack(envelope: Envelope) -> dict[str, Any]:
         "may_create": envelope.may_create,
         "created_at": envelope.created_at,
     }
+    # Only where there is one. Older versions of this library ignore it.
+    if envelope.trace_parent:
+        packed["traceparent"] = envelope.trace_parent
+    return packed
 
 
 def unpack(packed: Mapping[str, Any]) -> Envelope:
@@ -58,6 +62,7 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
             page=PageContext(**packed["page"]),
             may_create=bool(packed["may_create"]),
             created_at=_moment(packed["created_at"]),
+            trace_parent=str(packed.get("traceparent", "")),
         )
     except (
         AttributeError,

@@ -324,7 +324,9 @@ def _warn_misspelt(name: object) -> None:
     plain = name.lower().replace("_", "").replace("-", "") if isinstance(name, str) else ""
     meant = _MISSPELT.get(plain)
     if meant is not None and meant != name:
-        warn_once(f"The attribute {name} is a custom one; did you mean {meant!r}?")
+        warn_once(
+            "attribute_misspelt", f"The attribute {name} is a custom one; did you mean {meant!r}?"
+        )
 
 
 @lru_cache(512)

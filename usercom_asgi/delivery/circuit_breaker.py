@@ -141,7 +141,7 @@ class CircuitBreaker:
         if self.is_unauthorized:
             self._throttle.log(
                 logging.WARNING,
-                "recovery",
+                "api_key_accepted",
                 "User.com accepts the API key again, resuming delivery",
             )
         self._pauses, self.is_unauthorized = 0, False
@@ -186,11 +186,12 @@ class CircuitBreaker:
         self._outage_began, self._is_outage_logged = 0.0, False
         self._throttle.log(
             logging.ERROR,
-            "rejection",
+            "api_key_rejected",
             "User.com rejected the API key (%s), pausing delivery for up to %.0f s at a time."
             " Check rest_token, or for channel='widget' api_key and the workspace's allowed domains",
             error,
             AUTH_RETRY_MAX,
+            status=error.status,
         )
 
     def _pause_seconds(self, *, is_certain: bool) -> float:
@@ -209,12 +210,14 @@ class CircuitBreaker:
         self._outage_began = self._outage_began or time.monotonic()
         self._is_outage_logged = self._is_outage_logged or self._throttle.log(
             logging.WARNING,
-            "outage",
+            "outage_began",
             "User.com is unavailable, the calls of %d visitors failed in a row (%s):"
             " %d commands wait for a retry",
             len(self._failed),
             self.reason,
             self._count_waiting(),
+            reason=self.reason,
+            waiting=self._count_waiting(),
         )
 
     def _end_outage(self) -> None:
@@ -230,4 +233,9 @@ class CircuitBreaker:
                 "User.com is available again after %.0f s: %d commands wait",
                 lasted,
                 self._count_waiting(),
+                extra={
+                    "usercom_event": "outage_ended",
+                    "usercom_seconds": round(lasted, 3),
+                    "usercom_waiting": self._count_waiting(),
+                },
             )

@@ -20,6 +20,7 @@ from ..core.event_loops import current_loop, start_task
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
+from ..core.telemetry import count, send
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
 from .log_throttle import LogThrottle
@@ -38,12 +39,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
+#: The counter of each outcome; see :class:`.Stats`.
+_COUNTERS = {
+    Status.DELIVERED: "delivered",
+    Status.DROPPED: "dropped",
+    Status.DEAD: "dead_lettered",
+}
+
 
 @lru_cache(16)
 def _announce(origin: str) -> None:
     logger.info(
         "Delivering commands to %s behind each response, because there is no lifespan (logged once)",
         origin,
+        extra={"usercom_event": "delivery_inline", "usercom_origin": origin},
     )
 
 
@@ -132,21 +141,28 @@ class InlineDelivery:
             self._prepare()
         receipt = PendingReceipt(self._start)
         if self._is_over:
-            self._record(envelope, receipt, Status.DROPPED, "the request is over")
+            self._reject(envelope, receipt, "the request is over")
         elif len(self._waiting) >= self._config.max_queue_size:
             reason = f"{len(self._waiting)} commands wait already (max_queue_size)"
-            self._record(envelope, receipt, Status.DROPPED, reason)
-        elif envelope.creates_user:  # the response waits for it
-            self._waiting.appendleft((envelope, receipt))
+            self._reject(envelope, receipt, reason)
         else:
-            self._waiting.append((envelope, receipt))
+            count(self._config.origin, "accepted")
+            if envelope.creates_user:  # the response waits for it
+                self._waiting.appendleft((envelope, receipt))
+            else:
+                self._waiting.append((envelope, receipt))
         self._changed.notify_all()
         if self._at_once:
             self._start()
         return receipt
 
+    def _reject(self, envelope: Envelope, receipt: PendingReceipt, reason: str) -> None:
+        count(self._config.origin, "rejected")
+        self._record(envelope, receipt, Status.DROPPED, reason)
+
     def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
+        count(self._config.origin, "skipped")
         return skip_receipt(command, reason, path)
 
     def request_ended(self, number: int) -> None:
@@ -183,15 +199,28 @@ class InlineDelivery:
                         else:
                             await self._changed.wait()
         except Exception:  # it must not become the application's
-            logger.exception("Delivery to User.com cannot run, dropping the request's commands")
+            logger.exception(
+                "Delivery to User.com cannot run, dropping the request's commands",
+                extra={"usercom_event": "delivery_broken"},
+            )
         finally:
             self._is_over = True
             if self._waiting:
                 until = "before the deadline behind the response"
                 message = f"Not delivered to User.com {until}: %d commands (%s)"
-                logger.warning(message, len(self._waiting), self._failure)
+                logger.warning(
+                    message,
+                    len(self._waiting),
+                    self._failure,
+                    extra={
+                        "usercom_event": "commands_dropped",
+                        "usercom_count": len(self._waiting),
+                        "usercom_reason": self._failure,
+                    },
+                )
                 while self._waiting:
                     envelope, receipt = self._waiting.popleft()
+                    count(self._config.origin, "dropped")
                     receipt.finish(Status.DROPPED, f"not delivered {until}")
                     self._hooks.call(envelope, Status.DROPPED, receipt.reason)
             self._ended.set()
@@ -201,7 +230,7 @@ class InlineDelivery:
         accepted, status, reason, error = envelope, Status.DELIVERED, "", None
         try:
             while True:
-                result = await sender.send(envelope, keys.key_for(envelope))
+                result = await send(sender, envelope, keys.key_for(envelope), 1)
                 keys.learn(envelope, result.key)
                 if result.next_command is None:
                     break
@@ -224,12 +253,22 @@ class InlineDelivery:
         key: str | None = None,
         error: DeliveryError | None = None,
     ) -> None:
+        count(self._config.origin, _COUNTERS[status])
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
         if status is Status.DELIVERED:
-            logger.debug("Delivered %r", envelope.command)
+            logger.debug(
+                "Delivered %r",
+                envelope.command,
+                extra={
+                    "usercom_event": "command_delivered",
+                    "usercom_command": type(envelope.command).__name__,
+                },
+            )
         else:
             message = "Command was not delivered to User.com: %r: %s"
-            self._throttle.log(logging.WARNING, status.value, message, envelope.command, reason)
+            fields = {"command": type(envelope.command).__name__, "reason": reason}
+            name = "command_dead_lettered" if status is Status.DEAD else "command_dropped"
+            self._throttle.log(logging.WARNING, name, message, envelope.command, reason, **fields)
         self._hooks.call(envelope, status, reason, key=key, error=error)
 
 

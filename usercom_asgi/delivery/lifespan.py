@@ -51,7 +51,11 @@ async def fail_startup(error: Exception, receive: Receive, send: Send) -> None:
     """End the start of the server with the message of an error."""
     # These are complete in one line.
     if not isinstance(error, (UserComError, TypeError)):
-        logger.error("UserComMiddleware cannot be constructed", exc_info=error)
+        logger.error(
+            "UserComMiddleware cannot be constructed",
+            exc_info=error,
+            extra={"usercom_event": "startup_failed", "usercom_error": type(error).__name__},
+        )
     await receive()
     await send({"type": "lifespan.startup.failed", "message": f"usercom-asgi: {error}"})
 
@@ -132,8 +136,13 @@ class _LifespanProxy:
 
 def _explain(error: Exception) -> None:
     if _DJANGO in str(error):
-        logger.debug("The application has no lifespan, completing the protocol for it")
+        logger.debug(
+            "The application has no lifespan, completing the protocol for it",
+            extra={"usercom_event": "lifespan_unsupported"},
+        )
     else:
         logger.warning(
-            "The application raised on lifespan, completing the protocol for it", exc_info=error
+            "The application raised on lifespan, completing the protocol for it",
+            exc_info=error,
+            extra={"usercom_event": "lifespan_raised", "usercom_error": type(error).__name__},
         )

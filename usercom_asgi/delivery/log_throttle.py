@@ -17,15 +17,19 @@ class LogThrottle:
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, int]] = {}
 
-    def log(self, level: int, kind: str, message: str, *args: object) -> bool:
-        """Log a message, or count it for the next one; return True if it was logged."""
+    def log(self, level: int, event: str, message: str, *args: object, **fields: object) -> bool:
+        """Log a message, or count it for the next one; return True if it was logged.
+
+        ``event`` is its kind and its name in docs/observability.md, which lists the fields.
+        """
         now = time.monotonic()
-        last, suppressed = self._last.get(kind, (None, 0))
+        last, suppressed = self._last.get(event, (None, 0))
         if last is not None and now - last <= _INTERVAL:
-            self._last[kind] = last, suppressed + 1
+            self._last[event] = last, suppressed + 1
             return False
-        self._last[kind] = now, 0
+        self._last[event] = now, 0
         if suppressed:
             message += f" (and {suppressed} more since the last such line)"
-        logger.log(level, message, *args)
+        extra = {f"usercom_{name}": value for name, value in fields.items()}
+        logger.log(level, message, *args, extra={"usercom_event": event, **extra})
         return True

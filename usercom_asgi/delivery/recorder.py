@@ -69,7 +69,14 @@ class OutcomeRecorder:
         self.store.settled(queued)
         # Logging and hooks come last, so that an error in them loses nothing.
         if status is Status.DELIVERED:
-            logger.debug("Delivered %r", queued.envelope.command)
+            logger.debug(
+                "Delivered %r",
+                queued.envelope.command,
+                extra={
+                    "usercom_event": "command_delivered",
+                    "usercom_command": type(queued.envelope.command).__name__,
+                },
+            )
         else:
             self._log_loss(queued, status, reason)
         self._hooks.call(queued.envelope, status, reason, key=key, error=error)
@@ -90,10 +97,12 @@ class OutcomeRecorder:
         self._count_dropped(envelope)
         self._throttle.log(
             logging.WARNING,
-            "rejected",
+            "command_rejected",
             "Dropping command: %s (%d dropped so far)",
             reason,
             self.stats.dropped,
+            reason=reason,
+            dropped=self.stats.dropped,
         )
         self._hooks.call(envelope, Status.DROPPED, reason)
         receipt = PendingReceipt()
@@ -144,16 +153,22 @@ class OutcomeRecorder:
                 logging.WARNING if stats.dropped or stats.dead_lettered else logging.INFO,
                 "Delivered to User.com: %d, left in the outbox: %d, dropped: %d%s, dead letters: %d%s",
                 stats.delivered, self.store.persisted + self._forwarded, stats.dropped, resets, stats.dead_lettered,
-                failure and f" (the last failure: {failure})",
-            )  # fmt: skip
+                failure and f" (the last failure: {failure})", extra={"usercom_event": "delivery_ended", "usercom_delivered": stats.delivered, "usercom_dropped": stats.dropped, "usercom_dead_lettered": stats.dead_lettered, "usercom_persisted": self.store.persisted + self._forwarded})  # fmt: skip
 
     def _log_loss(self, queued: QueuedCommand, status: Status, reason: str) -> None:
         # Without error.detail, which may quote the values that User.com rejects.
+        command = queued.envelope.command
+        fields = {"command": type(command).__name__, "reason": reason}
         if status is Status.DEAD:
             message = "Moving command to the dead letters: %r: %s"
+            self._throttle.log(
+                logging.WARNING, "command_dead_lettered", message, command, reason, **fields
+            )
         else:
             message = "Command was not delivered to User.com: %r: %s"
-        self._throttle.log(logging.WARNING, status.value, message, queued.envelope.command, reason)
+            self._throttle.log(
+                logging.WARNING, "command_dropped", message, command, reason, **fields
+            )
 
     def _count_dropped(self, envelope: Envelope) -> None:
         self.stats.dropped += 1

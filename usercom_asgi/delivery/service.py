@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ..core import telemetry
 from ..core.event_loops import current_loop, run_from_any_loop, start_task
 from ..core.exceptions import OutboxError
 from ..core.receipts import OutcomeCallbacks, PendingReceipt, Receipt, skip_receipt
@@ -146,6 +147,16 @@ class DeliveryService:
     def waiting(self) -> int:
         """How many commands are in memory without an outcome."""
         return self._recorder.waiting
+
+    @property
+    def persisted(self) -> int:
+        """How many commands the outbox holds, if that is not memory."""
+        return self._recorder.store.persisted
+
+    @property
+    def oldest_age(self) -> float:
+        """Seconds since the oldest waiting command was created."""
+        return self.stats.oldest_age
 
     def enqueue(self, queued: QueuedCommand) -> None:
         """Queue a command that the store has made safe."""
@@ -286,6 +297,8 @@ class DeliveryService:
         """
         self._has_started.set()
         self.loop = current_loop()
+        if telemetry.active is not None:
+            telemetry.active.watch(self._config.origin, self._recorder.stats, self)
         announced = False
         try:
             opened = self._outbox.open(self, max_queue_size=self._config.max_queue_size)
@@ -304,6 +317,10 @@ class DeliveryService:
                     self._config.origin,
                     "rest" if self._config.uses_rest else "widget",
                     self._outbox,
+                    extra={
+                        "usercom_event": "delivery_started",
+                        "usercom_origin": self._config.origin,
+                    },
                 )
                 task_status.started()
                 await self._stop.wait()
@@ -313,7 +330,10 @@ class DeliveryService:
         except Exception:
             # The application must go on: new commands are dropped and counted.
             self._why_closed = "the delivery cannot run, see the log"
-            logger.exception("Delivery to User.com cannot run, dropping all commands")
+            logger.exception(
+                "Delivery to User.com cannot run, dropping all commands",
+                extra={"usercom_event": "delivery_broken"},
+            )
         finally:
             self._close()
             self._stopped.set()

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.exceptions import RejectedError, UnavailableError
+from ..core.log import INTERNAL_ERROR
 from ..core.receipts import Status
+from ..core.telemetry import send
 from .circuit_breaker import KEY_STATUSES
 
 if TYPE_CHECKING:
@@ -74,7 +76,10 @@ class Worker:
             return await self._send(queue, queued, call)
         except Exception:
             # An unforeseen error must cost one command only, never the worker.
-            logger.exception("Unexpected error in the delivery worker, dropping one command")
+            logger.exception(
+                "Unexpected error in the delivery worker, dropping one command",
+                extra=INTERNAL_ERROR,
+            )
             if queue.commands and queue.commands[0] is queued:
                 self._recorder.record(queue, Status.DROPPED, "an error in the delivery")
             return 0.0
@@ -83,7 +88,8 @@ class Worker:
         queued.tries += 1
         queue.in_flight = queued
         try:
-            result = await self._sender.send(queued.envelope, queue.keys.key_for(queued.envelope))
+            key = queue.keys.key_for(queued.envelope)
+            result = await send(self._sender, queued.envelope, key, queued.tries)
         except UnavailableError as error:
             self._count_failure(queue, call, error)
             return self._unavailable(queue, queued, error)

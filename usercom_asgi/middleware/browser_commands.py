@@ -89,6 +89,7 @@ def plan_browser_commands(
                 "%d browser commands are lost: without secret_keys they cannot wait for the next "
                 "page",
                 len(calls),
+                extra={"usercom_event": "browser_commands_lost", "usercom_count": len(calls)},
             )
     if is_shown:
         late = [] if placed is None else [each for each in calls if each[0] not in placed]
@@ -120,8 +121,9 @@ def _limit(calls: list[BrowserCall]) -> list[BrowserCall]:
     kept = limit(calls)
     if len(kept) < len(calls):
         warn_once(
+            "browser_commands_dropped",
             f"Commands of visitor.browser exceed the {MAX_BYTES} bytes that can wait for a page, "
-            "dropping the oldest: use the visitor's own methods for what must not be lost"
+            "dropping the oldest: use the visitor's own methods for what must not be lost",
         )
     return kept
 

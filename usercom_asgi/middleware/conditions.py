@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..core.log import INTERNAL_ERROR
 from ..page.csp import find_nonce, parse_policies
 from ..page.headers import VALIDATORS, header_list, without
 from ..page.validators import (
@@ -89,7 +90,10 @@ def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Condit
         if has_conditions(visitor.request.headers):
             return Conditions(scope, _expected_mark(visitor, site))
     except Exception:  # an error of ours must not break the application's response
-        logger.exception("Conditions of a request stay as they are: usercom-asgi raised an error")
+        logger.exception(
+            "Conditions of a request stay as they are: usercom-asgi raised an error",
+            extra=INTERNAL_ERROR,
+        )
     return None
 
 

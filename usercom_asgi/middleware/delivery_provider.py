@@ -104,18 +104,21 @@ class DeliveryProvider:
         """Return a delivery for this request alone, which delivers when the request leaves it."""
         if self._client is not None:
             warn_once(
+                "client_not_entered",
                 "The UserComClient is not entered in this event loop (async with client): its "
-                "outbox and hooks are not used"
+                "outbox and hooks are not used",
             )
         if self._has_ended:
             warn_once(
+                "lifespan_ended",
                 "The application's lifespan has ended and the server goes on: each request sends "
-                "its own commands, find out in the log of the application why it has ended"
+                "its own commands, find out in the log of the application why it has ended",
             )
         elif self._outbox is not None:
             warn_once(
+                "outbox_unused",
                 "The outbox is not used: the server gives usercom-asgi no lifespan in which it "
-                "could be open"
+                "could be open",
             )
         return InlineDelivery(
             self._open_sender,
@@ -137,7 +140,11 @@ class DeliveryProvider:
         state: dict[str, Any] = scope.get("state", {})
         mark_lifespan_state(state)
         if not self._config.enabled:
-            logger.info("No command is delivered: %s", DISABLED)
+            logger.info(
+                "No command is delivered: %s",
+                DISABLED,
+                extra={"usercom_event": "delivery_disabled"},
+            )
         if self._client is not None or not self._config.enabled:
             await app(scope, receive, send)
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.event_loops import current_loop, run_from_any_loop, run_in_loop
 from ..core.hooks import MustWaitError, warn_once
+from ..core.log import INTERNAL_ERROR
 from ..page.csp import find_nonce, is_nonce, parse_policies
 from ..page.eligibility import asks_for_fragment
 from ..page.headers import (
@@ -53,7 +54,9 @@ async def prepare_snippet(site: Site, visitor: VisitorSession, scope: Scope) -> 
         if _takes_snippet(visitor) and not visitor.response_started:
             await run_from_any_loop(visitor.loop, partial(_prepare, site, visitor, scope))
     except Exception:  # an error of ours must not break the application's page
-        logger.exception("The snippet is not prepared: usercom-asgi raised an error")
+        logger.exception(
+            "The snippet is not prepared: usercom-asgi raised an error", extra=INTERNAL_ERROR
+        )
 
 
 def place_snippet(site: Site, visitor: VisitorSession, scope: Scope, nonce: object) -> str:
@@ -67,14 +70,20 @@ def place_snippet(site: Site, visitor: VisitorSession, scope: Scope, nonce: obje
         if here is None:  # in a thread, while the delivery belongs to the event loop
             place = partial(_prepare_and_place, site, visitor, scope, nonce)
             return run_in_loop(visitor.loop, place, "usercom_snippet")
-        warn_once("usercom_snippet() places nothing in another event loop than that of the request")
+        warn_once(
+            "snippet_not_placed",
+            "usercom_snippet() places nothing in another event loop than that of the request",
+        )
     except MustWaitError:
         warn_once(
+            "snippet_not_placed",
             "usercom_snippet() places nothing, because a hook is asynchronous: "
-            "`await prepare_snippet(request)` before the page is rendered"
+            "`await prepare_snippet(request)` before the page is rendered",
         )
     except Exception:  # an error of ours must not break the application's template
-        logger.exception("usercom_snippet() places nothing: usercom-asgi raised an error")
+        logger.exception(
+            "usercom_snippet() places nothing: usercom-asgi raised an error", extra=INTERNAL_ERROR
+        )
     return ""
 
 
@@ -112,8 +121,9 @@ def _place(site: Site, visitor: VisitorSession, scope: Scope, nonce: object) -> 
     if not placement.is_placed:
         if visitor.response_started:
             warn_once(
+                "snippet_not_placed",
                 "usercom_snippet() places nothing after the response has started: "
-                "call it before, and give its result to the template"
+                "call it before, and give its result to the template",
             )
             return ""
         _resolve_identity_now(visitor)
@@ -171,6 +181,7 @@ def _checked_nonce(nonce: object) -> str | None:
         "The nonce of usercom_snippet() must be one that a policy can name, got %s: "
         "its tags have none",
         type(nonce).__name__,
+        extra={"usercom_event": "snippet_nonce_invalid", "usercom_type": type(nonce).__name__},
     )
     return None
 
@@ -182,21 +193,23 @@ def warn_of_policy(headers: HeaderList, sources: CspSources, nonce: str | None) 
     named = find_nonce([(policy, True) for policy in enforced])
     if named is not None and named != nonce:
         warn_once(
+            "csp_blocks_widget",
             "Content-Security-Policy blocks the widget: its nonce is not on the tags, so write "
-            "`usercom_snippet(request, nonce=...)`"
+            "`usercom_snippet(request, nonce=...)`",
         )
         return
     for policy in enforced:
         if (text := policy.advice(sources, nonce)) is not None:
-            warn_once(f"Content-Security-Policy blocks the widget: {text}")
+            warn_once("csp_blocks_widget", f"Content-Security-Policy blocks the widget: {text}")
 
 
 def warn_of_late_reset(visitor: VisitorSession, placement: Placement) -> None:
     """Warn of a page that has the snippet of a visitor who has ended since."""
     if visitor.has_reset and current_reset(visitor) is not placement.reset:
         warn_once(
+            "reset_after_snippet",
             "The visitor was reset after usercom_snippet(): the page has the snippet of the earlier "
-            "visitor, so reset before the page is rendered"
+            "visitor, so reset before the page is rendered",
         )
 
 
@@ -270,15 +283,19 @@ class PlacedPage:
         # A stream goes out as it is made, so its end is not waited for.
         if self._is_opaque or self._url in body:
             if body.count(b'src="%b"' % self._url) > 1:
-                warn_once("A page has the widget twice: place usercom_snippet() once")
+                warn_once(
+                    "snippet_placed_twice",
+                    "A page has the widget twice: place usercom_snippet() once",
+                )
             return True
         lengths = values(self._start["headers"], b"content-length")
         if message.get("more_body", False) and lengths != [b"%d" % len(body)]:
             return True
         if self._start["status"] < 400:
             warn_once(
+                "snippet_missing",
                 "A page does not have the result of usercom_snippet(), or has it escaped: "
-                "its widget is missing"
+                "its widget is missing",
             )
         return False
 

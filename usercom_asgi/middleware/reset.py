@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..core.envelope import RESET_DEADLINE
+from ..core.log import INTERNAL_ERROR
 from ..core.receipts import Status
 from ..core.user_key import COOKIE, key_digest
 from ..page.headers import header_list, with_cookies
@@ -128,7 +129,9 @@ def expire_key_on_send(send: Send, visitor: VisitorSession, config: UserComConfi
                     expired_key_cookies(visitor, config),
                 )
         except Exception:  # an error of ours must not break the application's response
-            logger.exception("A response is sent unchanged: usercom-asgi raised an error")
+            logger.exception(
+                "A response is sent unchanged: usercom-asgi raised an error", extra=INTERNAL_ERROR
+            )
         await send(message)
 
     return send_on

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ..core.hooks import call_hook_safely, warn_once
+from ..core.log import INTERNAL_ERROR, log_no_widget
 from ..page.content_encoding import content_encoding, is_supported, open_encoding
 from ..page.csp import check_csp, warn_of_embedder_policy
 from ..page.eligibility import HTMX, may_be_html, skip_reason
@@ -188,7 +189,7 @@ class Responder:
         except OSError as error:
             if page.has_started:
                 raise
-            logger.debug("Page gets no widget: its file cannot be read (%s)", type(error).__name__)
+            log_no_widget(f"its file cannot be read ({type(error).__name__})")
             for each in page.feed(message):
                 await self._send(each)
 
@@ -207,7 +208,9 @@ class Responder:
             if is_relevant:
                 start = await self._prepare(message, header_layout(message["headers"]))
         except Exception:  # an error of ours must not break the application's response
-            logger.exception("A response is sent unchanged: usercom-asgi raised an error")
+            logger.exception(
+                "A response is sent unchanged: usercom-asgi raised an error", extra=INTERNAL_ERROR
+            )
         self.visitor.close()
         if start is not None:
             await self._send(start)
@@ -219,12 +222,8 @@ class Responder:
         headers = start["headers"].copy()
         plan = await self._plan({**start, "headers": headers}, layout)
         if plan.skip_reason is not None:
-            logger.debug(
-                "The response to %s %a carries no widget: %s",
-                self._method,
-                self._scope["path"],
-                plan.skip_reason,
-            )
+            text = "The response to %s %a carries no widget: %s"
+            log_no_widget(plan.skip_reason, text, self._method, self._scope["path"])
             if plan.skip_reason is HTMX:
                 plan.headers = vary_on(plan.headers, b"HX-Request")
             if plan.placed is not None:
@@ -328,7 +327,7 @@ class Responder:
             return
         plan.nonce, advice = check_csp(plan.headers, self._site.csp_sources, plan.nonce)
         for text in advice:
-            warn_once(f"Content-Security-Policy blocks the widget: {text}")
+            warn_once("csp_blocks_widget", f"Content-Security-Policy blocks the widget: {text}")
 
     def _page_settings(self, plan: ResponsePlan, layout: HeaderLayout | None) -> PageSettings:
         site, visitor, commands = self._site, self.visitor, plan.commands
@@ -372,8 +371,9 @@ class Responder:
             return None
         name = encoding.decode("latin-1")
         warn_once(
+            "page_encoding_unsupported",
             f"Pages encoded as {name} get no widget: "
-            "put the compressing middleware outside of UserComMiddleware"
+            "put the compressing middleware outside of UserComMiddleware",
         )
         return f"the body is encoded as {name}"
 
@@ -381,7 +381,7 @@ class Responder:
         if not may_be_html(headers):
             return None
         decision: bool | None = await call_hook_safely(
-            hook, self._scope, "The should_inject hook failed: the library decides by itself"
+            hook, self._scope, "should_inject", "the library decides by itself"
         )
         return decision
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ..core.exceptions import ConfigurationError
 from ..core.hooks import MustWaitError, call_hook_now, call_hook_safely, check_hooks
+from ..core.log import failed_hook
 from ..page.csp import CspSources, is_nonce
 from ..page.snippet import (
     callbacks_script,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-_NONCE_FAILED = "The nonce hook failed: the response's own policy is used"
+_NONCE_FAILED = "the response's own policy is used"
 
 
 class Workspace(NamedTuple):
@@ -129,7 +130,7 @@ class Site:
         """Return the nonce of the hook; None without one, or if the hook fails."""
         if self.nonce is None:
             return None
-        return _checked_nonce(await call_hook_safely(self.nonce, scope, _NONCE_FAILED))
+        return _checked_nonce(await call_hook_safely(self.nonce, scope, "nonce", _NONCE_FAILED))
 
     def ask_nonce_now(self, scope: Scope) -> str | None:
         """Return the nonce of a hook that is not asynchronous.
@@ -145,7 +146,7 @@ class Site:
         except MustWaitError:
             raise
         except Exception:  # a bug of the hook must not break the response
-            logger.exception(_NONCE_FAILED)
+            logger.exception("The nonce hook failed: %s", _NONCE_FAILED, extra=failed_hook("nonce"))
             return None
 
     def is_private(
@@ -203,6 +204,11 @@ def _checked_nonce(nonce: object) -> str | None:
     logger.error(
         "The nonce hook must return a nonce or None, got %s: the response's own policy is used",
         type(nonce).__name__,
+        extra={
+            "usercom_event": "hook_result_invalid",
+            "usercom_hook": "nonce",
+            "usercom_type": type(nonce).__name__,
+        },
     )
     return None
 

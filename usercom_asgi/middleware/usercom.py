@@ -219,14 +219,16 @@ class UserComMiddleware:
     def _warn_nested(self, outer: Workspace) -> None:
         if outer == self._site.workspace:
             warn_once(
+                "middleware_nested",
                 "UserComMiddleware is installed twice around this application: the inner one does "
-                "nothing, nor do its settings and hooks"
+                "nothing, nor do its settings and hooks",
             )
         else:
             warn_once(
+                "middleware_nested",
                 f"UserComMiddleware for the workspace {self.config.api_key} is inside of one for "
                 f"{outer.api_key}: the inner one does nothing, and the commands of its application go "
-                f"to {outer.api_key}. Put the two side by side"
+                f"to {outer.api_key}. Put the two side by side",
             )
 
 

@@ -174,7 +174,8 @@ def fit_snippet(snippet: bytes, head: bytes, needed: CspSources | None) -> bytes
         advice = None if needed is None else policy.advice(needed, nonce)
         if advice is not None:
             warn_once(
-                f"Content-Security-Policy in a <meta> of the page blocks the widget: {advice}"
+                "csp_blocks_widget",
+                f"Content-Security-Policy in a <meta> of the page blocks the widget: {advice}",
             )
     return with_nonce(snippet, nonce) if nonce and not given else snippet
 
@@ -183,8 +184,9 @@ def warn_of_embedder_policy(value: bytes) -> None:
     """Log once that a Cross-Origin-Embedder-Policy may keep ``widget.js`` from loading."""
     if value.strip().lower().startswith(b"require-corp"):
         warn_once(
+            "coep_blocks_widget",
             "Cross-Origin-Embedder-Policy: require-corp blocks the widget, unless widget.js comes "
-            "with Cross-Origin-Resource-Policy: set credentialless instead"
+            "with Cross-Origin-Resource-Policy: set credentialless instead",
         )
 
 

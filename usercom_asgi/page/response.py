@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.log import INTERNAL_ERROR, log_no_widget
 from .content_encoding import CodingError
 from .headers import (
     VALIDATORS,
@@ -115,7 +116,9 @@ class PageResponse:
         except Exception:
             # Never break the response because of our bug. The start is sent and nothing
             # is held, so just stop injecting.
-            logger.exception("Unexpected error in usercom-asgi, page gets no widget")
+            logger.exception(
+                "Unexpected error in usercom-asgi, page gets no widget", extra=INTERNAL_ERROR
+            )
             self.pass_through()
             return True
 
@@ -149,9 +152,12 @@ class PageResponse:
                 "Body of a page does not match its Content-Encoding (%s), sending %s unchanged",
                 error,
                 "it" if self._start is not None else "the rest",
+                extra={"usercom_event": "page_encoding_invalid"},
             )
         except Exception:  # never break the response because of our bug
-            logger.exception("Unexpected error in usercom-asgi, page gets no widget")
+            logger.exception(
+                "Unexpected error in usercom-asgi, page gets no widget", extra=INTERNAL_ERROR
+            )
         return [*self.pass_through(held), message]
 
     def pass_through(self, held_bytes: Sequence[bytes] | None = None) -> list[Message]:
@@ -169,14 +175,15 @@ class PageResponse:
 
     def _skip(self, reason: str) -> None:
         self.skip_reason = reason
-        logger.debug("Page gets no widget: %s", reason)
+        log_no_widget(reason)
 
     def _with_cookies(self, start: Message) -> Message:
         try:
             return with_cookies(start, self._settings.cookies_without_snippet)
         except Exception:  # malformed headers of the application must not hold the start back
             logger.exception(
-                "Unexpected error in usercom-asgi, response is sent without its cookies"
+                "Unexpected error in usercom-asgi, response is sent without its cookies",
+                extra=INTERNAL_ERROR,
             )
             return start
 

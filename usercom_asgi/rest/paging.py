@@ -121,7 +121,10 @@ class Listing(Generic[T]):
         target = self._target(address)
         if self._followed.setdefault(target, number) < number:
             logger.warning(
-                "The list %s repeats a page, ending it after %d", self._route.template, page.number
+                "The list %s repeats a page, ending it after %d",
+                self._route.template,
+                page.number,
+                extra={"usercom_event": "list_repeated", "usercom_route": self._route.template},
             )
             return None
         try:
@@ -132,6 +135,7 @@ class Listing(Generic[T]):
             logger.info(
                 "The next page of %s answered 404, ending the list after page %d",
                 *(self._route.template, page.number),
+                extra={"usercom_event": "list_ended_early", "usercom_route": self._route.template},
             )
             return None
         return self._page(data, number)

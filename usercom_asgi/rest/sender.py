@@ -168,8 +168,9 @@ class RestSender:
             if is_about_token or is_page or not has_event:
                 raise
             warn_once(
+                "page_view_rejected",
                 f"User.com rejected a page view ({type(error).__name__}), sending events of "
-                "page hits without their view"
+                "page hits without their view",
             )
 
     async def _view_by_id(self, who: Id | CustomId, url: str, at: datetime) -> None:

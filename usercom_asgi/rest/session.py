@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import anyio
 
 from ..core.exceptions import DeliveryError, RateLimitError
+from ..core.log import failed_hook
 from .call import (
     HEADERS,
     INITIAL_DELAY,
@@ -199,7 +200,7 @@ class Session:
             try:
                 self._on_call(call)
             except Exception:  # a bug of the hook must not break the call
-                logger.exception("on_call hook failed, continuing")
+                logger.exception("on_call hook failed, continuing", extra=failed_hook("on_call"))
 
     async def _wait_for_slot(self) -> None:
         """Wait until one more call is within the limit of a second."""

@@ -87,7 +87,10 @@ def _company(given: Mapping[str, object]) -> SplitCompany | None:
     number = given.get("company_id")
     is_id = isinstance(number, (str, int)) and not isinstance(number, bool)
     if not is_id or not str(number).strip():
-        warn_once("A company without company_id is not sent by the REST API, leaving it out")
+        warn_once(
+            "company_left_out",
+            "A company without company_id is not sent by the REST API, leaving it out",
+        )
         return None
     values = {
         name: value

@@ -96,10 +96,11 @@ def warn_if_replaced(site: PublicSite, headers: Mapping[bytes, bytes]) -> None:
         return
     if headers.get(b"sec-fetch-site") == b"same-origin" or _forwarded_host(headers) == name:
         warn_once(
+            "site_mismatch",
             "The browser's Origin or Referer names another host or scheme than the request, as "
             "behind a proxy: cookies and page addresses are for the wrong site. Set "
             "UserComConfig(site='https://shop.example.com') to the public address, or let the "
-            "proxy pass Host on and the server trust its X-Forwarded-Proto"
+            "proxy pass Host on and the server trust its X-Forwarded-Proto",
         )
 
 

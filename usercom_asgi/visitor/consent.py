@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.event_loops import current_loop
 from ..core.hooks import call_hook, warns_of_session
+from ..core.log import failed_hook
 from ..core.receipts import skip_receipt
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def has_consent(hook: ConsentHook | None, scope: Scope, config: UserComCon
     except Exception as error:
         text = "The consent hook failed, tracking nothing for this request"
         if not warns_of_session(error, text):
-            logger.exception(text)
+            logger.exception(text, extra=failed_hook("consent"))
         return False
 
 

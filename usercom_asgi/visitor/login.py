@@ -21,6 +21,7 @@ from ..core.hooks import (
     call_hook_now,
     warns_of_session,
 )
+from ..core.log import failed_hook
 from ..core.problems import report
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE
@@ -231,12 +232,17 @@ class LoginTracker:
         except Exception as error:
             text = "The identify hook failed, the visitor does not change"
             if not warns_of_session(error, text):
-                logger.exception(text)
+                logger.exception(text, extra=failed_hook("identify"))
             return None
         logger.error(
             "The identify hook must return a mapping such as {'user_id': '42'}, None or UNKNOWN,"
             " got %s: the visitor does not change",
             type(user).__name__,
+            extra={
+                "usercom_event": "hook_result_invalid",
+                "usercom_hook": "identify",
+                "usercom_type": type(user).__name__,
+            },
         )
         return None
 
@@ -258,7 +264,9 @@ class LoginTracker:
                 cleaned |= clean_attributes({name: value}, problems)
             except InvalidCommand as error:
                 logger.error(  # noqa: TRY400  the error is in the text
-                    "Ignoring invalid attribute from the identify hook: %s", error
+                    "Ignoring invalid attribute from the identify hook: %s",
+                    error,
+                    extra={"usercom_event": "attribute_ignored"},
                 )
         report("The identify hook", problems, strict=False)
         names = ("user_id", "email")

@@ -253,9 +253,8 @@ class VisitorSession:
             details = PageHit(attributes=new_user) if new_user else None
             return await self.enqueue(details) if details else self._reset.receipt
         if self.response_started:
-            logger.warning(
-                "The visitor cannot be reset: the response has started, so it keeps its key"
-            )
+            text = "The visitor cannot be reset: the response has started, so it keeps its key"
+            logger.warning(text, extra={"usercom_event": "reset_too_late"})
             self._discard_cookie_key(new_user)
             return self.skip(ResetAuth(new_user), "the response has started: reset before it")
         return self._start_reset(new_user, keep_calls=False)
@@ -321,10 +320,8 @@ class VisitorSession:
         if not self.browser.enqueue_reset(
             new_user, self.identifiers(), reset_id, keep_calls=keep_calls
         ):
-            logger.warning(
-                "The %d details of a reset do not fit into a header, leaving some out",
-                len(new_user),
-            )
+            text = "The %d details of a reset do not fit into a header, leaving some out"
+            logger.warning(text, len(new_user), extra={"usercom_event": "reset_details_left_out"})
         self.reset_delegated = True
         return reset
 

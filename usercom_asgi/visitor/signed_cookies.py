@@ -142,7 +142,10 @@ class FlashCookie:
             bound_to == key_digest(None) and self.name(secure=secure) == FLASH_HOST_COOKIE
         )
         if not isinstance(calls, list) or not (bound_to == key_digest(key) or is_from_before_key):
-            logger.debug("Ignoring a flash cookie of another visitor")
+            logger.debug(
+                "Ignoring a flash cookie of another visitor",
+                extra={"usercom_event": "flash_cookie_ignored"},
+            )
             return []
         return cast("list[BrowserCall]", calls)
 

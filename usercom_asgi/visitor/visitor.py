@@ -121,10 +121,16 @@ class Visitor(VisitorVerbs):
         is_unusable = any(each.field in ("user_id", "email") for each in problems)
         if is_unusable and (session.login is not None or session.is_identified):
             # The rest may be of another person than the one that is known.
-            warn_once("identify() without a usable user_id or email is ignored as a whole")
+            warn_once(
+                "identify_ignored",
+                "identify() without a usable user_id or email is ignored as a whole",
+            )
         elif any(cleaned.get(name, known) != known for name, known in session.reset_for.items()):
             # The key of a reset belongs to the user that it was made for.
-            warn_once("identify() of a second user in one request is ignored: reset_auth() first")
+            warn_once(
+                "identify_ignored",
+                "identify() of a second user in one request is ignored: reset_auth() first",
+            )
         else:
             session.identity = {**session.identity, **cleaned}
 

@@ -87,7 +87,9 @@ class SqliteOutbox:
             if self.on_error == "raise":
                 raise
             logger.error(  # noqa: TRY400  the error is in the text
-                "%s, keeping commands in memory only: they are lost with the process", error
+                "%s, keeping commands in memory only: they are lost with the process",
+                error,
+                extra={"usercom_event": "outbox_unusable"},
             )
             async with MemoryOutbox().open(host, max_queue_size=max_queue_size) as memory:
                 yield memory

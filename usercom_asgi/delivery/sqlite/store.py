@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from ...core.receipts import Outcome
     from ..outbox import QueueHost
 
-
 logger = logging.getLogger("usercom_asgi")
+_INVALID_ROW = {"usercom_event": "outbox_row_invalid"}
 
 # Seconds between searches for queues without an owner: another process has ended, or
 # had no room for them.
@@ -284,7 +284,8 @@ class SqliteStore:
     def _load(self, loaded: LoadedRow, envelope: Envelope | OutboxError) -> None:
         """Enqueue a command that was loaded from disk."""
         if isinstance(envelope, OutboxError):
-            logger.error("%s: %s, moving the row to the dead letters", self._name, envelope)
+            message = "%s: %s, moving the row to the dead letters"
+            logger.error(message, self._name, envelope, extra=_INVALID_ROW)
             self._buffer.changes.dead_letters.append(
                 (loaded.ordering_key, time.time(), loaded.body, None, str(envelope), "")
             )
@@ -328,7 +329,7 @@ class SqliteStore:
                     if queued.receipt.is_final:  # since then
                         self.settled(queued)
             message = "%s was moved or deleted while in use, making it anew with %d commands"
-            self._throttle.log(logging.ERROR, "moved", message, self._name, len(commands))
+            self._throttle.log(logging.ERROR, "outbox_replaced", message, self._name, len(commands))
         return True
 
     def _adopt(self, commands: list[tuple[QueuedCommand, str]]) -> list[int | None]:
@@ -351,7 +352,7 @@ class SqliteStore:
         """Bound the dead letters that wait while the file cannot be written."""
         if self._buffer.drop_oldest_dead_letters():
             message = "%d dead letters wait for the disk (max_queue_size), dropping the oldest"
-            self._throttle.log(logging.ERROR, "letters", message, self._max_queue_size)
+            self._throttle.log(logging.ERROR, "dead_letters_dropped", message, self._max_queue_size)
 
     async def _keep_in_memory(self) -> None:
         """Enqueue commands that could not be written.
@@ -384,7 +385,7 @@ class SqliteStore:
 
     def _log_failure(self, error: Exception, puts: int) -> None:
         message = "%s cannot be written (%s), keeping %d commands in memory only"
-        self._throttle.log(logging.ERROR, "the file", message, self._name, error, puts)
+        self._throttle.log(logging.ERROR, "outbox_not_writable", message, self._name, error, puts)
 
 
 def _envelope(loaded: LoadedRow) -> Envelope | OutboxError:

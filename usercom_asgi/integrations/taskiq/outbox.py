@@ -194,7 +194,14 @@ class TaskiqOutbox:
             try:
                 await self.broker.shutdown()
             except Exception as error:  # noqa: BLE001  every broker has errors of its own
-                logger.warning("Broker did not shut down: %s", type(error).__name__)
+                logger.warning(
+                    "Broker did not shut down: %s",
+                    type(error).__name__,
+                    extra={
+                        "usercom_event": "broker_shutdown_failed",
+                        "usercom_error": type(error).__name__,
+                    },
+                )
 
     def _owns_broker(self) -> bool:
         """Return whether to start and stop the broker here."""

@@ -62,7 +62,9 @@ class TaskPublisher:
         """Log the recovery of the broker."""
         if self.trouble:
             self.trouble = ""
-            logger.warning("The broker accepts tasks again")
+            logger.warning(
+                "The broker accepts tasks again", extra={"usercom_event": "broker_recovered"}
+            )
 
     def on_failure(self, error: BaseException) -> None:
         """Log a failure of the broker, at most once a minute."""
@@ -71,7 +73,9 @@ class TaskPublisher:
         self.trouble = (
             f"the broker does not accept tasks ({type(error.__cause__ or error).__name__})"
         )
-        self._throttle.log(logging.ERROR, "the broker", "Commands wait in memory: %s", self.trouble)
+        self._throttle.log(
+            logging.ERROR, "broker_unavailable", "Commands wait in memory: %s", self.trouble
+        )
 
 
 def to_task(envelope: Envelope) -> dict[str, Any]:

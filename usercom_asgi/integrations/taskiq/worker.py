@@ -77,7 +77,11 @@ class BrokerWorker:
 
         """
         if not self._config.enabled:
-            logger.warning("The tasks of usercom-asgi stay in the broker: %s", DISABLED)
+            logger.warning(
+                "The tasks of usercom-asgi stay in the broker: %s",
+                DISABLED,
+                extra={"usercom_event": "delivery_disabled"},
+            )
             return
         if self._host is None:
             self._ready, self._stop = asyncio.Event(), asyncio.Event()
@@ -191,7 +195,11 @@ def _unpack_all(commands: list[dict[str, Any]]) -> list[Envelope]:
         try:
             found.append(unpack(packed))
         except OutboxError as error:
-            logger.error("Dropping a command of a broker task: %s", error)  # noqa: TRY400
+            logger.error(  # noqa: TRY400  the error is in the text
+                "Dropping a command of a broker task: %s",
+                error,
+                extra={"usercom_event": "task_unreadable"},
+            )
     return found
 
 
