@@ -22,7 +22,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 # pip is asked where uv finds no package index.
 UV := $(VENV)/bin/uv pip --quiet
 # What is there of it: the benchmarks may be missing.
-CODE := $(wildcard usercom_asgi pytest_usercom.py tests examples bench .ci/versions.py)
+CODE := $(wildcard usercom_asgi pytest_usercom.py tests examples bench matrix .ci/versions.py)
 # The oldest Python and pip that will do: pip knows dependency groups since 25.1.
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, cast
 
 from starlette.requests import HTTPConnection
@@ -22,15 +23,20 @@ if TYPE_CHECKING:
     from .delivery.stats import Readiness, Stats
     from .visitor.session import VisitorSession
 
+# Where requests of frameworks have their ASGI scope, the most common place first.
+_FIND_SCOPE = tuple(map(attrgetter, ("scope", "transport.scope", "request.scope")))
+
 
 def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
     """Return the visitor of a request, a websocket or a scope; a FastAPI dependency.
 
-    A request of another framework works too, if it has its ASGI scope as ``scope``.
+    Requests and websockets of any framework will do that have their ASGI scope as
+    ``scope`` (Django, Litestar, Quart, Falcon, BlackSheep, Channels), as
+    ``transport.scope`` (Sanic), or that wrap such a request as ``request`` (Gradio).
 
     Raises:
         RuntimeError: If the application does not have a ``UserComMiddleware``.
-        TypeError: If it is neither.
+        TypeError: If the connection has no ASGI scope.
 
     """
     scope = _scope_of(connection)
@@ -42,13 +48,25 @@ def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
 
 
 def _scope_of(connection: object) -> Scope:
-    scope: object = getattr(connection, "scope", connection)
-    if not isinstance(scope, Mapping):
-        raise TypeError(
-            "connection must be a request with an ASGI scope, or the scope itself, "
-            f"got {type(connection).__name__}"
-        )
-    return cast("Scope", scope)
+    if isinstance(connection, Mapping):
+        return cast("Scope", connection)
+    for find in _FIND_SCOPE:
+        try:
+            scope = find(connection)
+        except AttributeError:
+            continue
+        if isinstance(scope, Mapping):
+            return cast("Scope", scope)
+    kind = type(connection)
+    remedy = (
+        "it is a request of WSGI: serve the application by its ASGI entry point"
+        if hasattr(connection, "environ")
+        else "pass the request of your framework, or its `scope`"
+    )
+    raise TypeError(
+        "connection must be a request with an ASGI scope, or the scope itself, "
+        f"got {kind.__module__}.{kind.__qualname__}; {remedy}"
+    )
 
 
 class _Snippet(str):
@@ -76,7 +94,7 @@ def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = N
             hook ``nonce=``.
 
     Raises:
-        TypeError: If the connection is neither.
+        TypeError: If the connection has no ASGI scope.
 
     """
     found = _find(connection)
@@ -93,7 +111,7 @@ async def prepare_snippet(connection: HTTPConnection | Scope) -> None:
     asynchronous, or if the same request has reset the visitor.
 
     Raises:
-        TypeError: If the connection is neither a request nor a scope.
+        TypeError: If the connection has no ASGI scope.
 
     """
     found = _find(connection)
