@@ -9,6 +9,7 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def run(subject: Subject, usercom: FakeUserCom, log: Path) -> dict[str, str]:
     """Run the checks on a server that is started for them; return the failures."""
     usercom.store.clear()
     failures: dict[str, str] = {}
-    with server(subject.command, usercom, folder=ROOT, log=log, **environ()) as (process, url):
+    with server(subject.command, usercom, folder=ROOT, log=log) as (process, url):
         served = Served(url, usercom, process, subject.is_http2, subject.asks_json)
         for name, check in CHECKS.items():
             if name in subject.left_out:
@@ -39,14 +40,16 @@ def run(subject: Subject, usercom: FakeUserCom, log: Path) -> dict[str, str]:
             try:
                 check(served)
             except Exception as error:
-                failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                failures[name] = describe(error)
     forget(usercom.faults)
     return failures
 
 
-def environ() -> dict[str, str]:
-    """Return settings with which a loaded machine delivers all the same."""
-    return {"USERCOM_SHUTDOWN_TIMEOUT": "30", "USERCOM_INLINE_DEADLINE": "30"}
+def describe(error: Exception) -> str:
+    """Return the line of the check that failed, and why."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = [each.line for each in frames if each.filename.endswith("checks.py")][-1]
+    return f"{line} ({type(error).__name__}: {error})".replace("\n", " ")
 
 
 def main() -> int:

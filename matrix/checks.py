@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from helpers.fake_usercom import FakeUserCom
 
-ALICE, BOB = "17", "18"
+ALICE, BOB, CAROL = "17", "18", "19"
 BURST, VISITORS = 200, 40
 #: Of a visitor's page: the settings of the widget, which hold the user.
 SETTINGS = re.compile(r"window\.civchat = (\{.*?\});")
@@ -43,7 +43,7 @@ class Served:
         """Return a browser without scripts; with the key of a visitor, a new one by default."""
         client = httpx.Client(
             base_url=self.url,
-            headers={"accept": "text/html,*/*"},
+            headers={"accept": "text/html,*/*", "sec-fetch-mode": "navigate"},
             http1=not self.is_http2,
             http2=self.is_http2,
             timeout=30,
@@ -80,7 +80,8 @@ def check_page(served: Served) -> None:
         assert page.status_code == 200
         assert "Buy" in page.text or "Ask" in page.text
         assert "user_id" not in widget(page)
-        assert int(page.headers.get("content-length", len(page.content))) == len(page.content)
+        if "content-encoding" not in page.headers:
+            assert int(page.headers.get("content-length", 0)) in (0, len(page.content))
         head = client.head("/")
         assert head.status_code in (200, 404, 405)
         assert not head.content
@@ -135,7 +136,7 @@ def check_websocket(served: Served) -> None:
 def check_cookie(served: Served) -> None:
     """Keep the application's cookie beside those of the library."""
     with served.browser() as client:
-        response = client.post(f"/login/{ALICE}")
+        response = client.post(f"/login/{CAROL}")
         cookies = [each.partition("=")[0] for each in response.headers.get_list("set-cookie")]
         assert "__ca__identity" in cookies
         assert [each for each in cookies if not each.startswith("__ca__")], "no session cookie"
@@ -196,8 +197,8 @@ def check_redirect(served: Served) -> None:
     with served.browser() as client:
         assert client.post("/buy").is_redirect
         page = client.get("/")
-        assert '"UE.open"' in page.text or '"open"' in page.text
-        assert '"open"' not in client.get("/").text
+        assert page.text.count('"widget.open"') == 1
+        assert '"widget.open"' not in client.get("/").text
         key = key_of(client)
         bought = served.usercom.store.product_events
         until_sync(lambda: [each for each in bought if each.key == key])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from fasthtml.common import Button, FastHTML, Form, JSONResponse, RedirectResponse, Request
+from fasthtml.common import Button, FastHTML, Form, JSONResponse, RedirectResponse, Request, WebSocket
 from starlette.middleware import Middleware
 
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
@@ -44,16 +44,16 @@ async def buy(req: Request) -> RedirectResponse:
 
 
 @app.post("/login/{user}")
-async def login(user: str, req: Request, session: dict[str, Any]) -> RedirectResponse:
+async def login(user: str, req: Request) -> RedirectResponse:
     # Write the session before the visitor is used, which calls the hook.
-    session["user"] = user
+    req.session["user"] = user
     await get_visitor(req).page_hit(event=Event("login"))
     return RedirectResponse("/", 303)
 
 
 @app.post("/logout")
-async def logout(session: dict[str, Any]) -> RedirectResponse:
-    session.clear()
+async def logout(req: Request) -> RedirectResponse:
+    req.session.clear()
     return RedirectResponse("/", 303)
 
 
@@ -65,7 +65,7 @@ def stock(req: Request) -> JSONResponse:
 
 
 @app.ws("/live")
-async def live(question: str, scope: dict[str, Any], send: Any) -> None:
-    """Get the field ``question`` of htmx's ``ws-send``."""
-    await get_visitor(scope).event("asked", question=question)
-    await send("3 teapots")
+async def live(question: str, ws: WebSocket) -> None:
+    """Get the field ``question`` of a form with htmx's ``ws-send``."""
+    await get_visitor(ws).event("asked", question=question)
+    await ws.send_text("3 teapots")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 
+from fastapi import WebSocket
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from examples.frameworks.nicegui_app import app
-from matrix.apps.shared import STATIC, ShopError, chunks
+from matrix.apps.shared import FAILED, STATIC, ShopError, chunks
 from usercom_asgi.fastapi import CurrentVisitor  # noqa: TC001  FastAPI reads the annotation
 
 pages = app.router.routes.pop()  # NiceGUI's mount at "/", which takes all that is left
@@ -36,9 +37,17 @@ async def burst(n: int, visitor: CurrentVisitor) -> dict[str, int]:
     return {}
 
 
+@app.websocket("/live")
+async def live(websocket: WebSocket, visitor: CurrentVisitor) -> None:
+    await websocket.accept()
+    await visitor.event("asked", question=await websocket.receive_text())
+    await websocket.send_text("3 teapots")
+    await websocket.close()
+
+
 @app.exception_handler(500)
 async def failed(_request: object, _error: Exception) -> HTMLResponse:
-    return HTMLResponse("<html><body><p>It is our fault.</p></body></html>", 500)
+    return HTMLResponse(FAILED, 500)
 
 
 app.router.routes += [Mount("/static", StaticFiles(directory=STATIC)), pages]
