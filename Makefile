@@ -11,6 +11,7 @@
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
 #   make judge                    50,000 random documents, judged by Chromium: COUNT=50000 SEED=13
+#   make matrix                   each server and each framework, checked from outside; writes docs/matrix.md; ONLY=django
 #   make soak                     an hour of traffic in two minutes, and whether memory stays flat
 #   make demo PYTHON=python3.13   which Python to make .venv with
 
@@ -35,7 +36,9 @@ STORIES := 750
 JOBS ?= auto
 PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: demo check fast test nightly test-versions lint voice bench faults model judge soak clean
+ONLY :=
+
+.PHONY: demo check fast test nightly test-versions lint voice bench faults matrix model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -76,6 +79,9 @@ bench: $(VENV)/bench.installed
 faults: $(VENV)/bench.installed
 	$(RUN) -m bench.faults
 
+matrix: $(VENV)/matrix.installed
+	PYTHONPATH=tests $(RUN) -m matrix --only "$(ONLY)"
+
 model: $(VENV)/dev.installed
 	PYTHONPATH=tests $(RUN) -m delivery.test_key_ring_model $(STORIES)
 
@@ -104,6 +110,11 @@ $(VENV)/dev.installed: pyproject.toml $(VENV)/made
 $(VENV)/bench.installed: $(VENV)/dev.installed
 	@echo "Installing what is compared into $(VENV) ..."
 	@$(UV) install --python $(RUN) --group bench || $(PIP) install --group bench
+	@touch $@
+
+$(VENV)/matrix.installed: $(VENV)/dev.installed
+	@echo "Installing servers and frameworks into $(VENV) ..."
+	@$(UV) install --python $(RUN) --group matrix || $(PIP) install --group matrix
 	@touch $@
 
 # The Python that made .venv may have left the machine since: then it is made anew.
