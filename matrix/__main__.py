@@ -1,4 +1,4 @@
-"""`make matrix`: try each server and each framework, and write the tables of docs/matrix.md.
+"""`make matrix`: try each server and framework, and write the tables of docs/matrix.md.
 
 ``ONLY=django`` tries the rows whose names have this text, and writes nothing.
 """
@@ -32,7 +32,7 @@ def run(subject: Subject, usercom: FakeUserCom, log: Path) -> dict[str, str]:
     """Run the checks on a server that is started for them; return the failures."""
     usercom.store.clear()
     failures: dict[str, str] = {}
-    with server(subject.command, usercom, folder=ROOT, log=log) as (process, url):
+    with server(subject.command, usercom, ROOT, log) as (process, url):
         served = Served(url, usercom, process, subject.is_http2, subject.asks_json)
         for name, check in CHECKS.items():
             if name in subject.left_out:
@@ -65,7 +65,10 @@ def main() -> int:
             log, began = Path(folder) / f"{n}.log", time.monotonic()
             failures = results[subject.name] = run(subject, usercom, log)
             has_failed = has_failed or not failures.keys() <= subject.known.keys()
-            print(f"{subject.name}: {failures or 'passed'} ({time.monotonic() - began:.0f} s)", flush=True)
+            print(
+                f"{subject.name}: {failures or 'passed'} ({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
             if failures and only:
                 lines = log.read_text(errors="replace").splitlines()
                 print("\n".join(each for each in lines if "/burst" not in each))

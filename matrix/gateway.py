@@ -1,4 +1,4 @@
-"""API Gateway in one process: requests become events, and Mangum's handler gets one at a time.
+"""API Gateway in one process: requests become events, and Mangum gets one at a time.
 
 ``python -m matrix.gateway MODULE:APP PORT``
 """
@@ -45,7 +45,7 @@ def make_handler(handle: Mangum) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             with invocation:  # an instance of a function has one at a time
-                result: Any = handle(event_of(self), {})  # type: ignore[arg-type]
+                result: Any = handle(event_of(self), {})
             body = result["body"].encode()
             if result.get("isBase64Encoded"):
                 body = base64.b64decode(body)

@@ -113,7 +113,9 @@ _NOTES: dict[str, dict[str, Any]] = {
     "Django": {"remarks": {"websocket": _CHANNELS}},
 }
 FRAMEWORKS = tuple(
-    Subject(name, uvicorn(f"matrix.apps.{name.lower()}_app:app"), (package,), **_NOTES.get(name, {}))
+    Subject(
+        name, uvicorn(f"matrix.apps.{name.lower()}_app:app"), (package,), **_NOTES.get(name, {})
+    )
     for name, package in {
         "Starlette": "starlette",
         "FastAPI": "fastapi",

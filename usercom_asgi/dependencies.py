@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from starlette.requests import HTTPConnection
 
@@ -23,11 +23,32 @@ if TYPE_CHECKING:
     from .delivery.stats import Readiness, Stats
     from .visitor.session import VisitorSession
 
+
+class HasScope(Protocol):
+    """Request, websocket or consumer, as most frameworks have them."""
+
+    @property
+    def scope(self) -> Any:
+        """The ASGI scope."""
+        ...
+
+
+class HasTransport(Protocol):
+    """Request of Sanic."""
+
+    @property
+    def transport(self) -> Any:
+        """What has the ASGI scope."""
+        ...
+
+
+Connection: TypeAlias = "HasScope | HasTransport | Scope"
+
 # Where requests of frameworks have their ASGI scope, the most common place first.
 _FIND_SCOPE = tuple(map(attrgetter, ("scope", "transport.scope", "request.scope")))
 
 
-def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
+def get_visitor(connection: Connection) -> Visitor:
     """Return the visitor of a request, a websocket or a scope; a FastAPI dependency.
 
     Requests and websockets of any framework will do that have their ASGI scope as
@@ -78,7 +99,7 @@ class _Snippet(str):
         return str(self)
 
 
-def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = None) -> str:
+def usercom_snippet(connection: Connection, *, nonce: str | None = None) -> str:
     """Return the snippet for an application that places it by hand.
 
     In a template: ``{{ usercom_snippet(request) }}``. Jinja2 does not escape it, and
@@ -104,7 +125,7 @@ def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = N
     return _Snippet(placement.place_snippet(*found, nonce))
 
 
-async def prepare_snippet(connection: HTTPConnection | Scope) -> None:
+async def prepare_snippet(connection: Connection) -> None:
     """Wait for what `usercom_snippet` needs; a FastAPI dependency.
 
     Call it in an ``async def`` handler, before the page is rendered, if a hook is
@@ -149,7 +170,7 @@ class RunningDelivery(Protocol):
         ...
 
 
-def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
+def get_delivery(connection: Connection) -> RunningDelivery:
     """Return the delivery of this process; a FastAPI dependency for health routes.
 
     Raises:

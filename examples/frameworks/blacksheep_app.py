@@ -65,7 +65,7 @@ async def logout(request: Request) -> Response:
 
 @shop.router.get("/stock")
 async def stock(request: Request) -> Response:
-    """Return JSON. BlackSheep runs plain functions in the event loop, so this is none."""
+    """Return JSON. A plain function would run in the event loop as well."""
     await get_visitor(request).event("stock_checked")
     return json({"teapots": 3})
 

@@ -1,4 +1,4 @@
-"""A shop on Django: a middleware hands the request to the hook, which asks for the user.
+"""A shop on Django: a middleware hands the request to the hook.
 
 The settings are in this file, and the users in no database, to keep it in one place.
 """
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 @sync_and_async_middleware
 def share_request(get_response: Any) -> Any:
-    """Put the request where the hook finds it; stands behind Django's authentication."""
+    """Put the request where the hook finds it. Django's authentication comes before."""
     if iscoroutinefunction(get_response):
 
         async def share_async(request: HttpRequest) -> Any:

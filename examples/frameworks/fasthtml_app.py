@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from fasthtml.common import Button, FastHTML, Form, JSONResponse, RedirectResponse, Request, WebSocket
+from fasthtml.common import (
+    Button,
+    FastHTML,
+    Form,
+    JSONResponse,
+    RedirectResponse,
+    Request,
+    WebSocket,
+)
 from starlette.middleware import Middleware
 
 from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor

@@ -1,4 +1,4 @@
-"""A shop on Litestar: the middleware is around it, so error pages have the widget too."""
+"""A shop on Litestar: the middleware is around it, so that it sees the lifespan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from litestar import Litestar, MediaType, Request, WebSocket, get, post, websock
 from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.response import Redirect
 
-from usercom_asgi import Event, UserComConfig, UserComMiddleware, get_visitor
+from usercom_asgi import UNKNOWN, Event, UserComConfig, UserComMiddleware, get_visitor
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -18,9 +18,11 @@ SECRET = os.environ.get("SESSION_SECRET", "for development only: 32 letters")
 PAGE = "<html><body><form method=post action=/buy><button>Buy</button></form></body></html>"
 
 
-def who(connection: HTTPConnection) -> dict[str, str] | None:
+def who(connection: HTTPConnection) -> Any:
     """Return the logged-in user. The middleware detects login and logout."""
-    user = connection.session.get("user")  # Litestar's session is at the same place
+    if "session" not in connection.scope:  # Litestar loads none for a page of status 404
+        return UNKNOWN
+    user = connection.session.get("user")
     return {"user_id": user} if user else None
 
 

@@ -1,4 +1,4 @@
-"""A shop on NiceGUI within FastAPI: handlers of elements use the visitor of their page."""
+"""A shop on NiceGUI in FastAPI: elements use the visitor of their page."""
 
 from __future__ import annotations
 

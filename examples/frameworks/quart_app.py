@@ -27,7 +27,7 @@ def who(connection: HTTPConnection) -> dict[str, str] | None:
 app = Quart(__name__)
 app.secret_key = SECRET
 config = UserComConfig.from_env(secret_keys=(SECRET,))
-app.asgi_app = UserComMiddleware(app.asgi_app, config, identify=who)  # type: ignore[arg-type, method-assign, assignment]
+app.asgi_app = UserComMiddleware(app.asgi_app, config, identify=who)  # type: ignore[method-assign, assignment]
 
 
 # `quart.session` works in handlers alone, and the hook is called for the response.

@@ -59,7 +59,7 @@ async def logout(request: Request) -> HTTPResponse:
 
 @shop.get("/stock")
 async def stock(request: Request) -> HTTPResponse:
-    """Return JSON. Sanic runs plain functions in the event loop, so this is none."""
+    """Return JSON. A plain function would run in the event loop as well."""
     await get_visitor(request).event("stock_checked")
     return json({"teapots": 3})
 

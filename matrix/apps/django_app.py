@@ -60,7 +60,7 @@ example.urlpatterns += [
     path("burst", burst),
     path("static/<path:path>", serve, {"document_root": STATIC}),
 ]
-example.handler404, example.handler500 = not_found, failed
+example.handler404, example.handler500 = not_found, failed  # type: ignore[attr-defined]
 shop = ProtocolTypeRouter(
     {
         "http": get_asgi_application(),

@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 from examples.frameworks.fastapi_app import app
 from matrix.apps.shared import FAILED, NOT_FOUND, STATIC, ShopError, chunks
-from usercom_asgi.fastapi import CurrentVisitor  # noqa: TC001  FastAPI reads the annotation
+from usercom_asgi.fastapi import CurrentVisitor
 
 if TYPE_CHECKING:
     from starlette.requests import Request

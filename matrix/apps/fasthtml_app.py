@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from fasthtml.common import HTMLResponse, JSONResponse, Request, StreamingResponse, WebSocket
+from fasthtml.common import HTMLResponse, JSONResponse, Request, StreamingResponse
 from starlette.staticfiles import StaticFiles
 
 from examples.frameworks.fasthtml_app import app

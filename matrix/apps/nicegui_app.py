@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from fastapi import WebSocket
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.routing import Mount
@@ -10,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 from examples.frameworks.nicegui_app import app
 from matrix.apps.shared import FAILED, STATIC, ShopError, chunks
-from usercom_asgi.fastapi import CurrentVisitor  # noqa: TC001  FastAPI reads the annotation
+from usercom_asgi.fastapi import CurrentVisitor
 
 pages = app.router.routes.pop()  # NiceGUI's mount at "/", which takes all that is left
 

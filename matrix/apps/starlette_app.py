@@ -1,4 +1,4 @@
-"""Starlette; the middleware is around the application, so the page of a 500 has the widget."""
+"""Starlette; the middleware is around it, so that the page of a 500 has the widget."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ def start(
     command: Sequence[str],
     usercom: FakeUserCom,
     port: int,
-    *,
     folder: Path = HERE,
     log: Path | None = None,
+    /,
     **environ: str,
 ) -> subprocess.Popen[bytes]:
     """Start a server in a process group of its own; ``{port}`` in the command is replaced.
@@ -71,13 +71,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def server(
     command: Sequence[str],
     usercom: FakeUserCom,
-    *,
     folder: Path = HERE,
     log: Path | None = None,
+    /,
     **environ: str,
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
-    process = start(command, usercom, port, folder=folder, log=log, **environ)
+    process = start(command, usercom, port, folder, log, **environ)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(process, url)

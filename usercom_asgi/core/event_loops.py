@@ -55,7 +55,7 @@ def run_in_loop(
         )
     if isinstance(loop, asyncio.AbstractEventLoop):
         if _is_lent_by_asgiref(loop):
-            return sys.modules["asgiref.sync"].async_to_sync(function)()
+            return cast("T", sys.modules["asgiref.sync"].async_to_sync(function)())
         future = asyncio.run_coroutine_threadsafe(function(), loop) if loop.is_running() else None
         while future is None or not wait([future], timeout=1).done:
             if not loop.is_running():  # the call would wait for ever
@@ -70,8 +70,8 @@ def run_in_loop(
 def _is_lent_by_asgiref(loop: asyncio.AbstractEventLoop) -> bool:
     """Return whether the loop waits for this thread by asgiref's ``sync_to_async``.
 
-    Django runs a view and the database of its request in one thread. A hook that asks the
-    database would wait for the view, unless asgiref gets the thread back meanwhile.
+    Django runs a view and the database of its request in one thread. A hook that asks
+    the database would wait for the view, unless asgiref has the thread meanwhile.
     """
     asgiref = sys.modules.get("asgiref.sync")
     if asgiref is None:
