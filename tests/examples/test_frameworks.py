@@ -47,3 +47,11 @@ def test_example_of_framework_passes_every_check_of_the_matrix(
     lines = log.read_text().splitlines()
     ours = [each for each in lines if "usercom" in each and "Traceback" not in each]
     assert [each for each in ours if "failed" in each] == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples" / "frameworks").glob("*_app.py")), ids=lambda path: path.stem
+)
+def test_guide_of_framework_holds_its_example(path: Path) -> None:
+    guide = ROOT / "docs" / "frameworks" / f"{path.stem.removesuffix('_app')}.md"
+    assert f"```python\n{path.read_text()}```\n" in guide.read_text()
