@@ -43,7 +43,7 @@ class Served:
     asks_json: bool = False
 
     def browser(self, key: str | None = None) -> httpx.Client:
-        """Return a browser without scripts, with the key of a new visitor by default."""
+        """Return a browser without scripts, with the key of a visitor or a new one."""
         client = httpx.Client(
             base_url=self.url,
             headers={"accept": "text/html,*/*", "sec-fetch-mode": "navigate"},

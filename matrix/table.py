@@ -82,4 +82,4 @@ def _cell(subject: Subject, name: str, failure: str | None, notes: Footnotes) ->
         return f"–{notes.mark(subject.left_out[name])}"
     if failure is not None:
         return f"✗{notes.mark(subject.known.get(name, 'Unexpected: ' + failure))}"
-    return f"✓{notes.mark(subject.remarks.get(name))}"
+    return f"✓{notes.mark(subject.remarks.get(name, subject.known.get(name)))}"
