@@ -12,6 +12,7 @@
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
 #   make judge                    50,000 random documents, judged by Chromium: COUNT=50000 SEED=13
+#   make matrix                   each server and each framework, checked from outside; writes docs/matrix.md; ONLY=django
 #   make soak                     an hour of traffic in two minutes, and whether memory stays flat
 #   make demo PYTHON=python3.13   which Python to make .venv with
 
@@ -23,7 +24,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 # pip is asked where uv finds no package index.
 UV := $(VENV)/bin/uv pip --quiet
 # What is there of it: the benchmarks may be missing.
-CODE := $(wildcard usercom_asgi pytest_usercom.py tests examples bench .ci/versions.py)
+CODE := $(wildcard usercom_asgi pytest_usercom.py tests examples bench matrix .ci/versions.py)
 # The oldest Python and pip that will do: pip knows dependency groups since 25.1.
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1
@@ -36,7 +37,9 @@ STORIES := 750
 JOBS ?= auto
 PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: demo check fast test nightly test-versions dist-check lint voice bench faults model judge soak clean
+ONLY :=
+
+.PHONY: demo check fast test nightly test-versions dist-check lint voice bench faults matrix model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m usercom_asgi.cli demo
@@ -81,6 +84,9 @@ bench: $(VENV)/bench.installed
 faults: $(VENV)/bench.installed
 	$(RUN) -m bench.faults
 
+matrix: $(VENV)/matrix.installed
+	PYTHONPATH=tests $(RUN) -m matrix --only "$(ONLY)"
+
 model: $(VENV)/dev.installed
 	PYTHONPATH=tests $(RUN) -m delivery.test_key_ring_model $(STORIES)
 
@@ -109,6 +115,11 @@ $(VENV)/dev.installed: pyproject.toml $(VENV)/made
 $(VENV)/bench.installed: $(VENV)/dev.installed
 	@echo "Installing what is compared into $(VENV) ..."
 	@$(UV) install --python $(RUN) --group bench || $(PIP) install --group bench
+	@touch $@
+
+$(VENV)/matrix.installed: $(VENV)/dev.installed
+	@echo "Installing servers and frameworks into $(VENV) ..."
+	@$(UV) install --python $(RUN) --group matrix || $(PIP) install --group matrix
 	@touch $@
 
 # The Python that made .venv may have left the machine since: then it is made anew.

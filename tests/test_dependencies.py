@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from io import BytesIO
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,24 +43,47 @@ async def test_get_visitor_outside_of_the_middleware_ignores_another_requests_vi
         get_visitor({"type": "http", "state": state})
 
 
-class OtherRequest:
-    """A request of Litestar, Quart, Django, Falcon or BlackSheep."""
+PLACES: dict[str, Callable[[Scope], object]] = {
+    "Django, Litestar, Quart, Falcon, BlackSheep": lambda scope: SimpleNamespace(scope=scope),
+    "Sanic": lambda scope: SimpleNamespace(transport=SimpleNamespace(scope=scope)),
+    "Gradio": lambda scope: SimpleNamespace(request=HTTPConnection(scope)),
+    "a scope that is no dict": lambda scope: MappingProxyType(scope),
+}
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
 
-
-async def test_get_visitor_of_another_frameworks_request_returns_the_visitor() -> None:
+@pytest.mark.parametrize("framework", PLACES)
+async def test_get_visitor_of_another_frameworks_request_returns_the_visitor(
+    framework: str,
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        request: Any = OtherRequest(scope)
+        request: Any = PLACES[framework](scope)
         assert get_visitor(request) is get_visitor(scope)
         assert get_delivery(request).readiness().state == "inline"
         await html(PAGE)(scope, receive, send)
 
-    await call(UserComMiddleware(app, CONFIG))
+    recorded = await call(UserComMiddleware(app, CONFIG))
+    assert recorded.status == 200
 
 
-@pytest.mark.parametrize("wrong", [None, "request", object()])
-def test_get_visitor_of_something_else_raises_type_error(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="must be a request with an ASGI scope"):
+@pytest.mark.parametrize("wrong", [None, "request", object(), SimpleNamespace(scope=None)])
+def test_get_visitor_of_something_else_raises_type_error_with_the_type(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"must be .* ASGI scope.* got .*{type(wrong).__name__}"):
         get_visitor(wrong)
+
+
+def test_get_visitor_of_a_django_request_of_wsgi_raises_type_error_with_the_remedy() -> None:
+    pytest.importorskip("django")
+    from django.conf import settings
+    from django.core.handlers.wsgi import WSGIRequest
+
+    if not settings.configured:
+        settings.configure()
+    request: Any = WSGIRequest({"REQUEST_METHOD": "GET", "wsgi.input": BytesIO()})
+    with pytest.raises(TypeError, match=r"WSGIRequest; it is a request of WSGI: serve .* ASGI"):
+        get_visitor(request)
+
+
+def test_get_visitor_of_quarts_request_outside_of_one_raises_quarts_error() -> None:
+    quart: Any = pytest.importorskip("quart")
+    with pytest.raises(RuntimeError, match="Not within a request context"):
+        get_visitor(quart.request)

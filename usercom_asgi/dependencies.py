@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from starlette.requests import HTTPConnection
 
@@ -23,14 +24,40 @@ if TYPE_CHECKING:
     from .visitor.session import VisitorSession
 
 
-def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
+class HasScope(Protocol):
+    """Request, websocket or consumer, as most frameworks have them."""
+
+    @property
+    def scope(self) -> Any:
+        """The ASGI scope."""
+        ...
+
+
+class HasTransport(Protocol):
+    """Request of Sanic."""
+
+    @property
+    def transport(self) -> Any:
+        """What has the ASGI scope."""
+        ...
+
+
+Connection: TypeAlias = "HasScope | HasTransport | Scope"
+
+# Where requests of frameworks have their ASGI scope, the most common place first.
+_FIND_SCOPE = tuple(map(attrgetter, ("scope", "transport.scope", "request.scope")))
+
+
+def get_visitor(connection: Connection) -> Visitor:
     """Return the visitor of a request, a websocket or a scope; a FastAPI dependency.
 
-    A request of another framework works too, if it has its ASGI scope as ``scope``.
+    Requests and websockets of any framework will do that have their ASGI scope as
+    ``scope`` (Django, Litestar, Quart, Falcon, BlackSheep, Channels), as
+    ``transport.scope`` (Sanic), or that wrap such a request as ``request`` (Gradio).
 
     Raises:
         RuntimeError: If the application does not have a ``UserComMiddleware``.
-        TypeError: If it is neither.
+        TypeError: If the connection has no ASGI scope.
 
     """
     scope = _scope_of(connection)
@@ -42,13 +69,25 @@ def get_visitor(connection: HTTPConnection | Scope) -> Visitor:
 
 
 def _scope_of(connection: object) -> Scope:
-    scope: object = getattr(connection, "scope", connection)
-    if not isinstance(scope, Mapping):
-        raise TypeError(
-            "connection must be a request with an ASGI scope, or the scope itself, "
-            f"got {type(connection).__name__}"
-        )
-    return cast("Scope", scope)
+    if isinstance(connection, Mapping):
+        return cast("Scope", connection)
+    for find in _FIND_SCOPE:
+        try:
+            scope = find(connection)
+        except AttributeError:
+            continue
+        if isinstance(scope, Mapping):
+            return cast("Scope", scope)
+    kind = type(connection)
+    remedy = (
+        "it is a request of WSGI: serve the application by its ASGI entry point"
+        if hasattr(connection, "environ")
+        else "pass the request of your framework, or its `scope`"
+    )
+    raise TypeError(
+        "connection must be a request with an ASGI scope, or the scope itself, "
+        f"got {kind.__module__}.{kind.__qualname__}; {remedy}"
+    )
 
 
 class _Snippet(str):
@@ -60,7 +99,7 @@ class _Snippet(str):
         return str(self)
 
 
-def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = None) -> str:
+def usercom_snippet(connection: Connection, *, nonce: str | None = None) -> str:
     """Return the snippet for an application that places it by hand.
 
     In a template: ``{{ usercom_snippet(request) }}``. Jinja2 does not escape it, and
@@ -76,7 +115,7 @@ def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = N
             hook ``nonce=``.
 
     Raises:
-        TypeError: If the connection is neither.
+        TypeError: If the connection has no ASGI scope.
 
     """
     found = _find(connection)
@@ -89,14 +128,14 @@ def usercom_snippet(connection: HTTPConnection | Scope, *, nonce: str | None = N
     return _Snippet(placement.place_snippet(*found, nonce))
 
 
-async def prepare_snippet(connection: HTTPConnection | Scope) -> None:
+async def prepare_snippet(connection: Connection) -> None:
     """Wait for what `usercom_snippet` needs; a FastAPI dependency.
 
     Call it in an ``async def`` handler, before the page is rendered, if a hook is
     asynchronous, or if the same request has reset the visitor.
 
     Raises:
-        TypeError: If the connection is neither a request nor a scope.
+        TypeError: If the connection has no ASGI scope.
 
     """
     found = _find(connection)
@@ -134,7 +173,7 @@ class RunningDelivery(Protocol):
         ...
 
 
-def get_delivery(connection: HTTPConnection | Scope) -> RunningDelivery:
+def get_delivery(connection: Connection) -> RunningDelivery:
     """Return the delivery of this process; a FastAPI dependency for health routes.
 
     Raises:

@@ -78,3 +78,28 @@ async def test_task_outlives_the_task_that_starts_it() -> None:
 
 async def _start(run: object) -> None:
     start_task(run)  # type: ignore[arg-type]
+
+
+def test_run_in_loop_in_a_thread_of_django_lets_the_loop_use_that_thread() -> None:
+    """Django runs a view and the database of its request in one thread: a hook must not wait for it."""
+    asgiref_sync: Any = pytest.importorskip("asgiref.sync")
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+
+        async def hook() -> int:
+            user: int = await asgiref_sync.sync_to_async(lambda: 17)()
+            return user
+
+        def view() -> int:
+            return run_in_loop(loop, hook, "event")
+
+        async with asgiref_sync.ThreadSensitiveContext():
+            user: int = await asgiref_sync.sync_to_async(view)()
+            return user
+
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.append(asyncio.run(main())), daemon=True)
+    thread.start()
+    thread.join(10)  # two that wait for each other do so for ever
+    assert results == [17]

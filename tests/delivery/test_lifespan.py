@@ -44,6 +44,10 @@ async def raises_like_django(scope: Scope, receive: Receive, send: Send) -> None
     raise ValueError("Django can only handle ASGI/HTTP connections, not lifespan.")
 
 
+async def raises_like_channels(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ValueError("No application configured for scope type 'lifespan'")
+
+
 async def raises_after_receive(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     raise KeyError("type")
@@ -151,10 +155,11 @@ async def test_lifespan_messages_for_any_application_are_sent_once() -> None:
         ]
 
 
-async def test_lifespan_error_of_the_application_except_djangos_logs_a_warning(
+async def test_lifespan_error_of_the_application_except_djangos_and_channels_logs_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for inner, warnings in ((raises_like_django, 0), (raises_after_receive, 1)):
+    cases = ((raises_like_django, 0), (raises_like_channels, 0), (raises_after_receive, 1))
+    for inner, warnings in cases:
         caplog.clear()
         await run_until_it_ends(UserComMiddleware(application(inner), CONFIG))
         assert len([each for each in caplog.records if each.levelno >= logging.WARNING]) == warnings

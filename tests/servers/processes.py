@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -19,20 +19,30 @@ HERE = Path(__file__).parent
 
 
 def start(
-    command: Sequence[str], usercom: FakeUserCom, port: int, **environ: str
+    command: Sequence[str],
+    usercom: FakeUserCom,
+    port: int,
+    folder: Path = HERE,
+    log: Path | None = None,
+    /,
+    **environ: str,
 ) -> subprocess.Popen[bytes]:
-    """Start a server of this folder, in a process group of its own; ``{port}`` in the command is replaced."""
+    """Start a server in a process group of its own; ``{port}`` in the command is replaced.
+
+    Its output goes to a pipe, or to a file, which takes any amount of it.
+    """
     settings: Mapping[str, str] = {
         **os.environ,
         "USERCOM_BASE_URL": usercom.url,
         "USERCOM_API_KEY": "ABC123",
         **environ,
     }
-    return subprocess.Popen(
-        [sys.executable, "-W", "error::ResourceWarning", *(each.format(port=port) for each in command)],
-        cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        env={name: value for name, value in settings.items() if name != "PYTEST_CURRENT_TEST"},
-    )  # fmt: skip
+    with log.open("wb") if log else nullcontext(subprocess.PIPE) as output:
+        return subprocess.Popen(
+            [sys.executable, "-W", "error::ResourceWarning", *(each.format(port=port) for each in command)],
+            cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env={name: value for name, value in settings.items() if name != "PYTEST_CURRENT_TEST"},
+        )  # fmt: skip
 
 
 def wait_for(process: subprocess.Popen[bytes], url: str) -> None:
@@ -59,10 +69,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def server(
-    command: Sequence[str], usercom: FakeUserCom, **environ: str
+    command: Sequence[str],
+    usercom: FakeUserCom,
+    folder: Path = HERE,
+    log: Path | None = None,
+    /,
+    **environ: str,
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     port = free_port()
-    process = start(command, usercom, port, **environ)
+    process = start(command, usercom, port, folder, log, **environ)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(process, url)

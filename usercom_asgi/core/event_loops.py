@@ -54,6 +54,8 @@ def run_in_loop(
             f"sync.{verb}() needs a running delivery: enter the client first, `with client:`"
         )
     if isinstance(loop, asyncio.AbstractEventLoop):
+        if _is_lent_by_asgiref(loop):
+            return cast("T", sys.modules["asgiref.sync"].async_to_sync(function)())
         future = asyncio.run_coroutine_threadsafe(function(), loop) if loop.is_running() else None
         while future is None or not wait([future], timeout=1).done:
             if not loop.is_running():  # the call would wait for ever
@@ -63,6 +65,18 @@ def run_in_loop(
 
     token = cast("trio.lowlevel.TrioToken", loop)
     return trio.from_thread.run(function, trio_token=token)
+
+
+def _is_lent_by_asgiref(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether the loop waits for this thread by asgiref's ``sync_to_async``.
+
+    Django runs a view and the database of its request in one thread. A hook that asks
+    the database would wait for the view, unless asgiref has the thread meanwhile.
+    """
+    asgiref = sys.modules.get("asgiref.sync")
+    if asgiref is None:
+        return False
+    return getattr(asgiref.SyncToAsync.threadlocal, "main_event_loop", None) is loop
 
 
 async def run_from_any_loop(

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-# Django raises this at every start (Django ticket 31508).
-_DJANGO = "can only handle ASGI/HTTP connections"
+# Django (ticket 31508) and the router of Channels raise these at every start.
+_NO_LIFESPAN = (
+    "can only handle ASGI/HTTP connections",
+    "No application configured for scope type 'lifespan'",
+)
 
 
 async def run_lifespan(
@@ -135,7 +138,7 @@ class _LifespanProxy:
 
 
 def _explain(error: Exception) -> None:
-    if _DJANGO in str(error):
+    if any(each in str(error) for each in _NO_LIFESPAN):
         logger.debug(
             "The application has no lifespan, completing the protocol for it",
             extra={"usercom_event": "lifespan_unsupported"},

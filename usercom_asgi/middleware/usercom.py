@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ..visitor.login import IdentifyHook
     from .site import Workspace
 
+    #: Litestar and Quart have their own types for the scope and the messages.
+    Application = Callable[[Any, Any, Any], Awaitable[None]]
+
 
 Init = TypeVar("Init", bound="Callable[..., None]")
 
@@ -118,7 +121,7 @@ class UserComMiddleware:
     @_fail_at_startup
     def __init__(
         self,
-        app: ASGIApp,
+        app: Application,
         config: UserComConfig | None = None,
         *,
         identify: IdentifyHook | None = None,
@@ -132,7 +135,7 @@ class UserComMiddleware:
         on_dead: OutcomeHook | None = None,
         client: UserComClient | None = None,
     ) -> None:
-        self.app = app
+        self.app: ASGIApp = app
         self.config = _resolve_config(config, client)
         self._site = Site(
             self.config,

@@ -1,0 +1,1 @@
+"""Servers and frameworks, tried one by one: `make matrix`."""

@@ -1,0 +1,1 @@
+"""The examples of the frameworks, with the routes that only the checks need."""
