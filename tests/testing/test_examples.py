@@ -100,7 +100,7 @@ def test_unit_test_of_the_readme_passes_beside_its_application(tmp_path: Path) -
 
 
 def test_guide_shows_only_code_of_the_examples() -> None:
-    text = (ROOT / "docs/testing.md").read_text()
+    text = (ROOT / "docs/guides/testing.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     sources = [each.read_text() for each in EXAMPLES.glob("*.py")]
     assert len(blocks) > 5
@@ -113,7 +113,7 @@ def test_guide_shows_only_code_of_the_examples() -> None:
 def test_guide_names_every_public_name_of_the_kit() -> None:
     from usercom_asgi import testing
 
-    text = (ROOT / "docs/testing.md").read_text()
+    text = (ROOT / "docs/guides/testing.md").read_text()
     for name in testing.__all__:
         if not name.startswith("Captured"):
             assert name in text, name
