@@ -7,6 +7,9 @@
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
 #                                 SHORT=1 for the lowest, and no extra, as CI does
 #   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
+#   make docs                     builds the documentation site into site/, and fails for a link that leads nowhere
+#   make docs-serve               serves it at http://127.0.0.1:8765, and builds again at each change
+#   make docs-links               whether the addresses of other sites in it answer: needs a network
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
@@ -35,7 +38,7 @@ STORIES := 750
 JOBS ?= auto
 PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: demo check fast test nightly test-versions lint voice bench faults model judge soak clean
+.PHONY: demo check fast test nightly test-versions lint docs docs-serve docs-links voice bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -64,6 +67,17 @@ lint: $(VENV)/dev.installed
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) -m mypy $(CODE)
 	$(RUN) -m pyright
+	@$(MAKE) --no-print-directory docs
+
+# Material prints an advertisement of its own, unless NO_MKDOCS_2_WARNING is set.
+docs: $(VENV)/dev.installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+docs-serve: $(VENV)/dev.installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs serve --dev-addr 127.0.0.1:8765 --watch usercom_asgi
+
+docs-links: $(VENV)/dev.installed
+	$(RUN) tests/helpers/external_links.py README.md docs
 
 voice:
 	$(PYTHON) tests/helpers/voice.py --list
@@ -86,7 +100,7 @@ soak: $(VENV)/dev.installed
 	$(RUN) -m bench.soak
 
 clean:
-	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist site shots .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both install again when pyproject.toml has changed, and neither takes away what the other brought.
