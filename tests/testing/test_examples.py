@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers.documents import blocks_of, write_files
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples/testing"
@@ -90,11 +91,10 @@ def test_examples_are_not_switched_off_by_the_environment() -> None:
     assert "7 passed" in output, output
 
 
-def test_unit_test_of_the_readme_passes_beside_its_application(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for name in ("shop.py", "test_shop.py"):
-        [block] = [each for each in blocks if each.startswith(f"# {name}\n")]
-        (tmp_path / name).write_text(block)
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial/purchase.md"])
+def test_unit_test_of_a_page_passes_beside_its_application(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("fastapi")
+    write_files(blocks_of(ROOT / name), tmp_path)
     output = run_pytest(str(tmp_path))
     assert "1 passed" in output, output
 
