@@ -19,13 +19,12 @@ from typing import Any
 import anyio
 import pytest
 from helpers.documents import PAGES, ROOT, Block, blocks_of, write_files
-from helpers.fake_usercom import FakeUserCom
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.cli import _parser as cli
 from usercom_asgi.rest import UserComRest
+from usercom_asgi.sandbox import Sandbox, serve
 from usercom_asgi.sandbox.__main__ import _parser as sandbox
-from usercom_asgi.sandbox.vendor import REST_TOKEN
 from usercom_asgi.testing import capture
 
 # Blocks of this page are parts of examples/testing/, where tests/testing/ runs them.
@@ -105,17 +104,22 @@ async def test_jobs_of_the_guide_send_their_commands(folder: Path) -> None:
     assert len(captured.updates) == 2
 
 
-async def test_rest_calls_of_the_guide_are_answered_by_the_sandbox(
-    folder: Path, usercom: FakeUserCom
-) -> None:
+async def test_rest_calls_of_the_guide_are_answered_by_the_sandbox(folder: Path) -> None:
     names = run(ROOT / "docs/guides/rest.md", folder)
     line = SimpleNamespace(sku="sku-1", name="Cup", price=19.9, count=2)
     order = SimpleNamespace(id="o-1", customer_id="u-1", email="ada@shop.example", items=[line])
-    async with UserComRest(base_url=usercom.url, token=REST_TOKEN) as rest:
-        await rest.attributes.ensure("plan", "string")
-        await names["report_order"](rest, order)
-        await names["members"](rest)
-        [deal] = [each async for each in rest.deals.list()]
+    with serve(Sandbox(rest_token="sandbox-token")) as server:
+        for name in ("a", "b", "VIP"):  # the guide reads the third
+            server.sandbox.store.segments.add(name=name, user_ids=[])
+        async with UserComRest(base_url=server.url, token="sandbox-token") as rest:
+            await report(rest, names, order)
+
+
+async def report(rest: UserComRest, names: dict[str, Any], order: object) -> None:
+    await rest.attributes.ensure("plan", "string")
+    await names["report_order"](rest, order)
+    await names["members"](rest)
+    [deal] = [each async for each in rest.deals.list()]
     assert deal.custom_id == "o-1"
 
 
