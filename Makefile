@@ -9,6 +9,7 @@
 #   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
 #   make docs                     builds the documentation site into site/, and fails for a link that leads nowhere
 #   make docs-serve               serves it at http://127.0.0.1:8765, and builds again at each change
+#   make pictures                 takes the pictures of the tutorial anew, with Chromium
 #   make docs-links               whether the addresses of other sites in it answer: needs a network
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
@@ -38,7 +39,7 @@ STORIES := 750
 JOBS ?= auto
 PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
-.PHONY: demo check fast test nightly test-versions lint docs docs-serve docs-links voice bench faults model judge soak clean
+.PHONY: demo check fast test nightly test-versions lint docs docs-serve docs-links pictures voice bench faults model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m examples.demo
@@ -75,6 +76,9 @@ docs: $(VENV)/dev.installed
 
 docs-serve: $(VENV)/dev.installed
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs serve --dev-addr 127.0.0.1:8765 --watch usercom_asgi
+
+pictures: $(VENV)/dev.installed
+	PYTHONPATH=tests:. $(RUN) .ci/tutorial_pictures.py
 
 docs-links: $(VENV)/dev.installed
 	$(RUN) tests/helpers/external_links.py README.md docs
