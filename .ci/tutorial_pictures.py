@@ -6,11 +6,15 @@ reader sees.
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from helpers.chromium import chromium
 from helpers.documents import DOCS, blocks_of
-from helpers.serving import serve_app
 
 from usercom_asgi.sandbox import Sandbox, serve
 
@@ -18,16 +22,24 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 IMAGES = DOCS / "images"
-SANDBOX = "http://127.0.0.1:8900"
+SHOP = "http://127.0.0.1:8000"
 WIDE = {"width": 1280, "height": 620}
 
 
-def shop_of(page: str, sandbox: str) -> Any:
-    """Return the application of a page's last shop.py."""
+@contextmanager
+def shop_of(page: str) -> Iterator[None]:
+    """Serve the application of a page's last shop.py, at the port that the page names."""
     source = [each.code for each in blocks_of(DOCS / page) if each.file == "shop.py"][-1]
     names: dict[str, Any] = {"__name__": "shop"}
-    exec(source.replace(SANDBOX, sandbox), names)
-    return names["app"]
+    exec(source, names)
+    server = uvicorn.Server(uvicorn.Config(names["app"], port=8000, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield
+    server.should_exit = True
+    thread.join()
 
 
 def save(page: Page, name: str) -> None:
@@ -38,18 +50,18 @@ def save(page: Page, name: str) -> None:
 
 def main() -> None:
     """Follow the tutorial, and take a picture where it shows one."""
-    with serve(Sandbox(api_key="ABC123")) as server, chromium() as browser:
+    with serve(Sandbox(api_key="ABC123"), port=8900) as server, chromium() as browser:
         dashboard = browser.new_page(viewport=WIDE)
         dashboard.goto(server.url)
         save(dashboard, "empty")
         shopper = browser.new_page(viewport={"width": 800, "height": 500})
-        with serve_app(shop_of("tutorial/purchase.md", server.url)) as port:
-            shopper.goto(f"http://127.0.0.1:{port}")
+        with shop_of("tutorial/purchase.md"):
+            shopper.goto(SHOP)
             save(shopper, "shop")
             shopper.click("text=Buy")
             save(dashboard, "purchase")
-        with serve_app(shop_of("tutorial/login.md", server.url)) as port:
-            shopper.goto(f"http://127.0.0.1:{port}")
+        with shop_of("tutorial/login.md"):
+            shopper.goto(SHOP)
             for step in ("login", "Buy", "logout", "Buy"):
                 shopper.wait_for_timeout(800)
                 shopper.click(f"button:text-is('{step}')")
