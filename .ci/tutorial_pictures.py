@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 IMAGES = DOCS / "images"
 SHOP = "http://127.0.0.1:8000"
-WIDE = {"width": 1280, "height": 620}
 
 
 @contextmanager
@@ -52,7 +51,7 @@ def save(page: Page, name: str) -> None:
 def main() -> None:
     """Follow the tutorial, and take a picture where it shows one."""
     with serve(Sandbox(api_key="ABC123"), port=8900) as server, chromium() as browser:
-        dashboard = browser.new_page(viewport=WIDE)
+        dashboard = browser.new_page(viewport={"width": 1280, "height": 620})
         dashboard.goto(server.url)
         save(dashboard, "empty")
         shopper = browser.new_page(viewport={"width": 800, "height": 500})

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,7 +235,7 @@ def check_mermaid(block: Block) -> None:
     assert block.code.split()[0] in {"sequenceDiagram", "flowchart"}
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[[Block], object]] = {
     "sh": check_commands,
     "ini": check_ini,
     "nginx": check_nginx,
