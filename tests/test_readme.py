@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from helpers.serving import serve_app
 from helpers.voice import WORDS
 
 from usercom_asgi import UserComConfig
+from usercom_asgi.cli import _parser as cli
+from usercom_asgi.delivery.stats import Readiness, Stats
 from usercom_asgi.sandbox.__main__ import _parser
 
 SANDBOX = "http://127.0.0.1:8900"
@@ -83,6 +87,28 @@ def test_settings_page_names_every_setting() -> None:
     text = PAGES[DOCS / "reference/settings.md"]
     for each in fields(UserComConfig):
         assert not each.init or f"`{each.name}`" in text, each.name
+
+
+def test_stats_page_names_every_count_and_state() -> None:
+    text = PAGES[DOCS / "reference/stats.md"]
+    for each in (*fields(Stats), *fields(Readiness)):
+        assert f"`{each.name}`" in text, each.name
+
+
+def test_command_line_page_names_every_option() -> None:
+    text = PAGES[DOCS / "reference/cli.md"]
+    for parser in (_parser(), *parsers_of(cli())):
+        for action in parser._actions:
+            for option in action.option_strings:
+                assert option in text or option in ("-h", "--help", "--version"), option
+
+
+def parsers_of(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from parsers_of(each)
 
 
 def slug(title: str) -> str:
