@@ -8,6 +8,10 @@
 #                                 SHORT=1 for the lowest, and no extra, as CI does
 #   make dist-check               wheel and sdist: what is in them, twine, and the tests of test-versions from the wheel
 #   make voice                    the words of comments and docstrings that CONTRIBUTING.md counts, by room
+#   make docs                     builds the documentation site into site/, and fails for a link that leads nowhere
+#   make docs-serve               serves it at http://127.0.0.1:8765, and builds again at each change
+#   make pictures                 takes the pictures of the tutorial anew, with Chromium
+#   make docs-links               whether the addresses of other sites in it answer: needs a network
 #   make bench                    what a request, a page and a delivery cost, beside others
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
@@ -39,7 +43,7 @@ PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
 ONLY :=
 
-.PHONY: demo check fast test nightly test-versions dist-check lint voice bench faults matrix model judge soak clean
+.PHONY: demo check fast test nightly test-versions dist-check lint docs docs-serve docs-links pictures voice bench faults matrix model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m usercom_asgi.cli demo
@@ -72,6 +76,20 @@ lint: $(VENV)/dev.installed
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) -m mypy $(CODE)
 	$(RUN) -m pyright
+	@$(MAKE) --no-print-directory docs
+
+# Material prints an advertisement of its own, unless NO_MKDOCS_2_WARNING is set.
+docs: $(VENV)/dev.installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+docs-serve: $(VENV)/dev.installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs serve --dev-addr 127.0.0.1:8765 --watch usercom_asgi
+
+pictures: $(VENV)/dev.installed
+	PYTHONPATH=tests:. $(RUN) .ci/tutorial_pictures.py
+
+docs-links: $(VENV)/dev.installed
+	$(RUN) tests/helpers/external_links.py README.md docs
 
 voice:
 	$(PYTHON) tests/helpers/voice.py --list
@@ -97,7 +115,7 @@ soak: $(VENV)/dev.installed
 	$(RUN) -m bench.soak
 
 clean:
-	rm -rf $(VENV) build dist shots .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist site shots .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Both install again when pyproject.toml has changed, and neither takes away what the other brought.

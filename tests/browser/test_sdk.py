@@ -1,4 +1,4 @@
-"""Each row of docs/browser-sdk.md, from the page and from the server, under both channels.
+"""Each row of docs/reference/browser-sdk.md, from the page and from the server, under both channels.
 
 The browser uses the widget's endpoints under both. The sandbox must hold one profile, and each
 thing once, whichever way the server's half has come.
@@ -40,7 +40,7 @@ from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 ROWS: list[str] = re.findall(
     r"^\| (.+?) \| .+ \| .+ \|$",
-    (Path(__file__).parents[2] / "docs/browser-sdk.md").read_text("utf-8"),
+    (Path(__file__).parents[2] / "docs/reference/browser-sdk.md").read_text("utf-8"),
     re.MULTILINE,
 )[1:]
 ALICE: dict[str, Any] = {

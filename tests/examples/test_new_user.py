@@ -1,4 +1,4 @@
-"""The path of a new user, by the lines of docs/sandbox.md: from an empty folder to something that arrives."""
+"""The path of a new user, by the lines of docs/guides/sandbox.md: from an empty folder to something that arrives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OURS = ("PYTHON", "PYTEST", "COV", "USERCOM", "VIRTUAL_ENV", "UV_PYTHON", "UV_PR
 
 def documented_blocks() -> list[tuple[str, str]]:
     """The code of the section, as pairs of language and text."""
-    page = (ROOT / "docs/sandbox.md").read_text("utf-8")
+    page = (ROOT / "docs/guides/sandbox.md").read_text("utf-8")
     section = page.partition("## From nothing to something that arrives\n")[2].partition("\n## ")[0]
     return re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
 

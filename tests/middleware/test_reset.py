@@ -1,4 +1,4 @@
-"""Resets at a logout, with one new user each (docs/architecture.md, "Reset protocol")."""
+"""Resets at a logout, with one new user each (docs/reset.md)."""
 
 from __future__ import annotations
 

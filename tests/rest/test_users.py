@@ -307,8 +307,8 @@ async def test_sub_resources_read_their_rows(
 async def test_documented_export_and_forget_reach_everything_of_a_person(
     rest: UserComRest, server: RestServer
 ) -> None:
-    """The functions of docs/rest.md, as they stand there."""
-    text = (Path(__file__).parents[2] / "docs/rest.md").read_text()
+    """The functions of docs/guides/consent.md, as they stand there."""
+    text = (Path(__file__).parents[2] / "docs/guides/consent.md").read_text()
     [block] = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def export" in b]
     functions: dict[str, Any] = {}
     exec(block, functions)

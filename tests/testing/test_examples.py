@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers.documents import blocks_of, write_files
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples/testing"
@@ -90,17 +91,16 @@ def test_examples_are_not_switched_off_by_the_environment() -> None:
     assert "7 passed" in output, output
 
 
-def test_unit_test_of_the_readme_passes_beside_its_application(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for name in ("shop.py", "test_shop.py"):
-        [block] = [each for each in blocks if each.startswith(f"# {name}\n")]
-        (tmp_path / name).write_text(block)
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial/purchase.md"])
+def test_unit_test_of_a_page_passes_beside_its_application(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("fastapi")
+    write_files(blocks_of(ROOT / name), tmp_path)
     output = run_pytest(str(tmp_path))
     assert "1 passed" in output, output
 
 
 def test_guide_shows_only_code_of_the_examples() -> None:
-    text = (ROOT / "docs/testing.md").read_text()
+    text = (ROOT / "docs/guides/testing.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     sources = [each.read_text() for each in EXAMPLES.glob("*.py")]
     assert len(blocks) > 5
@@ -113,7 +113,7 @@ def test_guide_shows_only_code_of_the_examples() -> None:
 def test_guide_names_every_public_name_of_the_kit() -> None:
     from usercom_asgi import testing
 
-    text = (ROOT / "docs/testing.md").read_text()
+    text = (ROOT / "docs/guides/testing.md").read_text()
     for name in testing.__all__:
         if not name.startswith("Captured"):
             assert name in text, name

@@ -1,4 +1,4 @@
-"""Plans what a response does about a reset (docs/architecture.md, "The reset protocol").
+"""Plans what a response does about a reset (docs/reset.md).
 
 For ``RESET_DEADLINE`` seconds the server creates the new visitor. Until its call is
 answered, that browser's pages go out without the widget, whose first ping would create

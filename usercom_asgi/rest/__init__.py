@@ -1,4 +1,4 @@
-"""Client of User.com's public REST API; see docs/rest.md.
+"""Client of User.com's public REST API; see docs/guides/rest.md.
 
 It is loaded only by its own import, and imports its models at the first use of a
 resource. Their classes are in :mod:`usercom_asgi.rest.models`.

@@ -1,7 +1,8 @@
 """Objects that the REST API answers with.
 
 Field names are those of version 2; the shapes of version 1 are read as well. Sources
-are the vendor's reference, and recorded answers of 2018 and 2022: see docs/rest.md.
+are the vendor's reference, and recorded answers of 2018 and 2022:
+see docs/guides/rest.md.
 """
 
 from __future__ import annotations

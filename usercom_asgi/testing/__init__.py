@@ -7,7 +7,7 @@ Nothing leaves the process, and no server or lifespan is needed::
             TestClient(app).post("/buy")
         captured.assert_event("purchase", product="cup")
 
-The guide is ``docs/testing.md``.
+The guide is ``docs/guides/testing.md``.
 """
 
 from __future__ import annotations

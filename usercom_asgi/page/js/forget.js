@@ -1,4 +1,4 @@
-// Removes an old user key before widget.js runs (docs/architecture.md), because the widget
+// Removes an old user key before widget.js runs (docs/reset.md), because the widget
 // prefers a legacy localStorage entry and reads the cookie of any domain. `key` is the new
 // visitor's key, or "" if the widget creates one. `homes` are the domains that the cookie
 // may be set for, its own first.
