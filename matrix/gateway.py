@@ -26,7 +26,11 @@ def event_of(request: BaseHTTPRequestHandler) -> dict[str, Any]:
         "rawPath": path,
         "rawQueryString": query,
         "cookies": [each for each in cookies.split("; ") if each],
-        "headers": {name.lower(): value for name, value in request.headers.items() if name.lower() != "cookie"},
+        # Behind API Gateway it is https, and the cookies are for https alone.
+        "headers": {
+            **{name.lower(): value for name, value in request.headers.items() if name.lower() != "cookie"},
+            "x-forwarded-proto": "http",
+        },
         "requestContext": {
             "http": {"method": request.command, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": ""},
             "stage": "$default",
