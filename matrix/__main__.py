@@ -48,7 +48,7 @@ def run(subject: Subject, usercom: FakeUserCom, log: Path) -> dict[str, str]:
 def describe(error: Exception) -> str:
     """Return the line of the check that failed, and why."""
     frames = traceback.extract_tb(error.__traceback__)
-    line = [each.line for each in frames if each.filename.endswith("checks.py")][-1]
+    line = [each.line for each in frames if "site-packages" not in each.filename][-1]
     return f"{line} ({type(error).__name__}: {error})".replace("\n", " ")
 
 
@@ -63,7 +63,11 @@ def main() -> int:
         usercom = FakeUserCom(running.sandbox, running.url)
         for n, subject in enumerate(subjects):
             log, began = Path(folder) / f"{n}.log", time.monotonic()
-            failures = results[subject.name] = run(subject, usercom, log)
+            try:
+                failures = run(subject, usercom, log)
+            except AssertionError as error:  # the server did not start
+                failures = dict.fromkeys(CHECKS, describe(error))
+            results[subject.name] = failures
             has_failed = has_failed or not failures.keys() <= subject.known.keys()
             print(
                 f"{subject.name}: {failures or 'passed'} ({time.monotonic() - began:.0f} s)",

@@ -155,7 +155,7 @@ def check_cookie(served: Served) -> None:
 
 
 def check_login(served: Served) -> None:
-    """Log in as Alice, then as Bob, then log out: nobody gets another one's visitor."""
+    """Log in as Alice, then as Bob, then log out: each is a visitor of their own."""
     with served.browser() as client:
         first = key_of(client)
         assert client.post(f"/login/{ALICE}").is_redirect

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
-from threading import Lock
 from typing import Any
 
 from mangum import Mangum
@@ -26,7 +26,11 @@ def event_of(request: BaseHTTPRequestHandler) -> dict[str, Any]:
         "rawPath": path,
         "rawQueryString": query,
         "cookies": [each for each in cookies.split("; ") if each],
-        "headers": {name.lower(): value for name, value in request.headers.items() if name.lower() != "cookie"},
+        # Behind API Gateway it is https, and the cookies are for https alone.
+        "headers": {
+            **{name.lower(): value for name, value in request.headers.items() if name.lower() != "cookie"},
+            "x-forwarded-proto": "http",
+        },
         "requestContext": {
             "http": {"method": request.command, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": ""},
             "stage": "$default",
@@ -38,14 +42,10 @@ def event_of(request: BaseHTTPRequestHandler) -> dict[str, Any]:
 
 def make_handler(handle: Mangum) -> type[BaseHTTPRequestHandler]:
     """Return a handler that answers with what an invocation returns."""
-    invocation = Lock()
 
     class Gateway(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
         def do_GET(self) -> None:
-            with invocation:  # an instance of a function has one at a time
-                result: Any = handle(event_of(self), {})
+            result: Any = handle(event_of(self), {})
             body = result["body"].encode()
             if result.get("isBase64Encoded"):
                 body = base64.b64decode(body)
@@ -66,6 +66,9 @@ def make_handler(handle: Mangum) -> type[BaseHTTPRequestHandler]:
 
 
 if __name__ == "__main__":
+    # An instance of a function has one invocation at a time, in its main thread.
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    HTTPServer.request_queue_size = 128
     module, _, name = sys.argv[1].partition(":")
     handler = Mangum(getattr(import_module(module), name))
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), make_handler(handler)).serve_forever()
+    HTTPServer(("127.0.0.1", int(sys.argv[2])), make_handler(handler)).serve_forever()
