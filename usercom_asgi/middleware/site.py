@@ -104,7 +104,7 @@ class Site:
         login = None
         if self._identify is not None and self._identity_cookie is not None:
             login = LoginTracker(self._identify, self._identity_cookie, scope, request)
-        return VisitorSession(request, delivery, self.config, login=login, flash=self.flash)
+        return VisitorSession(request, delivery, self.config, login, self.flash)
 
     def open_refused_session(self, scope: Scope, reason: str = NO_CONSENT) -> VisitorSession:
         """Return the session of a visitor who must not be tracked."""
