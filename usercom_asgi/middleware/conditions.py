@@ -87,7 +87,7 @@ def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Condit
     if scope["method"] not in ("GET", "HEAD"):
         return None
     try:
-        if has_conditions(visitor.request.headers):
+        if has_conditions(scope["headers"]):
             return Conditions(scope, _expected_mark(visitor, site))
     except Exception:  # an error of ours must not break the application's response
         logger.exception(

@@ -98,7 +98,8 @@ class DeliveryProvider:
         if service is None or service.is_over:
             return None
         # A client that was entered in another loop belongs to that thread.
-        return service if service.loop in (None, current_loop()) else None
+        loop = service.loop
+        return service if loop is None or loop is current_loop() else None
 
     def inline_for(self, scope: Scope) -> InlineDelivery:
         """Return a delivery for this request alone, which delivers when the request leaves it."""

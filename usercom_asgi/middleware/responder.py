@@ -354,7 +354,7 @@ class Responder:
                 or may_be_html(cast("HeaderList", headers))
                 or self.visitor.login is not None
                 or self.visitor.accessed
-                or self._has_flash()
+                or (self._site.flash is not None and self.visitor.request.has_flash_cookie())
                 or logger.isEnabledFor(logging.DEBUG)
             )
         except Exception:  # noqa: BLE001  malformed headers, which `_on_start` logs

@@ -102,29 +102,16 @@ class Site:
     def open_session(self, scope: Scope, delivery: Delivery) -> VisitorSession:
         """Return the session of a visitor who may be tracked."""
         request = RequestInfo(scope, self._public_site)
-        return VisitorSession(
-            request,
-            delivery,
-            self.config,
-            login=self._login_for(scope, request),
-            flash=self.flash,
-        )
+        login = None
+        if self._identify is not None and self._identity_cookie is not None:
+            login = LoginTracker(self._identify, self._identity_cookie, scope, request)
+        return VisitorSession(request, delivery, self.config, login, self.flash)
 
     def open_refused_session(self, scope: Scope, reason: str = NO_CONSENT) -> VisitorSession:
         """Return the session of a visitor who must not be tracked."""
         request = RequestInfo(scope, self._public_site)
         delivery = NoDelivery(reason, scope["path"])
         return VisitorSession(request, delivery, self.config, has_consent=False)
-
-    def _login_for(self, scope: Scope, request: RequestInfo) -> LoginTracker | None:
-        if self._identify is None or self._identity_cookie is None:
-            return None
-        return LoginTracker(
-            self._identify,
-            self._identity_cookie,
-            scope,
-            request,
-        )
 
     async def ask_nonce(self, scope: Scope) -> str | None:
         """Return the nonce of the hook; None without one, or if the hook fails."""

@@ -164,9 +164,10 @@ def fit_snippet(snippet: bytes, head: bytes, needed: CspSources | None) -> bytes
 
     What these policies block is logged once. A nonce of the snippet stays.
     """
-    policies = [Policy(text) for text in meta_policies(head)]
-    if not policies:
+    texts = meta_policies(head)
+    if not texts:
         return snippet
+    policies = [Policy(text) for text in texts]
     given = nonce_of(snippet)
     nonce = given or find_nonce([(policy, True) for policy in policies])
     for policy in policies:

@@ -120,10 +120,11 @@ def _wants_whole_page(request_headers: Mapping[bytes, bytes]) -> bool:
 
 
 def _opt_out_reason(response_headers: Mapping[bytes, bytes]) -> str | None:
-    disposition = response_headers.get(b"content-disposition", b"")
-    if disposition.split(b";")[0].strip().lower() == b"attachment":
+    disposition = response_headers.get(b"content-disposition")
+    if disposition and disposition.split(b";")[0].strip().lower() == b"attachment":
         return "the response is a download"
-    if b"no-transform" in response_headers.get(b"cache-control", b"").lower():
+    cache_control = response_headers.get(b"cache-control")
+    if cache_control and b"no-transform" in cache_control.lower():
         return "the response forbids changes (Cache-Control: no-transform)"
     return None
 

@@ -167,6 +167,8 @@ def set_private(headers: HeaderList) -> HeaderList:
         elif not _is_shared_cache_header(name):
             others.append(pair)
     given = [each for each in given if each]
+    if not given:
+        return [*others, (b"cache-control", b"private")]
     # `private="name"` covers one header only, so the bare directive is required.
     is_strict = any(each.lower() in _STRICT_ENOUGH for each in given)
     kept = [each for each in given if each.split(b"=")[0].lower() not in (b"public", b"s-maxage")]

@@ -82,8 +82,8 @@ class Document:
 
 def loads_widget(data: bytes, snippet: bytes) -> bool:
     """Return True if the data loads a widget of User.com, or the one in the snippet."""
-    at = len(data)
-    while (at := data.rfind(_WIDGET, 0, at)) >= 0:
+    at = -1
+    while (at := data.find(_WIDGET, at + 1)) >= 0:
         found = _LOADER.search(data[max(0, at - _MAX_URL_BYTES) : at])
         if found is not None:
             # The host, with its port.

@@ -14,8 +14,6 @@ _SPACE = b" \t\n\f\r"
 _DOCTYPE = re.compile(rb"<!doctype[ \t\n\f\r>]", re.IGNORECASE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _META = re.compile(rb"<meta(?=[ \t\n\f\r/])", re.IGNORECASE)
-# Most heads have no policy, so they are not searched for tags.
-_POLICY_PARTS = (b"ecurity-", b"ECURITY-")
 _AMP = re.compile(rb"(?:amp|\xe2\x9a\xa1(?:\xef\xb8\x8f)?)(?:4ads|4email)?", re.IGNORECASE)
 
 
@@ -54,8 +52,8 @@ def meta_policies(head: bytes) -> list[str]:
 
     Those in comments are returned as well, because their nonces do no harm.
     """
-    if not any(head.find(part) >= 0 for part in _POLICY_PARTS):
-        return []
+    if head.find(b"ecurity-") < 0 and head.find(b"ECURITY-") < 0:
+        return []  # most heads have no policy, and are not searched for tags
     found: list[str] = []
     for start in _META.finditer(head):
         tag = TAG.match(head, start.start())

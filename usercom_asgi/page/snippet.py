@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 # data-cfasync stops Cloudflare's Rocket Loader from loading the two tags out of order.
 _OPEN = '<script data-cfasync="false" type="text/javascript"'
 
-# Characters that could end a script or start a comment in it. JSON escapes U+2028 and
-# U+2029, which ended lines in old JavaScript, because they are not ASCII.
-_ESCAPES = str.maketrans({"<": "\\u003C", ">": "\\u003E", "&": "\\u0026"})
-
 # Shared, because `json.dumps` makes a new encoder for each call with these options.
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
@@ -39,8 +35,15 @@ _FORGET, _CALLBACKS, _USERCOM, _SWAPS, _BRIDGE = map(
 
 
 def to_script(value: object) -> str:
-    """Return a value as ASCII JSON that is safe inside ``<script>``."""
-    return _encode(value).translate(_ESCAPES)
+    """Return a value as ASCII JSON that is safe inside ``<script>``.
+
+    Escaped are the characters that could end a script or start a comment in it. JSON
+    escapes U+2028 and U+2029, which ended lines in old JavaScript, because they are
+    not ASCII.
+    """
+    # Not by `translate`, which takes 35,000 instructions more for a user (callgrind).
+    text = _encode(value).replace("<", "\\u003C")
+    return text.replace(">", "\\u003E").replace("&", "\\u0026")
 
 
 def forget_script(key: str | None, homes: Iterable[str | None]) -> str:

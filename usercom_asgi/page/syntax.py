@@ -19,9 +19,9 @@ _ATTRIBUTE_NAME = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
 _EQUALS = _SPACE + rb"*+=" + _SPACE + rb"*+"
 _VALUE = rb"\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r >\"'][^\t\n\f\r >]*+|(?=>)"
 _NO_VALUE = rb"(?!" + _SPACE + rb"*+=)"
-TAG = re.compile(
-    _NAME
-    + rb"(?:[\t\n\f\r /]++|"
+#: What follows a tag's name: its attributes, and the end.
+TAG_REST = (
+    rb"(?:[\t\n\f\r /]++|"
     + _ATTRIBUTE_NAME
     + rb"(?:"
     + _EQUALS
@@ -31,6 +31,7 @@ TAG = re.compile(
     + _NO_VALUE
     + rb"))*+>"
 )
+TAG = re.compile(_NAME + TAG_REST)
 _TAG_NAME = re.compile(_NAME)
 _PART = re.compile(
     rb"(?P<space>[\t\n\f\r /]++)|"

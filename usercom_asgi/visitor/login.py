@@ -257,19 +257,29 @@ class LoginTracker:
         An invalid one is left out. A wrong phone number must not keep the
         last user's visitor.
         """
-        cleaned: dict[str, Json] = {}
         problems: Problems = []
-        for name, value in user.items():
-            try:
-                cleaned |= clean_attributes({name: value}, problems)
-            except InvalidCommand as error:
-                logger.error(  # noqa: TRY400  the error is in the text
-                    "Ignoring invalid attribute from the identify hook: %s",
-                    error,
-                    extra={"usercom_event": "attribute_ignored"},
-                )
+        try:
+            cleaned = clean_attributes(user, problems)
+        except InvalidCommand:
+            problems.clear()
+            cleaned = _clean_each(user, problems)
         report("The identify hook", problems, strict=False)
         names = ("user_id", "email")
         if not any(name in cleaned for name in names):
             self._unusable = {name: str(user[name]) for name in names if user.get(name)}
         return cleaned
+
+
+def _clean_each(user: Mapping[str, Any], problems: Problems) -> dict[str, Json]:
+    """Return the valid ones of a user's attributes; one of them is invalid."""
+    cleaned: dict[str, Json] = {}
+    for name, value in user.items():
+        try:
+            cleaned |= clean_attributes({name: value}, problems)
+        except InvalidCommand as error:
+            logger.error(  # noqa: TRY400  the error is in the text
+                "Ignoring invalid attribute from the identify hook: %s",
+                error,
+                extra={"usercom_event": "attribute_ignored"},
+            )
+    return cleaned

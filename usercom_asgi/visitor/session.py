@@ -81,9 +81,9 @@ class VisitorSession:
         request: RequestInfo,
         delivery: Delivery,
         config: UserComConfig,
-        *,
         login: LoginTracker | None = None,
         flash: FlashCookie | None = None,
+        *,
         has_consent: bool = True,
     ) -> None:
         self.request = request

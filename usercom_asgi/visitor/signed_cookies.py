@@ -36,10 +36,12 @@ class Signer:
     """Signs JSON values; ``purpose`` keeps one cookie's value from being valid in another."""
 
     def __init__(self, secret_keys: Sequence[str], purpose: str) -> None:
+        # The derivation "hmac" of itsdangerous, once: it would derive the key for each
+        # value anew, which is a third of the cost of reading one.
+        salt = f"usercom_asgi.{purpose}".encode()
         self._serializer = URLSafeTimedSerializer(
-            list(secret_keys),
-            salt=f"usercom_asgi.{purpose}",
-            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+            [hmac.digest(key.encode(), salt, "sha256") for key in secret_keys],
+            signer_kwargs={"key_derivation": "none", "digest_method": hashlib.sha256},
         )
 
     def dumps(self, content: object) -> str:
