@@ -97,7 +97,7 @@ def test_stats_page_names_every_count_and_state() -> None:
 
 def test_command_line_page_names_every_option() -> None:
     text = PAGES[DOCS / "reference/cli.md"]
-    for parser in (_parser(), *parsers_of(cli())):
+    for parser in (make_parser(), *parsers_of(cli())):
         for action in parser._actions:
             for option in action.option_strings:
                 assert option in text or option in ("-h", "--help", "--version"), option

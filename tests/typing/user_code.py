@@ -54,7 +54,7 @@ assert_type(config.rest_token, str | None)
 UserComConfig("acme")  # type: ignore[call-arg]
 UserComConfig(app="acme", api_key=5)  # type: ignore[arg-type]
 UserComConfig(app="acme", api_key="ABC123", channel="email")  # type: ignore[arg-type]
-UserComConfig(app="acme", api_key="ABC123", positon="head")  # type: ignore[call-arg]
+UserComConfig(app="acme", api_key="ABC123", unknown_name="head")  # type: ignore[call-arg]
 config.strict = True  # type: ignore[misc]
 
 
