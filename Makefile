@@ -59,7 +59,7 @@ test: lint
 	$(PYTEST) --cov --cov-report=term:skip-covered -m "not nightly"
 	TEST_HTTPX=httpx $(PYTEST) -q tests/api tests/rest/test_client*.py tests/rest/test_se*.py tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
 
-nightly: $(VENV)/dev.installed
+nightly: $(VENV)/matrix.installed
 	$(PYTEST) -m nightly
 
 test-versions: $(VENV)/dev.installed
