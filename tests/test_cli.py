@@ -314,7 +314,11 @@ def test_ctrl_c_in_a_command_exits_130_without_a_traceback(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("usercom_asgi.delivery.sqlite.admin.summary", lambda _: signal.raise_signal(signal.SIGINT))  # fmt: skip
-    assert main(["outbox", "list", str(path)]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        assert main(["outbox", "list", str(path)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import inspect
 import json
+import logging
 import re
 import shlex
 import subprocess
@@ -29,11 +30,15 @@ from usercom_asgi.testing import capture
 
 # Blocks of this page are parts of examples/testing/, where tests/testing/ runs them.
 EXAMPLES = ROOT / "docs/guides/testing.md"
+# Those of these pages are examples/frameworks/, which tests/examples/test_frameworks.py runs.
+FRAMEWORKS = ROOT / "docs/frameworks"
 BLOCKS = {page: blocks_of(page) for page in PAGES}
 WITH_PYTHON = [
     page
     for page, blocks in BLOCKS.items()
-    if page != EXAMPLES and any(each.language == "python" for each in blocks)
+    if page != EXAMPLES
+    and page.parent != FRAMEWORKS
+    and any(each.language == "python" for each in blocks)
 ]
 OTHERS = [
     each
@@ -45,7 +50,7 @@ NEEDS = {"fastapi": "fastapi", "jinja2": "jinja2", "taskiq": "taskiq_redis", "te
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 # Programs of others. What they are called with cannot be checked without them.
-FOREIGN = {"redis-server", "python3", "."}
+FOREIGN = {"redis-server", "python3", ".", "uv", "curl"}
 
 
 @pytest.fixture
@@ -55,7 +60,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
+    logger = logging.getLogger("usercom_asgi")
+    level = logger.level
     yield tmp_path
+    logger.setLevel(level)
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
@@ -174,10 +182,12 @@ def check_command(words: list[str], block: Block) -> None:
         ):
             assert extra in EXTRAS, extra
     elif program == "pytest":
-        assert rest[0] in [each.file for each in BLOCKS[block.page]], words
+        assert not rest or rest[0] in [each.file for each in BLOCKS[block.page]], words
     elif program == "uvicorn" or words[:2] == ["taskiq", "worker"]:
-        module, _, name = rest[-1].partition(":")
+        [(module, name)] = re.findall(r"(?:^| )([\w.]+):(\w+)", " ".join(rest))
         sources = [each.code for each in BLOCKS[block.page] if each.file == f"{module}.py"]
+        if block.page.parent == FRAMEWORKS:
+            sources = [(ROOT / f"{module.replace('.', '/')}.py").read_text()]
         assert sources, f"{block}: {module}.py is no block of the page"
         assert re.search(rf"^{name} = ", sources[-1], re.MULTILINE), words
     else:

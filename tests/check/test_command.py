@@ -188,12 +188,16 @@ def test_probe_that_leaves_objects_returns_1_and_names_them(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
-@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    ("sent", "sigint"),
+    [("SIGINT", "default_int_handler"), ("SIGHUP", "default_int_handler"), ("SIGTERM", "SIG_IGN")],
+)
 def test_probe_that_is_interrupted_cleans_up_and_returns_130(
-    usercom: FakeUserCom, sent: str
+    usercom: FakeUserCom, sent: str, sigint: str
 ) -> None:
+    """A background job of a script ignores SIGINT."""
     usercom.faults.hang(only="/site-views/")
-    program = "import sys; from usercom_asgi.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = f"import signal, sys; signal.signal(signal.SIGINT, signal.{sigint}); from usercom_asgi.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["check", "--base-url", usercom.url, "--api-key", "ABC123", "--probe", "--yes"]
     # Not under coverage, where CPython 3.11.7 skipped an `except` of anyio in this program.
     environ = {name: value for name, value in os.environ.items() if "COV" not in name}

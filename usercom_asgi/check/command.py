@@ -110,6 +110,9 @@ def _handle_as_interrupt(*names: str) -> list[int]:
     replaced = [each for each in numbers if signal.getsignal(each) is signal.SIG_DFL]
     for each in replaced:
         signal.signal(each, _interrupt)
+    # A script's background job ignores SIGINT, which the others become here.
+    if replaced and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return replaced
 
 
