@@ -35,11 +35,11 @@ _GUNICORN = ("-m", "gunicorn", STARLETTE, "--bind", "127.0.0.1:{port}", "--worke
 
 _INLINE = (
     "The server runs no lifespan, so each request delivers behind its own response: see "
-    "[delivery](delivery.md)."
+    "[delivery](delivery.md#without-a-lifespan)."
 )
 _MASTER = (
     "hypercorn's master kills the other workers as soon as one has ended, while they still "
-    "deliver. With a [`SqliteOutbox`](delivery.md#a-file-sqliteoutbox) all of it arrives after "
+    "deliver. With a [`SqliteOutbox`](guides/outbox.md) all of it arrives after "
     "the next start. Or run one process of one worker for each core, on one port by "
     "`SO_REUSEPORT` or behind a proxy."
 )
