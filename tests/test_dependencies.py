@@ -72,7 +72,7 @@ def test_get_visitor_of_something_else_raises_type_error_with_the_type(wrong: An
 
 
 def test_get_visitor_of_a_django_request_of_wsgi_raises_type_error_with_the_remedy() -> None:
-    pytest.importorskip("django")
+    pytest.importorskip("django", reason="not among the core tests: django")
     from django.conf import settings
     from django.core.handlers.wsgi import WSGIRequest
 
@@ -84,6 +84,6 @@ def test_get_visitor_of_a_django_request_of_wsgi_raises_type_error_with_the_reme
 
 
 def test_get_visitor_of_quarts_request_outside_of_one_raises_quarts_error() -> None:
-    quart: Any = pytest.importorskip("quart")
+    quart: Any = pytest.importorskip("quart", reason="not among the core tests: quart")
     with pytest.raises(RuntimeError, match="Not within a request context"):
         get_visitor(quart.request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from testing.shop import NOWHERE, buy, make_shop
 from usercom_asgi import UserComClient, UserComConfig, UserComMiddleware
@@ -276,6 +278,21 @@ def test_captures_in_parallel_threads_record_their_own_requests(app: Starlette) 
     for each in threads:
         each.join(20)
     assert counted == {1: 1, 2: 2, 3: 3, 4: 4}
+
+
+def test_captures_that_begin_while_the_middlewares_are_built_record_their_own_requests(
+    app: Starlette,
+) -> None:
+    class Slow:
+        def __init__(self, app: ASGIApp) -> None:
+            time.sleep(0.05)
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await self.app(scope, receive, send)
+
+    app.add_middleware(Slow)
+    test_captures_in_parallel_threads_record_their_own_requests(app)
 
 
 def test_capture_from_another_context_records_in_the_newest(app: Starlette) -> None:

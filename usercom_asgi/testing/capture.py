@@ -72,8 +72,10 @@ def capture(
     """
     parts: dict[int, object] | None = None
     if targets:
-        found = [each for target in targets for each in check_target(target)]
-        parts = {id(part): part for each in found for part in parts_of(each)}
+        # Two threads that build the middlewares of an application would know different ones.
+        with _lock:
+            found = [each for target in targets for each in check_target(target)]
+            parts = {id(part): part for each in found for part in parts_of(each)}
     outer = _innermost.get()
     block = _Capture(Captured(key), parts, outer)
     with _lock:
