@@ -72,7 +72,7 @@ def capture(
     """
     parts: dict[int, object] | None = None
     if targets:
-        # Two threads that build the middlewares of an application would know different ones.
+        # Two threads that build the middlewares would know different ones.
         with _lock:
             found = [each for target in targets for each in check_target(target)]
             parts = {id(part): part for each in found for part in parts_of(each)}
