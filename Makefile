@@ -54,8 +54,9 @@ check:
 fast: $(VENV)/dev.installed
 	$(PYTEST) -q -m "not browser and not servers and not broker and not slow"
 
+# CI gives SHORT=1 and two jobs: the versions are tested beside lint, before the suite.
 # The second run is without httpx2, of all that makes calls in the tests' own process.
-test: lint
+test: lint $(if $(SHORT),test-versions)
 	$(PYTEST) --cov --cov-report=term:skip-covered -m "not nightly"
 	TEST_HTTPX=httpx $(PYTEST) -q tests/api tests/rest/test_client*.py tests/rest/test_se*.py tests/delivery/test_service.py tests/test_client.py tests/visitor/test_session_identification.py
 
