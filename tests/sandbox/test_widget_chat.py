@@ -139,6 +139,55 @@ class TestChat:
         answer(api, sandbox, visit.key(), "hello")
         expect(visit.page.locator(".line.agent")).to_have_text("hello")
 
+    def test_key_of_another_visitor_takes_answer_draft_and_lines_off_the_page(
+        self, visit: Visit, sandbox: Sandbox, api: Api
+    ) -> None:
+        visit.open("{apiKey: 'ABC123', state: 'simple'}")
+        connected(sandbox)
+        visit.page.locator(".input").evaluate("input => (input.value = 'a draft')")
+        answer(api, sandbox, visit.key(), "a secret of the last visitor")
+        expect(visit.page.locator(".invitation")).to_have_text("a secret of the last visitor")
+        other = sandbox.store.create()
+        visit.page.evaluate("key => UE.pageHit({userKey: key})", other.key)
+        until_sync(lambda: list(sandbox.pushes.listeners) == [other.key])
+        expect(visit.page.locator(".greeting")).to_be_hidden()
+        assert visit.page.locator(".input").input_value() == ""
+        assert "secret" not in visit.page.locator("#__ue_widget_mount").evaluate(
+            "host => host.shadowRoot.innerHTML"
+        )
+
+    @pytest.mark.parametrize(
+        "shown",
+        [
+            "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))",
+            "document.dispatchEvent(new Event('visibilitychange'))",
+        ],
+    )
+    def test_page_that_is_shown_again_after_a_logout_elsewhere_has_no_chat(
+        self, visit: Visit, sandbox: Sandbox, shown: str
+    ) -> None:
+        visit.open(OPEN)
+        connected(sandbox)
+        write(visit.page, "a secret of the last visitor")
+        expect(visit.page.locator(".line.agent")).to_have_count(1)
+        visit.page.evaluate(shown)  # the visitor is the same, and the lines stay
+        expect(visit.page.locator(".line")).to_have_count(2)
+        tab = visit.page.context.new_page()
+        tab.goto(visit.site.url())
+        tab.wait_for_function("window.UE && UE.isReady")
+        old = tab.evaluate("document.cookie")
+        tab.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
+        tab.wait_for_function("old => document.cookie && document.cookie !== old", arg=old)
+        tab.close()
+        visit.page.evaluate(shown)
+        expect(visit.page.locator(".line")).to_have_count(0)
+        until_sync(lambda: not sandbox.pushes.listeners)
+        user = sandbox.store.users[sandbox.store.hits[0].key]
+        lines = len(user.conversation)
+        write(visit.page, "a line of the next visitor")
+        visit.page.get_by_text("Not sent").wait_for()
+        assert len(user.conversation) == lines
+
     def test_page_without_a_socket_chats_by_http(
         self, visit: Visit, sandbox: Sandbox, api: Api
     ) -> None:

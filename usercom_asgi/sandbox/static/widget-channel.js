@@ -12,6 +12,7 @@
   /* ---- lines ---- */
 
   function sendMessage(content) {
+    if (leaveOther()) return notSent("the visitor has changed. Reload the page.");
     const now = visitor;
     const entropy = Math.random().toString(36).slice(2, 11);
     const author = { id: conversation, name: "", avatar: null };
@@ -33,7 +34,7 @@
       .catch(() => now === visitor && notSent());
   }
 
-  const notSent = () => ui && ui.note("Not sent: User.com does not answer.");
+  const notSent = (reason = "User.com does not answer.") => ui && ui.note(`Not sent: ${reason}`);
 
   function addMessage({ id, entropy, content, is_native }, isNew = true) {
     if ([id, entropy].some((each) => each && shown.has(each))) return false;
@@ -63,6 +64,20 @@
     if (ui) ui.clear();
   }
 
+  function forgetVisitor() {
+    visitor += 1; // answers that are on their way are not shown
+    leave();
+    forgetChat();
+    if (ui) ui.forget();
+  }
+
+  /* Return whether another page has changed the visitor, whose chat is then removed from this one. */
+  function leaveOther() {
+    if (!userKey || getCookie() === kept) return false;
+    forgetVisitor();
+    return true;
+  }
+
   function markRead() {
     if (conversation && isOpen()) transmit("read", { conversation_id: conversation });
   }
@@ -73,7 +88,7 @@
   const transmit = (type, payload) => socket.send(JSON.stringify(payload ? { type, payload } : { type }));
 
   function listen() {
-    if (away || destroyed || !userKey || !window.WebSocket) return leave();
+    if (away || destroyed || !userKey || !window.WebSocket || leaveOther()) return leave();
     const path = [state.apiKey, userKey].map(encodeURIComponent).join("/");
     const address = `${api.replace("http", "ws")}/ws/widget/${path}/`;
     if (socket && socket.url === address) return;
@@ -93,7 +108,7 @@
       if (failures && conversation) readChat(conversation);
       failures = 0;
     });
-    made.addEventListener("message", ({ data }) => made === socket && receive(JSON.parse(data)));
+    made.addEventListener("message", ({ data }) => made === socket && !leaveOther() && receive(JSON.parse(data)));
     made.addEventListener("close", () => {
       if (made !== socket) return;
       socket = null;
@@ -131,3 +146,4 @@
     away = false;
     listen();
   });
+  document.addEventListener("visibilitychange", leaveOther);

@@ -123,7 +123,7 @@
     function forget() {
       lines.replaceChildren();
       title.textContent = "Hello!";
-      who.textContent = input.value = "";
+      who.textContent = invitation.textContent = input.value = "";
       invite(false);
       remember("");
     }

@@ -28,7 +28,8 @@
   let callbacks = {}; // of the last ping: as with the vendor's widget, each call clears those before it
   const early = []; // userengage() calls that wait for a user key
   let stuck = false; // an early call has failed; the vendor's widget keeps the rest until the next reset
-  let visitor = 0; // counts the resets, so that the next visitor sees no message of the last one
+  let kept; // the cookie after the last response, if the browser keeps one
+  let visitor = 0; // counts the changes of the visitor, so that the next visitor sees no message of the last one
   let destroyed = false;
   let ui = null;
   const mounted = whenDomIsReady().then(mount);
@@ -131,7 +132,9 @@
     const key = answer.user.key;
     const first = !UE.isReady;
     setCookie(key);
-    if (key !== userKey) forgetChat();
+    kept = getCookie();
+    if (userKey && key !== userKey) forgetVisitor();
+    else if (key !== userKey) forgetChat();
     userKey = key;
     if (destroyed) return;
     UE.isReady = true;
@@ -209,15 +212,12 @@
 
   function startOver(given) {
     if (destroyed) return;
-    visitor += 1;
     writeCookie("", new Date(0));
     if (window.civchat) delete window.civchat.userKey;
     state = {};
     userKey = undefined;
     stuck = false;
-    leave();
-    forgetChat();
-    ui.forget();
+    forgetVisitor();
     ping({ ...given, create_new_gu: true });
   }
 
