@@ -13,7 +13,14 @@ from helpers.fake_usercom import CONFIG
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
-from usercom_asgi import UserComMiddleware, Visitor, get_delivery, get_visitor
+from usercom_asgi import (
+    UserComMiddleware,
+    Visitor,
+    get_delivery,
+    get_visitor,
+    usercom_snippet,
+)
+from usercom_asgi.middleware.scope import DELIVERY_KEY
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 
@@ -63,6 +70,13 @@ async def test_get_visitor_of_another_frameworks_request_returns_the_visitor(
 
     recorded = await call(UserComMiddleware(app, CONFIG))
     assert recorded.status == 200
+
+
+@pytest.mark.parametrize("state", [{}, {"state": None}])
+def test_get_visitor_of_a_scope_without_state_raises_runtime_error(state: Any) -> None:
+    with pytest.raises(RuntimeError, match="add UserComMiddleware"):
+        get_visitor({"type": "http", DELIVERY_KEY: object(), **state})
+    assert usercom_snippet({"type": "http", **state}) == ""
 
 
 @pytest.mark.parametrize("wrong", [None, "request", object(), SimpleNamespace(scope=None)])

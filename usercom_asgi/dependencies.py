@@ -62,7 +62,7 @@ def get_visitor(connection: Connection) -> Visitor:
     """
     scope = _scope_of(connection)
     # The state alone is not enough, because a server may share it between requests.
-    visitor = scope["state"].get(VISITOR_KEY) if DELIVERY_KEY in scope else None
+    visitor = (scope.get("state") or {}).get(VISITOR_KEY) if DELIVERY_KEY in scope else None
     if not isinstance(visitor, Visitor):
         raise RuntimeError("the scope has no visitor, add UserComMiddleware to the application")  # noqa: TRY004
     return visitor
@@ -145,7 +145,7 @@ async def prepare_snippet(connection: Connection) -> None:
 
 def _find(connection: object) -> tuple[Site, VisitorSession, Scope] | None:
     scope = _scope_of(connection)
-    site, visitor = scope.get(ENCLOSING_KEY), scope.get("state", {}).get(VISITOR_KEY)
+    site, visitor = scope.get(ENCLOSING_KEY), (scope.get("state") or {}).get(VISITOR_KEY)
     if not isinstance(site, Site) or not isinstance(visitor, Visitor):
         return None
     return site, session_of(visitor), scope
