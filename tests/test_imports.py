@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import usercom_asgi
 
 PACKAGE = Path(usercom_asgi.__file__).parent
 TESTS = Path(__file__).parent
+#: CPU time of our import, as a multiple of that of starlette and httpx together.
+MAX_IMPORT_RATIO = 1.3
 #: Modules without a test file of their own, and the file that guards each.
 GUARDED_ELSEWHERE = {
     # Words of the library that other units use.
@@ -98,7 +101,8 @@ def test_module_has_its_test_file() -> None:
 def test_package_all_lists_exactly_the_public_names_sorted() -> None:
     public = {
         name
-        for name, value in vars(usercom_asgi).items()
+        for name in dir(usercom_asgi)
+        for value in [getattr(usercom_asgi, name)]
         if not name.startswith("_")
         and getattr(value, "__module__", "usercom_asgi").startswith("usercom_asgi.")
     }
@@ -139,9 +143,65 @@ def test_package_import_starts_no_thread_and_loads_no_http_client() -> None:
         "usercom_asgi.UserComMiddleware(None, usercom_asgi.UserComConfig(app='acme', api_key='ABC123'))\n"
         "assert threading.active_count() == 1\n"
         "assert 'usercom_asgi.testing' not in sys.modules\n"
-        "print([m for m in ('httpx', 'httpx2', 'asyncio', 'trio', 'itsdangerous', 'sqlite3') if m in sys.modules])\n"
+        "print([m for m in ('httpx', 'httpx2', 'asyncio', 'trio', 'itsdangerous', 'sqlite3', 'difflib') if m in sys.modules])\n"
     )
     done = run(code)
     assert "httpx" not in done.stdout
     assert "trio" not in done.stdout
     assert "sqlite3" not in done.stdout
+    assert "difflib" not in done.stdout
+
+
+def test_sqlite_outbox_is_loaded_by_its_first_use_and_listed() -> None:
+    code = (
+        "import sys, usercom_asgi\n"
+        "assert 'SqliteOutbox' in dir(usercom_asgi)\n"
+        "assert 'usercom_asgi.delivery.sqlite' not in sys.modules\n"
+        "from usercom_asgi import SqliteOutbox\n"
+        "assert usercom_asgi.SqliteOutbox is SqliteOutbox\n"
+        "assert not hasattr(usercom_asgi, 'MysqlOutbox')\n"
+    )
+    run(code)
+
+
+def test_middleware_compiles_the_patterns_of_pages_before_a_request() -> None:
+    code = (
+        "import usercom_asgi\n"
+        "from usercom_asgi.page.fast_path import patterns\n"
+        "assert patterns.cache_info().currsize == 0\n"
+        "usercom_asgi.UserComMiddleware(None, usercom_asgi.UserComConfig(app='acme', api_key='ABC123'))\n"
+        "assert patterns.cache_info().currsize == 1\n"
+    )
+    run(code)
+
+
+def cpu_seconds(code: str, cache: Path) -> float:
+    """Return the CPU time of a new interpreter that runs the code, with compiled modules."""
+    environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    environ["PYTHONPYCACHEPREFIX"] = str(cache)
+    process = os.posix_spawn(sys.executable, [sys.executable, "-c", code], environ)
+    _, status, usage = os.wait4(process, 0)
+    assert status == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_package_import_costs_little_more_than_starlette_and_httpx(tmp_path: Path) -> None:
+    """Measured without the interpreter's start; `docs/decisions.md` has the figures."""
+    http_client = "httpx2" if find_spec("httpx2") else "httpx"
+    programs = {
+        "nothing": "pass",
+        "ours": "import usercom_asgi",
+        "theirs": "import starlette.applications, starlette.middleware, starlette.requests, "
+        f"starlette.responses, starlette.routing, {http_client}",
+    }
+    for code in programs.values():
+        cpu_seconds(code, tmp_path)  # writes the bytecode
+    # The minimum of interleaved runs: load of the machine only ever adds.
+    rounds = [
+        {name: cpu_seconds(code, tmp_path) for name, code in programs.items()} for _ in range(5)
+    ]
+    best = {name: min(each[name] for each in rounds) for name in programs}
+    ratio = (best["ours"] - best["nothing"]) / (best["theirs"] - best["nothing"])
+    print(f"\nratio {ratio:.3f}", best)
+    assert ratio < MAX_IMPORT_RATIO

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
 from .exceptions import InvalidValue
@@ -59,5 +58,8 @@ def report_skipped(error: InvalidValue) -> None:
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """Return the end of an error's text that names the most similar known value."""
+    # Only an error needs it, and it takes time to load.
+    from difflib import get_close_matches
+
     found = get_close_matches(given, list(known), 1) if isinstance(given, str) else []
     return f"; did you mean {found[0]!r}?" if found else ""

@@ -15,6 +15,7 @@ from ..core.problems import did_you_mean
 from ..core.receipts import OutcomeCallbacks
 from ..delivery.inline import DISABLED_STATUS, INLINE_STATUS
 from ..delivery.lifespan import fail_startup
+from ..page import fast_path
 from ..visitor.visitor import Visitor
 from .delivery_provider import DeliveryProvider
 from .reset import expire_key_on_send
@@ -137,6 +138,7 @@ class UserComMiddleware:
     ) -> None:
         self.app: ASGIApp = app
         self.config = _resolve_config(config, client)
+        fast_path.patterns()  # compiled here, not in the first request
         self._site = Site(
             self.config,
             identify=identify,

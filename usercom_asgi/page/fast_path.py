@@ -9,6 +9,7 @@ and the tokenizer reads it. An answer is always the tokenizer's:
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 from .syntax import NAME_END, RAW_TEXT_ENDS, TAG_REST
@@ -25,24 +26,38 @@ def _element(name: bytes, forbidden: bytes = b"") -> bytes:
     return b"<" + name + _REST + text + b"</" + name + _REST
 
 
-# A "<!--" in a script may change where the script ends.
-_TEXTS = [_element(b"script", rb"|!--"), *map(_element, sorted(RAW_TEXT_ENDS)), _COMMENT]
-_TEXT = b"|".join(_TEXTS)
-_TEXT_ELEMENT = re.compile(_TEXT, re.IGNORECASE)
-# Read tag by tag after a byte order mark, so nothing in it can stand in an attribute.
-_HEAD = re.compile(
-    rb"(?:\xef\xbb\xbf)?+(?:[ \t\n\f\r]++|<!doctype [^>]*+>|<(?:meta|link|html|head|base)"
-    + _REST
-    + b"|"
-    + _TEXT
-    + rb")*+(?P<end>(?:</head"
-    + _REST
-    + rb"[ \t\n\f\r]*+)?<body"
-    + _REST
-    + b")",
-    re.IGNORECASE,
-)
-_BODY_END = re.compile(b"</body" + _REST)
+class _Patterns(NamedTuple):
+    text_element: re.Pattern[bytes]
+    head: re.Pattern[bytes]
+    body_end: re.Pattern[bytes]
+
+
+@cache
+def patterns() -> _Patterns:
+    """Return the patterns, which take a fifth of the package's import to compile.
+
+    The middleware asks for them when it is made, so that no request compiles them.
+    """
+    # A "<!--" in a script may change where the script ends.
+    texts = [_element(b"script", rb"|!--"), *map(_element, sorted(RAW_TEXT_ENDS)), _COMMENT]
+    text = b"|".join(texts)
+    # Read tag by tag after a byte order mark, so nothing in it can stand in an attribute.
+    head = (
+        rb"(?:\xef\xbb\xbf)?+(?:[ \t\n\f\r]++|<!doctype [^>]*+>|<(?:meta|link|html|head|base)"
+        + _REST
+        + b"|"
+        + text
+        + rb")*+(?P<end>(?:</head"
+        + _REST
+        + rb"[ \t\n\f\r]*+)?<body"
+        + _REST
+        + b")"
+    )
+    return _Patterns(
+        text_element=re.compile(text, re.IGNORECASE),
+        head=re.compile(head, re.IGNORECASE),
+        body_end=re.compile(b"</body" + _REST),
+    )
 
 
 class OrdinaryPage(NamedTuple):
@@ -59,7 +74,8 @@ def read_ordinary_page(page: bytes) -> OrdinaryPage | None:
     close = page.rfind(b"</body")
     if close < 0 or page.find(b"</BODY", close) >= 0 or is_unsafe(page):
         return None
-    head = _HEAD.match(page)
+    text_element, head_pattern, body_end = patterns()
+    head = head_pattern.match(page)
     if head is None:
         return None
     # All bytes before `known` are read, and it is outside of any tag and text.
@@ -67,7 +83,7 @@ def read_ordinary_page(page: bytes) -> OrdinaryPage | None:
     # One search of a body with 558 tags in 10 KB takes 126,000 instructions.
     while (place := IN_BODY.search(page, look)) is not None:
         start = place.start()
-        element = _TEXT_ELEMENT.match(page, start)
+        element = text_element.match(page, start)
         if element is not None and not may_be_in_tag(page, known, start):
             known = look = element.end()
         elif element is not None or page.startswith(b"<!--", start) or NAMED.match(page, start):
@@ -76,7 +92,7 @@ def read_ordinary_page(page: bytes) -> OrdinaryPage | None:
             look = start + 1  # another tag
     is_end = (
         close >= known
-        and _BODY_END.match(page, close) is not None
+        and body_end.match(page, close) is not None
         and not may_be_in_tag(page, known, close)
     )
     return OrdinaryPage(head.start("end"), close) if is_end else None
