@@ -62,7 +62,7 @@ def get_visitor(connection: Connection) -> Visitor:
     """
     scope = _scope_of(connection)
     # The state alone is not enough, because a server may share it between requests.
-    visitor = (scope.get("state") or {}).get(VISITOR_KEY) if DELIVERY_KEY in scope else None
+    visitor = _state_of(scope).get(VISITOR_KEY) if DELIVERY_KEY in scope else None
     if not isinstance(visitor, Visitor):
         raise RuntimeError("the scope has no visitor, add UserComMiddleware to the application")  # noqa: TRY004
     return visitor
@@ -88,6 +88,10 @@ def _scope_of(connection: object) -> Scope:
         "connection must be a request with an ASGI scope, or the scope itself, "
         f"got {kind.__module__}.{kind.__qualname__}; {remedy}"
     )
+
+
+def _state_of(scope: Scope) -> Mapping[str, Any]:
+    return scope.get("state") or {}
 
 
 class _Snippet(str):
@@ -145,7 +149,7 @@ async def prepare_snippet(connection: Connection) -> None:
 
 def _find(connection: object) -> tuple[Site, VisitorSession, Scope] | None:
     scope = _scope_of(connection)
-    site, visitor = scope.get(ENCLOSING_KEY), (scope.get("state") or {}).get(VISITOR_KEY)
+    site, visitor = scope.get(ENCLOSING_KEY), _state_of(scope).get(VISITOR_KEY)
     if not isinstance(site, Site) or not isinstance(visitor, Visitor):
         return None
     return site, session_of(visitor), scope
