@@ -12,7 +12,7 @@ import httpx
 import pytest
 from helpers.waiting import until_sync
 from helpers.websocket import WebSocketClient
-from wsproto.events import BytesMessage, TextMessage
+from wsproto.events import BytesMessage, Ping, TextMessage
 
 from usercom_asgi.sandbox import RunningSandbox, Sandbox, chat, serve, sockets
 
@@ -273,6 +273,16 @@ def test_line_of_a_socket_is_in_the_file_soon(tmp_path: Path) -> None:
     (kept,) = again.store.users.values()
     assert kept.conversation[0]["content"] == "keep me"
     again.close()
+
+
+def test_client_that_never_reads_its_pongs_is_not_read_any_more(client: WebSocketClient) -> None:
+    """They would be kept in memory, without an end."""
+    client.socket.settimeout(2)
+    with pytest.raises(OSError):  # noqa: PT011  closed, or not read
+        for _ in range(1_000):
+            client.send({"type": "typing"})
+            for _ in range(100):
+                client.send_event(Ping(b"x" * 125))
 
 
 def test_path_of_the_socket_over_http_explains_itself(api: Api, user: User) -> None:

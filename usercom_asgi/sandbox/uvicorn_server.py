@@ -70,6 +70,8 @@ def _socket_protocol() -> type[asyncio.Protocol] | None:
                 super().data_received(data)
 
         async def receive(self) -> Any:
+            # A client that does not read its pongs gets no more of them.
+            await self.writable.wait()
             message = await super().receive()
             self._unread = 0
             return message
