@@ -76,8 +76,8 @@ OF_EXTRA = {
     "taskiq": ("tests/integrations/taskiq/test_outbox.py",),
     "otel": ("tests/integrations/test_opentelemetry.py",),
 }
-# Memory, killed workers and long outages are for the whole suite.
-LEFT_OUT = "not 64_mb and not two_workers and not down_for and not killed and not outage_longer"
+# Memory, killed workers, long outages and figures are for the whole suite.
+LEFT_OUT = "not 64_mb and not two_workers and not down_for and not killed and not outage_longer and not import_costs"
 ALONE = "needs the extra (?P<extra>[a-z]+)"
 OF_ALL = "not among the core tests"
 
