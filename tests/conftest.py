@@ -58,6 +58,13 @@ MARKERS = {
 #: well. Together they take five minutes of two cores.
 NIGHTLY = (
     ("browser/test_return.py", "random_walks"),
+    ("browser/test_pages.py", "corpus_runs_the_widget_and_is_otherwise_unchanged[head"),
+    ("browser/test_story.py", "shop.example.com-slow"),
+    ("middleware/test_scope.py", "concurrent_requests_on_one_connection_is_separate[asyncio-trio]"),
+    ("middleware/test_scope.py", "concurrent_requests_on_one_connection_is_separate[trio-asyncio]"),
+    ("servers/test_kill.py", "[rest-1]"),
+    ("servers/test_sigterm.py", "two workers"),
+    ("servers/test_sigterm.py", "without lifespan"),
     ("browser/test_shown.py", "head"),
     ("browser/test_shown.py", "htmx4"),
     ("sandbox/test_sandbox_dashboard.py", "axe"),

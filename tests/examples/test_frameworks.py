@@ -22,7 +22,7 @@ from matrix.subjects import FRAMEWORKS, Subject
 
 ROOT = Path(__file__).parents[2]
 #: These are in the group of the tests; the others are for `make matrix` and `make nightly`.
-IN_EVERY_RUN = ("Starlette", "FastAPI", "Litestar", "Quart", "Django")
+IN_EVERY_RUN = ("FastAPI", "Litestar", "Django")
 
 
 def parameters() -> Iterator[object]:
