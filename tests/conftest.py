@@ -60,6 +60,7 @@ NIGHTLY = (
     ("browser/test_return.py", "random_walks"),
     ("browser/test_pages.py", "corpus_runs_the_widget_and_is_otherwise_unchanged[head"),
     ("browser/test_story.py", "shop.example.com-slow"),
+    ("browser/test_sdk.py", "for_one_profile[rest-"),
     ("middleware/test_scope.py", "concurrent_requests_on_one_connection_is_separate[asyncio-trio]"),
     ("middleware/test_scope.py", "concurrent_requests_on_one_connection_is_separate[trio-asyncio]"),
     ("servers/test_kill.py", "[rest-1]"),
