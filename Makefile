@@ -3,7 +3,7 @@
 #   make demo                     the shop beside a local User.com: two addresses to open
 #   make check                    before a commit: lint, types and the fast tests, in a minute or so
 #   make test                     every check: lint, types, every test, branch coverage
-#   make nightly                  further variants of the long tests: six minutes
+#   make nightly                  further variants of the long tests: some eight minutes
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
 #                                 SHORT=1 for the lowest, and no extra, as CI does
 #   make dist-check               wheel and sdist: what is in them, twine, and the tests of test-versions from the wheel

@@ -55,11 +55,22 @@ MARKERS = {
     "broker": ["integrations/taskiq/"],
 }
 #: What `make test` leaves to `make nightly`: parts of ids, of tests whose kind runs there as
-#: well. Together they take five minutes of two cores.
+#: well. Together they take some eight minutes of two cores.
 NIGHTLY = (
     ("browser/test_return.py", "random_walks"),
     ("browser/test_pages.py", "corpus_runs_the_widget_and_is_otherwise_unchanged[head"),
     ("browser/test_story.py", "shop.example.com-slow"),
+    ("browser/test_story.py", "serves_every_page[answers 500]"),
+    ("browser/test_story.py", "keep_two_people_apart[localhost]"),
+    ("browser/test_pages.py", "[htmx4"),
+    ("browser/test_swaps.py", "htmx4"),
+    ("browser/test_calls.py", "-head]"),
+    ("browser/test_shown.py", "[worker-url"),
+    ("browser/test_shown.py", "[htmx2-part"),
+    ("browser/test_channels.py", "with_each_thing_once[widget]"),
+    ("integrations/taskiq/test_outbox.py", "one_request_are_one_task_in_order[rest]"),
+    ("servers/test_failing_start.py", "environ1"),
+    ("servers/test_failing_start.py", "environ2"),
     ("browser/test_sdk.py", "for_one_profile[rest-"),
     ("middleware/test_scope.py", "concurrent_requests_on_one_connection_is_separate[asyncio-trio]"),
     ("middleware/test_scope.py", "concurrent_requests_on_one_connection_is_separate[trio-asyncio]"),
