@@ -256,7 +256,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 
 #: Parsers of the commands that have their own.
-SERVERS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
+SERVERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "demo": demo.make_parser,
     "sandbox": sandbox.make_parser,
 }
@@ -305,7 +305,7 @@ def test_help_of_every_command_has_examples_that_parse_and_exit_codes(
         words = shlex.split(line)
         assert words[: 1 + len(command)] == ["usercom-asgi", *command]
         if words[1] in SERVERS:
-            SERVERS[words[1]]("usercom-asgi").parse_args(words[2:])
+            SERVERS[words[1]]().parse_args(words[2:])
         else:
             make_parser().parse_args(words[1:])
 

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from fastapi import WebSocket
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from examples.frameworks.nicegui_app import app
-from matrix.apps.shared import FAILED, STATIC, ShopError, chunks
+from matrix.apps.fastapi_routes import routes
+from matrix.apps.shared import FAILED, STATIC
 from usercom_asgi.fastapi import CurrentVisitor
 
 pages = app.router.routes.pop()  # NiceGUI's mount at "/", which takes all that is left
 
 
-@app.get("/stream")
-async def stream() -> StreamingResponse:
-    return StreamingResponse(chunks(), media_type="text/html")
-
-
-@app.post("/reset")
-async def reset(visitor: CurrentVisitor) -> str:
-    await visitor.reset_auth()
-    return "reset"
-
-
-@app.get("/fail")
-async def fail() -> None:
-    raise ShopError
-
-
-@app.get("/burst")
-async def burst(n: int, visitor: CurrentVisitor) -> dict[str, int]:
-    await visitor.event("burst", n=n)
-    return {}
+app.include_router(routes)
 
 
 @app.websocket("/live")

@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
 ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<levels>[A-Z, ]+) \|.*\|(?P<fields>[^|]*)\|$", re.M)
 LEVELS = {"exception": "ERROR"}
 #: Functions that write the record of their caller, and the level of each.
-HELPERS = {"warn_once": "WARNING", "log_no_widget": "DEBUG", "_throttle.log": ""}
+HELPERS = {"warn_once": "WARNING", "log_no_widget": "DEBUG", "_throttle.log": "", "log": ""}
 #: Functions whose records have the event of the caller.
 INSIDE = {"warn_once", "LogThrottle.log", "log_no_widget"}
 #: The `extra` of several records, by the source of the expression.
@@ -106,7 +106,7 @@ def events_of(path: Path) -> dict[str, Event]:
             level = HELPERS[function] or ast.unparse(node.args[0]).removeprefix("logging.")
             if function == "warn_once":
                 names = texts_of(node.args[0], source)
-            elif function == "_throttle.log":
+            elif function in ("_throttle.log", "log"):
                 names = texts_of(node.args[1], source)
                 fields = {each.arg or "command, reason" for each in node.keywords}
             else:

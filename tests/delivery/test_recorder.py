@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from usercom_asgi import (
+    Command,
     ConfigurationError,
     Event,
     Outcome,
@@ -313,14 +314,15 @@ async def test_recorder_internal_error_does_not_affect_other_commands(
 ) -> None:
     post = FakeSender(RejectedError("answered 400", status=400))
     async with running(post) as runtime:
-        recorder = runtime._recorder
-        log_loss = recorder._log_loss
+        throttle = runtime._recorder._throttle
+        log_outcome = throttle.log_outcome
 
-        def broken(*args: object) -> None:
-            monkeypatch.setattr(recorder, "_log_loss", log_loss)
-            raise ZeroDivisionError
+        def broken(command: Command, status: Status, *args: str, has_dead_letters: bool) -> None:
+            if status is not Status.DELIVERED:
+                monkeypatch.setattr(throttle, "log_outcome", log_outcome)
+                raise ZeroDivisionError
 
-        monkeypatch.setattr(recorder, "_log_loss", broken)
+        monkeypatch.setattr(throttle, "log_outcome", broken)
         receipts = [runtime.submit(make_envelope(n)) for n in range(3)]
         assert [await each.delivered(20) for each in receipts] == [False, True, True]
     assert balanced(runtime)

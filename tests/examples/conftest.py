@@ -79,7 +79,7 @@ def launch(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def start(launch: Start) -> Start:
-    """`start("examples.demo", "--port", "0", USERCOM_APP="acme")` runs `python -m examples.demo`."""
+    """`start("usercom_asgi.cli", "demo", USERCOM_APP="acme")` runs `python -m usercom_asgi.cli demo`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("USERCOM_")}
 
     def run(*command: str, **environ: str) -> Program:

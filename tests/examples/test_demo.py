@@ -106,7 +106,7 @@ def test_demo_with_taken_ports_uses_others_and_prints_a_notice(
         socket.create_server(("127.0.0.1", 0)) as other,
     ):
         taken = [str(each.getsockname()[1]) for each in (one, other)]
-        demo = start("examples.demo", "--port", taken[0], "--sandbox-port", taken[1])
+        demo = start("usercom_asgi.cli", "demo", "--port", taken[0], "--sandbox-port", taken[1])
         shop, sandbox = addresses(demo)
         assert not {shop.rpartition(":")[2], sandbox.rpartition(":")[2]} & set(taken)
         for each in taken:

@@ -260,7 +260,8 @@ def test_nested_captures_record_in_the_innermost_that_covers(app: Starlette) -> 
     assert len(all_of_them.commands) == 1
 
 
-def test_captures_in_parallel_threads_record_their_own_requests(app: Starlette) -> None:
+def counted_in_threads(app: Starlette) -> dict[int, int]:
+    """Send 1, 2, 3 and 4 commands in threads, and count them in the capture of each."""
     counted: dict[int, int] = {}
     barrier = threading.Barrier(4, timeout=10)
 
@@ -277,7 +278,11 @@ def test_captures_in_parallel_threads_record_their_own_requests(app: Starlette) 
         each.start()
     for each in threads:
         each.join(20)
-    assert counted == {1: 1, 2: 2, 3: 3, 4: 4}
+    return counted
+
+
+def test_captures_in_parallel_threads_record_their_own_requests(app: Starlette) -> None:
+    assert counted_in_threads(app) == {1: 1, 2: 2, 3: 3, 4: 4}
 
 
 def test_captures_that_begin_while_the_middlewares_are_built_record_their_own_requests(
@@ -292,7 +297,7 @@ def test_captures_that_begin_while_the_middlewares_are_built_record_their_own_re
             await self.app(scope, receive, send)
 
     app.add_middleware(Slow)
-    test_captures_in_parallel_threads_record_their_own_requests(app)
+    assert counted_in_threads(app) == {1: 1, 2: 2, 3: 3, 4: 4}
 
 
 def test_capture_from_another_context_records_in_the_newest(app: Starlette) -> None:

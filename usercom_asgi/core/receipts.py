@@ -237,27 +237,15 @@ def _is_plain_function(hook: object) -> bool:
 
 def skip_receipt(command: Command, reason: str, path: str = "") -> Receipt:
     """Return the receipt of a skipped command; ``path`` is that of the request."""
-    if path:  # as ASCII, because a visitor chooses it
-        logger.debug(
-            "Skipping %r of the path %a: %s",
-            command,
-            path,
-            reason,
-            extra={
-                "usercom_event": "command_skipped",
-                "usercom_command": type(command).__name__,
-                "usercom_reason": reason,
-            },
-        )
-    else:
-        logger.debug(
-            "Skipping %r: %s",
-            command,
-            reason,
-            extra={
-                "usercom_event": "command_skipped",
-                "usercom_command": type(command).__name__,
-                "usercom_reason": reason,
-            },
-        )
+    logger.debug(
+        "Skipping %r%s: %s",
+        command,
+        f" of the path {path!a}" if path else "",  # as ASCII, because a visitor chooses it
+        reason,
+        extra={
+            "usercom_event": "command_skipped",
+            "usercom_command": type(command).__name__,
+            "usercom_reason": reason,
+        },
+    )
     return Receipt(Status.SKIPPED, reason)

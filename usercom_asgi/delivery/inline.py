@@ -255,20 +255,7 @@ class InlineDelivery:
     ) -> None:
         count(self._config.origin, _COUNTERS[status])
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
-        if status is Status.DELIVERED:
-            logger.debug(
-                "Delivered %r",
-                envelope.command,
-                extra={
-                    "usercom_event": "command_delivered",
-                    "usercom_command": type(envelope.command).__name__,
-                },
-            )
-        else:
-            message = "Command was not delivered to User.com: %r: %s"
-            fields = {"command": type(envelope.command).__name__, "reason": reason}
-            name = "command_dead_lettered" if status is Status.DEAD else "command_dropped"
-            self._throttle.log(logging.WARNING, name, message, envelope.command, reason, **fields)
+        self._throttle.log_outcome(envelope.command, status, reason, has_dead_letters=False)
         self._hooks.call(envelope, status, reason, key=key, error=error)
 
 

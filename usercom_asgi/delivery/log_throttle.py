@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import TYPE_CHECKING
+
+from ..core.receipts import Status
+
+if TYPE_CHECKING:
+    from ..core.commands import Command
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -33,3 +39,22 @@ class LogThrottle:
         extra = {f"usercom_{name}": value for name, value in fields.items()}
         logger.log(level, message, *args, extra={"usercom_event": event, **extra})
         return True
+
+    def log_outcome(
+        self, command: Command, status: Status, reason: str, *, has_dead_letters: bool
+    ) -> None:
+        """Log what became of a command: every delivery, and losses as :meth:`log` does."""
+        kind = type(command).__name__
+        if status is Status.DELIVERED:
+            logger.debug(
+                "Delivered %r",
+                command,
+                extra={"usercom_event": "command_delivered", "usercom_command": kind},
+            )
+            return
+        event = "command_dead_lettered" if status is Status.DEAD else "command_dropped"
+        # Without the error's detail, which may quote the values that User.com rejects.
+        text = "Command was not delivered to User.com: %r: %s"
+        if status is Status.DEAD and has_dead_letters:
+            text = "Moving command to the dead letters: %r: %s"
+        self.log(logging.WARNING, event, text, command, reason, command=kind, reason=reason)

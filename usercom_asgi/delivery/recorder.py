@@ -68,17 +68,7 @@ class OutcomeRecorder:
             )
         self.store.settled(queued)
         # Logging and hooks come last, so that an error in them loses nothing.
-        if status is Status.DELIVERED:
-            logger.debug(
-                "Delivered %r",
-                queued.envelope.command,
-                extra={
-                    "usercom_event": "command_delivered",
-                    "usercom_command": type(queued.envelope.command).__name__,
-                },
-            )
-        else:
-            self._log_loss(queued, status, reason)
+        self._throttle.log_outcome(queued.envelope.command, status, reason, has_dead_letters=True)
         self._hooks.call(queued.envelope, status, reason, key=key, error=error)
 
     def progressed(self, queue: VisitorQueue) -> None:
@@ -149,25 +139,23 @@ class OutcomeRecorder:
         if stats.accepted or stats.restored or stats.dropped:
             # The widget makes up for dropped resets, so less is lost than it looks.
             resets = f" (resets: {self._dropped_resets})" if self._dropped_resets else ""
+            persisted = self.store.persisted + self._forwarded
             logger.log(
                 logging.WARNING if stats.dropped or stats.dead_lettered else logging.INFO,
                 "Delivered to User.com: %d, left in the outbox: %d, dropped: %d%s, dead letters: %d%s",
-                stats.delivered, self.store.persisted + self._forwarded, stats.dropped, resets, stats.dead_lettered,
-                failure and f" (the last failure: {failure})", extra={"usercom_event": "delivery_ended", "usercom_delivered": stats.delivered, "usercom_dropped": stats.dropped, "usercom_dead_lettered": stats.dead_lettered, "usercom_persisted": self.store.persisted + self._forwarded})  # fmt: skip
-
-    def _log_loss(self, queued: QueuedCommand, status: Status, reason: str) -> None:
-        # Without error.detail, which may quote the values that User.com rejects.
-        command = queued.envelope.command
-        fields = {"command": type(command).__name__, "reason": reason}
-        if status is Status.DEAD:
-            message = "Moving command to the dead letters: %r: %s"
-            self._throttle.log(
-                logging.WARNING, "command_dead_lettered", message, command, reason, **fields
-            )
-        else:
-            message = "Command was not delivered to User.com: %r: %s"
-            self._throttle.log(
-                logging.WARNING, "command_dropped", message, command, reason, **fields
+                stats.delivered,
+                persisted,
+                stats.dropped,
+                resets,
+                stats.dead_lettered,
+                failure and f" (the last failure: {failure})",
+                extra={
+                    "usercom_event": "delivery_ended",
+                    "usercom_delivered": stats.delivered,
+                    "usercom_dropped": stats.dropped,
+                    "usercom_dead_lettered": stats.dead_lettered,
+                    "usercom_persisted": persisted,
+                },
             )
 
     def _count_dropped(self, envelope: Envelope) -> None:

@@ -17,9 +17,9 @@ A small shop beside a local User.com: two addresses to open. It needs no account
 The extra sandbox brings the server."""
 _EPILOG = """\
 examples:
-  {prog}
-  {prog} --port 8001 --sandbox-port 8901
-  {prog} --port 0 --sandbox-port 0
+  usercom-asgi demo
+  usercom-asgi demo --port 8001 --sandbox-port 8901
+  usercom-asgi demo --port 0 --sandbox-port 0
 
 exit codes:
   0  after Ctrl-C or SIGTERM
@@ -27,9 +27,9 @@ exit codes:
   2  wrong usage"""
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = _PROG) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Serve shop and sandbox until Ctrl-C or SIGTERM; return 1 without a server."""
-    options = make_parser(prog).parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         check_installed()
     except ModuleNotFoundError as error:
@@ -41,20 +41,17 @@ def main(arguments: Sequence[str] | None = None, prog: str = _PROG) -> int:
     return 0
 
 
-def make_parser(prog: str = _PROG) -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
     parser = argparse.ArgumentParser(
-        prog=prog,
+        prog=_PROG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=_DESCRIPTION,
-        epilog=_EPILOG.format(prog=prog),
+        epilog=_EPILOG,
     )
-    for names, default, what in (
-        (["--port", "--shop-port"], 8000, "shop"),
-        (["--sandbox-port"], 8900, "sandbox"),
-    ):
+    for name, default, what in (("--port", 8000, "shop"), ("--sandbox-port", 8900, "sandbox")):
         parser.add_argument(
-            *names,
+            name,
             type=int,
             choices=range(65536),
             default=default,

@@ -8,7 +8,6 @@ name of an event or page, nor a value of a command.
 from __future__ import annotations
 
 import logging
-import re
 import time
 import weakref
 from contextlib import contextmanager
@@ -24,7 +23,8 @@ from ..delivery.stats import Stats
 try:
     from opentelemetry import context, metrics, trace
     from opentelemetry.metrics import Observation
-    from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
+    from opentelemetry.trace import Link, SpanKind, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ModuleNotFoundError as error:
     raise ImportError(
         "instrument() needs opentelemetry-api: install the extra otel, e.g. pip install '.[otel]' in a clone"
@@ -65,7 +65,7 @@ _COUNTERS = {
 }
 # Boundaries that the semantic conventions advise for http.client.request.duration.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_PROPAGATOR, _HEADER = TraceContextTextMapPropagator(), "traceparent"
 # Instrumented HTTP clients leave out a call under this key. Their own span would hold
 # ids from paths of the REST API, and they would send User.com our trace.
 _SUPPRESS = getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation")
@@ -127,9 +127,9 @@ class _Telemetry:
 
     def trace_parent(self) -> str:
         with _quiet():
-            span = trace.get_current_span().get_span_context()
-            if span.is_valid:
-                return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+            carrier: dict[str, str] = {}
+            _PROPAGATOR.inject(carrier)
+            return carrier.get(_HEADER, "")
         return ""
 
     @contextmanager
@@ -311,11 +311,10 @@ def _shown(path: str, template: str) -> str:
 
 
 def _links(trace_parent: str) -> list[Link]:
-    found = _TRACE_PARENT.fullmatch(trace_parent)
-    if found is None:
-        return []
-    trace_id, span_id, flags = (int(each, 16) for each in found.groups())
-    return [Link(SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags)))]
+    # Into an empty context, because the current one has a span already.
+    found = _PROPAGATOR.extract({_HEADER: trace_parent}, context.Context())
+    span = trace.get_current_span(found).get_span_context()
+    return [Link(span)] if span.is_valid else []
 
 
 def _type_of(error: BaseException) -> str:
