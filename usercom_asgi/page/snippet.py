@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -82,13 +83,24 @@ def usercom_script(
         bridge: Add the script that takes commands from responses to ``fetch``.
 
     """
-    arguments = to_script([origin, domain or "", epoch, is_answer])[1:-1]
+    before, after = _usercom_parts(origin, domain or "", bridge=bridge)
+    made_for = "null" if epoch is None else to_script(epoch)
+    return f"{before}{made_for},{'true' if is_answer else 'false'}{after}"
+
+
+@lru_cache(16)
+def _usercom_parts(origin: str, domain: str, *, bridge: bool) -> tuple[str, str]:
+    """Return the script's parts around the arguments that depend on the request.
+
+    They follow from the configuration alone, so the cache holds no visitor's data.
+    """
     bridge_call = (
         f"{_BRIDGE}(window,{to_script(BRIDGE.decode())},{to_script(BRIDGE_HEADER)});"
         if bridge
         else ""
     )
-    return f"{_USERCOM}(window,{arguments});{_SWAPS}(window);{bridge_call}"
+    before = f"{_USERCOM}(window,{to_script(origin)},{to_script(domain)},"
+    return before, f");{_SWAPS}(window);{bridge_call}"
 
 
 def commands_script(commands: Sequence[Sequence[object]]) -> str:
