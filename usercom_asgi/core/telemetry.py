@@ -6,12 +6,13 @@ switches that on, :data:`active` is None, and nothing of it is imported.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from .envelope import Envelope, Sender, SendResult
+    from .envelope import Envelope
 
 
 class Counters(Protocol):
@@ -81,12 +82,9 @@ def trace_parent() -> str:
     return active.trace_parent() if active is not None else ""
 
 
-async def send(sender: Sender, envelope: Envelope, key: str | None, attempt: int) -> SendResult:
-    """Send a command by this sender, and record it."""
-    if active is None:
-        return await sender.send(envelope, key)
-    with active.delivery(envelope, attempt):
-        return await sender.send(envelope, key)
+def delivery(envelope: Envelope, attempt: int) -> AbstractContextManager[None]:
+    """Return a span around one attempt to send a command."""
+    return active.delivery(envelope, attempt) if active is not None else nullcontext()
 
 
 def count(origin: str, name: str) -> None:

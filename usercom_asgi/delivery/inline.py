@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from ..core import telemetry
 from ..core.config import DISABLED
 from ..core.event_loops import current_loop, start_task
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
-from ..core.telemetry import count, send
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
 from .log_throttle import LogThrottle
@@ -146,7 +146,7 @@ class InlineDelivery:
             reason = f"{len(self._waiting)} commands wait already (max_queue_size)"
             self._reject(envelope, receipt, reason)
         else:
-            count(self._config.origin, "accepted")
+            telemetry.count(self._config.origin, "accepted")
             if envelope.creates_user:  # the response waits for it
                 self._waiting.appendleft((envelope, receipt))
             else:
@@ -157,12 +157,12 @@ class InlineDelivery:
         return receipt
 
     def _reject(self, envelope: Envelope, receipt: PendingReceipt, reason: str) -> None:
-        count(self._config.origin, "rejected")
+        telemetry.count(self._config.origin, "rejected")
         self._record(envelope, receipt, Status.DROPPED, reason)
 
     def skip(self, command: Command, reason: str, path: str = "") -> Receipt:
         """See :class:`~usercom_asgi.core.envelope.Delivery`."""
-        count(self._config.origin, "skipped")
+        telemetry.count(self._config.origin, "skipped")
         return skip_receipt(command, reason, path)
 
     def request_ended(self, number: int) -> None:
@@ -220,7 +220,7 @@ class InlineDelivery:
                 )
                 while self._waiting:
                     envelope, receipt = self._waiting.popleft()
-                    count(self._config.origin, "dropped")
+                    telemetry.count(self._config.origin, "dropped")
                     receipt.finish(Status.DROPPED, f"not delivered {until}")
                     self._hooks.call(envelope, Status.DROPPED, receipt.reason)
             self._ended.set()
@@ -230,7 +230,8 @@ class InlineDelivery:
         accepted, status, reason, error = envelope, Status.DELIVERED, "", None
         try:
             while True:
-                result = await send(sender, envelope, keys.key_for(envelope), 1)
+                with telemetry.delivery(envelope, 1):
+                    result = await sender.send(envelope, keys.key_for(envelope))
                 keys.learn(envelope, result.key)
                 if result.next_command is None:
                     break
@@ -253,7 +254,7 @@ class InlineDelivery:
         key: str | None = None,
         error: DeliveryError | None = None,
     ) -> None:
-        count(self._config.origin, _COUNTERS[status])
+        telemetry.count(self._config.origin, _COUNTERS[status])
         receipt.finish(status, reason, key if status is Status.DELIVERED else None)
         self._throttle.log_outcome(envelope.command, status, reason, has_dead_letters=False)
         self._hooks.call(envelope, status, reason, key=key, error=error)

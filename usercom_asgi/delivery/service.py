@@ -73,7 +73,8 @@ class DeliveryService:
         )
         self._remembered: dict[str, PendingReset] = {}
         self._pid = os.getpid()
-        self._closed = False
+        #: True once the delivery has ended, or is about to.
+        self.is_over = False
         self._why_closed = "the application is shutting down"
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
@@ -90,11 +91,6 @@ class DeliveryService:
     def is_accepting(self) -> bool:
         """Whether new commands are accepted."""
         return not self.is_over and self._recorder.store.rejection_reason(self.waiting) is None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the delivery has ended, or is about to."""
-        return self._closed or self._stopped.is_set()
 
     @property
     def stats(self) -> Stats:
@@ -217,7 +213,7 @@ class DeliveryService:
             return (
                 "this process is a fork of the one that delivers: start the delivery after the fork"
             )
-        return self._why_closed if self._closed else None
+        return self._why_closed if self.is_over else None
 
     def request_ended(self, number: int) -> None:
         """Note the end of a request; see :attr:`Envelope.request`."""
@@ -347,7 +343,7 @@ class DeliveryService:
         It takes ``shutdown_timeout`` seconds at most, and does not wait for what cannot
         be sent in that time.
         """
-        self._closed = True
+        self.is_over = True
         with anyio.CancelScope(shield=True):
             if self._has_started.is_set():
                 self._recorder.store.start_drain()
@@ -375,7 +371,7 @@ class DeliveryService:
         )
 
     def _close(self) -> None:
-        self._closed = True
+        self.is_over = True
         self._recorder.close(self._queues.close(), "not delivered before the shutdown")
 
 

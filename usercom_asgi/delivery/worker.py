@@ -6,10 +6,10 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..core import telemetry
 from ..core.exceptions import RejectedError, UnavailableError
 from ..core.log import INTERNAL_ERROR
 from ..core.receipts import Status
-from ..core.telemetry import send
 from .circuit_breaker import KEY_STATUSES
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class Worker:
         queue.in_flight = queued
         try:
             key = queue.keys.key_for(queued.envelope)
-            result = await send(self._sender, queued.envelope, key, queued.tries)
+            with telemetry.delivery(queued.envelope, queued.tries):
+                result = await self._sender.send(queued.envelope, key)
         except UnavailableError as error:
             self._count_failure(queue, call, error)
             return self._unavailable(queue, queued, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..core.hooks import call_hook_safely, warn_once
 from ..core.log import INTERNAL_ERROR, log_no_widget
@@ -347,15 +347,16 @@ class Responder:
 
     def _is_relevant(self, start: Message) -> bool:
         """Return whether this response may need a change; most do not."""
-        headers: object = start.get("headers")
+        headers = start.get("headers")
+        visitor = self.visitor
         try:
             return (
                 type(headers) is not list
-                or may_be_html(cast("HeaderList", headers))
-                or self.visitor.login is not None
-                or self.visitor.accessed
-                or (self._site.flash is not None and self.visitor.request.has_flash_cookie())
+                or visitor.login is not None
+                or visitor.accessed
+                or self._has_flash()
                 or logger.isEnabledFor(logging.DEBUG)
+                or may_be_html(headers)
             )
         except Exception:  # noqa: BLE001  malformed headers, which `_on_start` logs
             return True

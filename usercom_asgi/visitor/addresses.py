@@ -51,7 +51,7 @@ class PublicSite(NamedTuple):
 
 def page_context(
     headers: Iterable[tuple[bytes, bytes]],
-    method: str | None,
+    method: str,
     site: PublicSite,
     path: str,
     query: bytes,
@@ -70,7 +70,7 @@ def page_context(
         f"?{query.decode('latin-1')}" if query else ""
     )
     domain, referrer = host_name(site.authority), without_key(given.get(b"referer", ""))
-    if method not in (None, "GET", "HEAD") and _host(referrer) == domain:
+    if method not in ("", "GET", "HEAD") and _host(referrer) == domain:
         url, referrer = referrer, ""
     agent = _UNPRINTABLE.sub("", given.get(b"user-agent", "")).strip()
     return PageContext(url=without_key(url), domain=domain, referrer=referrer, user_agent=agent)

@@ -35,38 +35,36 @@ _PURPOSES = (b"sec-purpose", b"x-sec-purpose", b"purpose", b"x-moz")
 class RequestInfo:
     """Data of a request or websocket, parsed when it is first needed.
 
-    It does not keep the scope: the scope holds the visitor, and the garbage collector
-    would have to break that cycle at every request. A configured ``site`` counts
-    instead of the host and the scheme that the server sees.
+    A configured ``site`` counts instead of the host and the scheme that the server sees.
     """
 
-    __slots__ = (
-        "_by_name",
-        "_client",
-        "_cookies",
-        "_method",
-        "_page",
-        "_query",
-        "_raw_headers",
-        "_scheme",
-        "_server",
-        "_site",
-        "path",
-    )
+    __slots__ = ("_by_name", "_cookies", "_page", "_scope", "_site")
 
     def __init__(self, scope: Scope, site: PublicSite | None = None) -> None:
+        # A copy without the state: the state holds the visitor, and the garbage collector
+        # would have to break that cycle at every request.
+        self._scope = dict(scope)
+        self._scope["state"] = None
         self._site = site
-        self._raw_headers = scope["headers"]
-        self._method = scope.get("method")
-        self._scheme: str = scope.get("scheme", "http") if site is None else site.scheme
-        self._server = scope.get("server")
-        self._client = scope.get("client")
-        #: The path of the URL, decoded.
-        self.path: str = scope["path"]
-        self._query = scope.get("query_string", b"")
         self._cookies: dict[str, list[str]] | None = None
         self._by_name: dict[bytes, bytes] | None = None
         self._page: PageContext | None = None
+
+    @property
+    def _raw_headers(self) -> list[tuple[bytes, bytes]]:
+        headers: list[tuple[bytes, bytes]] = self._scope["headers"]
+        return headers
+
+    @property
+    def path(self) -> str:
+        """The path of the URL, decoded."""
+        path: str = self._scope["path"]
+        return path
+
+    @property
+    def _query(self) -> bytes:
+        query: bytes = self._scope.get("query_string", b"")
+        return query
 
     @property
     def headers(self) -> Mapping[bytes, bytes]:
@@ -78,18 +76,19 @@ class RequestInfo:
     @property
     def method(self) -> str:
         """The method; empty for a websocket."""
-        return self._method or ""
+        method: str = self._scope.get("method", "")
+        return method
 
     @property
     def is_websocket(self) -> bool:
         """True for a websocket."""
-        return self._method is None
+        return not self.method
 
     def page(self) -> PageContext:
         """Return the page that this request belongs to."""
         if self._page is None:
             self._page = page_context(
-                self._raw_headers, self._method, self._public_site(), self.path, self._query
+                self._raw_headers, self.method, self._public_site(), self.path, self._query
             )
         return self._page
 
@@ -102,19 +101,20 @@ class RequestInfo:
         if self._site is None:
             scheme = "https" if self.is_secure else "http"
             authority = self.headers.get(b"host", b"").decode("latin-1")
-            self._site = PublicSite(scheme, authority or (self._server or ("",))[0])
+            self._site = PublicSite(scheme, authority or (self._scope.get("server") or ("",))[0])
             warn_if_replaced(self._site, self.headers)
         return self._site
 
     @property
     def is_secure(self) -> bool:
         """True on https."""
-        return self._scheme in ("https", "wss")
+        scheme = self._scope.get("scheme") if self._site is None else self._site.scheme
+        return scheme in ("https", "wss")
 
     @property
     def is_form(self) -> bool:
         """True if reloading the page would submit a form again."""
-        return self._method not in ("GET", "HEAD")
+        return self.method not in ("GET", "HEAD")
 
     # How the browser asks for it.
 
@@ -126,7 +126,7 @@ class RequestInfo:
         that they fetch.
         """
         is_shown = self.is_page_swap or (not self.uses_bridge and self._is_for_window)
-        return self._method != "HEAD" and is_shown and not self.is_prefetch
+        return self.method != "HEAD" and is_shown and not self.is_prefetch
 
     @property
     def may_be_shown(self) -> bool:
@@ -137,7 +137,7 @@ class RequestInfo:
         """
         is_by_script = self.headers.get(b"sec-fetch-dest", b"empty") == b"empty"
         is_ours = self.uses_bridge or self.is_htmx
-        return self._method != "HEAD" and is_by_script and not is_ours and not self.is_prefetch
+        return self.method != "HEAD" and is_by_script and not is_ours and not self.is_prefetch
 
     @property
     def _is_for_window(self) -> bool:
@@ -313,7 +313,8 @@ class RequestInfo:
         if b"authorization" not in self.headers and not self._has_foreign_cookie():
             return None
         names = (b"cookie", b"user-agent", b"authorization")
-        address = self._client[0] if self._client else ""
+        client = self._scope.get("client")
+        address = client[0] if client else ""
         parts = [address.encode(), *(value for name, value in self._raw_headers if name in names)]
         return hashlib.sha256(b"\n".join(parts)).hexdigest()
 

@@ -96,7 +96,7 @@ class VisitorSession:
     @property
     def accessed(self) -> bool:
         """True if this request has read or changed the visitor, or used its browser commands."""
-        return self.has_reset or self._browser is not None or self.request.are_cookies_parsed
+        return self.request.are_cookies_parsed or self._browser is not None
 
     # The user key.
 
