@@ -348,12 +348,11 @@ class Responder:
     def _is_relevant(self, start: Message) -> bool:
         """Return whether this response may need a change; most do not."""
         headers = start.get("headers")
-        visitor = self.visitor
         try:
             return (
                 type(headers) is not list
-                or visitor.login is not None
-                or visitor.accessed
+                or self.visitor.login is not None
+                or self.visitor.accessed
                 or self._has_flash()
                 or logger.isEnabledFor(logging.DEBUG)
                 or may_be_html(headers)
