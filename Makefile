@@ -12,7 +12,7 @@
 #   make docs-serve               serves it at http://127.0.0.1:8765, and builds again at each change
 #   make pictures                 takes the pictures of the tutorial anew, with Chromium
 #   make docs-links               whether the addresses of other sites in it answer: needs a network
-#   make bench                    what a request, a page and a delivery cost, beside others
+#   make bench                    what a request, a page and a delivery cost, beside others; writes docs/measurements.md
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
 #   make model STORIES=750        stories of many browsers: whether anything of one person reaches another
 #   make judge                    50,000 random documents, judged by Chromium: COUNT=50000 SEED=13
@@ -96,9 +96,9 @@ voice:
 	$(PYTHON) tests/helpers/voice.py --list
 
 bench: $(VENV)/bench.installed
-	$(RUN) -m bench
-	$(RUN) -m bench.pages
-	$(RUN) -m bench.delivery
+	$(RUN) -m bench --write
+	$(RUN) -m bench.pages --write
+	$(RUN) -m bench.delivery --write
 
 faults: $(VENV)/bench.installed
 	$(RUN) -m bench.faults

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.apps import CASES, VARIANTS
 from bench.counting import can_count, instructions, run
+from bench.report import parser, report_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,35 +27,32 @@ def microseconds(variant: str, case: str) -> float:
     return float(run("bench.drive", variant, case, str(count)).stdout) / count * 1e6
 
 
-def table(title: str, cells: dict[tuple[str, str], float]) -> Iterable[str]:
-    yield f"\n{title}\n"
-    yield "| | " + " | ".join(f"{case} | over bare" for case in CASES) + " |"
-    yield "|---|" + "---:|---:|" * len(CASES)
+def rows(cells: dict[tuple[str, str], float]) -> Iterable[list[str]]:
     for variant in VARIANTS:
-        row = [
-            f"{cells[variant, case]:,.0f} | {cells[variant, case] - cells['bare', case]:+,.0f}"
-            for case in CASES
+        yield [
+            variant,
+            *(
+                text
+                for case in CASES
+                for text in (
+                    f"{cells[variant, case]:,.0f}",
+                    f"{cells[variant, case] - cells['bare', case]:+,.0f}",
+                )
+            ),
         ]
-        yield f"| {variant} | " + " | ".join(row) + " |"
 
 
 def main() -> None:
-    print(
-        f"Python {sys.version.split()[0]}; JSON passing through, and a 10 KB page into which the snippet goes"
-    )
+    report = report_for(parser("bench").parse_args())
+    print(f"Python {sys.version.split()[0]}")
+    head = ["", *(text for what in CASES.values() for text in (what.title, "over bare"))]
     pairs = [(variant, case) for case in CASES for variant in VARIANTS]
     times: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine affects all
         for pair in pairs:
             times[pair].append(microseconds(*pair))
-    print(
-        "\n".join(
-            table(
-                "Microseconds a request (median of 5)",
-                {k: statistics.median(v) for k, v in times.items()},
-            )
-        )
-    )
+    medians = {pair: statistics.median(spans) for pair, spans in times.items()}
+    report.add("requests", f"Microseconds a request (median of {ROUNDS})", head, rows(medians))
     if not can_count():
         print("\nNo instruction counts: valgrind is not installed.")
         return
@@ -66,7 +64,7 @@ def main() -> None:
                 strict=True,
             )
         )
-    print("\n".join(table("Instructions a request (callgrind)", counts)))
+    report.add("instructions", "Instructions a request (callgrind)", head, rows(counts))
 
 
 if __name__ == "__main__":

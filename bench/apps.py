@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -76,7 +76,21 @@ VARIANTS: dict[str, list[Middleware]] = {
     ],
     "BaseHTTPMiddleware": [Middleware(NaiveBase)],
 }
-CASES = {"json": "/json", "page": "/page"}
+
+
+class Case(NamedTuple):
+    """A request to measure."""
+
+    title: str
+    path: str
+    has_lifespan: bool = True
+
+
+CASES = {
+    "json": Case("JSON", "/json"),
+    "inline": Case("JSON without a lifespan", "/json", has_lifespan=False),
+    "page": Case("page of 10 KB", "/page"),
+}
 
 
 def make_app(variant: str) -> ASGIApp:

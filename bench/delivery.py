@@ -8,12 +8,12 @@ delivering are compared with those that send one event in a request.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from typing import Any
 
 from bench.processes import Gone, sink, talking
+from bench.report import Report, parser, report_for
 
 ENQUEUED, DRAINED = 2_000, 5_000
 LATENCY = 0.02
@@ -65,29 +65,25 @@ async def drain(name: str, count: int) -> dict[str, Any]:
             return {"done": done, **await driver.ask("tell")}
 
 
-async def print_enqueue(count: int) -> None:
-    print(
-        f"\n### Microseconds a call, of {count:,}, 10 every 5 ms\n\n| | median | p99 |\n|---|---:|---:|"
-    )
+async def measure_calls(report: Report, count: int) -> None:
+    rows: list[list[str]] = []
     for name in CALLED:
         try:
             for what, spans in (await enqueue(name, count)).items():
-                print(f"| {what} | {spans['median']:,.1f} | {spans['p99']:,.0f} |", flush=True)
+                rows.append([what, f"{spans['median']:,.1f}", f"{spans['p99']:,.0f}"])
         except (Gone, TimeoutError) as error:
-            print(f"| {name} | – | left out: {error} |")
+            rows.append([name, "–", f"left out: {error}"])
+    title = f"Microseconds a call, of {count:,}, 10 every 5 ms"
+    report.add("calls", title, ["", "median", "p99"], rows)
 
 
-async def print_drain(count: int) -> None:
-    print(f"\n### {count:,} events, one request each, {LATENCY * 1e3:.0f} ms a request\n")
-    print(
-        "| | delivered | a second | CPU µs an event | 99.9 % of loop lags below | worst | of it CPU |"
-    )
-    print("|---|" + "---:|" * 6)
+async def measure_delivery(report: Report, count: int) -> None:
+    rows: list[list[str]] = []
     for name in DRAINING:
         try:
             found = await drain(name, count)
         except (Gone, TimeoutError) as error:
-            print(f"| {name} | – | – | – | – | – | left out: {error} |")
+            rows.append([name, *["–"] * 5, f"left out: {error}"])
             continue
         done, lags = (
             found["done"],
@@ -95,16 +91,21 @@ async def print_drain(count: int) -> None:
         )
         each = f"{found['cpu'] / done * 1e6:,.0f}" if done else "–"
         rate = f"{done / found['took']:,.0f}"
-        print(f"| {name} | {done:,} | {rate} | {each} | {' | '.join(lags)} |", flush=True)
+        rows.append([name, f"{done:,}", rate, each, *lags])
+    head = ["", "delivered", "a second", "CPU µs an event"]
+    head += ["99.9 % of loop lags below", "worst", "of it CPU"]
+    title = f"{count:,} events, one request each, {LATENCY * 1e3:.0f} ms a request"
+    report.add("delivery", title, head, rows)
 
 
 async def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.delivery")
-    parser.add_argument("--events", type=int, default=DRAINED, help="how many are drained")
-    asked = parser.parse_args(arguments)
+    found = parser("bench.delivery")
+    found.add_argument("--events", type=int, default=DRAINED, help="how many are drained")
+    asked = found.parse_args(arguments)
+    report = report_for(asked)
     print(f"\nPython {sys.version.split()[0]}")
-    await print_enqueue(min(ENQUEUED, asked.events))
-    await print_drain(asked.events)
+    await measure_calls(report, min(ENQUEUED, asked.events))
+    await measure_delivery(report, asked.events)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Drive one application with N requests, without a server.
 
 `python -m bench.drive VARIANT CASE N`, where `CASE` is a name of `bench.apps.CASES`.
-With `:inline` behind it there is no lifespan, and no state in the scope.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ async def drive(app: ASGIApp, path: str, count: int, *, has_lifespan: bool = Tru
 
 
 if __name__ == "__main__":
-    _, variant, case, count = sys.argv
-    name, _, mode = case.partition(":")
+    _, variant, name, count = sys.argv
+    case = CASES[name]
     made = make_app(variant)
-    print(asyncio.run(drive(made, CASES[name], int(count), has_lifespan=mode != "inline")))
+    print(asyncio.run(drive(made, case.path, int(count), has_lifespan=case.has_lifespan)))

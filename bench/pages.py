@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bench.counting import can_count, instructions
 from bench.page_peers import VARIANTS
+from bench.report import Report, parser, report_for
 
 ROUNDS = 3
 #: Variants whose instructions are counted, with the numbers of requests. The peers are
@@ -52,7 +53,7 @@ def shown(name: str, value: float, bare: float, injected: object) -> str:
     return text if injected else f"{text} (not injected)"
 
 
-def count() -> None:
+def count(report: Report) -> None:
     pairs = [(variant, case) for variant in COUNTED for case in COUNTS]
 
     def counted(pair: tuple[str, str]) -> float:
@@ -61,17 +62,21 @@ def count() -> None:
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = dict(zip(pairs, pool.map(counted, pairs), strict=True))
-    print("\nThousands of instructions a page, in all (callgrind)\n")
-    print("| | " + " | ".join(COUNTS) + " |\n|---|" + "---:|" * len(COUNTS))
-    for variant in COUNTED:
-        print(
-            f"| {variant} | "
-            + " | ".join(f"{found[variant, case] / 1e3:,.0f}" for case in COUNTS)
-            + " |"
-        )
+    anonymous, user = COUNTED[-2:]
+    rows = [
+        [variant, *(f"{found[variant, case] / 1e3:,.0f}" for case in COUNTS)] for variant in COUNTED
+    ]
+    ratios = [f"{found[user, case] / found[anonymous, case]:.2f}" for case in COUNTS]
+    report.add(
+        "page-instructions",
+        "Thousands of instructions a page, in all (callgrind)",
+        ["", *COUNTS],
+        [*rows, ["a logged-in user's page over an anonymous one", *ratios]],
+    )
 
 
 def main() -> None:
+    report = report_for(parser("bench.pages").parse_args())
     best: dict[str, dict[str, list[float]]] = {}
     wanted = list(VARIANTS)
     for _ in range(ROUNDS):
@@ -84,24 +89,16 @@ def main() -> None:
             for name, (value, injected) in found.items():
                 old[name] = [min(old[name][0], value), injected]
     bare = best["bare"]
-    print(
-        f"\nPython {sys.version.split()[0]}; over the bare application, best of {ROUNDS} rounds\n"
-    )
-    print("| | " + " | ".join(bare) + " |\n|---|" + "---:|" * len(bare))
-    print(
-        "| bare | "
-        + " | ".join(shown(name, value, 0, True) for name, (value, _) in bare.items())
-        + " |"
-    )
-    for variant, row in best.items():
-        if variant != "bare":
-            print(
-                f"| {variant} | "
-                + " | ".join(shown(n, v, bare[n][0], injected) for n, (v, injected) in row.items())
-                + " |"
-            )
+    rows = [["bare (in all)", *(shown(name, value, 0, True) for name, (value, _) in bare.items())]]
+    rows += [
+        [variant, *(shown(n, v, bare[n][0], injected) for n, (v, injected) in row.items())]
+        for variant, row in best.items()
+        if variant != "bare"
+    ]
+    title = f"Over the bare application, best of {ROUNDS} rounds"
+    report.add("pages", title, ["", *bare], rows)
     if can_count():
-        count()
+        count(report)
 
 
 if __name__ == "__main__":

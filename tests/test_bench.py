@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ pytest.importorskip("bench.sink", reason="the benchmarks are not in the source d
 
 from bench import faults, soak
 from bench.processes import SinkControl, sink
+from bench.report import DOCUMENT, TABLES, Report, replaced
 from bench.rows import HEAD
 from bench.sink import numbers_in
 
@@ -180,3 +183,26 @@ def memory(python: int) -> soak.Memory:
 )
 def test_is_flat_by_memory_samples_detects_growth(samples: dict[int, int], flat: bool) -> None:
     assert soak.is_flat({tenth: memory(size) for tenth, size in samples.items()}) is flat
+
+
+def test_replaced_changes_one_table_and_keeps_the_text_around_it() -> None:
+    text = "Before.\n\n<!-- bench: calls -->\n\n| old |\n\n<!-- end -->\n\nAfter.\n"
+    assert replaced(text, "calls", "| new |") == (
+        "Before.\n\n<!-- bench: calls -->\n\n| new |\n\n<!-- end -->\n\nAfter.\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "<!-- bench: calls -->\n<!-- end -->\n" * 2])
+def test_replaced_table_without_one_place_raises(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^[02] places for the table 'calls'"):
+        replaced(text, "calls", "| new |")
+
+
+def test_report_of_every_table_finds_its_place_in_the_documentation(tmp_path: Path) -> None:
+    document = tmp_path / "measurements.md"
+    document.write_text(DOCUMENT.read_text())
+    for name in TABLES:
+        Report(document).add(name, name, ["", "column"], [["row", f"value of {name}"]])
+    written = document.read_text()
+    assert all(f"| row | value of {name} |" in written for name in TABLES)
+    assert re.findall(r"<!-- bench: (\S+) -->", written) == list(TABLES)
