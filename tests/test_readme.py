@@ -24,8 +24,6 @@ from usercom_asgi.sandbox.__main__ import make_parser
 
 SANDBOX = "http://127.0.0.1:8900"
 README = ROOT / "README.md"
-# Pages whose text does not hold the voice of CONTRIBUTING.md yet.
-NOT_HELD = {"decisions.md"}
 
 
 def run(block: str) -> dict[str, Any]:
@@ -141,8 +139,6 @@ def test_named_tests_and_examples_exist(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_holds_no_counted_word(page: Path) -> None:
-    if page.name in NOT_HELD:
-        return
     prose = re.sub(r"```.*?```|`[^`]*`", " ", PAGES[page], flags=re.DOTALL).lower()
     counted = frozenset[str]().union(*WORDS.values())
     assert not counted & set(re.findall(r"[a-z'-]+", prose))
