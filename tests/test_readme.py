@@ -20,6 +20,7 @@ from helpers.voice import WORDS
 from usercom_asgi import UserComConfig
 from usercom_asgi.cli import make_parser as cli
 from usercom_asgi.delivery.stats import Readiness, Stats
+from usercom_asgi.demo.command import make_parser as demo
 from usercom_asgi.sandbox.__main__ import make_parser
 
 SANDBOX = "http://127.0.0.1:8900"
@@ -95,7 +96,7 @@ def test_stats_page_names_every_count_and_state() -> None:
 
 def test_command_line_page_names_every_option() -> None:
     text = PAGES[DOCS / "reference/cli.md"]
-    for parser in (make_parser(), *parsers_of(cli())):
+    for parser in (make_parser(), demo(), *parsers_of(cli())):
         for action in parser._actions:
             for option in action.option_strings:
                 assert option in text or option in ("-h", "--help", "--version"), option
