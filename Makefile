@@ -11,6 +11,7 @@
 #   make docs                     builds the documentation site into site/, and fails for a link that leads nowhere
 #   make docs-serve               serves it at http://127.0.0.1:8765, and builds again at each change
 #   make pictures                 takes the pictures of the tutorial anew, with Chromium
+#   make diagrams                 draws the diagrams of the documentation that have changed, with Chromium
 #   make docs-links               whether the addresses of other sites in it answer: needs a network
 #   make bench                    what a request, a page and a delivery cost, beside others; writes docs/measurements.md
 #   make faults                   what becomes of events when User.com misbehaves, beside others: a quarter of an hour
@@ -43,7 +44,7 @@ PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
 ONLY :=
 
-.PHONY: demo check fast test nightly test-versions dist-check lint docs docs-serve docs-links pictures voice bench faults matrix model judge soak clean
+.PHONY: demo check fast test nightly test-versions dist-check lint docs docs-serve docs-links pictures diagrams voice bench faults matrix model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m usercom_asgi.cli demo
@@ -88,6 +89,9 @@ docs-serve: $(VENV)/dev.installed
 
 pictures: $(VENV)/dev.installed
 	PYTHONPATH=tests:. $(RUN) .ci/tutorial_pictures.py
+
+diagrams: $(VENV)/dev.installed
+	PYTHONPATH=tests:. $(RUN) .ci/docs_diagrams.py
 
 docs-links: $(VENV)/dev.installed
 	$(RUN) tests/helpers/external_links.py README.md docs

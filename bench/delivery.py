@@ -21,7 +21,7 @@ LATENCY = 0.02
 LONGEST = 60.0
 
 #: The noise of the machine.
-BASELINE = "says nothing"
+BASELINE = "sends nothing"
 CALLED = (
     "usercom_asgi",
     "snowplow, AsyncEmitter",

@@ -40,7 +40,7 @@ PEERS = (
     "sentry, thread",
     "sentry, async",
 )
-BASELINE = "says nothing"
+BASELINE = "sends nothing"
 
 
 @dataclass(frozen=True)

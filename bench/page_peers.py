@@ -180,7 +180,7 @@ VARIANTS: dict[str, Callable[[ASGIApp], ASGIApp]] = {
     "bare": bare,
     "usercom_asgi, the injector": injector,
     "usercom_asgi, the whole middleware": usercom,
-    "usercom_asgi, somebody logged in": logged_in,
+    "usercom_asgi, with a logged-in user": logged_in,
     "New Relic's class": newrelic,
     "py-shiny": shiny,
     "fastapi-debug-toolbar": toolbar,

@@ -24,7 +24,7 @@ COUNTED = (
     "bare",
     "usercom_asgi, the injector",
     "usercom_asgi, the whole middleware",
-    "usercom_asgi, somebody logged in",
+    "usercom_asgi, with a logged-in user",
 )
 COUNTS = {"4 KB": (50, 250), "60 KB of head in 256-byte chunks": (5, 25)}
 

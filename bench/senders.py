@@ -72,7 +72,7 @@ class Sender:
 class Nothing(Sender):
     """No sender: the noise of the machine."""
 
-    name = "says nothing"
+    name = "sends nothing"
 
 
 class UserCom(Sender):

@@ -34,21 +34,20 @@ _GRANIAN = ("-m", "granian", "--interface", "asgi", "--port", "{port}", STARLETT
 _GUNICORN = ("-m", "gunicorn", STARLETTE, "--bind", "127.0.0.1:{port}", "--worker-class")
 
 _INLINE = (
-    "The server runs no lifespan, so each request delivers behind its own response: see "
+    "The server runs no lifespan, so each request delivers after its own response: see "
     "[delivery](delivery.md#without-a-lifespan)."
 )
 _MASTER = (
-    "hypercorn's master kills the other workers as soon as one has ended, while they still "
-    "deliver. With a [`SqliteOutbox`](guides/outbox.md) all of it arrives after "
-    "the next start. Or run one process of one worker for each core, on one port by "
-    "`SO_REUSEPORT` or behind a proxy."
+    "When one worker has ended, hypercorn kills the others while they still deliver. With a "
+    "[`SqliteOutbox`](guides/outbox.md), all commands arrive after the next start. Or run one "
+    "process with one worker for each core, on one port by `SO_REUSEPORT` or behind a proxy."
 )
 _CUT_OFF = (
-    "daphne runs no lifespan, so each request delivers behind its own response, and daphne "
-    "does not wait for these at SIGTERM: what is in flight is lost. Use a server with a lifespan."
+    "daphne runs no lifespan, so each request delivers after its own response. At SIGTERM daphne "
+    "does not wait for that, so commands in flight are lost. Use a server with a lifespan."
 )
-_GATEWAY = "API Gateway takes a response as a whole."
-_OWN_SOCKETS = "API Gateway has websockets of its own kind."
+_GATEWAY = "API Gateway takes only whole responses."
+_OWN_SOCKETS = "API Gateway has websockets with a protocol of its own."
 _RETURNS = "Each invocation delivers before it returns."
 
 SERVERS = (
@@ -99,16 +98,18 @@ SERVERS = (
     ),
 )
 _INSIDE = (
-    "`add_middleware` puts it inside of what makes the page of an error that no handler takes. "
-    "With `UserComMiddleware(app, ...)` around the application, that page has the widget."
+    "`add_middleware` puts the middleware inside of the code that makes the page of an unhandled "
+    "error. With `UserComMiddleware(app, ...)` around the application, that page has the widget."
 )
-_CHANNELS = "By Channels, whose consumers are taken as `get_visitor(self)`."
+_CHANNELS = "By Channels, with `get_visitor(self)` in the consumer."
 _NOTES: dict[str, dict[str, Any]] = {
     "FastAPI": {"left_out": {"500": _INSIDE}},
     "FastHTML": {"left_out": {"500": _INSIDE}, "asks_json": True},
     "NiceGUI": {
         "left_out": {"500": _INSIDE},
-        "remarks": {"websocket": "A route of FastAPI; NiceGUI's own socket is for its elements."},
+        "remarks": {
+            "websocket": "A route of FastAPI, because NiceGUI's own websocket is for its elements."
+        },
     },
     "Django": {"remarks": {"websocket": _CHANNELS}},
 }

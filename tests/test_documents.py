@@ -23,6 +23,7 @@ from helpers.documents import PAGES, ROOT, Block, blocks_of, write_files
 
 from usercom_asgi import UserComConfig
 from usercom_asgi.cli import make_parser as cli
+from usercom_asgi.demo.command import make_parser as demo
 from usercom_asgi.rest import UserComRest
 from usercom_asgi.sandbox import Sandbox, serve
 from usercom_asgi.sandbox.__main__ import make_parser as sandbox
@@ -168,8 +169,8 @@ def check_commands(block: Block) -> None:
 
 def check_command(words: list[str], block: Block) -> None:
     program, *rest = words
-    if program == "usercom-asgi" and rest[0] == "sandbox":
-        sandbox().parse_args(rest[1:])
+    if program == "usercom-asgi" and rest[0] in (servers := {"demo": demo, "sandbox": sandbox}):
+        servers[rest[0]]().parse_args(rest[1:])
     elif program == "usercom-asgi":
         cli().parse_args(rest)
     elif words[:3] == ["python", "-m", "usercom_asgi.sandbox"]:

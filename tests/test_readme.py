@@ -20,12 +20,11 @@ from helpers.voice import WORDS
 from usercom_asgi import UserComConfig
 from usercom_asgi.cli import make_parser as cli
 from usercom_asgi.delivery.stats import Readiness, Stats
+from usercom_asgi.demo.command import make_parser as demo
 from usercom_asgi.sandbox.__main__ import make_parser
 
 SANDBOX = "http://127.0.0.1:8900"
 README = ROOT / "README.md"
-# Pages whose text does not hold the voice of CONTRIBUTING.md yet.
-NOT_HELD = {"decisions.md"}
 
 
 def run(block: str) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def test_stats_page_names_every_count_and_state() -> None:
 
 def test_command_line_page_names_every_option() -> None:
     text = PAGES[DOCS / "reference/cli.md"]
-    for parser in (make_parser(), *parsers_of(cli())):
+    for parser in (make_parser(), demo(), *parsers_of(cli())):
         for action in parser._actions:
             for option in action.option_strings:
                 assert option in text or option in ("-h", "--help", "--version"), option
@@ -141,8 +140,6 @@ def test_named_tests_and_examples_exist(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_holds_no_counted_word(page: Path) -> None:
-    if page.name in NOT_HELD:
-        return
     prose = re.sub(r"```.*?```|`[^`]*`", " ", PAGES[page], flags=re.DOTALL).lower()
     counted = frozenset[str]().union(*WORDS.values())
     assert not counted & set(re.findall(r"[a-z'-]+", prose))

@@ -61,9 +61,10 @@ class UserComRest:
             proxy. ``http`` only for a loopback host.
         timeout: Seconds that each phase of a call may take (connect, write, read). A
             call in all may take three times as long.
-        retries: How often a call is repeated after a failure, 0.5 to 8 seconds later.
-            Calls that cannot be repeated safely are repeated only if User.com has not
-            acted on them. With 0, a call during the pause after a 429 raises at once.
+        retries: How often a call is repeated after a failure. A random pause comes
+            first, of up to 0.5 s at the first time, and up to 8 s later. Calls that
+            cannot be repeated safely are repeated only if User.com has not acted on
+            them. With 0, a call during the pause after a 429 raises at once.
         concurrency: Calls that are made at the same time. User.com publishes no limit.
         requests_per_second: Calls that are made in a second. Unlimited by default.
         on_call: Called with a :class:`Call` after each attempt, for metrics.
