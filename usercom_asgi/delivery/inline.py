@@ -88,6 +88,13 @@ class InlineDelivery:
     commands costs nothing.
     """
 
+    #: The event loop of the request, for calls from threads.
+    loop: object | None = None
+    _has_commands = False
+    _has_started = False
+    _is_over = False
+    _failure = "there was no time left"
+
     def __init__(
         self,
         open_sender: OpenSender,
@@ -100,16 +107,12 @@ class InlineDelivery:
         self._config = config
         self._hooks = hooks
         self._at_once = at_once
-        self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
-        self._has_commands = self._has_started = self._is_over = False
-        self._failure = "there was no time left"
-        #: The event loop of the request, for calls from threads.
-        self.loop: object | None = None
 
     def _prepare(self) -> None:
         """Make what only a request with commands needs."""
         self._has_commands = True
         _announce(self._config.origin)
+        self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
         self._keys: dict[str, KeyRing] = {}
         self._throttle = LogThrottle()
         self._changed, self._ended = Signal(), anyio.Event()
