@@ -161,7 +161,9 @@ def test_block_that_does_not_run_has_a_reason() -> None:
 
 def test_site_renders_the_footnotes_of_pages() -> None:
     """Without the extension, a page shows the marks and the texts as they are written."""
-    marked = [page for page, text in PAGES.items() if re.search(r"^\[\^\d+\]: ", text, re.MULTILINE)]
+    marked = [
+        page for page, text in PAGES.items() if re.search(r"^\[\^\d+\]: ", text, re.MULTILINE)
+    ]
     assert marked == [ROOT / "docs/matrix.md"]
     assert re.search(r"^  - footnotes$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
 
