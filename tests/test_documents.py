@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 from types import SimpleNamespace
 from typing import Any
 
@@ -156,6 +157,23 @@ def test_block_that_does_not_run_has_a_reason() -> None:
     assert len(left_out) < 12
     marks = sum(text.count("<!-- not run") for text in PAGES.values())
     assert marks == len(left_out), "a mark stands on the line before its block"
+
+
+def test_site_renders_the_footnotes_of_pages() -> None:
+    """Without the extension, a page shows the marks and the texts as they are written."""
+    marked = [
+        page for page, text in PAGES.items() if re.search(r"^\[\^\d+\]: ", text, re.MULTILINE)
+    ]
+    assert marked == [ROOT / "docs/matrix.md"]
+    assert re.search(r"^  - footnotes$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+
+
+def test_diagram_is_drawn_from_its_block() -> None:
+    diagrams = run_path(str(ROOT / ".ci/docs_diagrams.py"))
+    for page in (ROOT / "docs").rglob("*.md"):
+        for number, found in enumerate(diagrams["BLOCK"].finditer(page.read_text()), 1):
+            path = diagrams["path_of"](page.relative_to(ROOT / "docs").as_posix(), number)
+            assert diagrams["is_drawn"](path, found["source"]), f"{page}: run make diagrams"
 
 
 def check_commands(block: Block) -> None:

@@ -113,7 +113,7 @@ def log_out(request: HttpRequest) -> HttpResponse:
 
 
 def stock(request: HttpRequest) -> HttpResponse:
-    """Return JSON. A plain view runs in a thread, where ``sync`` has the verbs."""
+    """Return JSON. A plain view runs in a thread and uses ``visitor.sync``."""
     get_visitor(request).sync.event("stock_checked")
     return JsonResponse({"teapots": 3})
 

@@ -67,7 +67,7 @@ async def logout(req: Request) -> RedirectResponse:
 
 @app.get("/stock")
 def stock(req: Request) -> JSONResponse:
-    """Return JSON. A plain function runs in a thread, where ``sync`` has the verbs."""
+    """Return JSON. A plain function runs in a thread and uses ``visitor.sync``."""
     get_visitor(req).sync.event("stock_checked")
     return JSONResponse({"teapots": 3})
 

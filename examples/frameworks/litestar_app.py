@@ -55,7 +55,7 @@ async def logout(request: Request[Any, Any, Any]) -> Redirect:
 
 @get("/stock", sync_to_thread=True)
 def stock(request: Request[Any, Any, Any]) -> dict[str, int]:
-    """Return JSON. A plain function runs in a thread, where ``sync`` has the verbs."""
+    """Return JSON. A plain function runs in a thread and uses ``visitor.sync``."""
     get_visitor(request).sync.event("stock_checked")
     return {"teapots": 3}
 

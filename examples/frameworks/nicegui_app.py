@@ -62,7 +62,7 @@ async def logout(request: Request) -> RedirectResponse:
 
 @app.get("/stock")
 def stock(visitor: CurrentVisitor) -> dict[str, int]:
-    """Return JSON. A plain function runs in a thread, where ``sync`` has the verbs."""
+    """Return JSON. A plain function runs in a thread and uses ``visitor.sync``."""
     visitor.sync.event("stock_checked")
     return {"teapots": 3}
 

@@ -30,7 +30,7 @@ config = UserComConfig.from_env(secret_keys=(SECRET,))
 app.asgi_app = UserComMiddleware(app.asgi_app, config, identify=who)  # type: ignore[method-assign, assignment]
 
 
-# `quart.session` works in handlers alone, and the hook is called for the response.
+# `quart.session` works only in handlers, and the hook is called for the response.
 @app.before_request
 async def share_session() -> None:
     request.scope["session"] = request_ctx.session  # type: ignore[typeddict-unknown-key]
@@ -70,7 +70,7 @@ async def logout() -> Response:
 
 @app.get("/stock")
 def stock() -> dict[str, int]:
-    """Return JSON. A plain function runs in a thread, where ``sync`` has the verbs."""
+    """Return JSON. A plain function runs in a thread and uses ``visitor.sync``."""
     get_visitor(request).sync.event("stock_checked")
     return {"teapots": 3}
 

@@ -51,7 +51,7 @@ async def logout(request: Request) -> Response:
 
 
 def stock(request: Request) -> Response:
-    """Return JSON. A plain function runs in a thread, where ``sync`` has the verbs."""
+    """Return JSON. A plain function runs in a thread and uses ``visitor.sync``."""
     get_visitor(request).sync.event("stock_checked")
     return JSONResponse({"teapots": 3})
 
