@@ -178,6 +178,19 @@ def encode_body(body: Mapping[str, object]) -> bytes:
     raise InvalidCommand("body", "must have names that are text")
 
 
+def check_aware(value: datetime) -> None:
+    """Check that a datetime is one moment.
+
+    Raises:
+        InvalidCommand: If it has no time zone.
+
+    """
+    if value.utcoffset() is None:
+        raise InvalidCommand(
+            "datetime", "must have a time zone, such as datetime.now(timezone.utc)"
+        )
+
+
 def _dump(value: object) -> bytes:
     return json.dumps(value, default=_plain, allow_nan=False).encode()
 
@@ -186,11 +199,9 @@ def _plain(value: object) -> object:
     """Return a value as JSON has it."""
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, datetime) and value.utcoffset() is None:
-        raise InvalidCommand(
-            "datetime", "must have a time zone, such as datetime.now(timezone.utc)"
-        )
-    if isinstance(value, (datetime, date)):
+    if isinstance(value, datetime):
+        check_aware(value)
+    if isinstance(value, date):  # a datetime is one
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
