@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import NotFoundError, RejectedError
-from .failures import is_taken, unexpected
+from .failures import may_be_taken, unexpected
 from .fields import as_custom_id, body_of, reference
 from .models import Company, User
 from .resource import Resource, identifier_of
@@ -91,7 +91,7 @@ class Companies(Resource[Company]):
             try:
                 return await self._create(body)
             except RejectedError as error:
-                if not is_taken(error):
+                if not may_be_taken(error):
                     raise
                 found = await self._find(given)  # created by another process meanwhile
                 if found is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import NotFoundError, RejectedError
 from .call import Route
-from .failures import is_taken
+from .failures import may_be_taken
 from .fields import as_custom_id, body_of, reference, unix_seconds
 from .models import Product, ProductEvent
 from .resource import Resource
@@ -93,7 +93,7 @@ class Products(Resource[Product]):
         try:
             return await self._create(body)
         except RejectedError as error:
-            if not is_taken(error):
+            if not may_be_taken(error):
                 raise
             try:
                 return await self.get(given)  # created by another process meanwhile
