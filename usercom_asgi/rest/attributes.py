@@ -36,9 +36,9 @@ class Attributes(Resource[Attribute]):
         """
         return await self._get(attribute)
 
-    def list(self, **filters: object) -> Listing[Attribute]:
+    def list(self) -> Listing[Attribute]:
         """Return the definitions of the workspace."""
-        return self._list(filters)
+        return self._list()
 
     async def create(
         self,

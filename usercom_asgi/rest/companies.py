@@ -52,9 +52,9 @@ class Companies(Resource[Company]):
         """
         return await self._get(company)
 
-    def list(self, **filters: object) -> Listing[Company]:
-        """Return companies."""
-        return self._list(filters)
+    def list(self) -> Listing[Company]:
+        """Return all companies; User.com documents no filter."""
+        return self._list()
 
     async def create(
         self, *, attributes: Mapping[str, object] | None = None, **fields: Unpack[CompanyFields]

@@ -69,10 +69,10 @@ class Deals(Resource[Deal]):
         return await self._get(deal)
 
     def list(
-        self, *, user: UserPathId | Key | None = None, stage: int | None = None, **filters: object
+        self, *, user: UserPathId | Key | None = None, stage: int | None = None
     ) -> Listing[Deal]:
         """Return deals, those of one user or in one stage."""
-        query: dict[str, object] = {"stage": stage, **filters}
+        query: dict[str, object] = {"stage": stage}
         if user is not None:
             given = identifier_of(user, User)
             # The API has this one without an underscore.

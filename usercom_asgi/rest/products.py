@@ -52,9 +52,9 @@ class Products(Resource[Product]):
         """
         return await self._get(product, "details/")
 
-    def list(self, **filters: object) -> Listing[Product]:
-        """Return products."""
-        return self._list(filters)
+    def list(self) -> Listing[Product]:
+        """Return all products; User.com documents no filter."""
+        return self._list()
 
     async def create(
         self, *, attributes: Mapping[str, object] | None = None, **fields: Unpack[ProductFields]
