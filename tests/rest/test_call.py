@@ -26,11 +26,11 @@ def test_retry_delay_lies_between_retry_after_and_the_ceiling(
     attempt: int, retry_after: float | None
 ) -> None:
     error = ServerError("x", status=503, retry_after=retry_after)
-    delay = retry_delay(error, attempt, 30, is_safe=True)
+    delay = retry_delay(error, attempt, 30, is_repeatable=True)
     assert delay is not None
     assert (retry_after or 0) <= delay <= max(8.0, retry_after or 0)
-    assert retry_delay(error, 31, 30, is_safe=True) is None
-    assert retry_delay(error, attempt, 30, is_safe=False) is None
+    assert retry_delay(error, 31, 30, is_repeatable=True) is None
+    assert retry_delay(error, attempt, 30, is_repeatable=False) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,14 @@ from helpers.rest_server import RestServer
 
 from usercom_asgi import InvalidCommand
 from usercom_asgi.core.commands import EventType
-from usercom_asgi.rest import BadRequestError, CustomId, Email, Key, UserComRest
+from usercom_asgi.rest import (
+    BadRequestError,
+    CustomId,
+    Email,
+    Key,
+    UnexpectedResponseError,
+    UserComRest,
+)
 
 PRODUCT = {"id": 5, "custom_id": "p1", "name": "Mug", "price": "9.50", "colour": "red"}
 
@@ -100,6 +107,9 @@ async def test_product_event_by_key_looks_the_user_up(
         "data": {},
         "timestamp": 1893553445,
     }
+    server.answer({"email": "a@b.example"})
+    with pytest.raises(UnexpectedResponseError, match="without id"):
+        await rest.product_events.create(Email("a@b.example"), 5, "view")
     bad: Any = Email("a@b.example")
-    with pytest.raises(InvalidCommand, match="product: must be"):
+    with pytest.raises(InvalidCommand, match="must be an int, Id or CustomId, got Email"):
         await rest.product_events.create(52, bad, "view")

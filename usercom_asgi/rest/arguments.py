@@ -10,8 +10,8 @@ from ..core.origins import NEEDS_HTTPS, may_carry_token, origin_of
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where the API is: what :class:`.ApiClient` reads of a configuration."""
+class ApiAddress:
+    """The :class:`.Address` of a client that has no configuration."""
 
     app: str | None
     origin: str

@@ -36,9 +36,9 @@ class Attributes(Resource[Attribute]):
         """
         return await self._get(attribute)
 
-    def list(self, **filters: object) -> Listing[Attribute]:
+    def list(self) -> Listing[Attribute]:
         """Return the definitions of the workspace."""
-        return self._list(filters)
+        return self._list()
 
     async def create(
         self,
@@ -102,9 +102,9 @@ class Attributes(Resource[Attribute]):
 
     async def _find(self, name: str, on: ContentType) -> Attribute | None:
         kinds = {on, "user"} if on == "clientuser" else {on}  # answers have "user"
-        wanted = _standard(name)
+        wanted = _name_std(name)
         async for each in self.list():
-            names = {_standard(each.name or ""), _standard(each.name_std or "")}
+            names = {_name_std(each.name or ""), _name_std(each.name_std or "")}
             if wanted in names and each.content_type in {*kinds, None}:
                 return each
         return None
@@ -127,6 +127,6 @@ class Attributes(Resource[Attribute]):
         return self._listing("/attribute-type/:name/companies/", Company, parts={"name": name_std})
 
 
-def _standard(name: str) -> str:
+def _name_std(name: str) -> str:
     """Return a name as ``name_std`` has it, as far as that is known: in lower case."""
     return re.sub(r"[\W_]+", "_", name.lower())

@@ -80,7 +80,8 @@ class Route:
     method: str
     template: str
     is_repeatable: bool = True
-    #: True if only the status of the answer counts, so that another one's does no harm.
+    #: True if the caller needs no more than the status, as of an event. The answer to
+    #: another call, which a kept connection may bring, does no harm then.
     is_record: bool = False
 
 
@@ -88,8 +89,8 @@ class Route:
 class Options:
     """What :meth:`.UserComRest.with_options` changes."""
 
-    timeout: float = 10.0
-    retries: int = 2
+    timeout: float
+    retries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +118,18 @@ class Answer:
     json: Any = field(repr=False)
 
 
-def retry_delay(error: DeliveryError, attempt: int, retries: int, *, is_safe: bool) -> float | None:
+def retry_delay(
+    error: DeliveryError, attempt: int, retries: int, *, is_repeatable: bool
+) -> float | None:
     """Return the seconds to wait before a call is repeated, or None to raise the error.
 
     429, and a call that did not reach User.com, are repeated whatever the call does.
-    After another failure the call may have been carried out, so only a call that is
-    ``is_safe`` to repeat is made again.
+    After another failure the call may have been carried out, so only one that is
+    repeatable is made again.
     """
     if attempt > retries or not isinstance(error, UnavailableError):
         return None
-    if 300 <= (error.status or 0) < 400 or not (error.not_sent or is_safe):
+    if 300 <= (error.status or 0) < 400 or not (error.not_sent or is_repeatable):
         return None
     if (error.retry_after or 0.0) > MAX_RETRY_AFTER:
         return None
@@ -178,6 +181,19 @@ def encode_body(body: Mapping[str, object]) -> bytes:
     raise InvalidCommand("body", "must have names that are text")
 
 
+def check_aware(value: datetime) -> None:
+    """Check that a datetime is one moment.
+
+    Raises:
+        InvalidCommand: If it has no time zone.
+
+    """
+    if value.utcoffset() is None:
+        raise InvalidCommand(
+            "datetime", "must have a time zone, such as datetime.now(timezone.utc)"
+        )
+
+
 def _dump(value: object) -> bytes:
     return json.dumps(value, default=_plain, allow_nan=False).encode()
 
@@ -186,11 +202,9 @@ def _plain(value: object) -> object:
     """Return a value as JSON has it."""
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, datetime) and value.utcoffset() is None:
-        raise InvalidCommand(
-            "datetime", "must have a time zone, such as datetime.now(timezone.utc)"
-        )
-    if isinstance(value, (datetime, date)):
+    if isinstance(value, datetime):
+        check_aware(value)
+    if isinstance(value, date):  # a datetime is one
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)

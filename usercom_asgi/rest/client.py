@@ -10,7 +10,7 @@ from ..api import check_transport
 from ..core.config import UserComConfig, is_rest_token
 from ..core.exceptions import ConfigurationError, InvalidCommand
 from .arguments import (
-    Address,
+    ApiAddress,
     described,
     invalid,
     origin_from,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: The most calls at the same time.
 MAX_CONCURRENCY = 1000
 _METHOD = re.compile(r"[A-Z]{3,10}")
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")  # RFC 9110, 9.2.2
+_IDEMPOTENT_METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")  # RFC 9110, 9.2.2
 
 
 class UserComRest:
@@ -100,14 +100,14 @@ class UserComRest:
         if on_call is not None and not callable(on_call):
             raise invalid("on_call", f"must be a function, got {type(on_call).__name__}")
         options = Options(seconds("timeout", timeout), whole("retries", retries, 0, 10))
-        address = Address(subdomain, origin_from(subdomain, base_url), options.timeout)
+        address = ApiAddress(subdomain, origin_from(subdomain, base_url), options.timeout)
         session = Session(
             address,
             secret,
             transport=check_transport(transport),
             concurrency=whole("concurrency", concurrency, 1, MAX_CONCURRENCY),
             on_call=on_call,
-            per_second=rate("requests_per_second", requests_per_second),
+            requests_per_second=rate("requests_per_second", requests_per_second),
         )
         self._caller = Caller(session, options)
         self._is_view = False
@@ -196,7 +196,7 @@ class UserComRest:
             raise InvalidCommand("method", "must be a verb in capitals, such as 'GET'")
         template = template_of(path, slash=slash)
         if is_repeatable is None:
-            is_repeatable = method in _SAFE_METHODS
+            is_repeatable = method in _IDEMPOTENT_METHODS
         shown, hidden = hide_values(template)
         route = Route(method, shown, is_repeatable)
         return await self._caller.send(

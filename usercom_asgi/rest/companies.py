@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import NotFoundError, RejectedError
-from .failures import is_taken, unexpected
-from .fields import body_of, custom_id, reference
-from .identifiers import CustomId, PathId, UserPathId
-from .models import Company, identify
-from .resource import Resource
+from .failures import may_be_taken, unexpected
+from .fields import as_custom_id, body_of, reference
+from .models import Company, User
+from .resource import Resource, identifier_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .call import Unset
+    from .identifiers import CustomId, PathId, UserPathId
     from .paging import Listing
 
 
@@ -52,9 +52,9 @@ class Companies(Resource[Company]):
         """
         return await self._get(company)
 
-    def list(self, **filters: object) -> Listing[Company]:
-        """Return companies."""
-        return self._list(filters)
+    def list(self) -> Listing[Company]:
+        """Return all companies; User.com documents no filter."""
+        return self._list()
 
     async def create(
         self, *, attributes: Mapping[str, object] | None = None, **fields: Unpack[CompanyFields]
@@ -84,21 +84,21 @@ class Companies(Resource[Company]):
 
         The API has no such call, so this is two: GET, then PUT or POST.
         """
-        body = {**_body(fields, attributes), "custom_id": custom_id(custom_id_)}
-        found = await self._find(custom_id_)
+        given = as_custom_id(custom_id_)
+        body = {**_body(fields, attributes), "custom_id": given.value}
+        found = await self._find(given)
         if found is None:
             try:
                 return await self._create(body)
             except RejectedError as error:
-                if not is_taken(error):
+                if not may_be_taken(error):
                     raise
-                found = await self._find(custom_id_)  # created by another process meanwhile
+                found = await self._find(given)  # created by another process meanwhile
                 if found is None:
                     raise
-        return await self._update(_place_of(found, custom_id_), body)
+        return await self._update(given if found.id is None else found.id, body)
 
-    async def _find(self, custom_id_: str | CustomId) -> Company | None:
-        given = CustomId(custom_id(custom_id_))
+    async def _find(self, given: CustomId) -> Company | None:
         try:
             found = await self._get(given)
         except NotFoundError:
@@ -120,28 +120,24 @@ class Companies(Resource[Company]):
 
     async def add_member(self, company: PathId, user: UserPathId) -> None:
         """Make a user a member of a company."""
-        await self._verb(company, "add_member", reference("user", identify(user)))
+        await self._act(company, "add_member", reference("user", identifier_of(user, User)))
 
     async def remove_member(self, company: PathId, user: UserPathId) -> None:
         """End a user's membership of a company."""
-        await self._verb(company, "remove_member", reference("user", identify(user)))
+        await self._act(company, "remove_member", reference("user", identifier_of(user, User)))
 
     async def set_attributes(self, company: PathId, attributes: Mapping[str, object]) -> None:
         """Set custom attributes."""
-        await self._verb(company, "set_multiple_attributes", body_of({}, {}, attributes))
+        await self._act(company, "set_multiple_attributes", body_of({}, {}, attributes))
 
     async def add_tag(self, company: PathId, name: str) -> None:
         """Add a tag by its name."""
-        await self._verb(company, "add_tag", {"name": name})
+        await self._act(company, "add_tag", {"name": name})
 
     async def remove_tag(self, company: PathId, name: str) -> None:
         """Remove a tag by its name."""
         # DELETE under both paths, unlike that of users.
-        await self._verb(company, "remove_tag", {"name": name}, method="DELETE")
-
-
-def _place_of(found: Company, given: str | CustomId) -> PathId:
-    return CustomId(custom_id(given)) if found.id is None else found.id
+        await self._act(company, "remove_tag", {"name": name}, method="DELETE")
 
 
 def _body(fields: CompanyFields, attributes: Mapping[str, object] | None) -> dict[str, object]:

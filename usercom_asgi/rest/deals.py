@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import InvalidCommand
 from .call import Route
-from .fields import body_of, custom_id, reference
+from .fields import as_custom_id, body_of, reference
 from .identifiers import Key, PathId, UserPathId
-from .models import Deal, Line, identify
-from .resource import Resource
+from .models import Deal, Line, User
+from .resource import Resource, identifier_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,12 +69,12 @@ class Deals(Resource[Deal]):
         return await self._get(deal)
 
     def list(
-        self, *, user: UserPathId | Key | None = None, stage: int | None = None, **filters: object
+        self, *, user: UserPathId | Key | None = None, stage: int | None = None
     ) -> Listing[Deal]:
         """Return deals, those of one user or in one stage."""
-        query: dict[str, object] = {"stage": stage, **filters}
+        query: dict[str, object] = {"stage": stage}
         if user is not None:
-            given = identify(user)
+            given = identifier_of(user, User)
             # The API has this one without an underscore.
             of_user = (
                 {"userkey": given.value} if isinstance(given, Key) else reference("user", given)
@@ -120,7 +120,7 @@ class Deals(Resource[Deal]):
             NotFoundError: If the user or the company does not exist.
 
         """
-        body = {**_body(fields, lines, attributes), "custom_id": custom_id(custom_id_)}
+        body = {**_body(fields, lines, attributes), "custom_id": as_custom_id(custom_id_).value}
         route = Route("POST", "/deals/update_or_create/")
         return Deal.parse(await self._caller.json(route, body=body))
 

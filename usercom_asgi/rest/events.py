@@ -10,9 +10,10 @@ from ..core.exceptions import InvalidCommand
 from .call import Route
 from .failures import unexpected
 from .fields import unix_seconds
-from .identifiers import CustomId, Id, Key, UserId
-from .models import Event, identify
-from .users import Users
+from .identifiers import CustomId, Key, UserId
+from .models import Event, User
+from .resource import identifier_of
+from .users import Users, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,18 +58,14 @@ class Events:
             body["data"] = dict(data)
         if timestamp is not None:
             body["timestamp"] = unix_seconds(timestamp)
-        given = identify(user)
+        given = await resolve(self._users, user)
+        template, parts = "/events/", dict[str, str | int]()
         if isinstance(given, CustomId):
-            route = Route(
-                "POST", "/users-by-id/:custom_id/events/", is_repeatable=False, is_record=True
-            )
-            parts = {"custom_id": given.value}
-            return Event.parse(await self._caller.json(route, parts=parts, body=body))
-        number = given.value if isinstance(given, Id) else (await self._users.get(given)).id
-        if number is None:
-            raise unexpected("GET", "/users/search/", 200, "with a user without id")
-        route = Route("POST", "/events/", is_repeatable=False, is_record=True)
-        return Event.parse(await self._caller.json(route, body={**body, "user_id": number}))
+            template, parts = "/users-by-id/:custom_id/events/", {"custom_id": given.value}
+        else:
+            body["user_id"] = given.value
+        route = Route("POST", template, is_repeatable=False, is_record=True)
+        return Event.parse(await self._caller.json(route, parts=parts, body=body))
 
 
 class SiteViews:
@@ -97,7 +94,7 @@ class SiteViews:
         is_url = isinstance(url, str) and url.startswith(("https://", "http://"))
         if not is_url:
             raise InvalidCommand("url", "must be a full address, such as 'https://a.example/b'")
-        given = identify(user)
+        given = identifier_of(user, User)
         if isinstance(given, Key):
             key: str | None = given.value
         else:

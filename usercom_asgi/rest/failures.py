@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from enum import Enum
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from ..core.exceptions import (
@@ -34,6 +34,7 @@ from ..core.text import printable
 if TYPE_CHECKING:
     from ..api.client import Response
 
+E = TypeVar("E", bound=DeliveryError)
 Scrub = Callable[[str], str]
 
 #: Headers that hold nothing of the call.
@@ -152,40 +153,38 @@ def no_response(error: DeliveryError, method: str, path: str) -> DeliveryError:
     """Return the REST client's error for one of the transport."""
     if isinstance(error, UnavailableError):
         error = NoResponseError(error.reason, status=error.status, not_sent=error.not_sent)
-    return _filled(error, method, path, None)
+    return _filled(error, method, path)
 
 
 def broken_off(method: str, path: str, status: int) -> NoResponseError:
     """Return the error of an answer of 2xx whose body was lost."""
     error = NoResponseError(f"{method} {path}: the response broke off", status=status)
-    error.method, error.path = method, path
-    return error
+    return _filled(error, method, path)
 
 
 def held_back(method: str, path: str, seconds: float) -> RateLimitError:
     """Return the error of a call that the pause after a 429 holds back."""
     text = f"{method} {path} not sent: the rate limit pauses all calls for {seconds:.3g} s"
-    error = RateLimitError(text, retry_after=seconds, not_sent=True)
-    error.method, error.path = method, path
-    return error
+    return _filled(RateLimitError(text, retry_after=seconds, not_sent=True), method, path)
 
 
 def unexpected(method: str, path: str, status: int, problem: str) -> UnexpectedResponseError:
     """Return the error of a 2xx answer that cannot be used."""
     error = UnexpectedResponseError(f"{method} {path} answered {status} {problem}", status=status)
-    error.method, error.path = method, path
-    return error
+    return _filled(error, method, path)
 
 
 def not_found(method: str, path: str) -> NotFoundError:
     """Return the error of an answer of 2xx that names nothing."""
     error = NotFoundError(f"{method} {path} answered with nothing", status=404)
-    error.method, error.path = method, path
-    return error
+    return _filled(error, method, path)
 
 
-def is_taken(error: RejectedError) -> bool:
-    """Return whether the error may be about a custom id that another object has."""
+def may_be_taken(error: RejectedError) -> bool:
+    """Return whether the error may be about a custom id that another object has.
+
+    A 400 may be about any other value as well.
+    """
     return error.status in (400, 409)
 
 
@@ -208,9 +207,7 @@ def parse_json(body: bytes) -> Any:
         return None
 
 
-def _filled(
-    error: DeliveryError, method: str, path: str, response: Response | None
-) -> DeliveryError:
+def _filled(error: E, method: str, path: str, response: Response | None = None) -> E:
     error.method, error.path = method, path
     if response is not None:
         headers = response.headers

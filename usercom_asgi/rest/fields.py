@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 
 from ..core.exceptions import InvalidCommand
 from ..core.problems import did_you_mean
-from .call import Unset
+from .call import Unset, check_aware
 from .identifiers import CustomId, Id, normalize
 
 Text = str | Unset | None
@@ -17,7 +17,8 @@ Flag = bool | Unset | None
 Moment = datetime | int | Unset | None
 _GENDERS = {"unknown": 1, "male": 2, "female": 3}
 _STATUSES = {"visitor": 1, "user": 2}
-_MOMENTS = ("first_seen", "last_seen", "created_at")
+#: Fields that are unix seconds in writes.
+MOMENTS = ("first_seen", "last_seen", "created_at")
 
 
 class UserFields(TypedDict, total=False):
@@ -65,13 +66,13 @@ def user_body(fields: UserFields, attributes: Mapping[str, object] | None) -> di
             if given not in words:
                 raise InvalidCommand(name, f"must be one of {', '.join(words)}")
             body[name] = words[given]
-    for name in _MOMENTS:
+    for name in MOMENTS:
         if name in body:
             body[name] = unix_seconds(body[name])
     return body
 
 
-def custom_id(value: object) -> str:
+def as_custom_id(value: object) -> CustomId:
     """Return a custom id that is given as such or as text.
 
     Raises:
@@ -79,9 +80,9 @@ def custom_id(value: object) -> str:
 
     """
     if isinstance(value, CustomId):
-        return value.value
+        return value
     if isinstance(value, str):
-        return CustomId(value).value
+        return CustomId(value)
     raise InvalidCommand(
         "custom_id", f"must be text or a CustomId, such as 'cust-52', got {type(value).__name__}"
     )
@@ -155,8 +156,5 @@ def unix_seconds(value: object) -> object:
     """
     if not isinstance(value, datetime):
         return value
-    if value.utcoffset() is None:
-        raise InvalidCommand(
-            "datetime", "must have a time zone, such as datetime.now(timezone.utc)"
-        )
+    check_aware(value)
     return int(value.timestamp())

@@ -193,9 +193,7 @@ def template_of(path: str, *, slash: bool) -> str:
     return f"/{bare}/" if slash else f"/{bare}"
 
 
-def hide_values(
-    template: str,
-) -> tuple[str, dict[str, str | int]]:
+def hide_values(template: str) -> tuple[str, dict[str, str | int]]:
     """Return a template without the values that it had, and those values.
 
     A path such as ``users/52/`` is shown as ``/users/:part/``.

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ..core.exceptions import InvalidCommand
-from .identifiers import CustomId, Email, Id, Key, Phone, normalize
+from .fields import reference
 from .parsing import (
     Model,
     as_object,
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date, datetime
     from decimal import Decimal
+
+    from .identifiers import CustomId, Id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -131,20 +132,6 @@ class User(Model):
     companies: tuple[Employer, ...] = read(by=many(nested(Employer)), empty=())
     lists: tuple[UserList, ...] = read(by=many(nested(UserList)), empty=())
     tags: tuple[Tag, ...] = read(by=many(nested(Tag)), empty=())
-
-
-def identify(user: object) -> Id | CustomId | Key | Email | Phone:
-    """Return the identifier of a user, which may be a user that a call returned.
-
-    Raises:
-        InvalidCommand: If it is none, or a user without id.
-
-    """
-    if not isinstance(user, User):
-        return normalize(user)
-    if user.id is None:
-        raise InvalidCommand("user", "must have an id, as User.com's answers do")
-    return Id(user.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -308,10 +295,7 @@ class Line:
 
     def body(self) -> dict[str, object]:
         """Return the line as the API takes it."""
-        product = normalize(self.product)
-        if not isinstance(product, (Id, CustomId)):
-            raise InvalidCommand("product", "must be an int, Id or CustomId")
-        name = "product_id" if isinstance(product, Id) else "product_custom_id"
+        product = reference("product", self.product)
         optional = {"value": self.value, "currency": self.currency}
         given = {key: value for key, value in optional.items() if value is not None}
-        return {**self.attributes, name: product.value, "quantity": self.quantity, **given}
+        return {**self.attributes, **product, "quantity": self.quantity, **given}

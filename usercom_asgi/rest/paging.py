@@ -42,15 +42,15 @@ class Page(Generic[T]):
     items: Sequence[T]
     total: int | None
     raw: Any = field(repr=False)
-    number: int = field(repr=False)
+    _number: int = field(repr=False)
     #: The address of the next page, as it came.
-    next_address: str | None = field(repr=False)
+    _next_address: str | None = field(repr=False)
     _listing: Listing[T] = field(repr=False, compare=False)
 
     @property
     def has_next(self) -> bool:
         """Whether the answer names a next page, which may turn out to be none."""
-        return self.next_address is not None
+        return self._next_address is not None
 
     async def next(self) -> Page[T] | None:
         """Return the next page, or None after the last one.
@@ -59,7 +59,9 @@ class Page(Generic[T]):
             DeliveryError: If the call fails, as for any other call.
 
         """
-        return await self._listing.after(self)
+        if self._next_address is None:
+            return None
+        return await self._listing.at(self._next_address, self._number + 1)
 
     def __repr__(self) -> str:
         return f"Page({len(self.items)} items, total={self.total})"
@@ -109,32 +111,30 @@ class Listing(Generic[T]):
         return _Pages(fresh)
 
     async def _first(self) -> Page[T]:
-        path = PREFIX + expand(self._route.template, self._parts) + encode_query(self._query)
-        self._followed.setdefault(path, 1)
-        return self._page(await self._caller.json(self._route, address=path), 1)
+        target = PREFIX + expand(self._route.template, self._parts) + encode_query(self._query)
+        self._followed.setdefault(target, 1)
+        return self._page(await self._caller.json(self._route, target=target), 1)
 
-    async def after(self, page: Page[T]) -> Page[T] | None:
-        """Return the page after this one; :meth:`Page.next` calls it."""
-        address, number = page.next_address, page.number + 1
-        if address is None:
-            return None
+    async def at(self, address: str, number: int) -> Page[T] | None:
+        """Return the page at an address that an answer named; for :meth:`Page.next`."""
         target = self._target(address)
         if self._followed.setdefault(target, number) < number:
             logger.warning(
                 "The list %s repeats a page, ending it after %d",
                 self._route.template,
-                page.number,
+                number - 1,
                 extra={"usercom_event": "list_repeated", "usercom_route": self._route.template},
             )
             return None
         try:
-            data = await self._caller.json(Route("GET", self._route.template), address=target)
+            data = await self._caller.json(self._route, target=target)
         except DeliveryError as error:
             if error.status != 404:
                 raise
             logger.info(
                 "The next page of %s answered 404, ending the list after page %d",
-                *(self._route.template, page.number),
+                self._route.template,
+                number - 1,
                 extra={"usercom_event": "list_ended_early", "usercom_route": self._route.template},
             )
             return None
@@ -174,10 +174,10 @@ class Listing(Generic[T]):
         is_api = f"{folders}/".startswith(f"{PREFIX}/") and parts.path.startswith(f"{PREFIX}/")
         if not (is_own and is_plain and is_api and "@" not in parts.netloc):
             # Omit the address, which may hold personal data.
-            raise unexpected(
-                *("GET", self._route.template, 200),
-                "with a next page elsewhere, which is not followed: check subdomain and base_url",
+            problem = (
+                "with a next page elsewhere, which is not followed: check subdomain and base_url"
             )
+            raise unexpected("GET", self._route.template, 200, problem)
         return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
-from ..core.exceptions import InvalidCommand, NotFoundError, RejectedError
+from ..core.exceptions import NotFoundError, RejectedError
 from .call import Route
-from .failures import is_taken
-from .fields import body_of, custom_id, reference, unix_seconds
-from .identifiers import CustomId, Id, PathId, UserId, normalize
-from .models import Product, ProductEvent, identify
+from .failures import may_be_taken
+from .fields import as_custom_id, body_of, reference, unix_seconds
+from .models import Product, ProductEvent
 from .resource import Resource
-from .users import Users
+from .users import Users, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..core.commands import EventType, EventTypeName
     from .call import Unset
+    from .identifiers import CustomId, PathId, UserId
     from .paging import Listing
     from .session import Caller
 
@@ -52,9 +52,9 @@ class Products(Resource[Product]):
         """
         return await self._get(product, "details/")
 
-    def list(self, **filters: object) -> Listing[Product]:
-        """Return products."""
-        return self._list(filters)
+    def list(self) -> Listing[Product]:
+        """Return all products; User.com documents no filter."""
+        return self._list()
 
     async def create(
         self, *, attributes: Mapping[str, object] | None = None, **fields: Unpack[ProductFields]
@@ -84,7 +84,7 @@ class Products(Resource[Product]):
 
         An existing product is not changed. Safe to call again.
         """
-        given = CustomId(custom_id(custom_id_))
+        given = as_custom_id(custom_id_)
         body = {**_body(fields, attributes), "custom_id": given.value}
         try:
             return await self.get(given)
@@ -93,7 +93,7 @@ class Products(Resource[Product]):
         try:
             return await self._create(body)
         except RejectedError as error:
-            if not is_taken(error):
+            if not may_be_taken(error):
                 raise
             try:
                 return await self.get(given)  # created by another process meanwhile
@@ -101,11 +101,15 @@ class Products(Resource[Product]):
                 raise error from None
 
 
-class ProductEvents:
-    """Events of users with products."""
+class ProductEvents(Resource[Product]):
+    """Events of users with products; each is recorded below the path of its product."""
+
+    PATH: ClassVar[str] = Products.PATH
+    BY_CUSTOM_ID: ClassVar[str] = Products.BY_CUSTOM_ID
+    MODEL = Product
 
     def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+        super().__init__(caller)
         self._users = Users(caller)
 
     async def create(
@@ -131,26 +135,17 @@ class ProductEvents:
             NotFoundError: If there is no such product, or no such user.
 
         """
-        given = identify(user)
-        if not isinstance(given, (Id, CustomId)):
-            found = (await self._users.get(given)).id
-            given = normalize(found)
-        target = normalize(product)
-        if isinstance(target, Id):
-            place, parts = "/products/:id/", dict[str, str | int](id=target.value)
-        elif isinstance(target, CustomId):
-            place, parts = "/products-by-id/:custom_id/", {"custom_id": target.value}
-        else:
-            raise InvalidCommand("product", "must be an int, Id or CustomId")
+        template, parts = self._place(product, "product_event/")
+        who = reference("user", await resolve(self._users, user))
         # Both are optional by id and required by custom id, so both are sent always.
         moment = int(time.time()) if timestamp is None else unix_seconds(timestamp)
         body = {
-            **reference("user", given),
+            **who,
             "event_type": event_type,
             "data": dict(data or {}),
             "timestamp": moment,
         }
-        route = Route("POST", f"{place}product_event/", is_repeatable=False, is_record=True)
+        route = Route("POST", template, is_repeatable=False, is_record=True)
         return ProductEvent.parse(await self._caller.json(route, parts=parts, body=body))
 
 

@@ -1,14 +1,14 @@
-"""Base class of the resources: paths by identifier, fields, and the common verbs."""
+"""Base class of the resources: paths, and the calls that most kinds have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from ..core.exceptions import InvalidCommand
 from .call import Route
 from .failures import not_found, unexpected
-from .identifiers import CustomId, Id, normalize
+from .identifiers import CustomId, Email, Id, Key, Phone, normalize
 from .paging import Listing
 from .parsing import Model
 
@@ -20,8 +20,23 @@ N = TypeVar("N", bound=Model)
 Parts = dict[str, str | int]
 
 
+def identifier_of(value: object, model: type[Model]) -> Id | CustomId | Key | Email | Phone:
+    """Return the identifier of an object, which may be one that a call returned.
+
+    Raises:
+        InvalidCommand: If it is none, or an object without id.
+
+    """
+    if not isinstance(value, model):
+        return normalize(value)
+    number: int | None = getattr(value, "id", None)
+    if number is None:
+        raise InvalidCommand("identifier", "must have an id, as User.com's answers do")
+    return Id(number)
+
+
 class Resource(Generic[M]):
-    """One kind of object, with the verbs that most kinds have."""
+    """One kind of object, with the calls that most kinds have."""
 
     #: The path of the collection; objects are below it by their ``id``.
     PATH: ClassVar[str]
@@ -39,7 +54,7 @@ class Resource(Generic[M]):
             InvalidCommand: If the kind has no path for this type of identifier.
 
         """
-        given = normalize(getattr(who, "id", None) if isinstance(who, self.MODEL) else who)
+        given = identifier_of(who, self.MODEL)
         if isinstance(given, Id):
             return f"{self.PATH}:id/{suffix}", {"id": given.value}
         if isinstance(given, CustomId) and self.BY_CUSTOM_ID:
@@ -93,14 +108,9 @@ class Resource(Generic[M]):
         template, parts = self._place(who, suffix)
         return self._listing(template, model, parts=parts)
 
-    async def _verb(
-        self,
-        who: object,
-        name: str,
-        body: Mapping[str, object],
-        *,
-        method: str = "POST",
-    ) -> Any:
-        """Call a verb of an object, which may be repeated; return its JSON."""
-        template, parts = self._place(who, f"{name}/")
-        return await self._caller.json(Route(method, template), parts=parts, body=body)
+    async def _act(
+        self, who: object, action: str, body: Mapping[str, object], *, method: str = "POST"
+    ) -> None:
+        """Call an action of an object, such as ``add_tag``, which may be repeated."""
+        template, parts = self._place(who, f"{action}/")
+        await self._caller.json(Route(method, template), parts=parts, body=body)

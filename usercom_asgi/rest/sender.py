@@ -30,7 +30,7 @@ from ..core.hooks import warn_once
 from ..core.user_key import is_user_key
 from .call import UNSET
 from .client import MAX_CONCURRENCY, UserComRest
-from .failures import is_taken, unexpected
+from .failures import may_be_taken, unexpected
 from .identifiers import CustomId, Email, Id, Key
 from .spelling import split_attributes
 from .user_ids import UserIds
@@ -161,7 +161,7 @@ class RestSender:
             if isinstance(who, Key):
                 await self._rest.site_views.create(who, url, timestamp=at)
             else:
-                await self._with_user(person, lambda who: self._view_by_id(who, url, at))
+                await self._with_user(person, lambda given: self._view_by_id(given, url, at))
         except RejectedError as error:
             is_about_token = isinstance(error, (UnauthorizedError, ForbiddenError))
             is_page = isinstance(error, UnexpectedResponseError) and error.is_page
@@ -230,20 +230,23 @@ class RestSender:
         If the visitor became this user, another process may have given the same visitor
         to another user at that moment, in a browser that two people share.
         """
-        became = False
+        custom_id, has_become = person.custom_id, False
         try:
             return await call(await self._who(person))
         except NotFoundError:
-            if person.custom_id is not None and "/" in person.custom_id.value:
-                self._ids.forget(person.custom_id)
-            elif person.custom_id is not None:
-                became = await self._create_user(person)
-            elif person.name is not None:
-                self._ids.forget(person.name)
+            if custom_id is None:
+                if person.looked_up is not None:
+                    self._ids.forget(person.looked_up)
+            elif "/" in custom_id.value:
+                self._ids.forget(custom_id)
+            else:
+                has_become = await self._create_user(custom_id, person)
         try:
             return await call(await self._who(person))
         except NotFoundError:
-            number = await self._id_of(person.custom_id, person) if became else None
+            if custom_id is None or not has_become:
+                raise
+            number = await self._id_of(custom_id, person)
             if number is None:
                 raise
             return await call(Id(number))
@@ -255,7 +258,7 @@ class RestSender:
             return Id(await self._ids.get(custom_id, lambda: self._id_of(custom_id, person)))
         if custom_id is not None:
             return custom_id
-        name = person.name
+        name = person.looked_up
         if name is None:
             raise RejectedError(_NO_ONE)
         try:
@@ -274,10 +277,8 @@ class RestSender:
         created = await self._rest.users.create(email=email.value)
         return (await self._rest.users.get(email)).id if created.id is None else created.id
 
-    async def _id_of(self, custom_id: CustomId | None, person: _Person) -> int | None:
+    async def _id_of(self, custom_id: CustomId, person: _Person) -> int | None:
         """Return the id of the user with a custom id, who is created if necessary."""
-        if custom_id is None:
-            return None
         number = await self._upsert(custom_id, person)
         if number is None:
             return None
@@ -287,23 +288,21 @@ class RestSender:
             raise UnavailableError("an upsert was answered with another user", not_sent=True)
         return number
 
-    async def _create_user(self, person: _Person) -> bool:
+    async def _create_user(self, custom_id: CustomId, person: _Person) -> bool:
         """Create the user with this custom id; return True if a visitor became them.
 
         A visitor that has been anonymous so far becomes that user, as by the widget's
         own page hit. If another person had this browser, nothing is merged.
         """
-        if person.custom_id is None:
-            raise RejectedError(_NO_ONE)
         try:
-            if person.key is not None and await self._become(person.custom_id, person.key, person):
+            if person.key is not None and await self._become(custom_id, person.key, person):
                 return True
         except NotFoundError:
             pass
         except RejectedError as error:
-            if not is_taken(error):
+            if not may_be_taken(error):
                 raise
-        await self._upsert(person.custom_id, person)
+        await self._upsert(custom_id, person)
         return False
 
     async def _become(self, custom_id: CustomId, key: Key, person: _Person) -> bool:
@@ -328,7 +327,7 @@ class RestSender:
 class _Person:
     """Who a command is about."""
 
-    __slots__ = ("custom_id", "key", "known", "name")
+    __slots__ = ("custom_id", "key", "known", "looked_up")
 
     def __init__(
         self, known: Mapping[str, object], key: str | None, *, is_email_trusted: bool
@@ -338,10 +337,10 @@ class _Person:
         self.key = Key(key) if key is not None else None
         user_id, email = known.get("user_id"), known.get("email")
         self.custom_id = CustomId(str(user_id)) if user_id is not None else None
-        #: By which their id is looked up.
-        self.name: Key | Email | None = self.key
-        if self.name is None and is_email_trusted and isinstance(email, str):
-            self.name = Email(email)
+        #: What their id is looked up by.
+        self.looked_up: Key | Email | None = self.key
+        if self.looked_up is None and is_email_trusted and isinstance(email, str):
+            self.looked_up = Email(email)
 
     @classmethod
     def of(cls, envelope: Envelope, key: str | None) -> _Person:
@@ -356,4 +355,4 @@ class _Person:
 
     @property
     def is_nobody(self) -> bool:
-        return self.custom_id is None and self.name is None
+        return self.custom_id is None and self.looked_up is None

@@ -70,10 +70,10 @@ class Session:
         address: Address,
         token: Token,
         *,
-        transport: Transport | None = None,
-        concurrency: int = 8,
-        on_call: Callable[[Call], object] | None = None,
-        per_second: float | None = None,
+        transport: Transport | None,
+        concurrency: int,
+        on_call: Callable[[Call], object] | None,
+        requests_per_second: float | None,
     ) -> None:
         self.address = address
         self.clock = Clock()
@@ -84,7 +84,7 @@ class Session:
         self._client: ApiClient | None = None
         self._limiter: anyio.CapacityLimiter | None = None
         self._resume_at = 0.0
-        self._interval = 1 / per_second if per_second else 0.0
+        self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._next_slot = 0.0
 
     async def aclose(self) -> None:
@@ -101,11 +101,11 @@ class Session:
         parts: Mapping[str, str | int],
         query: Mapping[str, object],
         body: Mapping[str, object] | None,
-        address: str | None = None,
+        target: str | None = None,
     ) -> Answer:
         """Make a call, and repeat it where that is safe.
 
-        ``address``, path and query, is used as it is instead of those of the route.
+        ``target``, path and query, is used as it is instead of those of the route.
 
         Raises:
             UnavailableError: If a later call may succeed.
@@ -113,7 +113,7 @@ class Session:
             InvalidCommand: If a value cannot be sent.
 
         """
-        path = address or PREFIX + expand(route.template, parts) + encode_query(query)
+        target = target or PREFIX + expand(route.template, parts) + encode_query(query)
         content = b"" if body is None else encode_body(body)
         attempt = 1
         while True:
@@ -123,17 +123,19 @@ class Session:
             async with limiter:
                 if self._paused_for() > 0:  # by a call that had its place before
                     continue
-                answer = await self._attempt(client, route, options, attempt, path, content)
+                answer = await self._attempt(client, route, options, attempt, target, content)
             if isinstance(answer, DeliveryError):
                 failure = answer
             elif 200 <= answer.status < 300 and not answer.is_too_large:
                 headers = dict(answer.headers)
                 return Answer(answer.status, headers, answer.body, parse_json(answer.body))
             else:
-                sent = (parts, query, body, dict(parse_qsl(urlsplit(path).query)))
+                sent = (parts, query, body, dict(parse_qsl(urlsplit(target).query)))
                 scrub = scrubber(*sent, hide=self._token.hide)
                 failure = failure_of(route.method, route.template, answer, scrub)
-            delay = retry_delay(failure, attempt, options.retries, is_safe=route.is_repeatable)
+            delay = retry_delay(
+                failure, attempt, options.retries, is_repeatable=route.is_repeatable
+            )
             if isinstance(failure, RateLimitError):
                 self._pause(failure.retry_after if delay is None else delay)
             if delay is None:
@@ -158,23 +160,24 @@ class Session:
         route: Route,
         options: Options,
         attempt: int,
-        path: str,
+        target: str,
         content: bytes,
     ) -> Response | DeliveryError:
         began, status = self.clock.now(), None
+        # A kept connection may be closed just then, and the answer lost. A caller
+        # without retries repeats a record by rules of its own.
+        can_lose_answer = route.is_repeatable or (route.is_record and not options.retries)
         try:
             response = await client.request(
                 route.method,
-                path,
+                target,
                 {**HEADERS, **JSON_HEADERS} if content else HEADERS,
                 content,
                 credentials=self._token,
                 name=route.template,
                 timeout=options.timeout,
                 max_body=MAX_BODY,
-                # A kept connection may be closed just then, and the answer lost.
-                # A caller without retries repeats the call by rules of its own.
-                is_new=not (route.is_repeatable or (route.is_record and not options.retries)),
+                is_new=not can_lose_answer,
             )
         except DeliveryError as error:
             # Returned, because an error that is raised here would keep this one as its
@@ -240,7 +243,7 @@ class Caller:
         parts: Mapping[str, str | int] | None = None,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
-        address: str | None = None,
+        target: str | None = None,
     ) -> Answer:
         """Make a call; see :meth:`Session.call`."""
         return await self.session.call(
@@ -249,7 +252,7 @@ class Caller:
             parts=parts or {},
             query=query or {},
             body=body,
-            address=address,
+            target=target,
         )
 
     async def json(
@@ -259,7 +262,7 @@ class Caller:
         parts: Mapping[str, str | int] | None = None,
         query: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
-        address: str | None = None,
+        target: str | None = None,
     ) -> Any:
         """Make a call; return its JSON, or None if the answer is empty.
 
@@ -269,7 +272,7 @@ class Caller:
             UnexpectedResponseError: If the answer is HTML, or that of a GET not JSON.
 
         """
-        answer = await self.send(route, parts=parts, query=query, body=body, address=address)
+        answer = await self.send(route, parts=parts, query=query, body=body, target=target)
         if answer.json is None and answer.content.strip() not in (b"", b"null"):
             is_page = is_html(answer.headers)
             if is_page or route.method == "GET":

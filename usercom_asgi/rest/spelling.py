@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.hooks import warn_once
 from .companies import CompanyFields
-from .fields import UserFields
+from .fields import MOMENTS, UserFields
 from .parsing import moment
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ _NOT_SENT = frozenset(
     {"user_id", "custom_id", "user_key", "company_id", "company_custom_id", "source_context"}
 )
 _STANDARD = frozenset(UserFields.__annotations__) - _NOT_SENT
-_MOMENTS = frozenset({"first_seen", "last_seen", "created_at"})
 _STANDARD_OF_COMPANY = frozenset(CompanyFields.__annotations__) - {"custom_id"}
 
 
@@ -59,7 +58,7 @@ def split_attributes(given: Mapping[str, object]) -> SplitAttributes:
         values |= {"first_name": first, **({"last_name": last} if last else {})}
     return SplitAttributes(
         standard={
-            name: _standard(name, value) for name, value in values.items() if name in _STANDARD
+            name: _converted(name, value) for name, value in values.items() if name in _STANDARD
         },
         custom={name: value for name, value in values.items() if name not in _STANDARD},
         company=_company(cast("Mapping[str, object]", company)) if company else None,
@@ -71,12 +70,12 @@ def _spelt(name: str) -> str:
     return "_".join(name.lower().split())
 
 
-def _standard(name: str, value: object) -> object:
+def _converted(name: str, value: object) -> object:
     """Return a value as the API has it, where a command has it in another form."""
     if name == "tags":
         listed = cast("list[object]", value) if isinstance(value, list) else [value]
         return [str(each) for each in listed]
-    if name in _MOMENTS and isinstance(value, str):  # a datetime, which commands have as text
+    if name in MOMENTS and isinstance(value, str):  # a datetime, which commands have as text
         found = moment(value)
         return value if found is None else int(found.timestamp())
     return value

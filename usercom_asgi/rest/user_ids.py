@@ -10,6 +10,7 @@ import anyio
 from ..core.exceptions import UnavailableError
 from .failures import unexpected
 from .identifiers import CustomId, Email, Key
+from .users import SEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from .users import Users
 
 Named: TypeAlias = "Key | Email | CustomId"
-
-_SEARCH = "/users/search/"
 
 _MAX_ENTRIES = 10_000
 _SECONDS = 600.0
@@ -83,9 +82,9 @@ class UserIds:
         if _has_name(second, name):
             return second.id
         if isinstance(name, Email):
-            raise unexpected("GET", _SEARCH, 200, "with a user with another email")
+            raise unexpected("GET", SEARCH, 200, "with a user with another email")
         if first.id != second.id:
-            raise UnavailableError(f"GET {_SEARCH} answered with other users", not_sent=True)
+            raise UnavailableError(f"GET {SEARCH} answered with other users", not_sent=True)
         return first.id
 
     def _recall(self, name: Named) -> int | None:
@@ -94,7 +93,7 @@ class UserIds:
 
     def _remember(self, name: Named, number: int | None) -> int:
         if number is None:
-            raise unexpected("GET", _SEARCH, 200, "with a user without id")
+            raise unexpected("GET", SEARCH, 200, "with a user without id")
         self._known.pop(name, None)
         if len(self._known) >= _MAX_ENTRIES:
             del self._known[next(iter(self._known))]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 from ..core.exceptions import AmbiguousError, InvalidCommand, NotFoundError
 from .call import Route
 from .failures import not_found, unexpected
-from .fields import UserFields, body_of, custom_id, list_of, unix_seconds, user_body
-from .identifiers import CustomId, Email, Id, Key, PathId, Phone, UserId, UserPathId, number_of
+from .fields import UserFields, as_custom_id, body_of, list_of, unix_seconds, user_body
+from .identifiers import CustomId, Email, Id, Key, Phone, UserId, UserPathId, number_of
 from .models import (
     Event,
     PageView,
@@ -19,10 +19,9 @@ from .models import (
     TimelineEntry,
     Upserted,
     User,
-    identify,
 )
 from .parsing import as_list, as_object
-from .resource import Resource
+from .resource import Resource, identifier_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 
     from .paging import Listing
 
-_SEARCH = "/users/search/"
+#: The path of look-ups and searches.
+SEARCH = "/users/search/"
 
 
 class Users(Resource[User]):
@@ -52,55 +52,49 @@ class Users(Resource[User]):
             AmbiguousError: If several have this email or phone number.
 
         """
-        given = identify(who)
+        given = identifier_of(who, User)
         if isinstance(given, (Id, CustomId)):
             user = await self._get(given)
             if isinstance(given, Id) and user.id not in (given.value, None):
                 # A duplicate response on a kept connection would be another user's.
                 raise unexpected("GET", "/users/:id/", 200, "with another user")
             return user
-        users = await self._found(given)
+        users = await self._find(given)
         if not users:
-            raise not_found("GET", _SEARCH)
+            raise not_found("GET", SEARCH)
         if len(users) > 1:
-            error = AmbiguousError(f"GET {_SEARCH} found {len(users)} users", status=200)
-            error.method, error.path = "GET", _SEARCH
+            error = AmbiguousError(f"GET {SEARCH} found {len(users)} users", status=200)
+            error.method, error.path = "GET", SEARCH
             error.ids = tuple(each.id for each in users if each.id is not None)
             raise error
         return users[0]
 
     async def by_email(self, email: str | Email) -> list[User]:
         """Return all users with an email; several may have the same."""
-        return await self._none_if_missing(Email(email) if isinstance(email, str) else email)
+        return await self._find_or_empty(Email(email) if isinstance(email, str) else email)
 
     async def by_phone(self, number: str | Phone) -> list[User]:
         """Return all users with a phone number, in the form that User.com has it."""
-        return await self._none_if_missing(Phone(number) if isinstance(number, str) else number)
+        return await self._find_or_empty(Phone(number) if isinstance(number, str) else number)
 
-    async def _none_if_missing(self, given: Email | Phone) -> list[User]:
+    async def _find_or_empty(self, given: Email | Phone) -> list[User]:
         try:
-            return await self._found(given)
+            return await self._find(given)
         except NotFoundError:
             return []
 
-    async def _found(self, given: Key | Email | Phone) -> list[User]:
+    async def _find(self, given: Key | Email | Phone) -> list[User]:
         query: dict[str, object] = {"key": given.value}
         if isinstance(given, Email):
             query = {"email": given.value, "many": True}
         elif isinstance(given, Phone):
             query = {"phone_number": given.value}
-        data = await self._caller.json(Route("GET", _SEARCH), query=query)
+        data = await self._caller.json(Route("GET", SEARCH), query=query)
         # v2 answers an object for a key, a bare array for many emails, and an envelope
         # for a phone number; v1 has an object for the last one.
         envelope = as_object(data)
         rows = data if envelope is None else envelope.get("results", [data] if data else [])
         return [User.parse(row) for row in as_list(rows) if as_object(row) is not None]
-
-    async def _resolve(self, who: UserId) -> PathId:
-        given = identify(who)
-        if isinstance(given, (Id, CustomId)):
-            return given
-        return Id(_id_of(await self.get(given)))
 
     def list(self, **filters: object) -> Listing[User]:
         """Return users, filtered by standard fields.
@@ -122,7 +116,7 @@ class Users(Resource[User]):
         """
         for name in filters.keys() & {"email", "key", "phone_number"}:
             raise InvalidCommand(name, "must be given to get(), such as users.get(Email(...))")
-        return self._listing(_SEARCH, User, query=filters)
+        return self._listing(SEARCH, User, query=filters)
 
     def by_date(
         self,
@@ -133,7 +127,7 @@ class Users(Resource[User]):
     ) -> Listing[User]:
         """Return the users whose date lies between two moments."""
         query = {"search": field, "min": unix_seconds(since), "max": unix_seconds(until)}
-        return self._listing(_SEARCH, User, query=query)
+        return self._listing(SEARCH, User, query=query)
 
     async def create(
         self, *, attributes: Mapping[str, object] | None = None, **fields: Unpack[UserFields]
@@ -152,7 +146,7 @@ class Users(Resource[User]):
         **fields: Unpack[UserFields],
     ) -> User:
         """Change fields and custom attributes; others stay. Tags are added."""
-        return await self._update(await self._resolve(who), user_body(fields, attributes))
+        return await self._update(await resolve(self, who), user_body(fields, attributes))
 
     async def update_or_create(
         self,
@@ -163,7 +157,7 @@ class Users(Resource[User]):
         **fields: Unpack[UserFields],
     ) -> Upserted:
         """Update the user with this custom id, or create one. Safe to repeat."""
-        body = {**user_body(fields, attributes), "custom_id": custom_id(custom_id_)}
+        body = {**user_body(fields, attributes), "custom_id": as_custom_id(custom_id_).value}
         route = Route("POST", "/users/update_or_create/")
         return Upserted.parse(await self._caller.json(route, body=body))
 
@@ -174,7 +168,7 @@ class Users(Resource[User]):
             NotFoundError: If there is none.
 
         """
-        await self._delete(await self._resolve(who))
+        await self._delete(await resolve(self, who))
 
     async def forget(self, who: UserId) -> None:
         """Delete a user; one that does not exist is no error."""
@@ -205,7 +199,7 @@ class Users(Resource[User]):
         await self._caller.json(route, body={"parent": parent, "users_list": merged})
 
     async def _number(self, who: UserId) -> int:
-        given = identify(who)
+        given = identifier_of(who, User)
         if isinstance(given, Key):
             raise InvalidCommand("identifier", "must not be a Key, which proves nothing")
         return given.value if isinstance(given, Id) else _id_of(await self.get(given))
@@ -216,7 +210,7 @@ class Users(Resource[User]):
         None is sent as null.
         """
         body = body_of({}, {}, attributes)
-        await self._verb(await self._resolve(who), "set_multiple_attributes", body)
+        await self._act(await resolve(self, who), "set_multiple_attributes", body)
 
     async def remove_attribute(self, who: UserId, name: str) -> None:
         """Remove the value of a custom attribute."""
@@ -224,11 +218,11 @@ class Users(Resource[User]):
 
     async def add_tag(self, who: UserId, name: str) -> None:
         """Add a tag by its name; a missing one is created."""
-        await self._verb(await self._resolve(who), "add_tag", {"name": name})
+        await self._act(await resolve(self, who), "add_tag", {"name": name})
 
     async def add_tags(self, who: UserId, names: Sequence[str]) -> None:
         """Add several tags by their names."""
-        await self._verb(await self._resolve(who), "add_many_tags", {"tag_names": list_of(names)})
+        await self._act(await resolve(self, who), "add_many_tags", {"tag_names": list_of(names)})
 
     async def remove_tag(self, who: UserId, name: str) -> None:
         """Remove a tag by its name."""
@@ -237,7 +231,7 @@ class Users(Resource[User]):
     async def add_to_list(self, who: UserId, list_id: int | Id) -> None:
         """Put a user on a list."""
         body = {"list": number_of("list", list_id)}
-        await self._verb(await self._resolve(who), "add_to_list", body)
+        await self._act(await resolve(self, who), "add_to_list", body)
 
     async def remove_from_list(self, who: UserId, list_id: int | Id) -> None:
         """Take a user off a list."""
@@ -245,9 +239,9 @@ class Users(Resource[User]):
 
     async def _remove(self, who: UserId, name: str, body: Mapping[str, object]) -> None:
         # The verb depends on the path: DELETE with a body by id, POST by custom id.
-        given = await self._resolve(who)
+        given = await resolve(self, who)
         method = "POST" if isinstance(given, CustomId) else "DELETE"
-        await self._verb(given, name, body, method=method)
+        await self._act(given, name, body, method=method)
 
     async def update_many(
         self,
@@ -266,12 +260,11 @@ class Users(Resource[User]):
             is_standard: Set a standard field instead of a custom attribute.
 
         """
-        given = [identify(each) for each in users]
-        if not given or len({type(each) for each in given}) > 1:
+        given = [identifier_of(each, User) for each in users]
+        kinds = {type(each) for each in given}
+        if kinds not in ({Id}, {CustomId}):
             raise InvalidCommand("users", "must be one or more ids, or one or more CustomIds")
-        path = self.BY_CUSTOM_ID if isinstance(given[0], CustomId) else self.PATH
-        if not isinstance(given[0], (Id, CustomId)):
-            raise InvalidCommand("users", "must be ids or CustomIds")
+        path = self.BY_CUSTOM_ID if kinds == {CustomId} else self.PATH
         kind = "standard" if is_standard else "custom"
         body = {"ids": [each.value for each in given], "attribute": attribute, "value": value}
         route = Route("PUT", f"{path}mass_update_{kind}_attributes/")
@@ -302,7 +295,21 @@ class Users(Resource[User]):
         return self._rows_of(who, "segments/", Segment)
 
 
+async def resolve(users: Users, who: UserId) -> Id | CustomId:
+    """Return a user's identifier for a path; a key, email or phone is looked up.
+
+    Raises:
+        NotFoundError: If there is none.
+        AmbiguousError: If several have this email or phone number.
+
+    """
+    given = identifier_of(who, User)
+    if isinstance(given, (Id, CustomId)):
+        return given
+    return Id(_id_of(await users.get(given)))
+
+
 def _id_of(user: User) -> int:
     if user.id is None:
-        raise unexpected("GET", _SEARCH, 200, "with a user without id")
+        raise unexpected("GET", SEARCH, 200, "with a user without id")
     return user.id
