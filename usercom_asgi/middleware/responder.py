@@ -347,8 +347,8 @@ class Responder:
 
     def _is_relevant(self, start: Message) -> bool:
         """Return whether this response may need a change; most do not."""
-        headers = start.get("headers")
         try:
+            headers: HeaderList = start["headers"]
             return (
                 type(headers) is not list
                 or self.visitor.login is not None
