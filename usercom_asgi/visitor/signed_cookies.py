@@ -5,13 +5,9 @@ The last of ``secret_keys`` signs, and all of them verify, so that keys can be r
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
-import time
-from typing import TYPE_CHECKING, Any, cast
-
-from itsdangerous import BadData, URLSafeTimedSerializer
+from typing import TYPE_CHECKING, cast
 
 from ..core.user_key import key_digest
 from .cookies import MAX_AGE, expire_everywhere, set_cookie
@@ -20,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .browser import BrowserCall
+    from .signing import Signer
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -32,34 +29,12 @@ FLASH_HOST_COOKIE = "__Host-__ca__flash"
 FLASH_MAX_AGE = 24 * 3600
 
 
-class Signer:
-    """Signs JSON values; ``purpose`` keeps one cookie's value from being valid in another."""
+def _open_signer(secret_keys: Sequence[str], purpose: str) -> Signer:
+    # Not at the top, because itsdangerous takes 1 % of the package's import, and an
+    # application without secret keys signs nothing.
+    from .signing import Signer
 
-    def __init__(self, secret_keys: Sequence[str], purpose: str) -> None:
-        # The derivation "hmac" of itsdangerous, once: it would derive the key for each
-        # value anew, which is a third of the cost of reading one.
-        salt = f"usercom_asgi.{purpose}".encode()
-        self._serializer = URLSafeTimedSerializer(
-            [hmac.digest(key.encode(), salt, "sha256") for key in secret_keys],
-            signer_kwargs={"key_derivation": "none", "digest_method": hashlib.sha256},
-        )
-
-    def dumps(self, content: object) -> str:
-        """Return the signed text."""
-        value = self._serializer.dumps(content)
-        return value.decode() if isinstance(value, bytes) else value
-
-    def loads(self, value: str | None, max_age: int) -> Any:
-        """Return a value signed at most ``max_age`` seconds ago; None for anything else."""
-        if not value:
-            return None
-        try:
-            content, signed_at = self._serializer.loads(value, return_timestamp=True)
-        except BadData:
-            return None
-        # Not by `max_age=`, which refuses a value from the future: the clock of the
-        # host that signed it may be ahead by seconds, and ours may have been set back.
-        return content if time.time() - signed_at.timestamp() <= max_age else None
+    return Signer(secret_keys, purpose)
 
 
 class IdentityCookie:
@@ -68,7 +43,7 @@ class IdentityCookie:
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
         self._keys = list(secret_keys)
         self._domain = domain
-        self._signer = Signer(secret_keys, "identity")
+        self._signer = _open_signer(secret_keys, "identity")
 
     def load(self, value: str | None) -> str | None:
         """Return the fingerprint in a cookie's value; None if it is expired or not ours."""
@@ -126,7 +101,7 @@ class FlashCookie:
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
         self._domain = domain
-        self._signer = Signer(secret_keys, "flash")
+        self._signer = _open_signer(secret_keys, "flash")
 
     def name(self, *, secure: bool) -> str:
         """Return the name of the cookie, on https or http."""
