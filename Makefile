@@ -28,7 +28,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 # pip is asked where uv finds no package index.
 UV := $(VENV)/bin/uv pip --quiet
 # What is there of it: the benchmarks may be missing.
-CODE := $(wildcard usercom_asgi pytest_usercom.py tests examples bench matrix .ci/versions.py)
+CODE := $(wildcard usercom_asgi pytest_usercom.py usercom_asgi_command.py tests examples bench matrix .ci/versions.py)
 # The oldest Python and pip that will do: pip knows dependency groups since 25.1.
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PIP_WANTED := pip>=25.1
@@ -46,7 +46,7 @@ ONLY :=
 .PHONY: demo check fast test nightly test-versions dist-check lint docs docs-serve docs-links pictures voice bench faults matrix model judge soak clean
 
 demo: $(VENV)/examples.installed
-	@$(RUN) -m usercom_asgi.cli demo
+	@$(VENV)/bin/usercom-asgi demo
 
 check:
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint fast

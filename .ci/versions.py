@@ -209,7 +209,8 @@ def build() -> None:
         archive.extractall(FOLDER, filter="data")
     (FOLDER / sdist.name.removesuffix(".tar.gz")).rename(TREE)
     shutil.rmtree(TREE / "usercom_asgi")
-    (TREE / "pytest_usercom.py").unlink()
+    for name in ("pytest_usercom.py", "usercom_asgi_command.py"):
+        (TREE / name).unlink()
 
 
 def built_wheel() -> Path:

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from usercom_asgi import Event, SqliteOutbox, UserComConfig
 from usercom_asgi.cli import main, make_parser
 from usercom_asgi.core.envelope import Envelope
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
+from usercom_asgi.core.exit_codes import INTERRUPTED
 from usercom_asgi.delivery.retry import RetryPolicy
 from usercom_asgi.delivery.service import DeliveryService
 from usercom_asgi.demo import command as demo
@@ -320,6 +322,27 @@ def test_ctrl_c_in_a_command_exits_130_without_a_traceback(
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_during_the_import_exits_130_without_a_traceback() -> None:
+    """Ctrl-C may come in the first quarter of a second, before `main` of the package is there to catch it."""
+    scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "scripts"
+    ]
+    module, _, function = scripts["usercom-asgi"].partition(":")
+    code = (
+        "import signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'usercom_asgi.core.config': signal.raise_signal(signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"from {module} import {function} as main\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-c", code, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "")
 
 
 def test_list_into_a_pipe_that_has_closed_ends_quietly(path: Path) -> None:

@@ -26,6 +26,7 @@ GUARDED_ELSEWHERE = {
     # Words of the library that other units use.
     "core/envelope.py": "core/test_serialization.py",
     "core/exceptions.py": "core/test_config.py",
+    "core/exit_codes.py": "test_cli.py",
     "core/origins.py": "core/test_config.py",
     "core/telemetry.py": "integrations/test_opentelemetry.py",
     "core/user_key.py": "visitor/test_cookies.py",

@@ -84,7 +84,7 @@ def test_names_hold_the_version(built: Built) -> None:
 
 def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     files = {each for each in built.in_wheel() if ".dist-info/" not in each}
-    assert files == tracked("usercom_asgi") | {"pytest_usercom.py"}
+    assert files == tracked("usercom_asgi") | {"pytest_usercom.py", "usercom_asgi_command.py"}
     assert "usercom_asgi/py.typed" in files
     assert any(each.endswith(".dist-info/licenses/LICENSE") for each in built.in_wheel())
 
