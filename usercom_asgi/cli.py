@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core.exceptions import OutboxError
+from .core.exit_codes import FAILED, INTERRUPTED, OK, WRONG_USAGE
 from .core.text import printable
 from .delivery.sqlite import admin
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # Larger numbers cannot be the id of a row.
 MAX_SQLITE_INTEGER = 2**63 - 1
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,8 +95,8 @@ def _described(
     return make(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"examples:\n{lines}\n\nexit codes:\n  0  success\n  1  {failure}\n"
-        f"  2  wrong usage or configuration\n  {INTERRUPTED}  interrupted by Ctrl-C",
+        epilog=f"examples:\n{lines}\n\nexit codes:\n  {OK}  success\n  {FAILED}  {failure}\n"
+        f"  {WRONG_USAGE}  wrong usage or configuration\n  {INTERRUPTED}  interrupted by Ctrl-C",
         **arguments,
     )
 

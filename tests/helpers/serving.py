@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
+import io
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +42,22 @@ def serve_app(app: ASGIApp) -> Iterator[int]:
         server.should_exit = True
         thread.join(60)
         listener.close()
-        assert not thread.is_alive(), "the server did not stop"
+        assert not thread.is_alive(), f"the server did not stop: {where_it_waits(thread)}"
+
+
+def where_it_waits(thread: threading.Thread) -> str:
+    """Return the stacks of a thread and of the asyncio tasks of its event loop."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    lines = traceback.format_stack(frame) if frame is not None else ["it has just ended"]
+    while frame is not None and not isinstance(
+        loop := frame.f_locals.get("self"), asyncio.BaseEventLoop
+    ):
+        frame = frame.f_back
+    for task in asyncio.all_tasks(loop) if frame is not None else ():
+        printed = io.StringIO()
+        task.print_stack(file=printed)
+        lines.append(printed.getvalue())
+    return "\n".join(lines)
 
 
 def forget(faults: Faults) -> None:

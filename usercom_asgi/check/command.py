@@ -13,14 +13,13 @@ import anyio
 
 from ..core.config import UserComConfig
 from ..core.exceptions import ConfigurationError
+from ..core.exit_codes import FAILED, INTERRUPTED, OK, WRONG_USAGE
 from ..core.text import printable
 from .checks import Mark, Result, run_checks
 from .probe import CREATES, Probe
 
 if TYPE_CHECKING:
     import argparse
-
-OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def run(options: argparse.Namespace) -> int:

@@ -189,7 +189,6 @@ class _Attributes:
         return f"{type(self).__name__}({_names(self.attributes)})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Update(_Attributes):
     """Attributes without a page view: ``userengage('client.update', {...})``.
 
@@ -197,6 +196,8 @@ class Update(_Attributes):
         InvalidCommand: If a name is reserved or a value cannot be sent.
 
     """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -242,7 +243,6 @@ class PageHit:
         return f"PageHit(event={self.event!r}, attributes={_names(self.attributes)})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class ResetAuth(_Attributes):
     """A reset to a new visitor with these ``attributes``: ``UE.resetAuth({...})``.
 
@@ -250,6 +250,8 @@ class ResetAuth(_Attributes):
         InvalidCommand: If a name is reserved or a value cannot be sent.
 
     """
+
+    __slots__ = ()
 
 
 Command: TypeAlias = PageHit | ResetAuth | Event | ProductEvent | Update

@@ -101,7 +101,7 @@ class SendResult:
     next_command: Command | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class PendingReset:
     """A reset under way; its receipt will have the new visitor's key."""
 

@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from .exceptions import ConfigurationError
 
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
-_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.IGNORECASE)
+_SUBDOMAIN = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = rf"(?:{_SUBDOMAIN}\.)+[a-z]{{2,63}}"
 
 
 def origin_of(*, app: str | None, base_url: str | None) -> str:
@@ -50,7 +50,7 @@ def is_local(origin: str) -> bool:
 
 def is_host(value: object) -> bool:
     """Return whether this is a bare host name of two labels or more."""
-    return isinstance(value, str) and _HOST.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(_HOST, value, re.IGNORECASE) is not None
 
 
 def is_loopback(host: str) -> bool:
@@ -62,7 +62,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _subdomain(app: str) -> str:
-    if isinstance(app, str) and _SUBDOMAIN.fullmatch(app):
+    if isinstance(app, str) and re.fullmatch(_SUBDOMAIN, app, re.IGNORECASE):
         return app.lower()
     guess = (
         re.search(r"([a-z0-9-]+)\.user\.com", app, re.IGNORECASE) if isinstance(app, str) else None

@@ -11,15 +11,17 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
-from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from .exceptions import InvalidCommand, InvalidValue
 from .hooks import warn_once
 from .problems import Problems, repair
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -218,7 +220,7 @@ def _value(field: str, value: object, problems: Problems | None, *, depth: int) 
         return _string(field, value, problems)
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, (bool, str, int, float, Decimal)) or value is None:
+    if isinstance(value, (bool, str, int, float)) or value is None:
         return _plain(field, value, problems)
     if isinstance(value, (datetime, date)):
         return _moment(field, value)
@@ -228,6 +230,11 @@ def _value(field: str, value: object, problems: Problems | None, *, depth: int) 
         return _object(field, cast("Mapping[Any, object]", value), problems, depth=depth)
     if isinstance(value, (list, tuple)):
         return _list(field, cast("Iterable[object]", value), problems, depth=depth)
+    # Not at the top, because its import takes 2 ms and most applications send none.
+    from decimal import Decimal
+
+    if isinstance(value, Decimal):
+        return _plain(field, _number(field, value), problems)
     raise _invalid(
         field,
         value,
@@ -248,18 +255,20 @@ def _list(
     return cleaned
 
 
-def _plain(field: str, value: str | float | Decimal | None, problems: Problems | None) -> Json:
+def _number(field: str, value: Decimal) -> float:
+    if not value.is_finite():
+        raise _unusable(field, value, "must be a finite number")
+    # Check before int(): that of 1E+1000000 takes 40 s and blocks all threads.
+    if value.adjusted() > _MAX_DIGITS:
+        raise _too_large(field, value)
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def _plain(field: str, value: str | float | None, problems: Problems | None) -> Json:
     if isinstance(value, str):
         return _string(field, value, problems)
     if isinstance(value, bool) or value is None:
         return value
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise _unusable(field, value, "must be a finite number")
-        # Check before int(): that of 1E+1000000 takes 40 s and blocks all threads.
-        if value.adjusted() > _MAX_DIGITS:
-            raise _too_large(field, value)
-        value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, int):
         if abs(value) > _MAX_INT:
             raise _too_large(field, value)

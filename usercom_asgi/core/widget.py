@@ -12,7 +12,7 @@ from .problems import did_you_mean
 #: Callbacks of the widget (User.com's developer guide, "widget callbacks").
 CALLBACKS = ("onLoad", "onPayloadReceived", "onMessage", "onOpen", "onClose")
 
-_PATH = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:\.[A-Za-z_$][A-Za-z0-9_$]*)*")
+_PATH = r"[A-Za-z_$][A-Za-z0-9_$]*(?:\.[A-Za-z_$][A-Za-z0-9_$]*)*"
 # Functions that run a string as code: here, the string that the widget passes.
 _CODE = frozenset(
     {"eval", "Function", "setTimeout", "setInterval", "setImmediate", "execScript", "importScripts"}
@@ -62,7 +62,7 @@ def check_callbacks(given: Mapping[str, str]) -> Mapping[str, str]:
         if name not in CALLBACKS:
             hint = did_you_mean(name, CALLBACKS)
             raise ValueError(f"must have only these names: {', '.join(CALLBACKS)}{hint}")
-        if not isinstance(path, str) or not _PATH.fullmatch(path):
+        if not isinstance(path, str) or not re.fullmatch(_PATH, path):
             raise ValueError(
                 f"{name} must be the dotted path of a function, such as 'shop.chat.opened'"
             )

@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -38,8 +37,7 @@ AUTH_RETRY_INITIAL, AUTH_RETRY_MAX = 10.0, 300.0
 KEY_STATUSES = frozenset({401, 403})
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Permission for one call, to be followed by one outcome at most.
 
     Only a probe can extend or end a pause, because other calls may have

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.envelope import RESET_DEADLINE
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from .queue import QueuedCommand
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """Exponential back-off with jitter, until ``give_up_after``; in seconds."""
 
     initial_delay: float = 0.5

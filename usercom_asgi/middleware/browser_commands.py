@@ -31,7 +31,7 @@ logger = logging.getLogger("usercom_asgi")
 _EVENT = "usercom"
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class BrowserCommandPlan:
     """The changes to a response that carry the browser commands."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class ResetPlan:
     """The changes to a response by which the browser becomes the new visitor."""
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("usercom_asgi")
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class ResponsePlan:
     """The changes to one response: its start, and whether the snippet goes in."""
 

@@ -10,9 +10,8 @@ start where Trusted Types are required.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from ..core.hooks import warn_once
@@ -39,8 +38,7 @@ _CONNECTIONS = ("connect-src", "default-src")
 _STYLES = ("style-src-elem", "style-src", "default-src")
 
 
-@dataclass(frozen=True, slots=True)
-class CspSources:
+class CspSources(NamedTuple):
     """The origins that a policy has to allow, for scripts and for connections."""
 
     scripts: tuple[str, ...]

@@ -37,7 +37,7 @@ _MAX_BUFFERED = 32
 _NOTHING: Sequence[bytes] = ()
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class PageSettings:
     """What one response may get: the snippet, and the headers that go with it."""
 

@@ -137,7 +137,7 @@ def _is_name(host: str) -> bool:
     return len(host) <= 253 and _IPV4.fullmatch(host) is None and _HOST.fullmatch(host) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class CookieWriter:
     """Writes the ``Set-Cookie`` values of one response.
 

@@ -53,7 +53,7 @@ class LoginChange(Enum):
     SWITCHED = auto()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LoginCheck:
     """The result of a check; ``user`` is empty without a logged-in user."""
 

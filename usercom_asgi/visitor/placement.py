@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..core.envelope import PendingReset
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, repr=False, eq=False)
 class Placement:
     """What the placed snippet of one request holds, for the start of its response."""
 
