@@ -236,7 +236,7 @@ class InlineDelivery:
                     break
                 envelope = replace(envelope, command=result.next_command, may_create=False)
         except DeliveryError as raised:
-            error, reason = raised, str(raised)
+            error, reason = raised, raised.reason
             is_refused = isinstance(error, RejectedError) and error.status not in KEY_STATUSES
             status = Status.DEAD if is_refused else Status.DROPPED
             self._failure = reason

@@ -139,7 +139,7 @@ class Worker:
             self._count_success(queue, call)
         # Without a status there was no call: the sender found nothing that
         # could be sent.
-        reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
+        reason = f"{'not sent' if error.status is None else 'refused'}: {error.reason}"
         self._recorder.record(queue, status, reason, error=error)
         return 0.0
 
@@ -148,7 +148,7 @@ class Worker:
     ) -> float:
         if not self._retry.is_safe_to_retry(queued, error):
             return self._abandon(
-                queue, queued, f"not repeated, since it may have been carried out: {error}"
+                queue, queued, f"not repeated, since it may have been carried out: {error.reason}"
             )
         return self._try_again(
             queue, queued, self._retry.delay(queued.tries, error.retry_after), error
@@ -158,7 +158,7 @@ class Worker:
         self, queue: VisitorQueue, queued: QueuedCommand, delay: float, error: DeliveryError
     ) -> float:
         if self._retry.expired(queued, delay):
-            return self._abandon(queue, queued, _expiry_reason(queued, str(error)))
+            return self._abandon(queue, queued, _expiry_reason(queued, error.reason))
         self._recorder.retried(queued)
         return delay
 
