@@ -32,6 +32,18 @@ def current_loop() -> object | None:
             return None
 
 
+def is_cancelled() -> bool:
+    """Return False if a CancelledError is not about the running task.
+
+    One that awaits a cancelled future gets it, too.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # trio has an exception of its own
+        return False
+    return task is None or task.cancelling() > 0
+
+
 def run_in_loop(
     loop: object | None, function: Callable[[], Coroutine[Any, Any, T]], verb: str
 ) -> T:
