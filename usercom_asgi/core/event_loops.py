@@ -44,6 +44,12 @@ def is_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
+def is_error(error: BaseException) -> bool:
+    """Return False for an exception that ends the running task: its cancellation."""
+    is_stray = isinstance(error, asyncio.CancelledError) and not is_cancelled()
+    return isinstance(error, Exception) or is_stray
+
+
 def run_in_loop(
     loop: object | None, function: Callable[[], Coroutine[Any, Any, T]], verb: str
 ) -> T:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from ..core.config import DISABLED
-from ..core.event_loops import current_loop, start_task
+from ..core.event_loops import current_loop, is_error, start_task
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
@@ -198,7 +198,9 @@ class InlineDelivery:
                             await self._send(sender, *self._waiting[0])
                         else:
                             await self._changed.wait()
-        except Exception:  # it must not become the application's
+        except BaseException as error:  # it must not become the application's
+            if not is_error(error):
+                raise
             logger.exception(
                 "Delivery to User.com cannot run, dropping the request's commands",
                 extra={"usercom_event": "delivery_broken"},

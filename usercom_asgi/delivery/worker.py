@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..core.event_loops import is_error
 from ..core.exceptions import RejectedError, UnavailableError
 from ..core.log import INTERNAL_ERROR
 from ..core.receipts import Status
@@ -74,8 +75,10 @@ class Worker:
             if call is None or self._is_over(queued):
                 return self._abandon(queue, queued, _expiry_reason(queued, "its time is over"))
             return await self._send(queue, queued, call)
-        except Exception:
+        except BaseException as error:
             # An unforeseen error must cost one command only, never the worker.
+            if not is_error(error):
+                raise
             logger.exception(
                 "Unexpected error in the delivery worker, dropping one command",
                 extra=INTERNAL_ERROR,
