@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
+import anyio
 import pytest
-from helpers.asgi_client import call, html
+from helpers.asgi_client import call, call_until, html
 from starlette.requests import HTTPConnection
 
 from usercom_asgi import UserComConfig, UserComMiddleware
@@ -43,6 +45,44 @@ async def test_hook_that_reads_a_session_that_is_not_there_is_logged_once(
     assert len(logged) == lines
     assert all(f"The {name} hook failed" in each.getMessage() for each in logged)
     assert all((each.exc_info is None) is (lines == 1) for each in logged)
+
+
+async def _cancelled(_: HTTPConnection) -> None:
+    raise asyncio.CancelledError  # of a task that was not the request's
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("name", HOOKS)
+async def test_hook_that_raises_cancelled_is_a_bug_of_the_hook(
+    name: str, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hook(connection: HTTPConnection) -> Any:
+        if is_async:
+            return _cancelled(connection)
+        raise asyncio.CancelledError
+
+    got = await call(UserComMiddleware(html(PAGE), CONFIG, **{name: hook}))  # type: ignore[arg-type]
+    assert (b"widget.js" in got.body) is (name != "consent")
+    assert f"The {name} hook failed" in caplog.text
+
+
+@pytest.mark.parametrize("name", HOOKS)
+async def test_hook_of_a_cancelled_request_ends_with_it(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits, ended = anyio.Event(), False
+
+    async def hook(_: HTTPConnection) -> None:
+        nonlocal ended
+        waits.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended = True
+
+    await call_until(waits, UserComMiddleware(html(PAGE), CONFIG, **{name: hook}))  # type: ignore[arg-type]
+    assert ended
+    assert "hook failed" not in caplog.text
 
 
 def test_unknown_has_a_short_repr() -> None:

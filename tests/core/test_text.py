@@ -4,7 +4,7 @@ import pytest
 
 from usercom_asgi import Event, InvalidCommand, ProductEvent, ResetAuth, Update
 from usercom_asgi.core.exceptions import InvalidCommand as _Invalid
-from usercom_asgi.core.text import printable
+from usercom_asgi.core.text import printable, shown_name, shown_path
 
 #: Begins a line in a log, begins one, commands a terminal, turns text around, is invisible.
 ODD = "\x85\u2028\x9b\u202e\u200b"
@@ -34,3 +34,34 @@ def test_invalid_command_escapes_names_in_its_text(odd: str) -> None:
     assert str(raised.value).isprintable()
     assert raised.value.field == f"data.a{odd}b"
     assert str(_Invalid(f"a{odd}", "must be short")).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("shoe size", "shoe size"),
+        ("data.items[3]", "data.items[3]"),
+        ("preferred_communication_channel", "preferred_communication_channel"),
+        ("ann@example.com", "..."),
+        ("data.+48123456789", "..."),
+        ("k3Y" * 8, "..."),
+    ],
+)
+def test_shown_name_hides_what_looks_like_data(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+    assert repr(Event("form", {name: 1})) == f"Event('form', data={{{shown}}})"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        *(("/", "/"), ("", "/"), ("/buy", "/buy"), ("/shop/", "/shop/")),
+        ("/reset/ann@example.com/token", "/reset/..."),
+        ("/ann@example.com", "/..."),
+        ("/42/cart", "/.../..."),
+        ("//evil", "//..."),
+        ("/a\n\u2028", "/..."),
+    ],
+)
+def test_shown_path_has_the_first_part_if_that_is_a_word(path: str, shown: str) -> None:
+    assert shown_path(path) == shown

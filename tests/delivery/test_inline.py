@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -173,6 +174,12 @@ async def test_inline_commands_are_sent_in_order_after_the_request_and_a_reset_f
     assert post.sent[-1][2] == "NEW"
     assert {each.status for each in receipts} == {Status.DELIVERED}
     assert receipts[2].key == "NEW"
+
+
+async def test_inline_transport_that_raises_cancelled_does_not_end_the_request() -> None:
+    async with inline(FakeSender(asyncio.CancelledError())) as delivery:
+        receipt = delivery.submit(make_envelope(1))
+    assert receipt.status is Status.DROPPED
 
 
 async def test_inline_request_without_commands_opens_no_sender() -> None:

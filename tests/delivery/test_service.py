@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -484,3 +485,11 @@ async def test_service_flush_after_the_end_returns_at_once() -> None:
     async with running(FakeSender()) as runtime:
         pass
     assert await runtime.flush(20)
+
+
+async def test_service_with_a_transport_that_raises_cancelled_loses_one_command() -> None:
+    post = FakeSender(asyncio.CancelledError())
+    async with running(post, max_concurrency=1) as service:
+        lost, kept = service.submit(make_envelope(1)), service.submit(make_envelope(2))
+        assert await kept.delivered(30)
+    assert lost.status is Status.DROPPED

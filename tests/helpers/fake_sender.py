@@ -27,7 +27,7 @@ class FakeSender:
     """
 
     def __init__(
-        self, *outcomes: Exception | SendResult, delay: float = 0.0, holding: bool = False
+        self, *outcomes: BaseException | SendResult, delay: float = 0.0, holding: bool = False
     ) -> None:
         self.sent: list[tuple[str, Any, str | None]] = []
         self.outcomes = list(outcomes)
@@ -57,7 +57,7 @@ class FakeSender:
             await anyio.sleep(self.delay)
             outcome = self.outcomes.pop(0) if self.outcomes else SendResult(key)
             self.sent.append((envelope.ordering_key, envelope.command, key))
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, BaseException):
                 raise outcome
             return outcome
         finally:

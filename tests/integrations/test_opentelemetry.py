@@ -243,6 +243,23 @@ async def test_counters_do_not_fall_when_a_delivery_is_gone(recorded: Recorded) 
         assert recorded.metrics()["usercom.commands.delivered"] == total
 
 
+async def test_second_instrument_with_the_same_provider_counts_on(recorded: Recorded) -> None:
+    for total in (1, 2):
+        async with running(FakeSender()) as service:
+            service.submit(make_envelope(1))
+            await until(lambda: service.stats.delivered)
+            assert recorded.metrics()["usercom.commands.delivered"] == total
+        instrument(tracer_provider=recorded.tracers, meter_provider=recorded.meters)
+
+
+async def test_uninstrument_ends_the_metrics_of_a_running_delivery(recorded: Recorded) -> None:
+    async with running(FakeSender()) as service:
+        service.submit(make_envelope(1))
+        await until(lambda: service.stats.delivered)
+        uninstrument()
+        assert set(recorded.metrics()) == set()
+
+
 async def test_inline_delivery_is_counted(usercom: FakeUserCom, recorded: Recorded) -> None:
     middleware = UserComMiddleware(app_with(buy), usercom.config())
     await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})

@@ -151,7 +151,9 @@ async def test_login_identity_cookie_of_other_software_is_ignored(
     assert list(usercom.store.users) == [key]
 
 
-@pytest.mark.parametrize("bad", [{"email": "nobody"}, {"apiKey": "x"}, ZeroDivisionError])
+@pytest.mark.parametrize(
+    "bad", [{"email": "nobody"}, {"apiKey": "x"}, {"user_id": "\ud800"}, ZeroDivisionError]
+)
 async def test_login_hook_that_raises_keeps_the_key_and_an_invalid_person_resets(
     bad: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias, cast
 
 from .exceptions import InvalidCommand, InvalidValue
 from .problems import Problems, did_you_mean, repair
-from .text import printable
+from .text import shown_name
 from .validation import Json, clean_attributes, clean_data, clean_id, clean_text
 
 _URL = "must be a string that begins with http:// or https://, such as str(request.url)"
@@ -106,7 +106,7 @@ class Event:
         _set(self, "problems", tuple(problems))
 
     def __repr__(self) -> str:
-        return f"Event({self.name!r}, data={_names(self.data)})"
+        return f"Event({shown_name(self.name)!r}, data={_names(self.data)})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -304,7 +304,7 @@ def _frozen(values: dict[str, Json]) -> Mapping[str, object]:
 
 
 def _names(values: Mapping[str, object]) -> str:
-    return "{" + ", ".join(printable(name) for name in sorted(values)) + "}"
+    return "{" + ", ".join(shown_name(name) for name in sorted(values)) + "}"
 
 
 def _set(command: object, name: str, value: object) -> None:

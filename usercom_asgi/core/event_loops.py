@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from concurrent.futures import wait
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
-
-# Functions import asyncio, because it takes 32 ms on Python 3.13, where neither
-# Starlette nor httpx imports it.
 
 # The event loop itself keeps only weak references to its tasks.
 _tasks = set["asyncio.Task[None]"]()
@@ -22,8 +19,6 @@ _tasks = set["asyncio.Task[None]"]()
 
 def current_loop() -> object | None:
     """Return the event loop that runs in this thread, or None."""
-    import asyncio
-
     # Not anyio's token, because anyio 4.10 cannot run in a loop by its token.
     try:
         return asyncio.get_running_loop()
@@ -35,6 +30,24 @@ def current_loop() -> object | None:
             return cast("object", trio.lowlevel.current_trio_token())
         except RuntimeError:
             return None
+
+
+def is_cancelled() -> bool:
+    """Return False if a CancelledError is not about the running task.
+
+    One that awaits a cancelled future gets it, too.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # trio has an exception of its own
+        return False
+    return task is None or task.cancelling() > 0
+
+
+def is_error(error: BaseException) -> bool:
+    """Return False for an exception that ends the running task: its cancellation."""
+    is_stray = isinstance(error, asyncio.CancelledError) and not is_cancelled()
+    return isinstance(error, Exception) or is_stray
 
 
 def run_in_loop(
@@ -49,8 +62,6 @@ def run_in_loop(
             there is no loop to run in.
 
     """
-    import asyncio
-
     if current_loop() is not None:
         raise RuntimeError(
             f"sync.{verb}() must be called in a thread, and this is the thread of an event loop: "
@@ -94,8 +105,6 @@ async def run_from_any_loop(
     ``asyncio.run(visitor.event(...))`` in a thread makes a second loop, from which the
     queues of the first one must not be changed.
     """
-    import asyncio
-
     has_ended = isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_running()
     here = current_loop()
     if loop is None or has_ended or here is loop:
@@ -120,8 +129,6 @@ def start_task(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
     A task group belongs to the task that enters it. Callbacks for start and end, and
     fixtures of tests, run in different tasks.
     """
-    import asyncio
-
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .text import printable
+from .text import shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ class InvalidCommand(UserComError, ValueError):
     """
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{printable(field)}: {problem}")
+        super().__init__(f"{shown_name(field)}: {problem}")
         self.field = field
         self.problem = problem
 
@@ -112,7 +112,8 @@ class DeliveryError(UserComError):
     """A call to User.com that did not succeed.
 
     ``status`` is the HTTP status, or None if there was no response. The text holds
-    neither secrets nor attribute values.
+    neither secrets nor attribute values. ``reason`` is the text without what the server
+    has written, for logs.
 
     Errors of the REST client have more, none of it with a value that was sent.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
 
+from .event_loops import is_cancelled
 from .exceptions import ConfigurationError
 from .log import failed_hook
 
@@ -81,8 +83,12 @@ def accepts_one_argument(function: Callable[..., object]) -> bool:
 
 async def call_hook(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
     """Return the result of a hook. Its exceptions propagate."""
-    result = hook(HTTPConnection(scope))
-    return await result if inspect.isawaitable(result) else result
+    try:
+        result = hook(HTTPConnection(scope))
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as error:
+        _check_cancelled(error)
+        raise
 
 
 class MustWaitError(Exception):
@@ -99,12 +105,22 @@ def call_hook_now(hook: Callable[[HTTPConnection], Any], scope: Scope) -> Any:
         MustWaitError: The hook is asynchronous.
 
     """
-    result = hook(HTTPConnection(scope))
+    try:
+        result = hook(HTTPConnection(scope))
+    except asyncio.CancelledError as error:
+        _check_cancelled(error)
+        raise
     if not inspect.isawaitable(result):
         return result
     if inspect.iscoroutine(result):
         result.close()
     raise MustWaitError
+
+
+def _check_cancelled(error: asyncio.CancelledError) -> None:
+    """Raise an Exception if a hook is cancelled whose request goes on."""
+    if not is_cancelled():
+        raise RuntimeError("the hook raised CancelledError in a request that goes on") from error
 
 
 async def call_hook_safely(

@@ -6,7 +6,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from .text import shown_path
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -19,7 +24,13 @@ def failed_hook(name: str) -> dict[str, str]:
     return {"usercom_event": "hook_failed", "usercom_hook": name}
 
 
-def log_no_widget(reason: str, text: str = "Page gets no widget: %s", *args: object) -> None:
-    """Log that a response gets no widget; the text ends with the reason."""
+def log_no_widget(reason: str, scope: Scope | None = None) -> None:
+    """Log that a response gets no widget, to this request if its start shows that."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    text, args = "Page gets no widget: %s", [reason]
+    if scope is not None:
+        text = "The response to %s %r carries no widget: %s"
+        args = [scope["method"], shown_path(scope["path"]), reason]
     extra = {"usercom_event": "widget_left_out", "usercom_reason": reason}
-    logger.debug(text, *args, reason, extra=extra, stacklevel=2)
+    logger.debug(text, *args, extra=extra, stacklevel=2)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .exceptions import InvalidValue
 from .hooks import warn_once
+from .text import shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,7 +39,8 @@ def report(command: str, problems: Sequence[InvalidValue], *, strict: bool) -> N
         raise InvalidValue(first.field, first.problem, first.effect)
     # Without the length of the value, so that one kind of problem is one line.
     lines = [
-        f"{each.field} is {each.effect}, because it {each.problem.partition(', got ')[0]}"
+        f"{shown_name(each.field)} is {each.effect}, "
+        f"because it {each.problem.partition(', got ')[0]}"
         for each in problems
     ]
     if len(lines) > _SHOWN:
@@ -52,7 +54,7 @@ def report_skipped(error: InvalidValue) -> None:
     """Log that a command is skipped, because its value cannot be left out."""
     warn_once(
         "command_unusable",
-        f"Skipping a command: {error.field} {error.problem.partition(', got ')[0]}",
+        f"Skipping a command: {shown_name(error.field)} {error.problem.partition(', got ')[0]}",
     )
 
 

@@ -13,6 +13,7 @@ import anyio
 from .exceptions import ConfigurationError
 from .hooks import accepts_one_argument, warn_once
 from .signals import Signal
+from .text import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,7 +241,7 @@ def skip_receipt(command: Command, reason: str, path: str = "") -> Receipt:
     logger.debug(
         "Skipping %r%s: %s",
         command,
-        f" of the path {path!a}" if path else "",  # as ASCII, because a visitor chooses it
+        f" of the path {shown_path(path)!r}" if path else "",
         reason,
         extra={
             "usercom_event": "command_skipped",

@@ -52,7 +52,7 @@ def unpack(packed: Mapping[str, Any]) -> Envelope:
     """
     try:
         if packed["v"] != VERSION:
-            raise OutboxError(f"the stored command must have format {VERSION}, got {packed['v']!r}")
+            raise OutboxError(f"the stored command must have format {VERSION}, got another")
         return Envelope(
             command=unpack_command(packed["command"]),
             ordering_key=str(packed["ordering_key"]),

@@ -150,7 +150,7 @@ class CircuitBreaker:
         self, error: DeliveryError, visitor: str, *, is_probe: bool, is_own: bool
     ) -> None:
         """Record a failure; see :meth:`Call.fail`."""
-        self.reason = str(error)
+        self.reason = error.reason
         asked = 0.0
         if isinstance(error, UnavailableError):
             asked = self._retry.retry_after_delay(error.retry_after)
@@ -187,7 +187,7 @@ class CircuitBreaker:
             "api_key_rejected",
             "User.com rejected the API key (%s), pausing delivery for up to %.0f s at a time."
             " Check rest_token, or for channel='widget' api_key and the workspace's allowed domains",
-            error,
+            error.reason,
             AUTH_RETRY_MAX,
             status=error.status,
         )

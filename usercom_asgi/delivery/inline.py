@@ -17,7 +17,7 @@ import anyio
 
 from ..core import telemetry
 from ..core.config import DISABLED
-from ..core.event_loops import current_loop, start_task
+from ..core.event_loops import current_loop, is_error, start_task
 from ..core.exceptions import DeliveryError, RejectedError
 from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
@@ -201,7 +201,9 @@ class InlineDelivery:
                             await self._send(sender, *self._waiting[0])
                         else:
                             await self._changed.wait()
-        except Exception:  # it must not become the application's
+        except BaseException as error:  # it must not become the application's
+            if not is_error(error):
+                raise
             logger.exception(
                 "Delivery to User.com cannot run, dropping the request's commands",
                 extra={"usercom_event": "delivery_broken"},
@@ -240,7 +242,7 @@ class InlineDelivery:
                     break
                 envelope = replace(envelope, command=result.next_command, may_create=False)
         except DeliveryError as raised:
-            error, reason = raised, str(raised)
+            error, reason = raised, raised.reason
             is_refused = isinstance(error, RejectedError) and error.status not in KEY_STATUSES
             status = Status.DEAD if is_refused else Status.DROPPED
             self._failure = reason

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core import telemetry
+from ..core.event_loops import is_error
 from ..core.exceptions import RejectedError, UnavailableError
 from ..core.log import INTERNAL_ERROR
 from ..core.receipts import Status
@@ -74,8 +75,10 @@ class Worker:
             if call is None or self._is_over(queued):
                 return self._abandon(queue, queued, _expiry_reason(queued, "its time is over"))
             return await self._send(queue, queued, call)
-        except Exception:
+        except BaseException as error:
             # An unforeseen error must cost one command only, never the worker.
+            if not is_error(error):
+                raise
             logger.exception(
                 "Unexpected error in the delivery worker, dropping one command",
                 extra=INTERNAL_ERROR,
@@ -140,7 +143,7 @@ class Worker:
             self._count_success(queue, call)
         # Without a status there was no call: the sender found nothing that
         # could be sent.
-        reason = f"not sent: {error}" if error.status is None else f"refused: {error}"
+        reason = f"{'not sent' if error.status is None else 'refused'}: {error.reason}"
         self._recorder.record(queue, status, reason, error=error)
         return 0.0
 
@@ -149,7 +152,7 @@ class Worker:
     ) -> float:
         if not self._retry.is_safe_to_retry(queued, error):
             return self._abandon(
-                queue, queued, f"not repeated, since it may have been carried out: {error}"
+                queue, queued, f"not repeated, since it may have been carried out: {error.reason}"
             )
         return self._try_again(
             queue, queued, self._retry.delay(queued.tries, error.retry_after), error
@@ -159,7 +162,7 @@ class Worker:
         self, queue: VisitorQueue, queued: QueuedCommand, delay: float, error: DeliveryError
     ) -> float:
         if self._retry.expired(queued, delay):
-            return self._abandon(queue, queued, _expiry_reason(queued, str(error)))
+            return self._abandon(queue, queued, _expiry_reason(queued, error.reason))
         self._recorder.retried(queued)
         return delay
 

@@ -76,8 +76,8 @@ def instrument(
 ) -> None:
     """Record spans and metrics of all deliveries of this process.
 
-    Call it once, before the application starts. The providers default to the global
-    ones. A second call replaces the first.
+    Call it before the application starts. The providers default to the global ones. A
+    second call replaces the first, and goes on with the counts and queues of the first.
     """
     tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
     meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
@@ -85,8 +85,9 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Record nothing from now on."""
+    """Record nothing from now on. A later :func:`instrument` begins with no counts."""
     telemetry.activate(None)
+    _DELIVERIES.clear()
 
 
 class _Telemetry:
@@ -94,7 +95,6 @@ class _Telemetry:
 
     def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
         self._tracer = tracer
-        self._deliveries = _Deliveries()
         self._duration = meter.create_histogram(
             "http.client.request.duration",
             unit="s",
@@ -104,7 +104,7 @@ class _Telemetry:
         for name, description in _COUNTERS.items():
             meter.create_observable_counter(
                 f"usercom.commands.{name}",
-                callbacks=[_observer(self._deliveries.count_of, name)],
+                callbacks=[_observer(_DELIVERIES.count_of, name)],
                 unit="{command}",
                 description=description,
             )
@@ -114,13 +114,13 @@ class _Telemetry:
         ):
             meter.create_observable_up_down_counter(
                 name,
-                callbacks=[_observer(self._deliveries.sum_of, field)],
+                callbacks=[_observer(_DELIVERIES.sum_of, field)],
                 unit="{command}",
                 description=description,
             )
         meter.create_observable_gauge(
             "usercom.queue.oldest_age",
-            callbacks=[_observer(self._deliveries.oldest, "oldest_age")],
+            callbacks=[_observer(_DELIVERIES.oldest, "oldest_age")],
             unit="s",
             description="Time since the oldest command in memory was created",
         )
@@ -140,7 +140,7 @@ class _Telemetry:
             context.Context(),
             f"deliver {kind}",
             {"usercom.command": kind, "usercom.attempt": attempt},
-            links=_links(envelope.trace_parent),
+            trace_parent=envelope.trace_parent,
         ) as failed:
             try:
                 yield
@@ -186,7 +186,7 @@ class _Telemetry:
         attributes: dict[str, str | int],
         *,
         kind: SpanKind = SpanKind.INTERNAL,
-        links: list[Link] | None = None,
+        trace_parent: str = "",
         statuses: list[int] | None = None,
     ) -> Generator[Callable[[str], None]]:
         """Run the block in a span, which an error of its exporter does not reach.
@@ -196,6 +196,7 @@ class _Telemetry:
         span: Span = trace.INVALID_SPAN
         failures: list[str] = []
         with _quiet():
+            links = _links(trace_parent)
             span = self._tracer.start_span(
                 name, parent, kind=kind, attributes=attributes, links=links
             )
@@ -213,10 +214,10 @@ class _Telemetry:
                 span.end()
 
     def watch(self, origin: str, counters: Counters, gauges: Gauges) -> None:
-        self._deliveries.add(origin, counters, gauges)
+        _DELIVERIES.add(origin, counters, gauges)
 
     def count(self, origin: str, name: str) -> None:
-        self._deliveries.count(origin, name)
+        _DELIVERIES.count(origin, name)
 
 
 class _Deliveries:
@@ -240,6 +241,10 @@ class _Deliveries:
         with self._lock:
             past = self._past.setdefault(origin, Stats())
             setattr(past, name, getattr(past, name) + 1)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._past, self._live = {}, []
 
     def count_of(self, name: str) -> Iterable[tuple[str, int]]:
         with self._lock:
@@ -283,6 +288,11 @@ class _Deliveries:
             for name in _COUNTERS:
                 setattr(past, name, getattr(past, name) + getattr(counters, name))
         self._live = still
+
+
+#: Those of every call of :func:`instrument`, because a provider keeps the callbacks of
+#: the first instrument of a name, and cannot remove them.
+_DELIVERIES = _Deliveries()
 
 
 def _observer(

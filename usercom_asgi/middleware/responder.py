@@ -222,8 +222,7 @@ class Responder:
         headers = start["headers"].copy()
         plan = await self._plan({**start, "headers": headers}, layout)
         if plan.skip_reason is not None:
-            text = "The response to %s %a carries no widget: %s"
-            log_no_widget(plan.skip_reason, text, self._method, self._scope["path"])
+            log_no_widget(plan.skip_reason, self._scope)
             if plan.skip_reason is HTMX:
                 plan.headers = vary_on(plan.headers, b"HX-Request")
             if plan.placed is not None:

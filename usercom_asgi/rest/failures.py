@@ -145,7 +145,8 @@ def failure_of(method: str, path: str, response: Response, scrub: Scrub) -> Deli
         error = _REJECTED.get(status, RejectedError)(text, status=status)
         if isinstance(error, BadRequestError):
             error.errors = errors
-    error.detail = detail
+    if detail:  # which may name other people than those of the call
+        error.detail, error.reason = detail, error.reason.replace(f": {detail}", "", 1)
     return _filled(error, method, path, response)
 
 

@@ -92,7 +92,7 @@ class RestSender:
             if not error.is_page:
                 raise
             # The page of a maintenance or of a proxy: the API itself answers JSON.
-            raise UnavailableError(str(error), status=error.status) from None
+            raise UnavailableError(error.reason, status=error.status) from None
         raise UnavailableError(f"no response to all calls in {self._command_timeout:g} s")
 
     async def _send(self, envelope: Envelope, person: _Person) -> SendResult:

@@ -86,7 +86,8 @@ class IdentityCookie:
         # The id takes precedence over the e-mail address, as it does at User.com.
         for name in ("user_id", "email"):
             if name in user:
-                who = f"{name}:{user[name]}".encode()
+                # One that User.com does not accept counts, too: it may hold a surrogate.
+                who = f"{name}:{user[name]}".encode(errors="surrogatepass")
                 return self._hmac.get_signature(key, who).hex()[:32]
         return None
 
