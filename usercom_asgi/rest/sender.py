@@ -32,8 +32,8 @@ from .call import UNSET
 from .client import MAX_CONCURRENCY, UserComRest
 from .failures import may_be_taken, unexpected
 from .identifiers import CustomId, Email, Id, Key
-from .spelling import split_attributes
-from .user_ids import UserIds
+from .sender_attributes import split_attributes
+from .sender_user_ids import UserIds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..api.client import Transport
     from ..core.config import UserComConfig
     from ..core.envelope import Envelope
-    from .spelling import SplitAttributes, SplitCompany
+    from .sender_attributes import SplitAttributes, SplitCompany
 
 T = TypeVar("T")
 

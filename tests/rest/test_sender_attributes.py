@@ -1,4 +1,4 @@
-"""A visitor's attributes in the spelling of the REST API."""
+"""Guards ``rest/sender_attributes.py``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from usercom_asgi.rest.spelling import split_attributes
+from usercom_asgi.rest.sender_attributes import split_attributes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""User.com's ids of users by their key or email: :class:`UserIds`."""
+"""The sender's look-ups of User.com's ids, by key, email or custom id."""
 
 from __future__ import annotations
 

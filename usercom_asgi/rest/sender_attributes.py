@@ -1,4 +1,4 @@
-"""A visitor's attributes in the spelling of the REST API."""
+"""The sender's attributes of a visitor, sorted by the calls that set them."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from usercom_asgi.core.exceptions import NotFoundError, UnexpectedResponseError
-from usercom_asgi.rest import user_ids
+from usercom_asgi.rest import sender_user_ids
 from usercom_asgi.rest.identifiers import Email, Key
 from usercom_asgi.rest.models import User
-from usercom_asgi.rest.user_ids import UserIds
+from usercom_asgi.rest.sender_user_ids import UserIds
 from usercom_asgi.rest.users import Users
 
 
@@ -70,7 +70,7 @@ async def test_user_ids_forgotten_are_looked_up_again(ids: UserIds, look_ups: Lo
 async def test_user_ids_expire(
     ids: UserIds, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(user_ids, "_SECONDS", 0.0)
+    monkeypatch.setattr(sender_user_ids, "_SECONDS", 0.0)
     for _ in range(2):
         await ids.get(Key("abc"))
     assert look_ups.asked == ["abc", "abc"]
@@ -79,7 +79,7 @@ async def test_user_ids_expire(
 async def test_user_ids_are_bounded_by_dropping_the_oldest(
     ids: UserIds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(user_ids, "_MAX_ENTRIES", 2)
+    monkeypatch.setattr(sender_user_ids, "_MAX_ENTRIES", 2)
     for key in ("a", "bb", "ccc"):
         await ids.get(Key(key))
     assert list(ids._known) == [Key("bb"), Key("ccc")]
