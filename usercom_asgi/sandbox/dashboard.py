@@ -78,8 +78,10 @@ def _reads(workspace: Workspace) -> list[Route]:
         headers = {"Content-Disposition": 'attachment; filename="sandbox.json"', **_OWN_ONLY}
         return StreamingResponse(_export(workspace), media_type="application/json", headers=headers)
 
-    async def stream(request: Request) -> Response:
-        return agent.event_stream(changes(workspace, agent.last_event_id(request)))
+    async def stream(_request: Request) -> Response:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        content = changes(workspace)
+        return StreamingResponse(content, media_type="text/event-stream", headers=headers)
 
     return [
         Route("/sandbox/state", answer(lambda workspace, _query: views.state(workspace))),
@@ -93,8 +95,8 @@ def _reads(workspace: Workspace) -> list[Route]:
     ]
 
 
-async def changes(workspace: Workspace, last: int | None) -> AsyncGenerator[str]:
-    """Yield the state after each change.
+async def changes(workspace: Workspace) -> AsyncGenerator[str]:
+    """Yield the state after each change, as server-sent events.
 
     A dashboard reads the lists when it has a new state. A slow one misses states and no
     entry, so there is no queue of what it has not read.
@@ -106,10 +108,8 @@ async def changes(workspace: Workspace, last: int | None) -> AsyncGenerator[str]
         switches = [getattr(workspace, name) for name in views.SWITCHES]
         now = (journal.version, faults.describe(), switches)
         if now != shown:
-            seq = journal.seq
-            missed = seq - (seq if last is None else last)
-            shown, last, waited = now, seq, 0.0
-            yield agent.event("state", views.state(workspace) | {"new": max(0, missed)}, seq)
+            shown, waited = now, 0.0
+            yield f"event: state\ndata: {responses.encode(views.state(workspace))}\n\n"
         elif waited >= _KEEP_ALIVE:
             waited = 0.0
             yield ": \n\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import re
-import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,14 +36,12 @@ def state(workspace: Workspace) -> dict[str, Any]:
     store = workspace.store
     with store.lock:
         journal = store.journal
-        known = sum(1 for each in store.users.values() if each.merged_into is None)
         return {
-            "now": time.time(),
             "seq": journal.seq,
             "api_key": workspace.api_key,
             "settings": {name: getattr(workspace, name) for name in SWITCHES},
             "faults": workspace.faults.describe(),
-            "visitors": known,
+            "visitors": len(store.active_users()),
             "entries": len(journal.entries),
             "requests": len(journal.exchanges),
             "totals": {kind: journal.totals[kind] for kind in KINDS},
