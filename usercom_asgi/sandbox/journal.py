@@ -87,16 +87,13 @@ class Entry:
 class Identified:
     """Change of who a visitor is, with its reason."""
 
+    kind = "identity"
+
     key: str
     what: str
     why: str
     other: str = ""
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "identity"
 
     def summary(self) -> str:
         """Return the change."""
