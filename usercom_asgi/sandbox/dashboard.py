@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import anyio
 from starlette.responses import Response, StreamingResponse
@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 from usercom_asgi.sandbox import agent, responses, views
 from usercom_asgi.sandbox.as_test import as_test
+from usercom_asgi.sandbox.faults import Kind
+from usercom_asgi.sandbox.identification import SWITCHES
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("dom", "format", "timeline", "visitor", "lists", "trouble", "dashboard")
 _KEEP_ALIVE = 15.0
 _EXPORTED_AT_ONCE = 1_000
-_FAULTS = ("status", "latency", "hang", "drop", "down")
+_FAULTS = get_args(Kind)  # each is a method of Faults as well
 # The dashboard shows untrusted input, so only its own files may run or load there.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -105,7 +107,7 @@ async def changes(workspace: Workspace) -> AsyncGenerator[str]:
     stops, shown, waited = faults.stops, None, 0.0
     yield "retry: 500\n\n"
     while faults.stops == stops:
-        switches = [getattr(workspace, name) for name in views.SWITCHES]
+        switches = [getattr(workspace, name) for name in SWITCHES]
         now = (journal.version, faults.describe(), switches)
         if now != shown:
             shown, waited = now, 0.0
@@ -229,8 +231,8 @@ def _set_fault(workspace: Workspace, body: dict[str, Any]) -> None:
 def _set_switches(workspace: Workspace, body: dict[str, Any]) -> None:
     """Change the named switches, such as `{"authorize_by_email": true}`."""
     for name, value in body.items():
-        if name not in views.SWITCHES or not isinstance(value, bool):
+        if name not in SWITCHES or not isinstance(value, bool):
             raise RefusedError(
-                400, f"the body must hold only {' and '.join(views.SWITCHES)}, each true or false"
+                400, f"the body must hold only {' and '.join(SWITCHES)}, each true or false"
             )
         setattr(workspace, name, value)

@@ -6,7 +6,7 @@ The library sends a ping and uses the key of the response.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,10 @@ class Switches:
             for each in (self.unified_identification, self.authorize_by_email)
         )
         return f"Unified Identification is {unified}, Authorize by email is {email}"
+
+
+SWITCHES = tuple(each.name for each in fields(Switches))
+"""Names of the two settings, here and in `Workspace`."""
 
 
 class Call(Enum):

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from usercom_asgi.sandbox.database import UnusableFileError, open_file, transaction
+from usercom_asgi.sandbox.identification import SWITCHES
 from usercom_asgi.sandbox.records import Collection, Company
 from usercom_asgi.sandbox.store import (
     Faulted,
@@ -29,7 +30,6 @@ from usercom_asgi.sandbox.store import (
     Rejected,
     User,
 )
-from usercom_asgi.sandbox.views import SWITCHES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

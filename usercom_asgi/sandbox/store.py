@@ -90,6 +90,11 @@ class User:
         value = self.attributes.get("email")
         return str(value) if value else None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the user has an id or an email."""
+        return self.user_id is not None or self.email is not None
+
 
 class Store:
     """Users and records. The server's thread writes, tests read from another one."""

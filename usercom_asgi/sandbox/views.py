@@ -9,7 +9,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from usercom_asgi.sandbox.identification import SWITCHES
 from usercom_asgi.sandbox.journal import short, visible
+from usercom_asgi.sandbox.records import standard_name
 from usercom_asgi.sandbox.vendor import STANDARD_USER_FIELDS
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SWITCHES = ("unified_identification", "authorize_by_email")
 KINDS = (
     "view", "reset", "event", "product", "update", "chat", "code", "identity", "refused", "fault",
     "ignored",
@@ -72,7 +73,7 @@ def visitor(workspace: Workspace, number: int) -> dict[str, Any] | None:
     """Return the page of one visitor."""
     store = workspace.store
     with store.lock:
-        user = next((each for each in store.users.values() if each.id == number), None)
+        user = _find(store, number)
         if user is None:
             return None
         merged = _merged_keys(store)
@@ -85,7 +86,7 @@ def visitor(workspace: Workspace, number: int) -> dict[str, Any] | None:
         }
         attributes: list[dict[str, Any]] = []
         for name, value in user.attributes.items():
-            definition = definitions.get("_".join(name.lower().split()))
+            definition = definitions.get(standard_name(name))
             origin = "standard" if name in STANDARD_USER_FIELDS else "custom"
             if origin == "custom" and definition is not None:
                 by = "created automatically" if definition.is_automatic else "defined by REST"
@@ -153,12 +154,16 @@ def entry(workspace: Workspace, seq: int) -> Entry | None:
     return every[place] if 0 <= place < len(every) else None
 
 
+def _find(store: Store, number: int) -> User | None:
+    """Return the visitor of an id, who may be merged into another."""
+    return next((each for each in store.users.values() if each.id == number), None)
+
+
 def _select(store: Store, query: Mapping[str, str]) -> Sequence[Entry]:
     journal = store.journal
     found: Sequence[Entry] = journal.entries
     if query.get("visitor"):
-        number = _number(query, "visitor", 0)
-        user = next((each for each in store.users.values() if each.id == number), None)
+        user = _find(store, _number(query, "visitor", 0))
         found = _of_keys(store, [user.key, *_merged_keys(store)[user.key]]) if user else []
     kinds = set(filter(None, query.get("kind", "").split(",")))
     mark, wanted = query.get("mark", ""), query.get("q", "").casefold().strip()
@@ -239,7 +244,7 @@ def _row(store: Store, user: User, merged: Mapping[str, list[str]]) -> dict[str,
         "name": user.name,
         "user_id": user.user_id,
         "email": user.email,
-        "is_known": user.user_id is not None or user.email is not None,
+        "is_known": user.is_known,
         "created_at": user.created_at,
         "last_seen": user.last_seen,
         "hits": counts["view"] + counts["reset"],
@@ -255,7 +260,7 @@ def _text_of(user: User) -> str:
 def _kind_of(user: User) -> str:
     if user.merged_into is not None:
         return "merged"
-    return "known" if user.user_id is not None or user.email is not None else "anonymous"
+    return "known" if user.is_known else "anonymous"
 
 
 def _classes(exchange: Exchange) -> set[str]:
