@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox.records import standard_name
 from usercom_asgi.sandbox.rest import fields
+from usercom_asgi.sandbox.rest.call import invalid
+from usercom_asgi.sandbox.rest.fields import Field
 from usercom_asgi.sandbox.store import Ignored
 
 if TYPE_CHECKING:
@@ -32,6 +34,16 @@ VALUE_TYPES: dict[str, Check] = {
     "json": fields.anything,
     "string": fields.text(),
 }
+ATTRIBUTE = {"attribute": Field(fields.text(blank=False), required=True)}
+_VALUE = {"value": Field(fields.anything)}
+
+
+def attribute_of(call: Call) -> dict[str, Any]:
+    """Return the `attribute` and its `value` in a body, as a body that writes it."""
+    given = fields.validate(call.body, ATTRIBUTE | _VALUE)
+    if "value" not in given:
+        raise invalid({"value": [fields.REQUIRED]})
+    return {given["attribute"]: given["value"]}
 
 
 def standard_names(body: Mapping[str, Any], table: Collection[str]) -> dict[str, Any]:

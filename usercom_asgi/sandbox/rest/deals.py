@@ -167,7 +167,7 @@ DEALS = Kind[Deal](
 )
 
 
-def list_(call: Call) -> Response:
+def list_all(call: Call) -> Response:
     """List deals by user or stage; the key is the parameter `userkey` [D]."""
     if "userkey" not in call.query:
         return DEALS.list_all(call)

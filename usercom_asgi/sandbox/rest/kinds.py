@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from usercom_asgi.sandbox.records import Resource
-from usercom_asgi.sandbox.rest import custom, fields, filters, paging, user_verbs
+from usercom_asgi.sandbox.rest import custom, fields, filters, paging
 from usercom_asgi.sandbox.rest.call import empty, invalid, not_found, ok
 from usercom_asgi.sandbox.rest.fields import Field, iso
 
@@ -98,7 +98,7 @@ class Kind(Generic[T]):
     def set_attribute(self, call: Call) -> Response:
         """Write one field or attribute."""
         record = self.find(call)
-        call.body = user_verbs.attribute_of(call)
+        call.body = custom.attribute_of(call)
         self._write(call, record)
         return empty()
 

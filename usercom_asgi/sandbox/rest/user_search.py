@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from usercom_asgi.sandbox import vendor
 from usercom_asgi.sandbox.records import standard_name
-from usercom_asgi.sandbox.rest import fields, filters, paging, users
+from usercom_asgi.sandbox.rest import custom, fields, filters, paging, users
 from usercom_asgi.sandbox.rest.call import invalid, not_found, ok
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _is_custom(call: Call, name: str) -> bool:
         std == name
         and std not in vendor.STANDARD_USER_FIELDS
         and any(
-            each.name_std == std and each.content_type == "clientuser"
+            each.name_std == std and each.content_type == custom.USER
             for each in call.store.attributes.values()
         )
     )

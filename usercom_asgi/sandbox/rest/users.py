@@ -50,7 +50,14 @@ FIELDS: dict[str, Field] = {
 }
 """Fields of a user in writes [D]; names, city and phone number have limits [D]."""
 
-KEY = {"user_key": Field(fields.text(64))}
+OWNER = {
+    "user_id": Field(fields.integer),
+    "user_custom_id": Field(fields.text()),
+    "user_key": Field(fields.text(64)),
+}
+"""Fields that name the user of a record; see `named`."""
+TAG = {"name": Field(fields.text(blank=False), required=True)}
+_KEY = {"user_key": OWNER["user_key"]}
 _OF_OTHERS = (
     "company_custom_id",
     "company_id",
@@ -151,7 +158,7 @@ def named(call: Call, values: dict[str, Any]) -> User:
     return found
 
 
-def list_(call: Call) -> Response:
+def list_all(call: Call) -> Response:
     """List users by their standard fields."""
     found = rows(call.store)
     if "with_email" in call.query:
@@ -169,7 +176,7 @@ def get(call: Call) -> Response:
 def create(call: Call) -> Response:
     """Create a user, who takes over the key of a cookie if the body names one [C]."""
     given = values(call, None)
-    key = fields.validate(call.body, KEY)["user_key"] if "user_key" in call.body else None
+    key = fields.validate(call.body, _KEY)["user_key"] if "user_key" in call.body else None
     if key and key in call.store.users:
         raise invalid({"user_key": ["user with this user_key already exists."]})
     user = call.store.create(key)
@@ -196,13 +203,6 @@ def update(call: Call) -> Response:
     user = find(call)
     write(call, user, values(call, user))
     return ok(describe(call.store, user))
-
-
-def set_multiple_attributes(call: Call) -> Response:
-    """Write fields and attributes; the answer is empty [C rec]."""
-    user = find(call)
-    write(call, user, values(call, user))
-    return empty()
 
 
 def delete(call: Call) -> Response:
@@ -253,6 +253,13 @@ def add_tags(store: Store, ids: list[int], given: dict[str, Any]) -> None:
     names: list[str] = given.get("tags") or list[str]()
     for name in names:
         add_tag(store, ids, name)
+
+
+def remove_tag(store: Store, ids: list[int], name: str) -> None:
+    """Remove a tag by its name."""
+    tag = store.tags.first(name=name)
+    if tag is not None and tag.id in ids:
+        ids.remove(tag.id)
 
 
 def values(call: Call, user: User | None) -> dict[str, Any]:
