@@ -11,6 +11,9 @@ from usercom_asgi.sandbox.vendor import REST_TOKEN
 class Workspace:
     """Workspace of a local User.com. Its settings may be changed while it runs.
 
+    `Sandbox` is one, with the application that serves it. What answers a call takes the
+    workspace, so that it knows nothing of the application.
+
     `rest_creates_attributes`: whether writes of users by REST create the custom
     attributes that do not exist. The vendor's current pages describe that they must
     exist, and are ignored otherwise; older pages that they are created.
