@@ -30,6 +30,11 @@ class Resource(Record):
         value = self.fields.get("custom_id")
         return None if value is None else str(value)
 
+    def touch(self) -> float:
+        """Set the time of the last change; return it."""
+        self.updated_at = time.time()
+        return self.updated_at
+
 
 @dataclass(kw_only=True, eq=False)
 class Product(Resource):

@@ -26,7 +26,6 @@ from usercom_asgi.sandbox.records import (
     ContactList,
     Deal,
     Product,
-    Resource,
     Segment,
     Tag,
     standard_name,
@@ -264,11 +263,6 @@ class Store:
         return self.products.first(custom_id=custom_id) or self.products.add(
             fields={"custom_id": custom_id}
         )
-
-    def touch(self, resource: Resource) -> float:
-        """Set the time of the last change; return it."""
-        resource.updated_at = time.time()
-        return resource.updated_at
 
     def delete(self, user: User) -> None:
         """Remove a user with its records, memberships and merged keys."""

@@ -92,7 +92,7 @@ def add_member(call: Call) -> Response:
     """Add a user, who may be named by both ids [C rudder]."""
     company = COMPANIES.find(call)
     user = users.named(call, fields.validate(call.body, _MEMBER))
-    membership.add(call.store, user, company)
+    membership.add(user, company)
     return empty()
 
 

@@ -136,7 +136,7 @@ class Kind(Generic[T]):
                 record.fields.pop(name, None)  # null clears
             else:
                 record.fields[name] = value
-        call.store.touch(record)
+        record.touch()
         self.link(call, record, links)
 
     def common(self, record: T) -> dict[str, Any]:

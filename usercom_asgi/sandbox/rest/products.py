@@ -61,7 +61,7 @@ def create_event(call: Call) -> Response:
     product.attributes |= custom.put(
         product.attributes, custom.accept(call, "product", own, FIELDS)
     )
-    call.store.touch(product)
+    product.touch()
     call.store.product_events.append(
         RecordedProductEvent(
             key=user.key,

@@ -234,7 +234,7 @@ def write(call: Call, user: User, given: dict[str, Any]) -> None:
         user.attributes.pop(name, None)  # null clears
     add_tags(store, user.tags, given)
     if "company" in given:
-        membership.add(store, user, given["company"])
+        membership.add(user, given["company"])
     store.updates.append(RecordedUpdate(key=user.key, data=dict(call.body)))
 
 
