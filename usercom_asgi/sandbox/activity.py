@@ -1,6 +1,7 @@
 """Records of what visitors do, and of what User.com refuses or ignores.
 
-Each has the parts that the journal lists: its kind, key, summary and content.
+Each has the parts that the journal lists: its kind, key, summary and content. What REST
+reads and writes beside users and events is in `objects.py`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from usercom_asgi.sandbox.records import Company
+    from usercom_asgi.sandbox.objects import Company
     from usercom_asgi.sandbox.store import Store, User
 
 

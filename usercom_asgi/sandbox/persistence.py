@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from usercom_asgi.sandbox.database import UnusableFileError, open_file, transaction
 from usercom_asgi.sandbox.identification import SWITCHES
-from usercom_asgi.sandbox.records import Collection, Company
+from usercom_asgi.sandbox.objects import Collection, Company
 from usercom_asgi.sandbox.store import (
     Faulted,
     Hit,

@@ -19,7 +19,7 @@ from usercom_asgi.sandbox.activity import (
 )
 from usercom_asgi.sandbox.journal import Identified, Journal, Records, short
 from usercom_asgi.sandbox.nicknames import nickname
-from usercom_asgi.sandbox.records import (
+from usercom_asgi.sandbox.objects import (
     Attribute,
     Collection,
     Company,

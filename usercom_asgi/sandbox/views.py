@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from usercom_asgi.sandbox.identification import SWITCHES
 from usercom_asgi.sandbox.journal import short, visible
-from usercom_asgi.sandbox.records import standard_name
+from usercom_asgi.sandbox.objects import standard_name
 from usercom_asgi.sandbox.vendor import STANDARD_USER_FIELDS
 
 if TYPE_CHECKING:

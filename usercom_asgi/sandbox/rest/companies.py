@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox import membership
-from usercom_asgi.sandbox.records import Company
+from usercom_asgi.sandbox.objects import Company
 from usercom_asgi.sandbox.rest import fields, users
 from usercom_asgi.sandbox.rest.call import empty, ok
 from usercom_asgi.sandbox.rest.fields import Field

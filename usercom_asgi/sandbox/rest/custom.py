@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.records import standard_name
+from usercom_asgi.sandbox.objects import standard_name
 from usercom_asgi.sandbox.rest import fields
 from usercom_asgi.sandbox.rest.call import invalid
 from usercom_asgi.sandbox.rest.fields import Field
@@ -17,7 +17,7 @@ from usercom_asgi.sandbox.store import Ignored
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from usercom_asgi.sandbox.records import Attribute
+    from usercom_asgi.sandbox.objects import Attribute
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.rest.fields import Check
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.records import standard_name
+from usercom_asgi.sandbox.objects import standard_name
 from usercom_asgi.sandbox.rest import custom, fields, paging, users
 from usercom_asgi.sandbox.rest.call import Call, empty, invalid, not_found, ok
 from usercom_asgi.sandbox.rest.companies import COMPANIES
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import (
+    from usercom_asgi.sandbox.objects import (
         Attribute,
         Collection,
         Company,
         ContactList,
-        Record,
+        RestObject,
         Tag,
     )
     from usercom_asgi.sandbox.store import User
@@ -183,7 +183,7 @@ def users_of_segment(call: Call) -> Response:
 
 
 def _find(call: Call, records: Collection[Any]) -> Any:
-    found: Record | None = records.get(call.number())
+    found: RestObject | None = records.get(call.number())
     if found is None:
         raise not_found()
     return found

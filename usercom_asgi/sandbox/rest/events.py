@@ -14,7 +14,7 @@ from usercom_asgi.sandbox.vendor import REST_PREFIX
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import Segment
+    from usercom_asgi.sandbox.objects import Segment
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import User
 

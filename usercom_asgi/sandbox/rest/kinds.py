@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from usercom_asgi.sandbox.records import Resource
+from usercom_asgi.sandbox.objects import Resource
 from usercom_asgi.sandbox.rest import custom, fields, filters, paging
 from usercom_asgi.sandbox.rest.call import empty, invalid, not_found, ok
 from usercom_asgi.sandbox.rest.fields import Field, iso
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import Collection
+    from usercom_asgi.sandbox.objects import Collection
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import Store
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.records import Product
+from usercom_asgi.sandbox.objects import Product
 from usercom_asgi.sandbox.rest import custom, fields, users
 from usercom_asgi.sandbox.rest.call import ok
 from usercom_asgi.sandbox.rest.fields import Field

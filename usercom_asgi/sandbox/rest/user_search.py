@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usercom_asgi.sandbox import vendor
-from usercom_asgi.sandbox.records import standard_name
+from usercom_asgi.sandbox.objects import standard_name
 from usercom_asgi.sandbox.rest import custom, fields, filters, paging, users
 from usercom_asgi.sandbox.rest.call import invalid, not_found, ok
 

@@ -13,7 +13,7 @@ from usercom_asgi.sandbox.store import RecordedUpdate
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import Company
+    from usercom_asgi.sandbox.objects import Company
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import Store, User
 
