@@ -234,9 +234,17 @@ class Store:
             self._found.setdefault(user.user_id, user)
         user.updated_at = time.time()
 
+    def definitions(self, content_type: str) -> dict[str, Attribute]:
+        """Return the definitions of custom attributes of one type, by `name_std`."""
+        return {
+            each.name_std: each
+            for each in self.attributes.values()
+            if each.content_type == content_type
+        }
+
     def define(self, content_type: str, names: Iterable[str]) -> None:
         """Create the definitions of custom attributes that do not exist, as texts."""
-        known = {a.name_std for a in self.attributes.values() if a.content_type == content_type}
+        known = set(self.definitions(content_type))
         for name in names:
             std = standard_name(name)
             if (

@@ -79,11 +79,7 @@ def visitor(workspace: Workspace, number: int) -> dict[str, Any] | None:
         merged = _merged_keys(store)
         keys = [user.key, *merged[user.key]]
         of_visitor = _of_keys(store, keys)
-        definitions = {
-            each.name_std: each
-            for each in store.attributes.values()
-            if each.content_type == "clientuser"
-        }
+        definitions = store.definitions("clientuser")
         attributes: list[dict[str, Any]] = []
         for name, value in user.attributes.items():
             definition = definitions.get(standard_name(name))

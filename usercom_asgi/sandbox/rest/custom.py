@@ -68,11 +68,7 @@ def accept(
     given = {name: v for name, v in body.items() if standard_name(name) not in known}
     if content_type != USER or call.workspace.rest_creates_attributes:
         store.define(content_type, given)
-    definitions = {
-        each.name_std: each
-        for each in store.attributes.values()
-        if each.content_type == content_type
-    }
+    definitions = store.definitions(content_type)
     taken: dict[str, Any] = {}
     missing: list[str] = []
     for name, value in given.items():

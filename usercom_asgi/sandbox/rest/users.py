@@ -58,15 +58,7 @@ OWNER = {
 """Fields that name the user of a record; see `named`."""
 TAG = {"name": Field(fields.text(blank=False), required=True)}
 _KEY = {"user_key": OWNER["user_key"]}
-_OF_OTHERS = (
-    "company_custom_id",
-    "company_id",
-    "custom_id",
-    "user_id",
-    "user_key",
-    "tags",
-    "company",
-)
+_NOT_ATTRIBUTES = ("company", "created_at", "custom_id", "first_seen", "last_seen", "tags")
 _AS_STORED = (
     "phone_number",
     "browser_language",
@@ -215,17 +207,12 @@ def write(call: Call, user: User, given: dict[str, Any]) -> None:
     """Set checked fields, and the custom attributes of the body."""
     store = call.store
     own = custom.accept(call, custom.USER, call.body, vendor.STANDARD_USER_FIELDS)
-    written = {name: v for name, v in given.items() if name not in _OF_OTHERS}
     for name in ("created_at", "first_seen"):
-        if written.get(name) is not None:
-            user.created_at = written[name]
-    if written.get("last_seen") is not None:
-        user.last_seen = written["last_seen"]
-    standard = {
-        name: value
-        for name, value in written.items()
-        if name not in ("created_at", "first_seen", "last_seen")
-    }
+        if given.get(name) is not None:
+            user.created_at = given[name]
+    if given.get("last_seen") is not None:
+        user.last_seen = given["last_seen"]
+    standard = {name: v for name, v in given.items() if name not in _NOT_ATTRIBUTES}
     if "custom_id" in given:
         standard["user_id"] = given["custom_id"]
     attributes = standard | custom.put(user.attributes, own)
