@@ -176,6 +176,6 @@ async def test_client_every_method_is_answered_by_the_sandbox(
 
 
 def _segment(*user_ids: int) -> Any:
-    from usercom_asgi.sandbox.records import Segment
+    from usercom_asgi.sandbox.objects import Segment
 
     return Segment(id=1, name="Friends", user_ids=[*user_ids])

@@ -22,7 +22,7 @@ import usercom_asgi
 from usercom_asgi.sandbox import Sandbox, Store, serve
 from usercom_asgi.sandbox.__main__ import main
 from usercom_asgi.sandbox.database import UnusableFileError
-from usercom_asgi.sandbox.records import Collection
+from usercom_asgi.sandbox.objects import Collection
 from usercom_asgi.sandbox.store import Hit
 from usercom_asgi.sandbox.vendor import REST_TOKEN
 

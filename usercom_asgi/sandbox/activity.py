@@ -1,6 +1,7 @@
 """Records of what visitors do, and of what User.com refuses or ignores.
 
-Each has the parts that the journal lists: its kind, key, summary and content.
+Each has the parts that the journal lists: its kind, key, summary and content. What REST
+reads and writes beside users and events is in `objects.py`.
 """
 
 from __future__ import annotations
@@ -42,17 +43,14 @@ class Hit:
 class RecordedEvent:
     """Event, `event.NAME`."""
 
+    kind = "event"
+
     key: str
     name: str
     data: dict[str, Any]
     domain: str
     user_agent: str
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "event"
 
     def summary(self) -> str:
         """Return the name."""
@@ -67,16 +65,13 @@ class RecordedEvent:
 class RecordedProductEvent:
     """Event of a product; `data` is the rest of its body, with `custom_data`."""
 
+    kind = "product"
+
     key: str
     product_id: str
     event_type: str
     data: dict[str, Any]
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "product"
 
     def summary(self) -> str:
         """Return type and product."""
@@ -91,14 +86,11 @@ class RecordedProductEvent:
 class RecordedUpdate:
     """Update of attributes, `client.update`."""
 
+    kind = "update"
+
     key: str
     data: dict[str, Any]
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "update"
 
     def summary(self) -> str:
         """Return the names of the attributes."""
@@ -113,16 +105,13 @@ class RecordedUpdate:
 class Rejected:
     """Request that User.com would refuse."""
 
+    kind = "refused"
+
     path: str
     status: int
     reason: str
     body: Any
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "refused"
 
     @property
     def key(self) -> str:
@@ -152,20 +141,13 @@ class Rejected:
 class Faulted:
     """Request that a fault was applied to."""
 
+    kind = "fault"
+    key = ""  # of no visitor
+
     path: str
     fault: str
     sender: str
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "fault"
-
-    @property
-    def key(self) -> str:
-        """No key: it is of no visitor."""
-        return ""
 
     def summary(self) -> str:
         """Return the fault."""
@@ -180,20 +162,13 @@ class Faulted:
 class Ignored:
     """Custom attributes of a REST write that User.com silently ignores."""
 
+    kind = "ignored"
+    key = ""  # of no visitor
+
     path: str
     names: list[str]
     reason: str
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "ignored"
-
-    @property
-    def key(self) -> str:
-        """No key: it is of no visitor."""
-        return ""
 
     def summary(self) -> str:
         """Return names and reason."""

@@ -1,6 +1,6 @@
 """The other side of the chat: lines, payloads and commands for the pages of a visitor.
 
-The socket of a page delivers them. The sandbox's own page reads server-sent events.
+The socket of a page delivers them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,10 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import StreamingResponse
-
-from usercom_asgi.sandbox import chat, parsing, responses
+from usercom_asgi.sandbox import chat, parsing
 from usercom_asgi.sandbox.journal import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from starlette.requests import Request
-    from starlette.responses import Response
-
     from usercom_asgi.sandbox.store import User
     from usercom_asgi.sandbox.workspace import Workspace
 
@@ -88,23 +81,6 @@ def act(workspace: Workspace, body: dict[str, Any]) -> None:
         else:
             raise parsing.RefusedError(400, "action must be message, code, open or close")
         workspace.pushes.add(user.key, push)
-
-
-def event(name: str, data: Any, number: int) -> str:
-    """Return a server-sent event."""
-    return f"id: {number}\nevent: {name}\ndata: {responses.encode(data)}\n\n"
-
-
-def event_stream(content: AsyncGenerator[str]) -> Response:
-    """Return a response of server-sent events."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(content, media_type="text/event-stream", headers=headers)
-
-
-def last_event_id(request: Request) -> int | None:
-    """Return the number that a browser resumes after."""
-    text = request.headers.get("last-event-id", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _visitor(workspace: Workspace, number: Any) -> User:

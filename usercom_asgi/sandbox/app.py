@@ -38,10 +38,26 @@ _NO_SLASH = "no trailing slash: a client that follows this redirect sends a GET 
 
 
 class Sandbox(Workspace):
-    """Local User.com: a workspace with its ASGI application.
+    """Local User.com: a workspace with its ASGI application, `app`.
 
-    `db` is a file that keeps what the store holds. It belongs to one sandbox at a time,
-    until `close()` or the end of the process.
+    `store` has what arrived, and `faults` makes the workspace fail. The settings may be
+    changed while it runs.
+
+    Args:
+        api_key: The app key that each request of the widget must have.
+        unified_identification: Whether the owner of an email is found, and an anonymous
+            visitor merged into it. User.com's support turns this on for a workspace.
+        authorize_by_email: With ``unified_identification`` only: whether tracking
+            switches to the owner of an email instead, and nothing is merged.
+        rest_token: The token of the REST API.
+        rest_creates_attributes: Whether writes of users by REST create the custom
+            attributes that do not exist. The vendor's current pages describe that they
+            must exist, and are ignored otherwise; older pages that they are created.
+        rest_last_page_has_next: Whether the last page of a list has a `next`, which
+            answers 404. A client of the real API was changed because of such answers.
+        db: A file that keeps what the store holds. It belongs to one sandbox at a time,
+            until `close()` or the end of the process.
+
     """
 
     def __init__(

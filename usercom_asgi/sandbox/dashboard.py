@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import anyio
 from starlette.responses import Response, StreamingResponse
@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 from usercom_asgi.sandbox import agent, responses, views
 from usercom_asgi.sandbox.as_test import as_test
+from usercom_asgi.sandbox.faults import Kind
+from usercom_asgi.sandbox.identification import SWITCHES
 from usercom_asgi.sandbox.parsing import RefusedError, read_object
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("dom", "format", "timeline", "visitor", "lists", "trouble", "dashboard")
 _KEEP_ALIVE = 15.0
 _EXPORTED_AT_ONCE = 1_000
-_FAULTS = ("status", "latency", "hang", "drop", "down")
+_FAULTS = get_args(Kind)  # each is a method of Faults as well
 # The dashboard shows untrusted input, so only its own files may run or load there.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -78,8 +80,10 @@ def _reads(workspace: Workspace) -> list[Route]:
         headers = {"Content-Disposition": 'attachment; filename="sandbox.json"', **_OWN_ONLY}
         return StreamingResponse(_export(workspace), media_type="application/json", headers=headers)
 
-    async def stream(request: Request) -> Response:
-        return agent.event_stream(changes(workspace, agent.last_event_id(request)))
+    async def stream(_request: Request) -> Response:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        content = changes(workspace)
+        return StreamingResponse(content, media_type="text/event-stream", headers=headers)
 
     return [
         Route("/sandbox/state", answer(lambda workspace, _query: views.state(workspace))),
@@ -93,8 +97,8 @@ def _reads(workspace: Workspace) -> list[Route]:
     ]
 
 
-async def changes(workspace: Workspace, last: int | None) -> AsyncGenerator[str]:
-    """Yield the state after each change.
+async def changes(workspace: Workspace) -> AsyncGenerator[str]:
+    """Yield the state after each change, as server-sent events.
 
     A dashboard reads the lists when it has a new state. A slow one misses states and no
     entry, so there is no queue of what it has not read.
@@ -103,13 +107,11 @@ async def changes(workspace: Workspace, last: int | None) -> AsyncGenerator[str]
     stops, shown, waited = faults.stops, None, 0.0
     yield "retry: 500\n\n"
     while faults.stops == stops:
-        switches = [getattr(workspace, name) for name in views.SWITCHES]
+        switches = [getattr(workspace, name) for name in SWITCHES]
         now = (journal.version, faults.describe(), switches)
         if now != shown:
-            seq = journal.seq
-            missed = seq - (seq if last is None else last)
-            shown, last, waited = now, seq, 0.0
-            yield agent.event("state", views.state(workspace) | {"new": max(0, missed)}, seq)
+            shown, waited = now, 0.0
+            yield f"event: state\ndata: {responses.encode(views.state(workspace))}\n\n"
         elif waited >= _KEEP_ALIVE:
             waited = 0.0
             yield ": \n\n"
@@ -229,8 +231,8 @@ def _set_fault(workspace: Workspace, body: dict[str, Any]) -> None:
 def _set_switches(workspace: Workspace, body: dict[str, Any]) -> None:
     """Change the named switches, such as `{"authorize_by_email": true}`."""
     for name, value in body.items():
-        if name not in views.SWITCHES or not isinstance(value, bool):
+        if name not in SWITCHES or not isinstance(value, bool):
             raise RefusedError(
-                400, f"the body must hold only {' and '.join(views.SWITCHES)}, each true or false"
+                400, f"the body must hold only {' and '.join(SWITCHES)}, each true or false"
             )
         setattr(workspace, name, value)

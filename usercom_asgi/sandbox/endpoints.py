@@ -137,7 +137,7 @@ def _answer(user: User) -> dict[str, Any]:
             "email": user.email,
             "webpush": False,
             "visibility": True,
-            "is_known": user.user_id is not None or user.email is not None,
+            "is_known": user.is_known,
         },
         "unreadConversationList": [user.id] if chat.has_unread(user) else [],
         "hasAnyConversations": bool(user.conversation),

@@ -6,7 +6,7 @@ The library sends a ping and uses the key of the response.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,10 @@ class Switches:
             for each in (self.unified_identification, self.authorize_by_email)
         )
         return f"Unified Identification is {unified}, Authorize by email is {email}"
+
+
+SWITCHES = tuple(each.name for each in fields(Switches))
+"""Names of the two settings, here and in `Workspace`."""
 
 
 class Call(Enum):
@@ -95,11 +99,12 @@ def resolve(store: Store, switches: Switches, payload: Mapping[str, Any]) -> Use
 def _current(store: Store, payload: Mapping[str, Any]) -> tuple[User | None, Call]:
     """Return the user of the ping's key, and the call.
 
-    A reset has no current user, unless the ping carries a known key.
+    A reset has no current user, unless the ping carries a known key [C S3, 3.1]. Such a
+    key may be left in the URL or in localStorage.
     """
     key = payload.get("userKey")
     known = store.find(key)
-    if payload.get("create_new_gu") and not (known and vendor.RESET_KEEPS_KNOWN_KEY):
+    if payload.get("create_new_gu") and known is None:
         return None, Call.RESET
     if key and known is None and not vendor.UNKNOWN_KEY_GETS_NEW_KEY:
         known = store.create(key)
@@ -107,16 +112,16 @@ def _current(store: Store, payload: Mapping[str, Any]) -> tuple[User | None, Cal
 
 
 def _by_user_id(store: Store, user_id: str, current: User | None) -> User:
-    """Return the user of a `user_id`, which takes precedence over the email [D S1]."""
+    """Return the user of a `user_id`, which takes precedence over the email [D S1].
+
+    A profile without a `user_id` gets the new one [D]. One that has a `user_id` gets it
+    as well [I, pitfall 9].
+    """
     owner = store.by_user_id(user_id)
     if owner is not None:
         _record_switch(store, current, owner, f"user_id {user_id} is this visitor's")
         return owner
-    why = f"no visitor has the user_id {user_id}"
-    if current is None:
-        return store.create(why=why)
-    taken = current.user_id is not None and not vendor.NEW_USER_ID_OVERWRITES
-    return store.create(why=why) if taken else current
+    return current or store.create(why=f"no visitor has the user_id {user_id}")
 
 
 def _by_email(

@@ -66,7 +66,6 @@ class Exchange:
     at: float = field(default_factory=time.time)
     status: int | None = None
     ms: float | None = None
-    note: str = ""
 
 
 @dataclass(kw_only=True, eq=False, slots=True)
@@ -88,16 +87,13 @@ class Entry:
 class Identified:
     """Change of who a visitor is, with its reason."""
 
+    kind = "identity"
+
     key: str
     what: str
     why: str
     other: str = ""
     at: float = field(default_factory=time.time)
-
-    @property
-    def kind(self) -> str:
-        """Kind of the entry."""
-        return "identity"
 
     def summary(self) -> str:
         """Return the change."""
@@ -138,7 +134,7 @@ class Journal:
         self.totals: Counter[str] = Counter()
         self.seq = 0
         self.version = 0
-        """Counts all changes, those of the faults and settings too."""
+        """Counts the changes of entries and of requests."""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._seen: OrderedDict[int, float] = OrderedDict()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from usercom_asgi.sandbox.records import Company
+    from usercom_asgi.sandbox.objects import Company
     from usercom_asgi.sandbox.store import Store, User
 
 
@@ -30,18 +30,18 @@ def join(store: Store, user: User) -> None:
     own = {each: v for each, v in user.company.items() if each not in ("company_id", "name")}
     store.define("company", own)
     company.attributes.update(own)
-    company.members.setdefault(user.id, store.touch(company))
+    company.members.setdefault(user.id, company.touch())
 
 
-def add(store: Store, user: User, company: Company) -> None:
+def add(user: User, company: Company) -> None:
     """Make a user a member and set its `company`."""
-    company.members.setdefault(user.id, store.touch(company))
+    company.members.setdefault(user.id, company.touch())
     user.company = _shown(company)
 
 
 def remove(store: Store, user: User, company: Company) -> None:
     """End a membership."""
-    store.touch(company)
+    company.touch()
     company.members.pop(user.id, None)
     if _is_same(user.company, company):
         others = [other for other in store.companies.values() if user.id in other.members]

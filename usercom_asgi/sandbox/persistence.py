@@ -15,10 +15,11 @@ import os
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from usercom_asgi.sandbox.database import UnusableFileError, open_file, transaction
-from usercom_asgi.sandbox.records import Collection, Company
+from usercom_asgi.sandbox.identification import SWITCHES
+from usercom_asgi.sandbox.objects import Collection, Company
 from usercom_asgi.sandbox.store import (
     Faulted,
     Hit,
@@ -29,7 +30,6 @@ from usercom_asgi.sandbox.store import (
     Rejected,
     User,
 )
-from usercom_asgi.sandbox.views import SWITCHES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +64,17 @@ _ENCODER = json.JSONEncoder(default=str)
 _logger = logging.getLogger(__name__)
 
 
+class Written(NamedTuple):
+    """Record that the file has, with the `key` that it has there.
+
+    It holds the record itself, so that no other one gets its identity.
+    """
+
+    record: Any
+    row: Row
+    key: str
+
+
 class StoreFile:
     """File that has the content of a store, at most some 100 ms later."""
 
@@ -71,7 +82,7 @@ class StoreFile:
         self._path = os.fspath(path)
         self._workspace = workspace
         self._marks: dict[Row, bytes] = {}  # of rows that may change
-        self._seen: dict[int, tuple[str, int, Any, Any]] = {}  # of records, by identity
+        self._written: dict[int, Written] = {}  # by the identity of the record
         self._next = 1
         self._writing = threading.Lock()
         self._changed = threading.Event()
@@ -122,7 +133,7 @@ class StoreFile:
             if kind in RECORDS:
                 record = RECORDS[kind](**values)
                 getattr(self._store, kind).append(record)
-                self._remember(record, kind, number)
+                self._remember(record, (kind, number))
                 self._next = max(self._next, number + 1)
                 continue
             if kind == "users":
@@ -180,21 +191,23 @@ class StoreFile:
             changed = {r: _encode(each) for r, each, m in rows if self._marks.get(r) != m}
             new, gone = self._records()
         marks = {row: mark for row, _, mark in rows}
-        removed = [*self._marks.keys() - marks.keys(), *(each[1] for each in gone)]
+        removed = [*self._marks.keys() - marks.keys(), *(each.row for each in gone)]
         if not (changed or new or removed):
             return
-        added = [(kind, number, text) for _, kind, number, text in new]
         with transaction(self._file):
             self._file.executemany("DELETE FROM records WHERE kind = ? AND id = ?", removed)
             self._file.executemany(
                 "REPLACE INTO records VALUES (?, ?, ?)",
-                [*((*row, text) for row, text in changed.items()), *added],
+                [
+                    *((*row, text) for row, text in changed.items()),
+                    *((*row, text) for _, row, text in new),
+                ],
             )
         self._marks = marks
-        for identity, _ in gone:
-            del self._seen[identity]
-        for record, kind, number, _ in new:
-            self._remember(record, kind, number)
+        for each in gone:
+            del self._written[id(each.record)]
+        for record, row, _ in new:
+            self._remember(record, row)
 
     def _rows(self) -> Iterator[tuple[Row, Any]]:
         """Yield all that may have changed: users, resources, counters, switches."""
@@ -211,25 +224,24 @@ class StoreFile:
         settings = {name: getattr(self._workspace, name) for name in SWITCHES}
         yield ("settings", 0), settings
 
-    def _records(self) -> tuple[list[tuple[Any, str, int, str]], list[tuple[int, Row]]]:
+    def _records(self) -> tuple[list[tuple[Any, Row, str]], list[Written]]:
         """Return the records to write, and those that the store has no more."""
-        new: list[tuple[Any, str, int, str]] = []
+        new: list[tuple[Any, Row, str]] = []
         present: set[int] = set()
         for kind in RECORDS:
             for record in getattr(self._store, kind):
                 present.add(id(record))
-                seen = self._seen.get(id(record))
-                if seen is None:
-                    new.append((record, kind, self._next, _encode(record)))
+                written = self._written.get(id(record))
+                if written is None:
+                    new.append((record, (kind, self._next), _encode(record)))
                     self._next += 1
-                elif getattr(record, "key", None) != seen[3]:  # merged into another user
-                    new.append((record, kind, seen[1], _encode(record)))
-        gone = [(each, row[:2]) for each, row in self._seen.items() if each not in present]
+                elif record.key != written.key:  # merged into another user
+                    new.append((record, written.row, _encode(record)))
+        gone = [each for identity, each in self._written.items() if identity not in present]
         return new, gone
 
-    def _remember(self, record: Any, kind: str, number: int) -> None:
-        # With the record itself, so that no other one gets its identity.
-        self._seen[id(record)] = kind, number, record, getattr(record, "key", None)
+    def _remember(self, record: Any, row: Row) -> None:
+        self._written[id(record)] = Written(record, row, record.key)
 
 
 class FileMiddleware:

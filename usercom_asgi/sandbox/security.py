@@ -21,8 +21,6 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -251,16 +249,3 @@ def _wrong_host(match: re.Match[str]) -> str:
 
 def _plain(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
     return PlainTextResponse(text, status, {**_FIXED_HEADERS, **(headers or {})})
-
-
-def guarded(
-    app: ASGIApp,
-    *,
-    bound: str,
-    address: str,
-    allowed_hosts: Iterable[str] = (),
-    access_token: str | None = None,
-) -> Guard:
-    """Return the application that a server on this address runs, or raise."""
-    check_exposure(address, access_token)
-    return Guard(app, Hosts(bound, address, tuple(allowed_hosts)), access_token)

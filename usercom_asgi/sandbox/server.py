@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from usercom_asgi.sandbox.security import guarded
+from usercom_asgi.sandbox.security import Guard, Hosts, check_exposure
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -123,13 +123,9 @@ def _guard(
     allowed_hosts: Iterable[str],
     access_token: str | None,
 ) -> ASGIApp:
-    return guarded(
-        sandbox.app,
-        bound=host,
-        address=listener.getsockname()[0],
-        allowed_hosts=allowed_hosts,
-        access_token=access_token,
-    )
+    address = listener.getsockname()[0]
+    check_exposure(address, access_token)
+    return Guard(sandbox.app, Hosts(host, address, tuple(allowed_hosts)), access_token)
 
 
 def _make_server(
@@ -138,7 +134,6 @@ def _make_server(
     ssl_certfile: str | None = None,
     ssl_keyfile: str | None = None,
 ) -> uvicorn.Server:
-    check_installed()
     from usercom_asgi.sandbox.uvicorn_server import make_server
 
     return make_server(app, ssl_certfile, ssl_keyfile, sandbox.faults.stop)

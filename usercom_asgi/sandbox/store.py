@@ -19,14 +19,13 @@ from usercom_asgi.sandbox.activity import (
 )
 from usercom_asgi.sandbox.journal import Identified, Journal, Records, short
 from usercom_asgi.sandbox.nicknames import nickname
-from usercom_asgi.sandbox.records import (
+from usercom_asgi.sandbox.objects import (
     Attribute,
     Collection,
     Company,
     ContactList,
     Deal,
     Product,
-    Resource,
     Segment,
     Tag,
     standard_name,
@@ -89,6 +88,11 @@ class User:
         """Email of the user."""
         value = self.attributes.get("email")
         return str(value) if value else None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the user has an id or an email."""
+        return self.user_id is not None or self.email is not None
 
 
 class Store:
@@ -230,9 +234,17 @@ class Store:
             self._found.setdefault(user.user_id, user)
         user.updated_at = time.time()
 
+    def definitions(self, content_type: str) -> dict[str, Attribute]:
+        """Return the definitions of custom attributes of one type, by `name_std`."""
+        return {
+            each.name_std: each
+            for each in self.attributes.values()
+            if each.content_type == content_type
+        }
+
     def define(self, content_type: str, names: Iterable[str]) -> None:
         """Create the definitions of custom attributes that do not exist, as texts."""
-        known = {a.name_std for a in self.attributes.values() if a.content_type == content_type}
+        known = set(self.definitions(content_type))
         for name in names:
             std = standard_name(name)
             if (
@@ -259,11 +271,6 @@ class Store:
         return self.products.first(custom_id=custom_id) or self.products.add(
             fields={"custom_id": custom_id}
         )
-
-    def touch(self, resource: Resource) -> float:
-        """Set the time of the last change; return it."""
-        resource.updated_at = time.time()
-        return resource.updated_at
 
     def delete(self, user: User) -> None:
         """Remove a user with its records, memberships and merged keys."""

@@ -85,18 +85,6 @@ UNKNOWN_KEY_GETS_NEW_KEY = True
 False creates it under the key of the ping.
 """
 
-RESET_KEEPS_KNOWN_KEY = True
-"""Whether `create_new_gu` with a known `userKey` keeps that user [C S3, 3.1].
-
-Such a key may be left in the URL or in localStorage.
-"""
-
-NEW_USER_ID_OVERWRITES = True
-"""Whether a new `user_id` overwrites one of the current profile [I, pitfall 9].
-
-A profile without a `user_id` always gets the new one [D].
-"""
-
 REST_PREFIX = "/api/public"
 """Path of the REST API [D]."""
 

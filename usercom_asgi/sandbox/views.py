@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import re
-import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from usercom_asgi.sandbox.identification import SWITCHES
 from usercom_asgi.sandbox.journal import short, visible
+from usercom_asgi.sandbox.objects import standard_name
 from usercom_asgi.sandbox.vendor import STANDARD_USER_FIELDS
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SWITCHES = ("unified_identification", "authorize_by_email")
 KINDS = (
     "view", "reset", "event", "product", "update", "chat", "code", "identity", "refused", "fault",
     "ignored",
@@ -37,14 +37,12 @@ def state(workspace: Workspace) -> dict[str, Any]:
     store = workspace.store
     with store.lock:
         journal = store.journal
-        known = sum(1 for each in store.users.values() if each.merged_into is None)
         return {
-            "now": time.time(),
             "seq": journal.seq,
             "api_key": workspace.api_key,
             "settings": {name: getattr(workspace, name) for name in SWITCHES},
             "faults": workspace.faults.describe(),
-            "visitors": known,
+            "visitors": len(store.active_users()),
             "entries": len(journal.entries),
             "requests": len(journal.exchanges),
             "totals": {kind: journal.totals[kind] for kind in KINDS},
@@ -75,20 +73,16 @@ def visitor(workspace: Workspace, number: int) -> dict[str, Any] | None:
     """Return the page of one visitor."""
     store = workspace.store
     with store.lock:
-        user = next((each for each in store.users.values() if each.id == number), None)
+        user = _find(store, number)
         if user is None:
             return None
         merged = _merged_keys(store)
         keys = [user.key, *merged[user.key]]
         of_visitor = _of_keys(store, keys)
-        definitions = {
-            each.name_std: each
-            for each in store.attributes.values()
-            if each.content_type == "clientuser"
-        }
+        definitions = store.definitions("clientuser")
         attributes: list[dict[str, Any]] = []
         for name, value in user.attributes.items():
-            definition = definitions.get("_".join(name.lower().split()))
+            definition = definitions.get(standard_name(name))
             origin = "standard" if name in STANDARD_USER_FIELDS else "custom"
             if origin == "custom" and definition is not None:
                 by = "created automatically" if definition.is_automatic else "defined by REST"
@@ -156,12 +150,16 @@ def entry(workspace: Workspace, seq: int) -> Entry | None:
     return every[place] if 0 <= place < len(every) else None
 
 
+def _find(store: Store, number: int) -> User | None:
+    """Return the visitor of an id, who may be merged into another."""
+    return next((each for each in store.users.values() if each.id == number), None)
+
+
 def _select(store: Store, query: Mapping[str, str]) -> Sequence[Entry]:
     journal = store.journal
     found: Sequence[Entry] = journal.entries
     if query.get("visitor"):
-        number = _number(query, "visitor", 0)
-        user = next((each for each in store.users.values() if each.id == number), None)
+        user = _find(store, _number(query, "visitor", 0))
         found = _of_keys(store, [user.key, *_merged_keys(store)[user.key]]) if user else []
     kinds = set(filter(None, query.get("kind", "").split(",")))
     mark, wanted = query.get("mark", ""), query.get("q", "").casefold().strip()
@@ -242,7 +240,7 @@ def _row(store: Store, user: User, merged: Mapping[str, list[str]]) -> dict[str,
         "name": user.name,
         "user_id": user.user_id,
         "email": user.email,
-        "is_known": user.user_id is not None or user.email is not None,
+        "is_known": user.is_known,
         "created_at": user.created_at,
         "last_seen": user.last_seen,
         "hits": counts["view"] + counts["reset"],
@@ -258,7 +256,7 @@ def _text_of(user: User) -> str:
 def _kind_of(user: User) -> str:
     if user.merged_into is not None:
         return "merged"
-    return "known" if user.user_id is not None or user.email is not None else "anonymous"
+    return "known" if user.is_known else "anonymous"
 
 
 def _classes(exchange: Exchange) -> set[str]:

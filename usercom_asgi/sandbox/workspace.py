@@ -9,14 +9,10 @@ from usercom_asgi.sandbox.vendor import REST_TOKEN
 
 
 class Workspace:
-    """Workspace of a local User.com. Its settings may be changed while it runs.
+    """Settings, records and faults of a local User.com, without its application.
 
-    `rest_creates_attributes`: whether writes of users by REST create the custom
-    attributes that do not exist. The vendor's current pages describe that they must
-    exist, and are ignored otherwise; older pages that they are created.
-
-    `rest_last_page_has_next`: whether the last page of a list has a `next`, which
-    answers 404. A client of the real API was changed because of such answers.
+    `Sandbox` is one, with the application, and describes the settings. Code that
+    answers a call takes the workspace, so that it does not depend on the application.
     """
 
     def __init__(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from usercom_asgi.sandbox import membership
-from usercom_asgi.sandbox.records import Company
-from usercom_asgi.sandbox.rest import fields, user_verbs, users
+from usercom_asgi.sandbox.objects import Company
+from usercom_asgi.sandbox.rest import fields, users
 from usercom_asgi.sandbox.rest.call import empty, ok
-from usercom_asgi.sandbox.rest.events import OWNER
 from usercom_asgi.sandbox.rest.fields import Field
 from usercom_asgi.sandbox.rest.kinds import Kind
 
@@ -39,7 +38,7 @@ FIELDS = {
     "created_at": Field(fields.moment),
     "updated_at": Field(fields.moment),
 }
-_MEMBER = {name: OWNER[name] for name in ("user_id", "user_custom_id")}
+_MEMBER = {name: users.OWNER[name] for name in ("user_id", "user_custom_id")}
 
 
 def _describe(store: Store, company: Company) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def add_member(call: Call) -> Response:
     """Add a user, who may be named by both ids [C rudder]."""
     company = COMPANIES.find(call)
     user = users.named(call, fields.validate(call.body, _MEMBER))
-    membership.add(call.store, user, company)
+    membership.add(user, company)
     return empty()
 
 
@@ -107,13 +106,13 @@ def remove_member(call: Call) -> Response:
 
 def add_tag(call: Call) -> Response:
     """Add a tag."""
-    company, name = COMPANIES.find(call), fields.validate(call.body, user_verbs.TAG)["name"]
+    company, name = COMPANIES.find(call), fields.validate(call.body, users.TAG)["name"]
     is_new = users.add_tag(call.store, company.tags, name)
     return ok({"created": is_new, "tag": {"name": name}})
 
 
 def remove_tag(call: Call) -> Response:
     """Remove a tag."""
-    company, name = COMPANIES.find(call), fields.validate(call.body, user_verbs.TAG)["name"]
-    user_verbs.drop_tag(call, company.tags, name)
+    company, name = COMPANIES.find(call), fields.validate(call.body, users.TAG)["name"]
+    users.remove_tag(call.store, company.tags, name)
     return empty(204)

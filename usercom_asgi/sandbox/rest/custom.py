@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.records import standard_name
+from usercom_asgi.sandbox.objects import standard_name
 from usercom_asgi.sandbox.rest import fields
+from usercom_asgi.sandbox.rest.call import invalid
+from usercom_asgi.sandbox.rest.fields import Field
 from usercom_asgi.sandbox.store import Ignored
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from usercom_asgi.sandbox.records import Attribute
+    from usercom_asgi.sandbox.objects import Attribute
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.rest.fields import Check
 
@@ -32,6 +34,16 @@ VALUE_TYPES: dict[str, Check] = {
     "json": fields.anything,
     "string": fields.text(),
 }
+ATTRIBUTE = {"attribute": Field(fields.text(blank=False), required=True)}
+_VALUE = {"value": Field(fields.anything)}
+
+
+def attribute_of(call: Call) -> dict[str, Any]:
+    """Return the `attribute` and its `value` in a body, as a body that writes it."""
+    given = fields.validate(call.body, ATTRIBUTE | _VALUE)
+    if "value" not in given:
+        raise invalid({"value": [fields.REQUIRED]})
+    return {given["attribute"]: given["value"]}
 
 
 def standard_names(body: Mapping[str, Any], table: Collection[str]) -> dict[str, Any]:
@@ -56,11 +68,7 @@ def accept(
     given = {name: v for name, v in body.items() if standard_name(name) not in known}
     if content_type != USER or call.workspace.rest_creates_attributes:
         store.define(content_type, given)
-    definitions = {
-        each.name_std: each
-        for each in store.attributes.values()
-        if each.content_type == content_type
-    }
+    definitions = store.definitions(content_type)
     taken: dict[str, Any] = {}
     missing: list[str] = []
     for name, value in given.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.records import Deal, Resource
+from usercom_asgi.sandbox.objects import Deal, Resource
 from usercom_asgi.sandbox.rest import fields, filters, paging, users
 from usercom_asgi.sandbox.rest.call import not_found
 from usercom_asgi.sandbox.rest.fields import Field, iso
@@ -13,7 +13,7 @@ from usercom_asgi.sandbox.rest.kinds import Kind
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import Collection
+    from usercom_asgi.sandbox.objects import Collection
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import Store
 
@@ -167,7 +167,7 @@ DEALS = Kind[Deal](
 )
 
 
-def list_(call: Call) -> Response:
+def list_all(call: Call) -> Response:
     """List deals by user or stage; the key is the parameter `userkey` [D]."""
     if "userkey" not in call.query:
         return DEALS.list_all(call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.records import standard_name
+from usercom_asgi.sandbox.objects import standard_name
 from usercom_asgi.sandbox.rest import custom, fields, paging, users
 from usercom_asgi.sandbox.rest.call import Call, empty, invalid, not_found, ok
 from usercom_asgi.sandbox.rest.companies import COMPANIES
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import (
+    from usercom_asgi.sandbox.objects import (
         Attribute,
         Collection,
         Company,
         ContactList,
-        Record,
+        RestObject,
         Tag,
     )
     from usercom_asgi.sandbox.store import User
@@ -34,8 +34,7 @@ _ATTRIBUTE = {
     "choices": Field(fields.many(fields.text(blank=False))),
     "allow_multiple_choices": Field(fields.boolean),
 }
-_TAG = {"name": Field(fields.text(blank=False), required=True)}
-_LIST = _TAG | {"description": Field(fields.text(2_000))}
+_LIST = users.TAG | {"description": Field(fields.text(2_000))}
 
 
 def list_attributes(call: Call) -> Response:
@@ -100,7 +99,7 @@ def list_tags(call: Call) -> Response:
 
 def create_tag(call: Call) -> Response:
     """Create a tag."""
-    name = fields.validate(call.body, _TAG)["name"]
+    name = fields.validate(call.body, users.TAG)["name"]
     if call.store.tags.first(name=name) is not None:
         raise invalid({"name": ["tag with this name already exists."]})
     return ok(_tag(call.store.tags.add(name=name)), 201)
@@ -109,7 +108,7 @@ def create_tag(call: Call) -> Response:
 def update_tag(call: Call) -> Response:
     """Rename a tag."""
     tag = _find(call, call.store.tags)
-    name = fields.validate(call.body, _TAG)["name"]
+    name = fields.validate(call.body, users.TAG)["name"]
     if call.store.tags.first(name=name) not in (None, tag):
         raise invalid({"name": ["tag with this name already exists."]})
     tag.name = name
@@ -184,7 +183,7 @@ def users_of_segment(call: Call) -> Response:
 
 
 def _find(call: Call, records: Collection[Any]) -> Any:
-    found: Record | None = records.get(call.number())
+    found: RestObject | None = records.get(call.number())
     if found is None:
         raise not_found()
     return found

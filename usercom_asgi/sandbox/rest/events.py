@@ -14,19 +14,14 @@ from usercom_asgi.sandbox.vendor import REST_PREFIX
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import Segment
+    from usercom_asgi.sandbox.objects import Segment
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import User
 
-EVENT = {
+_EVENT = {
     "name": Field(fields.text(blank=False), required=True),
     "timestamp": Field(fields.moment),
     "data": Field(fields.mapping),
-}
-OWNER = {
-    "user_id": Field(fields.integer),
-    "user_custom_id": Field(fields.text()),
-    "user_key": Field(fields.text(64)),
 }
 _VIEW = {
     "client_user": Field(fields.text(64, blank=False), required=True),
@@ -38,11 +33,11 @@ _VIEW = {
 
 def create(call: Call) -> Response:
     """Record an event; `created` is whether it is the first of its name [D]."""
-    given = fields.validate(call.body, EVENT)
+    given = fields.validate(call.body, _EVENT)
     if "custom_id" in call.params:
         user = users.find(call)
     else:
-        owner = {name: OWNER[name] for name in ("user_id", "user_key")}
+        owner = {name: users.OWNER[name] for name in ("user_id", "user_key")}
         user = users.named(call, fields.validate(call.body, owner))
     event = RecordedEvent(
         key=user.key,

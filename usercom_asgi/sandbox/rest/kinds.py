@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from usercom_asgi.sandbox.records import Resource
-from usercom_asgi.sandbox.rest import custom, fields, filters, paging, user_verbs
+from usercom_asgi.sandbox.objects import Resource
+from usercom_asgi.sandbox.rest import custom, fields, filters, paging
 from usercom_asgi.sandbox.rest.call import empty, invalid, not_found, ok
 from usercom_asgi.sandbox.rest.fields import Field, iso
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import Collection
+    from usercom_asgi.sandbox.objects import Collection
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import Store
 
@@ -98,7 +98,7 @@ class Kind(Generic[T]):
     def set_attribute(self, call: Call) -> Response:
         """Write one field or attribute."""
         record = self.find(call)
-        call.body = user_verbs.attribute_of(call)
+        call.body = custom.attribute_of(call)
         self._write(call, record)
         return empty()
 
@@ -136,7 +136,7 @@ class Kind(Generic[T]):
                 record.fields.pop(name, None)  # null clears
             else:
                 record.fields[name] = value
-        call.store.touch(record)
+        record.touch()
         self.link(call, record, links)
 
     def common(self, record: T) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usercom_asgi.sandbox.records import Product
+from usercom_asgi.sandbox.objects import Product
 from usercom_asgi.sandbox.rest import custom, fields, users
 from usercom_asgi.sandbox.rest.call import ok
-from usercom_asgi.sandbox.rest.events import OWNER
 from usercom_asgi.sandbox.rest.fields import Field
 from usercom_asgi.sandbox.rest.kinds import Kind
 from usercom_asgi.sandbox.store import RecordedProductEvent
@@ -27,7 +26,7 @@ FIELDS = {
     "image_url": Field(fields.text(2_000)),
     "category_name": Field(fields.text()),
 }
-_EVENT = OWNER | {
+_EVENT = users.OWNER | {
     "event_type": Field(fields.choice(*sorted(PRODUCT_EVENT_TYPES)), required=True),
     "timestamp": Field(fields.moment),
     "data": Field(fields.mapping),
@@ -62,7 +61,7 @@ def create_event(call: Call) -> Response:
     product.attributes |= custom.put(
         product.attributes, custom.accept(call, "product", own, FIELDS)
     )
-    call.store.touch(product)
+    product.touch()
     call.store.product_events.append(
         RecordedProductEvent(
             key=user.key,

@@ -35,7 +35,7 @@ def _of_user(base: str, remove: str) -> dict[str, dict[str, Handler]]:
             "DELETE": users.delete,
         },
         f"{base}/set_attribute/": {"POST": user_verbs.set_attribute},
-        f"{base}/set_multiple_attributes/": {"POST": users.set_multiple_attributes},
+        f"{base}/set_multiple_attributes/": {"POST": user_verbs.set_multiple_attributes},
         f"{base}/remove_attribute/": {remove: user_verbs.remove_attribute},
         f"{base}/add_tag/": {"POST": user_verbs.add_tag},
         f"{base}/add_many_tags/": {"POST": user_verbs.add_many_tags},
@@ -80,7 +80,7 @@ def _of_deal(base: str) -> dict[str, dict[str, Handler]]:
 
 # Fixed paths come before those with an id, which would match them as well.
 PATHS: dict[str, dict[str, Handler]] = {
-    "/users/": {"GET": users.list_, "POST": users.create},
+    "/users/": {"GET": users.list_all, "POST": users.create},
     "/users/search/": {"GET": user_search.search},
     "/users/update_or_create/": {"POST": users.update_or_create},
     "/users/merge/": {"POST": user_verbs.merge},
@@ -101,7 +101,7 @@ PATHS: dict[str, dict[str, Handler]] = {
     "/companies/": {"GET": COMPANIES.list_all, "POST": COMPANIES.create},
     **_of_company("/companies/{id}"),
     **_of_company("/companies-by-id/{custom_id}"),
-    "/deals/": {"GET": deals.list_, "POST": DEALS.create},
+    "/deals/": {"GET": deals.list_all, "POST": DEALS.create},
     "/deals/update_or_create/": {"POST": DEALS.update_or_create},
     **_of_deal("/deals/{id}"),
     **_of_deal("/deals-by-id/{custom_id}"),

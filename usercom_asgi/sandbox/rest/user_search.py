@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usercom_asgi.sandbox import vendor
-from usercom_asgi.sandbox.records import standard_name
-from usercom_asgi.sandbox.rest import fields, filters, paging, users
+from usercom_asgi.sandbox.rest import custom, fields, filters, paging, users
 from usercom_asgi.sandbox.rest.call import invalid, not_found, ok
 
 if TYPE_CHECKING:
@@ -83,15 +82,7 @@ def _time(user: User, name: str) -> float | None:
 
 
 def _is_custom(call: Call, name: str) -> bool:
-    std = standard_name(name)
-    return (
-        std == name
-        and std not in vendor.STANDARD_USER_FIELDS
-        and any(
-            each.name_std == std and each.content_type == "clientuser"
-            for each in call.store.attributes.values()
-        )
-    )
+    return name not in vendor.STANDARD_USER_FIELDS and name in call.store.definitions(custom.USER)
 
 
 def _one(call: Call, user: User | None) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usercom_asgi.sandbox.rest import custom, fields, users
 from usercom_asgi.sandbox.rest.call import empty, invalid, not_found, ok
@@ -16,25 +16,29 @@ if TYPE_CHECKING:
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import User
 
-TAG = {"name": Field(fields.text(blank=False), required=True)}
 _TAGS = {"tag_names": Field(fields.many(fields.text(blank=False)), required=True)}
 _LIST = {"list": Field(fields.integer, required=True)}
-ATTRIBUTE = {"attribute": Field(fields.text(blank=False), required=True)}
-_VALUE = {"value": Field(fields.anything)}
 _IDS = {"ids": Field(fields.many(fields.text()), required=True)}
 
 
 def set_attribute(call: Call) -> Response:
     """Write one field or attribute."""
     user = users.find(call)
-    call.body = attribute_of(call)
+    call.body = custom.attribute_of(call)
+    users.write(call, user, users.values(call, user))
+    return empty()
+
+
+def set_multiple_attributes(call: Call) -> Response:
+    """Write fields and attributes; the answer is empty [C rec]."""
+    user = users.find(call)
     users.write(call, user, users.values(call, user))
     return empty()
 
 
 def remove_attribute(call: Call) -> Response:
     """Remove an attribute; 204 for a DELETE, else an empty 200 [I]."""
-    user, name = users.find(call), fields.validate(call.body, ATTRIBUTE)["attribute"]
+    user, name = users.find(call), fields.validate(call.body, custom.ATTRIBUTE)["attribute"]
     custom.remove(user.attributes, "user_id" if name == "custom_id" else name)
     user.updated_at = time.time()
     return _removed(call)
@@ -42,7 +46,7 @@ def remove_attribute(call: Call) -> Response:
 
 def add_tag(call: Call) -> Response:
     """Add a tag; `created` is whether the tag is new [C net]."""
-    user, name = users.find(call), fields.validate(call.body, TAG)["name"]
+    user, name = users.find(call), fields.validate(call.body, users.TAG)["name"]
     return ok({"created": users.add_tag(call.store, user.tags, name), "tag": {"name": name}})
 
 
@@ -56,8 +60,8 @@ def add_many_tags(call: Call) -> Response:
 
 def remove_tag(call: Call) -> Response:
     """Remove a tag from the user, who may lack it."""
-    user, name = users.find(call), fields.validate(call.body, TAG)["name"]
-    drop_tag(call, user.tags, name)
+    user, name = users.find(call), fields.validate(call.body, users.TAG)["name"]
+    users.remove_tag(call.store, user.tags, name)
     return _removed(call)
 
 
@@ -100,27 +104,12 @@ def merge(call: Call) -> Response:
 def mass_update(call: Call) -> Response:
     """Write one field or attribute of many users; unknown ids are skipped [I]."""
     given = fields.validate(call.body, _IDS)
-    call.body = attribute_of(call)
+    call.body = custom.attribute_of(call)
     by_custom_id = call.path.startswith(f"{REST_PREFIX}/users-by-id/")
     found = [_one(call, each, by_custom_id=by_custom_id) for each in given["ids"]]
     for user in filter(None, found):
         users.write(call, user, users.values(call, user))
     return ok({"status": "ok"})
-
-
-def attribute_of(call: Call) -> dict[str, Any]:
-    """Return the attribute and its value in a body, as a body that writes it."""
-    given = fields.validate(call.body, ATTRIBUTE | _VALUE)
-    if "value" not in given:
-        raise invalid({"value": [fields.REQUIRED]})
-    return {given["attribute"]: given["value"]}
-
-
-def drop_tag(call: Call, ids: list[int], name: str) -> None:
-    """Remove a tag by its name."""
-    tag = call.store.tags.first(name=name)
-    if tag is not None and tag.id in ids:
-        ids.remove(tag.id)
 
 
 def _one(call: Call, text: str, *, by_custom_id: bool) -> User | None:

@@ -13,7 +13,7 @@ from usercom_asgi.sandbox.store import RecordedUpdate
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from usercom_asgi.sandbox.records import Company
+    from usercom_asgi.sandbox.objects import Company
     from usercom_asgi.sandbox.rest.call import Call
     from usercom_asgi.sandbox.store import Store, User
 
@@ -50,16 +50,15 @@ FIELDS: dict[str, Field] = {
 }
 """Fields of a user in writes [D]; names, city and phone number have limits [D]."""
 
-KEY = {"user_key": Field(fields.text(64))}
-_OF_OTHERS = (
-    "company_custom_id",
-    "company_id",
-    "custom_id",
-    "user_id",
-    "user_key",
-    "tags",
-    "company",
-)
+OWNER = {
+    "user_id": Field(fields.integer),
+    "user_custom_id": Field(fields.text()),
+    "user_key": Field(fields.text(64)),
+}
+"""Fields that name the user of a record; see `named`."""
+TAG = {"name": Field(fields.text(blank=False), required=True)}
+_KEY = {"user_key": OWNER["user_key"]}
+_NOT_ATTRIBUTES = ("company", "created_at", "custom_id", "first_seen", "last_seen", "tags")
 _AS_STORED = (
     "phone_number",
     "browser_language",
@@ -151,7 +150,7 @@ def named(call: Call, values: dict[str, Any]) -> User:
     return found
 
 
-def list_(call: Call) -> Response:
+def list_all(call: Call) -> Response:
     """List users by their standard fields."""
     found = rows(call.store)
     if "with_email" in call.query:
@@ -169,7 +168,7 @@ def get(call: Call) -> Response:
 def create(call: Call) -> Response:
     """Create a user, who takes over the key of a cookie if the body names one [C]."""
     given = values(call, None)
-    key = fields.validate(call.body, KEY)["user_key"] if "user_key" in call.body else None
+    key = fields.validate(call.body, _KEY)["user_key"] if "user_key" in call.body else None
     if key and key in call.store.users:
         raise invalid({"user_key": ["user with this user_key already exists."]})
     user = call.store.create(key)
@@ -198,13 +197,6 @@ def update(call: Call) -> Response:
     return ok(describe(call.store, user))
 
 
-def set_multiple_attributes(call: Call) -> Response:
-    """Write fields and attributes; the answer is empty [C rec]."""
-    user = find(call)
-    write(call, user, values(call, user))
-    return empty()
-
-
 def delete(call: Call) -> Response:
     """Delete a user and all its records [C rec]."""
     call.store.delete(find(call))
@@ -215,17 +207,12 @@ def write(call: Call, user: User, given: dict[str, Any]) -> None:
     """Set checked fields, and the custom attributes of the body."""
     store = call.store
     own = custom.accept(call, custom.USER, call.body, vendor.STANDARD_USER_FIELDS)
-    written = {name: v for name, v in given.items() if name not in _OF_OTHERS}
     for name in ("created_at", "first_seen"):
-        if written.get(name) is not None:
-            user.created_at = written[name]
-    if written.get("last_seen") is not None:
-        user.last_seen = written["last_seen"]
-    standard = {
-        name: value
-        for name, value in written.items()
-        if name not in ("created_at", "first_seen", "last_seen")
-    }
+        if given.get(name) is not None:
+            user.created_at = given[name]
+    if given.get("last_seen") is not None:
+        user.last_seen = given["last_seen"]
+    standard = {name: v for name, v in given.items() if name not in _NOT_ATTRIBUTES}
     if "custom_id" in given:
         standard["user_id"] = given["custom_id"]
     attributes = standard | custom.put(user.attributes, own)
@@ -234,7 +221,7 @@ def write(call: Call, user: User, given: dict[str, Any]) -> None:
         user.attributes.pop(name, None)  # null clears
     add_tags(store, user.tags, given)
     if "company" in given:
-        membership.add(store, user, given["company"])
+        membership.add(user, given["company"])
     store.updates.append(RecordedUpdate(key=user.key, data=dict(call.body)))
 
 
@@ -253,6 +240,13 @@ def add_tags(store: Store, ids: list[int], given: dict[str, Any]) -> None:
     names: list[str] = given.get("tags") or list[str]()
     for name in names:
         add_tag(store, ids, name)
+
+
+def remove_tag(store: Store, ids: list[int], name: str) -> None:
+    """Remove a tag by its name."""
+    tag = store.tags.first(name=name)
+    if tag is not None and tag.id in ids:
+        ids.remove(tag.id)
 
 
 def values(call: Call, user: User | None) -> dict[str, Any]:

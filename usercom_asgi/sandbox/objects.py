@@ -1,4 +1,4 @@
-"""Products, companies, deals and definitions of a workspace, as REST reads them."""
+"""Objects that REST reads: products, companies, deals, and definitions like tags."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 
 @dataclass(kw_only=True, eq=False)
-class Record:
-    """Record with an id of the workspace."""
+class RestObject:
+    """Object with an id of the workspace."""
 
     id: int
 
 
 @dataclass(kw_only=True, eq=False)
-class Resource(Record):
+class Resource(RestObject):
     """Product, company or deal: its standard fields, and its custom attributes."""
 
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -26,9 +26,14 @@ class Resource(Record):
 
     @property
     def custom_id(self) -> str | None:
-        """The site's own id of the record."""
+        """The site's own id of the object."""
         value = self.fields.get("custom_id")
         return None if value is None else str(value)
+
+    def touch(self) -> float:
+        """Set the time of the last change; return it."""
+        self.updated_at = time.time()
+        return self.updated_at
 
 
 @dataclass(kw_only=True, eq=False)
@@ -53,14 +58,14 @@ class Deal(Resource):
 
 
 @dataclass(kw_only=True, eq=False)
-class Tag(Record):
+class Tag(RestObject):
     """Tag of users and companies."""
 
     name: str
 
 
 @dataclass(kw_only=True, eq=False)
-class ContactList(Record):
+class ContactList(RestObject):
     """List of users."""
 
     name: str
@@ -68,7 +73,7 @@ class ContactList(Record):
 
 
 @dataclass(kw_only=True, eq=False)
-class Segment(Record):
+class Segment(RestObject):
     """Segment of users.
 
     The sandbox computes none. A test adds one with its members.
@@ -80,7 +85,7 @@ class Segment(Record):
 
 
 @dataclass(kw_only=True, eq=False)
-class Attribute(Record):
+class Attribute(RestObject):
     """Definition of a custom attribute; `name_std` is its name in REST's answers.
 
     `is_automatic` is set if a page hit or an update created it, not a call of REST.
@@ -100,11 +105,11 @@ class Attribute(Record):
         return standard_name(self.name)
 
 
-T = TypeVar("T", bound=Record)
+T = TypeVar("T", bound=RestObject)
 
 
 class Collection(dict[int, T]):
-    """Records of one kind by id. Ids are not used again."""
+    """Objects of one kind by id. Ids are not used again."""
 
     def __init__(self, kind: type[T]) -> None:
         super().__init__()
@@ -112,18 +117,18 @@ class Collection(dict[int, T]):
         self.last_id = 0
 
     def add(self, **values: Any) -> T:
-        """Create a record with the next id."""
+        """Create an object with the next id."""
         self.last_id += 1
-        record = self[self.last_id] = self.kind(id=self.last_id, **values)
-        return record
+        made = self[self.last_id] = self.kind(id=self.last_id, **values)
+        return made
 
     def first(self, **values: Any) -> T | None:
-        """Return the first record that has these values, such as a `custom_id`."""
+        """Return the first object that has these values, such as a `custom_id`."""
         return next(
             (
-                record
-                for record in self.values()
-                if all(getattr(record, name) == value for name, value in values.items())
+                each
+                for each in self.values()
+                if all(getattr(each, name) == value for name, value in values.items())
             ),
             None,
         )
