@@ -50,7 +50,7 @@ OLDEST_TOOLS = ("trio==0.26.1", "hypercorn==0.17.3")
 #: What each environment runs.
 CORE = (
     "tests/test_imports.py",
-    "tests/test_dependencies.py",
+    "tests/test_accessors.py",
     "tests/middleware/test_scope.py",
     "tests/test_client.py",
     "tests/test_cli.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .accessors import get_delivery, get_visitor, prepare_snippet, usercom_snippet
 from .client import UserComClient
 from .core.commands import (
     Command,
@@ -24,7 +25,6 @@ from .core.receipts import Outcome, Receipt, Status
 from .core.widget import WidgetState
 from .delivery.queue import MemoryOutbox
 from .delivery.sqlite.outbox import SqliteOutbox
-from .dependencies import get_delivery, get_visitor, prepare_snippet, usercom_snippet
 from .middleware.usercom import UserComMiddleware
 from .visitor.visitor import Visitor
 

@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends
 
-from .dependencies import RunningDelivery, get_delivery, get_visitor
+from .accessors import RunningDelivery, get_delivery, get_visitor
 from .visitor.visitor import Visitor
 
 __all__ = ["CurrentDelivery", "CurrentVisitor"]

@@ -1,4 +1,4 @@
-"""Access to the visitor and the delivery from a request, and FastAPI dependencies."""
+"""Access to the visitor and the delivery from the request of any framework."""
 
 from __future__ import annotations
 
