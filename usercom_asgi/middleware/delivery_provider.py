@@ -23,6 +23,7 @@ from ..delivery.service import DeliveryService
 from .scope import mark_lifespan_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -82,8 +83,11 @@ class DeliveryProvider:
         self._loop_delivery: RunVar[DeliveryService | None] | None = None
         self._has_ended = False  # a lifespan of this process, for a warning
 
-    def running_for(self, scope: Scope) -> DeliveryService | None:
-        """Return the delivery that outlives this request; None if there is none.
+    def running_for(self, state: Mapping[str, Any]) -> DeliveryService | None:
+        """Return the delivery that outlives the request with this state; None if there is none.
+
+        It is the client's, or that of the lifespan which the server names in the state,
+        or else that of the lifespan in this event loop.
 
         One that has ended is none: servers go on after a lifespan that has failed, some
         with a copy of its state, and each request then delivers its own commands.
@@ -92,7 +96,7 @@ class DeliveryProvider:
         if self._client is not None:
             service = self._client.delivery
         else:
-            service = scope["state"].get(self._state_key)
+            service = state.get(self._state_key)
             if service is None and self._loop_delivery is not None:
                 service = self._loop_delivery.get()
         if service is None or service.is_over:

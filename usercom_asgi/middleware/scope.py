@@ -21,12 +21,12 @@ _LIFESPAN_STATE = "usercom_asgi.lifespan_state"
 
 
 def mark_lifespan_state(state: dict[str, Any]) -> None:
-    """Mark the state of a lifespan, so that :func:`isolate_state` recognises it in a request."""
+    """Mark the state of a lifespan, so that :func:`unshare_state` recognises it in a request."""
     state[_LIFESPAN_STATE] = id(state)
 
 
-def isolate_state(scope: Scope) -> dict[str, Any]:
-    """Return the state of this request; a copy, if the server shares one dict between requests.
+def unshare_state(scope: Scope) -> None:
+    """Give this request a state of its own, if the server shares one dict between requests.
 
     ASGI requires a shallow copy for each request. Hypercorn before 0.18 makes one for
     each connection, where an earlier visitor gives it away. Other servers pass the
@@ -37,5 +37,4 @@ def isolate_state(scope: Scope) -> dict[str, Any]:
     if state.get(_LIFESPAN_STATE) == id(state) or (
         VISITOR_KEY in state and isinstance(state[VISITOR_KEY], Visitor)
     ):
-        state = scope["state"] = dict(state)
-    return state
+        scope["state"] = dict(state)

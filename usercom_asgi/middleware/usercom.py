@@ -20,7 +20,7 @@ from ..visitor.visitor import Visitor
 from .delivery_provider import DeliveryProvider
 from .reset import expire_key_on_send
 from .responder import Responder
-from .scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY, isolate_state
+from .scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY, unshare_state
 from .site import Site
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class UserComMiddleware:
     @property
     def delivery(self) -> DeliveryService | None:
         """The delivery of the lifespan that runs in this event loop; None without one."""
-        return self._deliveries.running_for({"state": {}})
+        return self._deliveries.running_for({})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
@@ -189,13 +189,14 @@ class UserComMiddleware:
                 scope.pop(ENCLOSING_KEY, None)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        isolate_state(scope)
+        """Serve a request or a websocket, with the visitor in its state."""
+        unshare_state(scope)
         if not self.config.enabled:
             scope[DELIVERY_KEY] = DISABLED_STATUS
             scope["state"][VISITOR_KEY] = Visitor(self._site.open_refused_session(scope, DISABLED))
             await self.app(scope, receive, send)
             return
-        running = self._deliveries.running_for(scope)
+        running = self._deliveries.running_for(scope["state"])
         scope[DELIVERY_KEY] = running or INLINE_STATUS
         # Most sites require no consent, and a coroutine has its price.
         if self._site.requires_consent and not await self._site.has_consent(scope):
@@ -217,6 +218,7 @@ class UserComMiddleware:
     def _handle_request(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery
     ) -> Awaitable[None]:
+        """Return the coroutine that serves a request, with this delivery for its commands."""
         session = self._site.open_session(scope, delivery)
         scope["state"][VISITOR_KEY] = Visitor(session)
         return Responder(self.app, session, delivery, self._site).respond(scope, receive, send)

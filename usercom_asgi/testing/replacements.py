@@ -21,7 +21,7 @@ from .records import CapturedPage
 from .session import RecordingSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.types import Message, Scope, Send
 
@@ -60,10 +60,10 @@ def _make_service(original: Any, find: Find) -> Any:
 
 
 def _running_for(original: Any, find: Find) -> Any:
-    def running_for(self: DeliveryProvider, scope: Scope) -> Any:
+    def running_for(self: DeliveryProvider, state: Mapping[str, Any]) -> Any:
         captured = find(self)
         if captured is None:
-            return original(self, scope)
+            return original(self, state)
         return RecordingDelivery(captured, _config_of(self))
 
     return running_for
