@@ -76,7 +76,7 @@ async def test_client_every_method_is_answered_by_the_sandbox(
     tier = await r.attributes.create("tier", "fixed", on="company", choices=["s", "l"])
     assert {each.id async for each in r.attributes.list()} == {plan.id, tier.id}
 
-    await r.users.update_or_create(
+    await r.users.upsert(
         ADA, email="ada@x.example", phone_number="+48600100200", attributes={"plan": "pro"}
     )
     ada = await r.users.get(ADA)

@@ -43,7 +43,7 @@ def url() -> Iterator[str]:
 async def rest(url: str) -> AsyncIterator[UserComRest]:
     async with UserComRest(base_url=url, token=TOKEN) as rest:
         await rest.attributes.ensure("plan")
-        await rest.users.update_or_create(ADA, email="ada@shop.example", gender="female")
+        await rest.users.upsert(ADA, email="ada@shop.example", gender="female")
         yield rest
 
 
@@ -110,6 +110,21 @@ async def test_events_orders_and_companies_are_read_again(rest: UserComRest) -> 
     for name, count in (("events", 2), ("product_events", 1), ("page_views", 1)):
         for who in (user.id, ADA):
             assert len([each async for each in getattr(rest.users, name)(who)]) == count
+
+
+async def test_objects_that_a_call_returned_identify_themselves(rest: UserComRest) -> None:
+    company = await rest.companies.upsert("acme", name="Acme")
+    assert (await rest.companies.update(company, name="Acme 2")).name == "Acme 2"
+    deal = await rest.deals.upsert("o-7", name="#7")
+    assert (await rest.deals.get(deal)).name == "#7"
+    product = await rest.products.ensure("p1", name="Mug")
+    assert (await rest.products.update(product, name="Cup")).name == "Cup"
+    tag = await rest.tags.create("vip")
+    assert (await rest.tags.rename(tag, "VIP")).name == "VIP"
+    listed = await rest.lists.create("News")
+    assert (await rest.lists.update(listed, name="Letters")).name == "Letters"
+    attribute = await rest.attributes.ensure("plan", "string")
+    assert (await rest.attributes.get(attribute)).name == attribute.name
 
 
 async def test_list_of_several_pages_ends_though_the_last_next_is_404(rest: UserComRest) -> None:

@@ -50,7 +50,7 @@ async def test_call_get_has_no_body_headers(rest: UserComRest, server: RestServe
 REPEATABLE: list[tuple[str, Callable[[UserComRest], Any]]] = [
     ("get", lambda rest: rest.users.get(52)),
     ("update", lambda rest: rest.users.update(52, email="a@b.example")),
-    ("upsert", lambda rest: rest.users.update_or_create("c", email="a@b.example")),
+    ("upsert", lambda rest: rest.users.upsert("c", email="a@b.example")),
     ("tag", lambda rest: rest.users.add_tag(52, "beta")),
     ("attributes", lambda rest: rest.users.set_attributes(52, {"a": 1})),
     ("list", lambda rest: rest.users.add_to_list(52, 3)),

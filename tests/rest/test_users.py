@@ -143,11 +143,9 @@ async def test_update_unknown_field_names_the_nearest(rest: UserComRest) -> None
         await rest.users.update(52, gender="other")
 
 
-async def test_update_or_create_returns_whether_it_is_new(
-    rest: UserComRest, server: RestServer
-) -> None:
+async def test_upsert_returns_whether_it_is_new(rest: UserComRest, server: RestServer) -> None:
     server.answer({"created": True, "id": 5577})
-    result = await rest.users.update_or_create("cust-52", email="a@b.example")
+    result = await rest.users.upsert("cust-52", email="a@b.example")
     assert (result.id, result.created) == (5577, True)
     assert server.last.line == "POST /users/update_or_create/"
     assert server.last.json == {"custom_id": "cust-52", "email": "a@b.example"}

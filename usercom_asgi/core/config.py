@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _API_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _REST_TOKEN = re.compile(r"[\x21-\x7e]{8,256}")
 
-#: All phases of a call (connect, TLS, write, read) may take this many times `timeout`.
 # Calls of the longest common command by REST: a look-up, fields, attributes, a company.
 _CALLS_OF_COMMAND = 8
+#: All phases of a call (connect, TLS, write, read) may take this many times `timeout`.
 TOTAL_TIMEOUT_FACTOR = 3
 _CHOICES = {
     "anonymous": ("skip", "create"),

@@ -50,7 +50,7 @@ _COUNTERS = {
 @lru_cache(16)
 def _announce(origin: str) -> None:
     logger.info(
-        "Delivering commands to %s behind each response, because there is no lifespan (logged once)",
+        "Delivering commands to %s after each response, because there is no lifespan (logged once)",
         origin,
         extra={"usercom_event": "delivery_inline", "usercom_origin": origin},
     )

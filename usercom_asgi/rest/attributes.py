@@ -27,7 +27,7 @@ class Attributes(Resource[Attribute]):
     PATH: ClassVar[str] = "/attributes/"
     MODEL = Attribute
 
-    async def get(self, attribute: int | Id) -> Attribute:
+    async def get(self, attribute: int | Id | Attribute) -> Attribute:
         """Return a definition.
 
         Raises:
@@ -109,7 +109,7 @@ class Attributes(Resource[Attribute]):
                 return each
         return None
 
-    async def delete(self, attribute: int | Id) -> None:
+    async def delete(self, attribute: int | Id | Attribute) -> None:
         """Delete a definition, and with it the values of all objects.
 
         Raises:

@@ -43,7 +43,7 @@ class Companies(Resource[Company]):
     BY_CUSTOM_ID: ClassVar[str] = "/companies-by-id/"
     MODEL = Company
 
-    async def get(self, company: PathId) -> Company:
+    async def get(self, company: PathId | Company) -> Company:
         """Return a company.
 
         Raises:
@@ -64,7 +64,7 @@ class Companies(Resource[Company]):
 
     async def update(
         self,
-        company: PathId,
+        company: PathId | Company,
         *,
         attributes: Mapping[str, object] | None = None,
         **fields: Unpack[CompanyFields],
@@ -109,7 +109,7 @@ class Companies(Resource[Company]):
             raise unexpected("GET", template, 200, "with another company")
         return found
 
-    async def delete(self, company: PathId) -> None:
+    async def delete(self, company: PathId | Company) -> None:
         """Delete a company.
 
         Raises:
@@ -118,23 +118,25 @@ class Companies(Resource[Company]):
         """
         await self._delete(company)
 
-    async def add_member(self, company: PathId, user: UserPathId) -> None:
+    async def add_member(self, company: PathId | Company, user: UserPathId) -> None:
         """Make a user a member of a company."""
         await self._act(company, "add_member", reference("user", identifier_of(user, User)))
 
-    async def remove_member(self, company: PathId, user: UserPathId) -> None:
+    async def remove_member(self, company: PathId | Company, user: UserPathId) -> None:
         """End a user's membership of a company."""
         await self._act(company, "remove_member", reference("user", identifier_of(user, User)))
 
-    async def set_attributes(self, company: PathId, attributes: Mapping[str, object]) -> None:
+    async def set_attributes(
+        self, company: PathId | Company, attributes: Mapping[str, object]
+    ) -> None:
         """Set custom attributes."""
         await self._act(company, "set_multiple_attributes", body_of({}, {}, attributes))
 
-    async def add_tag(self, company: PathId, name: str) -> None:
+    async def add_tag(self, company: PathId | Company, name: str) -> None:
         """Add a tag by its name."""
         await self._act(company, "add_tag", {"name": name})
 
-    async def remove_tag(self, company: PathId, name: str) -> None:
+    async def remove_tag(self, company: PathId | Company, name: str) -> None:
         """Remove a tag by its name."""
         # DELETE under both paths, unlike that of users.
         await self._act(company, "remove_tag", {"name": name}, method="DELETE")

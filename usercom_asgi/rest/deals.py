@@ -59,7 +59,7 @@ class Deals(Resource[Deal]):
     BY_CUSTOM_ID: ClassVar[str] = "/deals-by-id/"
     MODEL = Deal
 
-    async def get(self, deal: PathId) -> Deal:
+    async def get(self, deal: PathId | Deal) -> Deal:
         """Return a deal.
 
         Raises:
@@ -94,7 +94,7 @@ class Deals(Resource[Deal]):
 
     async def update(
         self,
-        deal: PathId,
+        deal: PathId | Deal,
         *,
         lines: Sequence[Line] | None = None,
         attributes: Mapping[str, object] | None = None,
@@ -124,7 +124,7 @@ class Deals(Resource[Deal]):
         route = Route("POST", "/deals/update_or_create/")
         return Deal.parse(await self._caller.json(route, body=body))
 
-    async def delete(self, deal: PathId) -> None:
+    async def delete(self, deal: PathId | Deal) -> None:
         """Delete a deal.
 
         Raises:

@@ -27,11 +27,11 @@ class Tags(Resource[Tag]):
         """Create a tag. A lost answer is not retried."""
         return await self._create({"name": name})
 
-    async def rename(self, tag: int | Id, name: str) -> Tag:
+    async def rename(self, tag: int | Id | Tag, name: str) -> Tag:
         """Give a tag another name."""
         return await self._update(tag, {"name": name})
 
-    async def delete(self, tag: int | Id) -> None:
+    async def delete(self, tag: int | Id | Tag) -> None:
         """Delete a tag.
 
         Raises:
@@ -40,11 +40,11 @@ class Tags(Resource[Tag]):
         """
         await self._delete(tag)
 
-    def users(self, tag: int | Id) -> Listing[User]:
+    def users(self, tag: int | Id | Tag) -> Listing[User]:
         """Return the users with a tag."""
         return self._rows_of(tag, "users/", User)
 
-    def companies(self, tag: int | Id) -> Listing[Company]:
+    def companies(self, tag: int | Id | Tag) -> Listing[Company]:
         """Return the companies with a tag."""
         return self._rows_of(tag, "companies/", Company)
 
@@ -68,7 +68,7 @@ class Lists(Resource[UserList]):
 
     async def update(
         self,
-        list_id: int | Id,
+        list_id: int | Id | UserList,
         *,
         name: str | Unset = UNSET,
         description: str | Unset | None = UNSET,
@@ -76,7 +76,7 @@ class Lists(Resource[UserList]):
         """Change the name or the description of a list."""
         return await self._update(list_id, {"name": name, "description": description})
 
-    async def delete(self, list_id: int | Id) -> None:
+    async def delete(self, list_id: int | Id | UserList) -> None:
         """Delete a list, and none of its users.
 
         Raises:
@@ -96,6 +96,6 @@ class Segments(Resource[Segment]):
         """Return the segments of the workspace."""
         return self._list()
 
-    def users(self, segment: int | Id) -> Listing[User]:
+    def users(self, segment: int | Id | Segment) -> Listing[User]:
         """Return the users in a segment."""
         return self._rows_of(segment, "users/", User)

@@ -43,7 +43,7 @@ class Products(Resource[Product]):
     BY_CUSTOM_ID: ClassVar[str] = "/products-by-id/"
     MODEL = Product
 
-    async def get(self, product: PathId) -> Product:
+    async def get(self, product: PathId | Product) -> Product:
         """Return a product.
 
         Raises:
@@ -64,7 +64,7 @@ class Products(Resource[Product]):
 
     async def update(
         self,
-        product: PathId,
+        product: PathId | Product,
         *,
         attributes: Mapping[str, object] | None = None,
         **fields: Unpack[ProductFields],
@@ -115,7 +115,7 @@ class ProductEvents(Resource[Product]):
     async def create(
         self,
         user: UserId,
-        product: PathId,
+        product: PathId | Product,
         event_type: EventType | EventTypeName,
         data: Mapping[str, object] | None = None,
         *,

@@ -321,7 +321,7 @@ class RestSender:
 
     async def _upsert(self, custom_id: CustomId, person: _Person) -> int | None:
         email = UNSET if person.email is None else person.email
-        return (await self._rest.users.update_or_create(custom_id, email=email)).id
+        return (await self._rest.users.upsert(custom_id, email=email)).id
 
 
 class _Person:

@@ -148,7 +148,7 @@ class Users(Resource[User]):
         """Change fields and custom attributes; others stay. Tags are added."""
         return await self._update(await resolve(self, who), user_body(fields, attributes))
 
-    async def update_or_create(
+    async def upsert(
         self,
         custom_id_: str | CustomId,
         /,
