@@ -72,5 +72,5 @@ async def live(socket: WebSocket[Any, Any, Any]) -> None:
 sessions = CookieBackendConfig(secret=SECRET.encode())
 config = UserComConfig.from_env(secret_keys=(SECRET,))
 shop = Litestar([home, buy, login, logout, stock, live], middleware=[sessions.middleware])
-# In `middleware=` it would not see the lifespan, and deliver behind each response.
+# In `middleware=` it would not see the lifespan, and deliver after each response.
 app = UserComMiddleware(shop, config, identify=who)
