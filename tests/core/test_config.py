@@ -191,7 +191,9 @@ def test_from_env_variable_of_a_setting_without_one_names_the_argument(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     warn_once.cache_clear()
-    UserComConfig.from_env({"USERCOM_TIMEOUT": "3", "USERCOM_APP": "a", "USERCOM_API_KEY": "ABC123"})
+    UserComConfig.from_env(
+        {"USERCOM_TIMEOUT": "3", "USERCOM_APP": "a", "USERCOM_API_KEY": "ABC123"}
+    )
     assert "not read; write UserComConfig.from_env(timeout=...)" in caplog.text
 
 
