@@ -52,7 +52,7 @@ NEEDS = {"fastapi": "fastapi", "jinja2": "jinja2", "taskiq": "taskiq_redis", "te
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 # Programs of others. What they are called with cannot be checked without them.
-FOREIGN = {"redis-server", "python3", ".", "uv", "curl"}
+FOREIGN = {"redis-server", "python3", ".", "set", "uv", "curl"}
 
 
 @pytest.fixture
@@ -222,7 +222,15 @@ def settings_of(block: Block) -> dict[str, str]:
 
 def check_ini(block: Block) -> None:
     if block.file and block.file.endswith(".env"):
-        UserComConfig.from_env(settings_of(block))
+        settings = settings_of(block)
+        UserComConfig.from_env(settings)
+        # The shell reads the file too, and splits a value at a space.
+        script = f"set -a\n{block.code}\nenv"
+        done = subprocess.run(["sh", "-ec", script], env={}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert set(settings.items()) <= {
+            tuple(line.split("=", 1)) for line in done.stdout.splitlines()
+        }
     else:
         configparser.ConfigParser().read_string(block.code)
 

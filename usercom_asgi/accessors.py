@@ -64,7 +64,10 @@ def get_visitor(connection: Connection) -> Visitor:
     # The state alone is not enough, because a server may share it between requests.
     visitor = _state_of(scope).get(VISITOR_KEY) if DELIVERY_KEY in scope else None
     if not isinstance(visitor, Visitor):
-        raise RuntimeError("the scope has no visitor, add UserComMiddleware to the application")  # noqa: TRY004
+        raise RuntimeError(  # noqa: TRY004
+            "the scope has no visitor, add UserComMiddleware to the application, outside of what"
+            " asks for the visitor (in FastAPI, after it)"
+        )
     return visitor
 
 

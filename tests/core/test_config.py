@@ -187,6 +187,16 @@ def test_from_env_variable_that_is_not_read_is_named(caplog: pytest.LogCaptureFi
     ]
 
 
+def test_from_env_variable_of_a_setting_without_one_names_the_argument(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_once.cache_clear()
+    UserComConfig.from_env(
+        {"USERCOM_TIMEOUT": "3", "USERCOM_APP": "a", "USERCOM_API_KEY": "ABC123"}
+    )
+    assert "not read; write UserComConfig.from_env(timeout=...)" in caplog.text
+
+
 def test_from_env_unknown_setting_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="must be a setting"):
         UserComConfig.from_env({"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}, colour="red")

@@ -294,3 +294,36 @@ async def test_breaker_in_an_outage_of_weeks_remembers_few_visitors() -> None:
     assert not breaker.is_healthy
     assert breaker.on_success(is_probe=True)
     assert breaker.is_healthy
+
+
+@pytest.mark.parametrize("status", [None, 403, 500])
+async def test_breaker_first_failures_of_the_only_visitor_are_logged_once(
+    status: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A developer is one visitor, whose failures open no circuit."""
+    post = FailingSender(UnavailableError("POST /api/event/ failed", status=status))
+    async with running(post, retry=RetryPolicy(initial_delay=0.01, max_delay=0.01)) as runtime:
+        runtime.submit(make_envelope(1))
+        await until(lambda: len(post.asked) > 5)
+        post.error = None
+        await until(lambda: bool(post.sent))
+    [line] = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
+    assert line.startswith(
+        "The first calls to User.com failed (POST /api/event/ failed), retrying."
+    )
+
+
+async def test_breaker_failure_after_a_success_of_one_visitor_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    post = FailingSender(UnavailableError("ConnectError"))
+    post.error = None
+    async with running(post, retry=RetryPolicy(initial_delay=0.01, max_delay=0.01)) as runtime:
+        runtime.submit(make_envelope(1))
+        await until(lambda: bool(post.sent))
+        post.error = UnavailableError("ConnectError")
+        runtime.submit(make_envelope(2))
+        await until(lambda: len(post.asked) > 5)
+        post.error = None
+        await until(lambda: len(post.sent) == 2)
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]

@@ -370,10 +370,11 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def _warn_unread(environ: Mapping[str, str]) -> None:
-    known = _ENVIRONMENT.values()
     for name in sorted(environ):
-        if name.startswith("USERCOM_") and name not in known:
-            hint = did_you_mean(name, known)
+        if name.startswith("USERCOM_") and name not in _ENVIRONMENT.values():
+            hint = did_you_mean(name, _ENVIRONMENT.values())
+            if (setting := name.removeprefix("USERCOM_").lower()) in UserComConfig.__annotations__:
+                hint = f"; write UserComConfig.from_env({setting}=...)"
             warn_once("environment_unread", f"The environment variable {name} is not read{hint}")
 
 

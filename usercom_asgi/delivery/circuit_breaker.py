@@ -81,6 +81,7 @@ class CircuitBreaker:
         self._throttle = LogThrottle()  # an outage, a rejected key: once a minute each
         self._outage_began = self._outage_lasted = 0.0
         self._is_outage_logged = False
+        self._first_failures = 0  # before any success, and below an outage
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._next_slot = 0.0
         self._asked_until = 0.0
@@ -164,6 +165,8 @@ class CircuitBreaker:
             self._reject_key(error)
         elif is_outage and not self.is_unauthorized:
             self._log_outage()
+        elif not (self.successes or self._pauses or asked or error.status == 429):
+            self._log_first_failures()
         if self._pauses and not is_probe:  # it started before the pause
             self._resume_at(max(self.resumes_at, self._asked_until))
         elif is_probe or is_outage or is_key or asked or error.status == 429:
@@ -202,6 +205,23 @@ class CircuitBreaker:
     def _resume_at(self, moment: float) -> None:
         self.resumes_at = moment
         self._changed.notify_all()
+
+    def _log_first_failures(self) -> None:
+        """Log once that no call has succeeded yet, because the settings may be wrong.
+
+        A developer is one visitor, whose failures open no circuit.
+        """
+        self._first_failures += 1
+        if self._first_failures != FAILURE_THRESHOLD:
+            return
+        self._throttle.log(
+            logging.WARNING,
+            "first_calls_failed",
+            "The first calls to User.com failed (%s), retrying. Check app or base_url, and"
+            " api_key or rest_token, by `usercom-asgi check`",
+            self.reason,
+            reason=self.reason,
+        )
 
     def _log_outage(self) -> None:
         """Log an outage unless that was done; called for each of its failures."""

@@ -70,6 +70,8 @@ def _check_names(given: Iterable[str], known: Mapping[str, object]) -> None:
     for name in given:
         if name not in known:
             hint = did_you_mean(name, known)
+            if name in UserComConfig.__annotations__:
+                hint = f": write config=UserComConfig({name}=...)"
             raise TypeError(f"UserComMiddleware has no argument {name!r}{hint}")
 
 

@@ -65,7 +65,10 @@ class Visitor(VisitorVerbs):
 
     @property
     def is_identified(self) -> bool:
-        """True if the ``user_id`` or the ``email`` is known."""
+        """True if the ``user_id`` or the ``email`` is known.
+
+        The user of the hook ``identify`` is known from the first helper on.
+        """
         return self._session.is_identified
 
     @property
