@@ -197,7 +197,8 @@ def test_probe_that_is_interrupted_cleans_up_and_returns_130(
 ) -> None:
     """A background job of a script ignores SIGINT."""
     usercom.faults.hang(only="/site-views/")
-    program = f"import signal, sys; signal.signal(signal.SIGINT, signal.{sigint}); from usercom_asgi.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A test run behind nohup ignores SIGHUP, and its child would, too.
+    program = f"import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL); signal.signal(signal.SIGINT, signal.{sigint}); from usercom_asgi.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["check", "--base-url", usercom.url, "--api-key", "ABC123", "--probe", "--yes"]
     # Not under coverage, where CPython 3.11.7 skipped an `except` of anyio in this program.
     environ = {name: value for name, value in os.environ.items() if "COV" not in name}

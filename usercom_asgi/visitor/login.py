@@ -19,6 +19,7 @@ from ..core.hooks import (
     Unknown,
     call_hook,
     call_hook_now,
+    warn_once,
     warns_of_session,
 )
 from ..core.log import failed_hook
@@ -267,6 +268,12 @@ class LoginTracker:
         names = ("user_id", "email")
         if not any(name in cleaned for name in names):
             self._unusable = {name: str(user[name]) for name in names if user.get(name)}
+            if not any(name in user for name in names):
+                warn_once(
+                    "hook_user_unnamed",
+                    "The identify hook returned neither user_id nor email, so that nobody is "
+                    "identified: return {'user_id': '42'}, or None for an anonymous visitor",
+                )
         return cleaned
 
 
