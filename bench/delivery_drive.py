@@ -86,7 +86,7 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
             )
             for n in range(count)
         ]
-        found["Runtime.submit(envelope)"] = await timed(
+        found["DeliveryService.submit(envelope)"] = await timed(
             lambda n: delivery.submit(envelopes[n]), count
         )
         await idle(client)
