@@ -89,7 +89,12 @@ def main() -> None:
             for name, (value, injected) in found.items():
                 old[name] = [min(old[name][0], value), injected]
     bare = best["bare"]
-    rows = [["bare (in all)", *(shown(name, value, 0, True) for name, (value, _) in bare.items())]]
+    rows = [
+        [
+            "bare (in all)",
+            *(shown(name, value, 0, True).lstrip("+") for name, (value, _) in bare.items()),
+        ]
+    ]
     rows += [
         [variant, *(shown(n, v, bare[n][0], injected) for n, (v, injected) in row.items())]
         for variant, row in best.items()
