@@ -208,6 +208,7 @@ class UserComMiddleware:
             # consent is expired.
             await self.app(scope, receive, expire_key_on_send(send, session, self.config))
         elif scope["type"] == "websocket":
+            # A websocket may stay open after the lifespan, and with it the delivery, has ended.
             async with self._deliveries.lasting_for(scope, running) as lasting:
                 scope["state"][VISITOR_KEY] = Visitor(self._site.open_session(scope, lasting))
                 await self.app(scope, receive, send)
