@@ -172,7 +172,8 @@ class Visit:
 
     def ready(self) -> None:
         """Wait for the first answer to the widget."""
-        self.page.wait_for_function("window.UE && UE.isReady")
+        # Not `wait_for_function`: from its second look on, it needs 'unsafe-eval' of the page.
+        until_sync(lambda: self.page.evaluate("window.UE && UE.isReady"))
 
     def settle(self, sandbox: Sandbox, hits: int) -> None:
         """Wait until the widget has the answers to so many pings."""
