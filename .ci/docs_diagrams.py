@@ -142,13 +142,13 @@ def finished(svg: str, source: str) -> str:
     """Return a drawing with its panel, its size and the mark of its source."""
     left, top, width, height = re.findall(r'viewBox="(\S+) (\S+) (\S+) (\S+)"', svg)[0]
     panel = f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="{_PANEL}"/>'
-    opening, rest = re.match(r"(<svg[^>]*>)(.*)", svg, re.DOTALL).groups()  # type: ignore[union-attr]
+    opening, _, rest = svg.partition(">")
     # A picture needs its size, and only entities and tags that XML knows.
     opening = re.sub(r' (?:style|width|height)="[^"]*"', "", opening)
     opening = opening.replace("<svg", f'<svg width="{width}" height="{height}"', 1)
     title = f"<title>{escape(title_of(source))}</title>"
     rest = rest.replace("&nbsp;", "&#160;").replace("<br>", "<br/>")
-    return f"{opening}{title}{panel}{rest}\n{mark(source)}"
+    return f"{opening}>{title}{panel}{rest}\n{mark(source)}"
 
 
 def mermaid() -> str:

@@ -46,7 +46,7 @@ HELLO = b"<html><body></body></html>"
 async def test_get_visitor_outside_of_the_middleware_ignores_another_requests_visitor() -> None:
     state: dict[str, Any] = {}
     await call(UserComMiddleware(html(HELLO), CONFIG), state=state)
-    with pytest.raises(RuntimeError, match=r"add UserComMiddleware to .*, outside of what asks"):
+    with pytest.raises(RuntimeError, match=r"add UserComMiddleware to .*; it must be outside"):
         get_visitor({"type": "http", "state": state})
 
 

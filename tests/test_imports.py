@@ -151,7 +151,7 @@ def test_package_import_starts_no_thread_and_loads_no_http_client() -> None:
         "usercom_asgi.UserComMiddleware(None, usercom_asgi.UserComConfig(app='acme', api_key='ABC123'))\n"
         "assert threading.active_count() == 1\n"
         "assert 'usercom_asgi.testing' not in sys.modules\n"
-        "heavy = ('httpx', 'httpx2', 'trio', 'itsdangerous', 'decimal', 'difflib', 'zipfile', 'anyio.from_thread')\n"
+        "heavy = ('httpx', 'httpx2', 'trio', 'decimal', 'difflib', 'zipfile', 'anyio.from_thread')\n"
         "print([each for each in heavy if each in sys.modules and each not in known])\n"
     )
     # httpx2 alone would bring zipfile, and it is not loaded.

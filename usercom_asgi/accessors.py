@@ -64,9 +64,10 @@ def get_visitor(connection: Connection) -> Visitor:
     # The state alone is not enough, because a server may share it between requests.
     visitor = _state_of(scope).get(VISITOR_KEY) if DELIVERY_KEY in scope else None
     if not isinstance(visitor, Visitor):
+        # Not a TypeError: the argument is right, and the middleware is missing.
         raise RuntimeError(  # noqa: TRY004
-            "the scope has no visitor, add UserComMiddleware to the application, outside of what"
-            " asks for the visitor (in FastAPI, after it)"
+            "the scope has no visitor, add UserComMiddleware to the application; it must be outside"
+            " of any middleware that asks for the visitor (with add_middleware, add it last)"
         )
     return visitor
 

@@ -19,6 +19,11 @@ CONFIG = UserComConfig(app="acme", api_key="ABC123", secret_keys=("sixteen chara
 HOOKS = ("identify", "consent", "nonce", "should_inject")
 
 
+def with_hook(name: str, hook: Any) -> UserComMiddleware:
+    hooks: dict[str, Any] = {name: hook}
+    return UserComMiddleware(html(PAGE), CONFIG, **hooks)
+
+
 @pytest.mark.parametrize("name", HOOKS)
 @pytest.mark.parametrize(
     ("read", "lines"),
@@ -37,7 +42,7 @@ async def test_hook_that_reads_a_session_that_is_not_there_is_logged_once(
     def hook(connection: HTTPConnection) -> Any:
         return read(connection)
 
-    middleware = UserComMiddleware(html(PAGE), CONFIG, **{name: hook})  # type: ignore[arg-type]
+    middleware = with_hook(name, hook)
     for _ in range(3):
         got = await call(middleware)
         assert (b"widget.js" in got.body) is (name != "consent")
@@ -61,7 +66,7 @@ async def test_hook_that_raises_cancelled_is_a_bug_of_the_hook(
             return _cancelled(connection)
         raise asyncio.CancelledError
 
-    got = await call(UserComMiddleware(html(PAGE), CONFIG, **{name: hook}))  # type: ignore[arg-type]
+    got = await call(with_hook(name, hook))
     assert (b"widget.js" in got.body) is (name != "consent")
     assert f"The {name} hook failed" in caplog.text
 
@@ -80,7 +85,7 @@ async def test_hook_of_a_cancelled_request_ends_with_it(
         finally:
             ended = True
 
-    await call_until(waits, UserComMiddleware(html(PAGE), CONFIG, **{name: hook}))  # type: ignore[arg-type]
+    await call_until(waits, with_hook(name, hook))
     assert ended
     assert "hook failed" not in caplog.text
 

@@ -196,7 +196,7 @@ def test_middleware_unknown_argument_outside_of_a_loop_raises_type_error() -> No
 
 def test_middleware_setting_instead_of_a_config_names_the_config() -> None:
     with pytest.raises(TypeError, match=r"'api_key': write config=UserComConfig\(api_key=\.\.\.\)"):
-        UserComMiddleware(html(PAGE), api_key="ABC123")  # type: ignore[call-arg]
+        UserComMiddleware(html(PAGE), api_key="ABC123")  # type: ignore[call-arg]  # the mistake
 
 
 async def test_middleware_that_fails_unexpectedly_fails_the_start_with_a_traceback(

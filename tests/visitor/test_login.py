@@ -488,7 +488,7 @@ async def test_login_hook_that_returns_no_mapping_warns(
     assert said.exc_info is None  # where it is: the hook's own, not ours
 
 
-async def test_login_hook_that_names_nobody_warns_without_a_value(
+async def test_login_hook_that_names_no_user_warns_without_a_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     warn_once.cache_clear()
@@ -496,7 +496,7 @@ async def test_login_hook_that_names_nobody_warns_without_a_value(
     await call(UserComMiddleware(html(HELLO), WITH_KEYS, identify=hook))
     (said,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert said.getMessage() == (
-        "The identify hook returned neither user_id nor email, so that nobody is identified: "
+        "The identify hook returned neither user_id nor email, so it identifies no user: "
         "return {'user_id': '42'}, or None for an anonymous visitor (logged once)"
     )
 

@@ -33,9 +33,10 @@ def current_loop() -> object | None:
 
 
 def is_cancelled() -> bool:
-    """Return False if a CancelledError is not about the running task.
+    """Return whether the running task is being cancelled.
 
-    One that awaits a cancelled future gets it, too.
+    A CancelledError alone does not mean that: a task that awaits a cancelled future
+    gets one as well.
     """
     try:
         task = asyncio.current_task()
@@ -45,7 +46,7 @@ def is_cancelled() -> bool:
 
 
 def is_error(error: BaseException) -> bool:
-    """Return False for an exception that ends the running task: its cancellation."""
+    """Return whether an exception is an error, and not the end of the running task."""
     is_stray = isinstance(error, asyncio.CancelledError) and not is_cancelled()
     return isinstance(error, Exception) or is_stray
 

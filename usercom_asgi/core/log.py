@@ -25,7 +25,7 @@ def failed_hook(name: str) -> dict[str, str]:
 
 
 def log_no_widget(reason: str, scope: Scope | None = None) -> None:
-    """Log that a response gets no widget, to this request if its start shows that."""
+    """Log that a response gets no widget; with ``scope``, name the request."""
     if not logger.isEnabledFor(logging.DEBUG):
         return
     text, args = "Page gets no widget: %s", [reason]

@@ -209,7 +209,7 @@ class CircuitBreaker:
     def _log_first_failures(self) -> None:
         """Log once that no call has succeeded yet, because the settings may be wrong.
 
-        A developer is one visitor, whose failures open no circuit.
+        A developer is a single visitor, and one visitor's failures do not open the circuit.
         """
         self._first_failures += 1
         if self._first_failures != FAILURE_THRESHOLD:

@@ -25,8 +25,10 @@ _STARTS, _ENDS = (
     f"(?:[{signs}]|%(?:25)*(?:{'|'.join(f'{ord(each):02x}' for each in signs)}))"
     for signs in ("?&;#", "&;#")
 )
-# Compiled at their first use, which few URLs need: it takes 2 ms.
-_KEY_IN_URL = f"({_STARTS}){_NAME}({_encoded_pattern('=')}(?:(?!{_ENDS})[^\\s])*)?({_ENDS})?"
+_HAS_KEY = re.compile(_NAME, re.IGNORECASE)
+_KEY_IN_URL = re.compile(
+    f"({_STARTS}){_NAME}({_encoded_pattern('=')}(?:(?!{_ENDS})[^\\s])*)?({_ENDS})?", re.IGNORECASE
+)
 _NESTED = re.compile("%(?:25)+")
 _MAX_DEPTH = 5
 _KEYS = re.compile(f"{COOKIE}=([A-Za-z0-9]{{1,64}})")
@@ -133,8 +135,8 @@ def without_key(url: str) -> str:
     """
     if not holds_key(url):
         return url
-    url = re.sub(_KEY_IN_URL, _rest, url, flags=re.IGNORECASE).rstrip("?&;#")
-    found = re.search(_NAME, url, re.IGNORECASE)
+    url = _KEY_IN_URL.sub(_rest, url).rstrip("?&;#")
+    found = _HAS_KEY.search(url)
     # A key in a place where no parameter can stand: cut the URL off before it.
     return url if found is None else url[: found.start()]
 
@@ -150,7 +152,7 @@ def _rest(found: re.Match[str]) -> str:
 
 def holds_key(url: str) -> bool:
     """Return whether a URL holds a user key, at any depth of encoding."""
-    return COOKIE in url or ("%" in url and re.search(_NAME, url, re.IGNORECASE) is not None)
+    return COOKIE in url or ("%" in url and _HAS_KEY.search(url) is not None)
 
 
 def keys_in(url: str) -> Iterator[str]:

@@ -271,8 +271,8 @@ class LoginTracker:
             if not any(name in user for name in names):
                 warn_once(
                     "hook_user_unnamed",
-                    "The identify hook returned neither user_id nor email, so that nobody is "
-                    "identified: return {'user_id': '42'}, or None for an anonymous visitor",
+                    "The identify hook returned neither user_id nor email, so it identifies no "
+                    "user: return {'user_id': '42'}, or None for an anonymous visitor",
                 )
         return cleaned
 

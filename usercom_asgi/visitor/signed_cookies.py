@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..core.user_key import key_digest
 from .cookies import MAX_AGE, expire_everywhere, set_cookie
+from .signing import HmacSha256, Signer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,10 +33,6 @@ class IdentityCookie:
     """The cookie with a fingerprint of the user who was identified last."""
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
-        # Not at the top, because itsdangerous takes 1 % of the package's import, and an
-        # application without secret keys signs nothing.
-        from .signing import HmacSha256, Signer
-
         self._keys = [key.encode() for key in secret_keys]
         self._hmac = HmacSha256(self._keys)
         self._domain = domain
@@ -96,8 +93,6 @@ class FlashCookie:
     """The cookie with browser commands for the visitor's next page."""
 
     def __init__(self, secret_keys: Sequence[str], domain: str | None) -> None:
-        from .signing import Signer  # as above
-
         self._domain = domain
         self._signer = Signer(secret_keys, "flash")
 
