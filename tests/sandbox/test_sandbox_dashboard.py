@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
-    from playwright.sync_api import ConsoleMessage, Error, Locator, Page
+    from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Route
     from sandbox.conftest import Api, Visit
 
     from usercom_asgi.sandbox import RunningSandbox, Sandbox
@@ -232,6 +232,48 @@ def test_trouble_is_added_per_endpoint_and_removed(
     expect(force).to_have_text("Nothing: User.com is fine.")
     dashboard.get_by_role("switch", name="Unified Identification").check()
     until_sync(lambda: sandbox.unified_identification)
+
+
+def test_switch_stays_as_clicked_while_older_states_arrive(
+    dashboard: Page, api: Api, sandbox: Sandbox
+) -> None:
+    held: list[Route] = []
+    dashboard.route("**/sandbox/settings", lambda route: held.append(route))
+    dashboard.get_by_role("tab", name="Trouble").click()
+    switch = dashboard.get_by_role("switch", name="Unified Identification")
+    switch.check()
+    api.ping()
+    expect(rows(dashboard, "Visitors")).to_have_count(1)  # a state came meanwhile
+    assert switch.is_checked()
+    held[0].continue_()
+    until_sync(lambda: sandbox.unified_identification)
+    expect(switch).to_be_checked()
+    api.ping()
+    expect(rows(dashboard, "Visitors")).to_have_count(2)  # a state of after the answer
+    sandbox.unified_identification = False
+    expect(switch).not_to_be_checked()
+
+
+def test_dashboard_drops_a_state_older_than_the_one_it_shows(
+    dashboard: Page, sandbox: Sandbox
+) -> None:
+    dashboard.get_by_role("tab", name="Trouble").click()
+    health = dashboard.get_by_role("status").first
+
+    def overtake(route: Route) -> None:
+        answer = route.fetch()
+        assert answer.json()["faults"] == ["is down"]
+        sandbox.faults.clear()
+        sandbox.faults.status(500)
+        expect(health).to_have_text("User.com answers 500")
+        route.fulfill(response=answer)
+
+    dashboard.route("**/sandbox/faults", overtake)
+    with dashboard.expect_response("**/sandbox/faults") as answered:
+        dashboard.get_by_role("button", name="is down", exact=True).click()
+    answered.value.finished()
+    dashboard.evaluate("new Promise((done) => setTimeout(done, 50))")  # the page reads it
+    expect(health).to_have_text("User.com answers 500")
 
 
 def test_clear_asks_first(dashboard: Page, api: Api, sandbox: Sandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import re
+import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,11 +34,16 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 
 
 def state(workspace: Workspace) -> dict[str, Any]:
-    """Return totals, faults and settings."""
+    """Return totals, faults and settings, with the moment at which they held.
+
+    A dashboard gets states over several connections, and drops one that is older than
+    what it shows.
+    """
     store = workspace.store
     with store.lock:
         journal = store.journal
         return {
+            "moment": time.monotonic(),
             "seq": journal.seq,
             "api_key": workspace.api_key,
             "settings": {name: getattr(workspace, name) for name in SWITCHES},

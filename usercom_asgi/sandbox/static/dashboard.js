@@ -94,6 +94,7 @@ const refresh = coalesced(async () => {
 });
 
 function draw(next) {
+  if (state && next.moment < state.moment) return; // overtaken on another connection
   state = next;
   const isFine = state.faults.length === 0;
   setText(find("#health"), isFine ? "User.com is fine" : `User.com ${state.faults.join("; ")}`);
@@ -134,6 +135,7 @@ function listen() {
     stream = null;
   } else if (!stream) {
     stream = new EventSource("/sandbox/stream");
+    stream.addEventListener("open", () => state && (state.moment = 0)); // another machine's clock may follow
     stream.addEventListener("state", ({ data }) => draw(JSON.parse(data)));
     stream.addEventListener("error", () => {
       setText(find("#health"), "The sandbox does not run");

@@ -64,7 +64,16 @@ export function trouble(panel, draw) {
     ask("/sandbox/faults", { ...WHAT[what.value].fault(numbers), ...limits, add: true });
   });
   const switches = findAll(".switch input", panel);
-  for (const input of switches) input.addEventListener("change", () => ask("/sandbox/settings", { [input.name]: input.checked }));
+  const asked = new Map(); // how many answers each switch waits for: a state of before does not turn it back
+  for (const input of switches) {
+    asked.set(input, 0);
+    input.addEventListener("change", async () => {
+      asked.set(input, asked.get(input) + 1);
+      const next = await post("/sandbox/settings", { [input.name]: input.checked }).catch(() => null);
+      asked.set(input, asked.get(input) - 1);
+      if (next) draw(next);
+    });
+  }
 
   return ({ faults, settings }) => {
     for (const { button, sign } of presets) {
@@ -72,6 +81,6 @@ export function trouble(panel, draw) {
     }
     const items = faults.map((text, number) => ({ text, number }));
     showForce(items.length ? items.map((item) => [item.number, item]) : [[-1, { text: "Nothing: User.com is fine.", number: null }]]);
-    for (const input of switches) input.checked = settings[input.name];
+    for (const input of switches) if (!asked.get(input)) input.checked = settings[input.name];
   };
 }
