@@ -51,7 +51,8 @@ def bridge(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def site(usercom: FakeUserCom, bridge: bool) -> Iterator[str]:
-    with serve_app(shop(usercom.url, "", identifies=True, bridge=bridge)) as port:
+    app = shop(usercom.url, "", identifies=True, bridge=bridge, reset_timeout=5)
+    with serve_app(app) as port:
         yield f"http://localhost:{port}"
 
 
@@ -278,7 +279,7 @@ class Kept:
 
         return UserComMiddleware(
             Starlette(routes=[Route("/", home), Route("/logout", logout)]),
-            usercom.config(secret_keys=("sixteen characters or more",)),
+            usercom.config(secret_keys=("sixteen characters or more",), reset_timeout=5),
         )
 
 
