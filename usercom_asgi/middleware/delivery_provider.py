@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +106,11 @@ class DeliveryProvider:
         loop = service.loop
         return service if loop is None or loop is current_loop() else None
 
-    def inline_for(self, scope: Scope) -> InlineDelivery:
-        """Return a delivery for this request alone, which delivers when the request leaves it."""
+    def open_inline(self, *, at_once: bool = False) -> InlineDelivery:
+        """Return a delivery for one request alone, which delivers when the request leaves it.
+
+        With ``at_once`` it delivers while the request goes on.
+        """
         if self._client is not None:
             warn_once(
                 "client_not_entered",
@@ -125,20 +129,15 @@ class DeliveryProvider:
                 "The outbox is not used: the server gives usercom-asgi no lifespan in which it "
                 "could be open",
             )
-        return InlineDelivery(
-            self._open_sender,
-            self._config,
-            self._inline_hooks,
-            at_once=scope["type"] == "websocket",  # a websocket may stay open for hours
-        )
+        return InlineDelivery(self._open_sender, self._config, self._inline_hooks, at_once=at_once)
 
-    def lasting_for(
-        self, scope: Scope, running: DeliveryService | None
-    ) -> LastingDelivery | InlineDelivery:
-        """Return a delivery for a websocket, which may outlive the running one."""
-        if running is None:
-            return self.inline_for(scope)
-        return LastingDelivery(running, lambda: self.inline_for(scope))
+    def open_lasting(self, running: DeliveryService | None) -> LastingDelivery | InlineDelivery:
+        """Return a delivery for a websocket, which may stay open for hours.
+
+        It may outlive the running delivery, and then sends at once.
+        """
+        make_inline = partial(self.open_inline, at_once=True)
+        return make_inline() if running is None else LastingDelivery(running, make_inline)
 
     async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a lifespan, with a delivery that runs as long as it lasts."""

@@ -262,12 +262,7 @@ class Responder:
             plan.nonce = await site.ask_nonce(self._scope)
         if is_injected and (visitor.is_suppressed or plan.encoding is not None):
             plan.skip_reason = self._reason_to_skip(plan.encoding)
-        if (
-            visitor.login is not None
-            or visitor.accessed
-            or visitor.request.has_reset_cookie()
-            or self._has_flash()
-        ):
+        if visitor.may_change_response() or visitor.request.has_reset_cookie():
             await self._plan_visitor(plan)
         if plan.is_page and not POLICIES.isdisjoint(found):
             self._apply_csp(plan)
@@ -294,7 +289,7 @@ class Responder:
         elif visitor.request.stale_key:  # a page from before the reset has put it back
             plan.add_cookies(repaired_key_cookies(visitor, config))
         visitor.close()
-        if visitor.has_browser_commands or self._has_flash():
+        if visitor.has_browser_commands or visitor.has_flash():
             plan.commands = plan_browser_commands(
                 visitor,
                 self._site.flash,
@@ -313,7 +308,7 @@ class Responder:
         # Browser commands are not awaited, so the hook has not been called
         # for them yet.
         has_commands = visitor.has_browser_commands or (
-            self._has_flash() and visitor.request.has_running_widget
+            visitor.has_flash() and visitor.request.has_running_widget
         )
         if plan.is_page or has_commands or (may_log_out and login.had_user()):
             await visitor.resolve_identity()
@@ -350,17 +345,12 @@ class Responder:
             headers: HeaderList = start["headers"]
             return (
                 type(headers) is not list
-                or self.visitor.login is not None
-                or self.visitor.accessed
-                or self._has_flash()
+                or self.visitor.may_change_response()
                 or logger.isEnabledFor(logging.DEBUG)
                 or may_be_html(headers)
             )
         except Exception:  # noqa: BLE001  malformed headers, which `_on_start` logs
             return True
-
-    def _has_flash(self) -> bool:
-        return self._site.flash is not None and self.visitor.request.has_flash_cookie()
 
     def _reason_to_skip(self, encoding: bytes | None) -> str | None:
         """Return why a page goes out without the snippet; None if it carries it."""

@@ -25,8 +25,8 @@ def mark_lifespan_state(state: dict[str, Any]) -> None:
     state[_LIFESPAN_STATE] = id(state)
 
 
-def unshare_state(scope: Scope) -> None:
-    """Give this request a state of its own, if the server shares one dict between requests.
+def unshare_state(scope: Scope) -> dict[str, Any]:
+    """Return this request's state: its own, if the server shares one dict between requests.
 
     ASGI requires a shallow copy for each request. Hypercorn before 0.18 makes one for
     each connection, where an earlier visitor gives it away. Other servers pass the
@@ -37,4 +37,5 @@ def unshare_state(scope: Scope) -> None:
     if state.get(_LIFESPAN_STATE) == id(state) or (
         VISITOR_KEY in state and isinstance(state[VISITOR_KEY], Visitor)
     ):
-        scope["state"] = dict(state)
+        scope["state"] = state = dict(state)
+    return state

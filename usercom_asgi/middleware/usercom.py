@@ -55,6 +55,7 @@ def _fail_at_startup(init: Init) -> Init:
 
     @wraps(init)
     def construct(self: UserComMiddleware, *args: Any, **settings: Any) -> None:
+        self.startup_error = None
         try:
             _check_names(settings, known)
             init(self, *args, **settings)
@@ -119,7 +120,7 @@ class UserComMiddleware:
     """
 
     #: The error of a constructor that ran inside of an event loop.
-    startup_error: Exception | None = None
+    startup_error: Exception | None
 
     @_fail_at_startup
     def __init__(
@@ -190,33 +191,53 @@ class UserComMiddleware:
             finally:  # an outer middleware may call another application with the same scope
                 scope.pop(ENCLOSING_KEY, None)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request or a websocket, with the visitor in its state."""
-        unshare_state(scope)
+    def _handle(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return the coroutine that serves a request or a websocket."""
+        state = unshare_state(scope)
         if not self.config.enabled:
             scope[DELIVERY_KEY] = DISABLED_STATUS
-            scope["state"][VISITOR_KEY] = Visitor(self._site.open_refused_session(scope, DISABLED))
-            await self.app(scope, receive, send)
-            return
-        running = self._deliveries.running_for(scope["state"])
+            state[VISITOR_KEY] = Visitor(self._site.open_refused_session(scope, DISABLED))
+            return self.app(scope, receive, send)
+        running = self._deliveries.running_for(state)
         scope[DELIVERY_KEY] = running or INLINE_STATUS
-        # Most sites require no consent, and a coroutine has its price.
-        if self._site.requires_consent and not await self._site.has_consent(scope):
-            session = self._site.open_refused_session(scope)
-            scope["state"][VISITOR_KEY] = Visitor(session)
-            # If the handler resets the visitor, a cookie from the time of
-            # consent is expired.
-            await self.app(scope, receive, expire_key_on_send(send, session, self.config))
-        elif scope["type"] == "websocket":
-            # A websocket may stay open after the lifespan, and with it the delivery, has ended.
-            async with self._deliveries.lasting_for(scope, running) as lasting:
-                scope["state"][VISITOR_KEY] = Visitor(self._site.open_session(scope, lasting))
-                await self.app(scope, receive, send)
-        elif running is not None:
-            await self._handle_request(scope, receive, send, running)
-        else:
-            async with self._deliveries.inline_for(scope) as delivery:
-                await self._handle_request(scope, receive, send, delivery)
+        # Most sites require no consent, and have a lifespan: a further coroutine has its price.
+        if self._site.requires_consent:
+            return self._handle_if_allowed(scope, receive, send, running)
+        return self._handle_allowed(scope, receive, send, running)
+
+    async def _handle_if_allowed(
+        self, scope: Scope, receive: Receive, send: Send, running: DeliveryService | None
+    ) -> None:
+        if await self._site.has_consent(scope):
+            await self._handle_allowed(scope, receive, send, running)
+            return
+        session = self._site.open_refused_session(scope)
+        scope["state"][VISITOR_KEY] = Visitor(session)
+        # If the handler resets the visitor, a cookie from the time of
+        # consent is expired.
+        await self.app(scope, receive, expire_key_on_send(send, session, self.config))
+
+    def _handle_allowed(
+        self, scope: Scope, receive: Receive, send: Send, running: DeliveryService | None
+    ) -> Awaitable[None]:
+        if scope["type"] == "websocket":
+            return self._handle_websocket(scope, receive, send, running)
+        if running is None:
+            return self._handle_inline(scope, receive, send)
+        return self._handle_request(scope, receive, send, running)
+
+    async def _handle_websocket(
+        self, scope: Scope, receive: Receive, send: Send, running: DeliveryService | None
+    ) -> None:
+        # A websocket may stay open after the lifespan, and with it the delivery, has ended.
+        async with self._deliveries.open_lasting(running) as lasting:
+            scope["state"][VISITOR_KEY] = Visitor(self._site.open_session(scope, lasting))
+            await self.app(scope, receive, send)
+
+    async def _handle_inline(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request without a lifespan, whose commands are delivered behind the response."""
+        async with self._deliveries.open_inline() as delivery:
+            await self._handle_request(scope, receive, send, delivery)
 
     def _handle_request(
         self, scope: Scope, receive: Receive, send: Send, delivery: DeliveryService | InlineDelivery

@@ -40,13 +40,13 @@ _UNSAFE_CHARSETS = (
 
 def may_be_html(headers: HeaderList) -> bool:
     """Return False for responses that certainly are not HTML."""
-    for pair in headers:
+    for name, value in headers:
         # The length first, because every response is asked, and most names
         # differ in it.
         if (
-            len(pair[0]) == _TYPE_LENGTH
-            and pair[0].lower() == b"content-type"
-            and _content_type_reason(pair[1]) is None
+            len(name) == _TYPE_LENGTH
+            and name.lower() == b"content-type"
+            and _content_type_reason(value) is None
         ):
             return True
     return False

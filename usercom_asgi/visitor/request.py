@@ -38,7 +38,7 @@ class RequestInfo:
     A configured ``site`` counts instead of the host and the scheme that the server sees.
     """
 
-    __slots__ = ("_by_name", "_cookies", "_page", "_scope", "_site")
+    __slots__ = ("_by_name", "_cookies", "_page", "_scope", "_site", "are_cookies_parsed")
 
     def __init__(self, scope: Scope, site: PublicSite | None = None) -> None:
         # A copy without the state: the state holds the visitor, and the garbage collector
@@ -46,7 +46,9 @@ class RequestInfo:
         self._scope = dict(scope)
         self._scope["state"] = None
         self._site = site
-        self._cookies: dict[str, list[str]] | None = None
+        #: True once a cookie was read.
+        self.are_cookies_parsed = False
+        self._cookies: dict[str, list[str]] = {}
         self._by_name: dict[bytes, bytes] | None = None
         self._page: PageContext | None = None
 
@@ -216,11 +218,6 @@ class RequestInfo:
 
     # Cookies and keys.
 
-    @property
-    def are_cookies_parsed(self) -> bool:
-        """True once a cookie was read."""
-        return self._cookies is not None
-
     def read_cookie(self, name: str) -> str | None:
         """Return the value of one of our cookies; of several, the first."""
         values = self.cookie_values(name)
@@ -228,7 +225,7 @@ class RequestInfo:
 
     def cookie_values(self, name: str) -> Sequence[str]:
         """Return all values of one of our cookies: it may be set for two domains or paths."""
-        if self._cookies is None:
+        if not self.are_cookies_parsed:
             self._cookies = read_cookies(
                 self._raw_headers,
                 COOKIE,
@@ -238,6 +235,7 @@ class RequestInfo:
                 FLASH_COOKIE,
                 FLASH_HOST_COOKIE,
             )
+            self.are_cookies_parsed = True
         return self._cookies.get(name, ())
 
     @property
@@ -251,13 +249,11 @@ class RequestInfo:
 
     def has_flash_cookie(self) -> bool:
         """Return whether the browser sent browser commands of an earlier response."""
-        return self._mentions(FLASH_COOKIE, _FLASH_BYTES) or (
-            self._cookies is not None and FLASH_HOST_COOKIE in self._cookies
-        )
+        return self._mentions(FLASH_COOKIE, _FLASH_BYTES) or FLASH_HOST_COOKIE in self._cookies
 
     def _mentions(self, name: str, as_bytes: bytes) -> bool:
         # Every page asks, so the header is searched and not parsed.
-        if self._cookies is not None:
+        if self.are_cookies_parsed:
             return name in self._cookies
         by_name = self._by_name or self.headers
         if len(by_name) == len(self._raw_headers):
