@@ -133,7 +133,7 @@ async def test_inline_delivery_ends_at_its_deadline(
         )
     assert receipts[0].status is Status.DROPPED
     assert (
-        "Not delivered to User.com before the deadline behind the response: 1 commands"
+        "Not delivered to User.com before the deadline after the response: 1 commands"
         in caplog.text
     )
 

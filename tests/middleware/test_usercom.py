@@ -12,7 +12,7 @@ from helpers.asgi_client import (
     http_scope,
     lifespan,
 )
-from helpers.fake_usercom import CONFIG
+from helpers.fake_usercom import CONFIG, FakeUserCom
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
@@ -156,6 +156,27 @@ async def test_middleware_inside_another_does_nothing_and_warns_once(
     warnings = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert warning in warnings[0]
+
+
+async def test_middleware_inside_one_that_is_switched_off_works(
+    usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+
+    async def home(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            visitor = get_visitor(scope)
+            visitor.identify(user_id="alice")
+            await visitor.event("seen")
+        await html(PAGE)(scope, receive, send)
+
+    off = UserComConfig(app="other", api_key="XYZ789", enabled=False)
+    app = UserComMiddleware(UserComMiddleware(home, usercom.config()), off)
+    async with lifespan(app) as state:
+        got = await call(app, state=state)
+        assert got.body.count(b"widget.js") == 1
+    assert [each.name for each in usercom.store.events] == ["seen"]
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 async def run_lifespan(app: Any) -> list[Message]:

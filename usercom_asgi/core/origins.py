@@ -80,23 +80,41 @@ def parse_origin(name: str, address: str | None, example: str) -> str:
         ConfigurationError: If it is malformed; ``name`` is that of the setting.
 
     """
-    problem = f"must be an address without path and credentials, such as {name}={example!r}"
+    problem: str | None
     try:
-        parts = urlsplit(address or "")
-        is_valid = _is_origin(parts)
-    except (ValueError, TypeError, AttributeError):
-        raise ConfigurationError(name, problem) from None
-    if not is_valid:
-        raise ConfigurationError(name, problem)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+        if not isinstance(address, str):
+            problem = f"is a value of type {type(address).__name__}"
+        else:
+            parts = urlsplit(address)
+            problem = _problem_of(address, parts)
+            if problem is None:
+                return f"{parts.scheme}://{parts.netloc}".lower()
+    except ValueError:
+        problem = "is not an address"
+    # Without the value: it may hold a password.
+    expected = f"must be a scheme and a host, such as {name}={example!r}"
+    raise ConfigurationError(name, f"{expected}; the one given {problem}")
 
 
-def _is_origin(parts: SplitResult) -> bool:
-    return (
-        parts.scheme in ("http", "https")
-        and re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc, re.IGNORECASE) is not None
-        and bool(parts.hostname)
-        and (parts.port is None or parts.port > 0)
-        and parts.path in ("", "/")
-        and not (parts.query or parts.fragment)
-    )
+def _problem_of(address: str, parts: SplitResult) -> str | None:
+    """Return what is wrong with an address; None if it is an origin.
+
+    Raises:
+        ValueError: The port is not a number from 0 to 65535.
+
+    """
+    if not address.strip():
+        return "is empty"
+    if "://" not in address:
+        return "has no scheme (http:// or https://)"
+    if parts.scheme not in ("http", "https"):
+        return "has another scheme than http and https"
+    if "@" in parts.netloc:
+        return "holds credentials"
+    if not re.fullmatch(r"[a-z0-9.:\[\]-]+", parts.netloc, re.IGNORECASE) or not parts.hostname:
+        return "has no valid host"
+    if parts.port == 0:
+        return "has the port 0"
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        return "has more than these, such as a path"
+    return None

@@ -211,7 +211,7 @@ class InlineDelivery:
         finally:
             self._is_over = True
             if self._waiting:
-                until = "before the deadline behind the response"
+                until = "before the deadline after the response"
                 message = f"Not delivered to User.com {until}: %d commands (%s)"
                 logger.warning(
                     message,

@@ -45,9 +45,9 @@ _numbers = count(1)
 class DeliveryProvider:
     """The deliveries of one middleware.
 
-    A request uses the first of these that exists: the client's, that of the lifespan
-    state, that of the event loop (for a server without lifespan state), and a delivery
-    for this request alone.
+    With a client, a request uses the client's delivery. Otherwise it uses that of the
+    lifespan state or, if the state names none, that of the event loop. If there is none,
+    or it has ended or runs in another loop, the request gets a delivery for itself alone.
 
     Raises:
         ConfigurationError: An argument is malformed, or the client has its own.
@@ -82,7 +82,7 @@ class DeliveryProvider:
         # Made by the first lifespan, because a look-up costs as much as half of a
         # request.
         self._loop_delivery: RunVar[DeliveryService | None] | None = None
-        self._has_ended = False  # a lifespan of this process, for a warning
+        self._has_ended = False  # True once a lifespan of this middleware has, for a warning
 
     def running_for(self, state: Mapping[str, Any]) -> DeliveryService | None:
         """Return the delivery that outlives the request with this state; None if there is none.
@@ -102,7 +102,7 @@ class DeliveryProvider:
                 service = self._loop_delivery.get()
         if service is None or service.is_over:
             return None
-        # A client that was entered in another loop belongs to that thread.
+        # What runs in another event loop cannot be used from this one.
         loop = service.loop
         return service if loop is None or loop is current_loop() else None
 
@@ -140,7 +140,10 @@ class DeliveryProvider:
         return make_inline() if running is None else LastingDelivery(running, make_inline)
 
     async def run_lifespan(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a lifespan, with a delivery that runs as long as it lasts."""
+        """Serve a lifespan, with a delivery that runs as long as it lasts.
+
+        With a client, or if the middleware is switched off, the application serves it alone.
+        """
         state: dict[str, Any] = scope.get("state", {})
         mark_lifespan_state(state)
         if not self._config.enabled:

@@ -51,7 +51,7 @@ _ANY_PAGE: Message = {"type": "http.response.start", "status": 200, "headers": [
 async def prepare_snippet(site: Site, visitor: VisitorSession, scope: Scope) -> None:
     """Wait for what the snippet depends on: the hooks, and the key of a reset."""
     try:
-        if _takes_snippet(visitor) and not visitor.response_started:
+        if _takes_snippet(visitor) and not visitor.is_closed:
             await run_from_any_loop(visitor.loop, partial(_prepare, site, visitor, scope))
     except Exception:  # an error of ours must not break the application's page
         logger.exception(
@@ -111,7 +111,7 @@ async def _prepare(site: Site, visitor: VisitorSession, scope: Scope) -> None:
 async def _prepare_and_place(
     site: Site, visitor: VisitorSession, scope: Scope, nonce: object
 ) -> str:
-    if not visitor.response_started:
+    if not visitor.is_closed:
         await _prepare(site, visitor, scope)
     return _place(site, visitor, scope, nonce)
 
@@ -119,7 +119,7 @@ async def _prepare_and_place(
 def _place(site: Site, visitor: VisitorSession, scope: Scope, nonce: object) -> str:
     placement = visitor.placement or Placement()
     if not placement.is_placed:
-        if visitor.response_started:
+        if visitor.is_closed:
             warn_once(
                 "snippet_not_placed",
                 "usercom_snippet() places nothing after the response has started: "

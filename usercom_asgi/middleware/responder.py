@@ -77,7 +77,7 @@ class ResponsePlan:
         self.start = {**self.start, "headers": headers}
 
     @property
-    def is_page(self) -> bool:
+    def gets_snippet(self) -> bool:
         """True if the snippet goes in."""
         return self.skip_reason is None
 
@@ -89,7 +89,7 @@ class ResponsePlan:
 
     @property
     def other_cookies(self) -> list[bytes]:
-        """The ``Set-Cookie`` values for a response without it, or that starts before this is known."""
+        """The ``Set-Cookie`` values for a response whose start is sent without the snippet."""
         return self.commands.other_cookies if self.commands is not None else []
 
     def add_cookies(self, cookies: list[bytes]) -> None:
@@ -255,18 +255,18 @@ class Responder:
             if plan.placed is not None or site.should_inject is None
             else await self._ask_should_inject(site.should_inject, plan.headers),
         )
-        # Before anything is decided, so that what this hook does with the visitor
-        # counts as well.
-        is_injected = plan.is_page and plan.placed is None
+        # Before cookies and commands are planned, so that what this hook does with the
+        # visitor counts as well.
+        is_injected = plan.gets_snippet and plan.placed is None
         if is_injected and site.nonce is not None:
             plan.nonce = await site.ask_nonce(self._scope)
         if is_injected and (visitor.is_suppressed or plan.encoding is not None):
             plan.skip_reason = self._reason_to_skip(plan.encoding)
         if visitor.may_change_response() or visitor.request.has_reset_cookie():
             await self._plan_visitor(plan)
-        if plan.is_page and not POLICIES.isdisjoint(found):
+        if plan.gets_snippet and not POLICIES.isdisjoint(found):
             self._apply_csp(plan)
-        if plan.is_page and EMBEDDER_POLICY in found:
+        if plan.gets_snippet and EMBEDDER_POLICY in found:
             warn_of_embedder_policy(found[EMBEDDER_POLICY])
         return plan
 
@@ -276,15 +276,17 @@ class Responder:
         if visitor.login is not None:
             await self._check_login(visitor.login, plan)
         if visitor.has_reset or visitor.request.has_reset_cookie():
-            plan.reset = await plan_reset(visitor, self._delivery, config, is_page=plan.is_page)
+            plan.reset = await plan_reset(
+                visitor, self._delivery, config, is_page=plan.gets_snippet
+            )
         if plan.reset is not None:
             plan.add_cookies(plan.reset.cookies)
-            if plan.reset.suppress_widget and plan.is_page and plan.placed is None:
+            if plan.reset.suppress_widget and plan.gets_snippet and plan.placed is None:
                 plan.headers = vary_on_cookie(set_private(plan.headers))
                 plan.skip_reason = (
                     "the visitor was just reset, and User.com has not named the new key yet"
                 )
-        elif visitor.has_pending_hits:
+        elif visitor.awaits_key:
             plan.add_cookies(key_cookies(visitor, config))
         elif visitor.request.stale_key:  # a page from before the reset has put it back
             plan.add_cookies(repaired_key_cookies(visitor, config))
@@ -294,7 +296,7 @@ class Responder:
                 visitor,
                 self._site.flash,
                 plan.start,
-                is_page=plan.is_page,
+                is_page=plan.gets_snippet,
                 placed=plan.placed.call_ids if plan.placed is not None else None,
             )
             if plan.commands.headers:
@@ -310,7 +312,7 @@ class Responder:
         has_commands = visitor.has_browser_commands or (
             visitor.has_flash() and visitor.request.has_running_widget
         )
-        if plan.is_page or has_commands or (may_log_out and login.had_user()):
+        if plan.gets_snippet or has_commands or (may_log_out and login.had_user()):
             await visitor.resolve_identity()
         plan.add_cookies(login.cookies())
 

@@ -115,7 +115,8 @@ class UserComMiddleware:
 
     Raises:
         ConfigurationError: A setting is missing or malformed. Inside of an event loop,
-            as in ``add_middleware``, the lifespan and each request raise it.
+            as in ``add_middleware``, the startup fails with it; without a lifespan, each
+            request raises it.
 
     """
 
@@ -161,8 +162,9 @@ class UserComMiddleware:
 
     @property
     def delivery(self) -> DeliveryService | None:
-        """The delivery of the lifespan that runs in this event loop; None without one."""
-        return self._deliveries.running_for({})
+        """The client's delivery, or that of the lifespan in this event loop; None without one."""
+        no_state: dict[str, Any] = {}
+        return self._deliveries.running_for(no_state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
@@ -174,7 +176,7 @@ class UserComMiddleware:
             raise self.startup_error.with_traceback(None)
         if scope["type"] not in ("http", "websocket", "lifespan"):
             await self.app(scope, receive, send)
-        elif ENCLOSING_KEY in scope:
+        elif ENCLOSING_KEY in scope and scope[ENCLOSING_KEY].config.enabled:
             self._warn_nested(scope[ENCLOSING_KEY].workspace)
             await self.app(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -202,22 +204,22 @@ class UserComMiddleware:
         scope[DELIVERY_KEY] = running or INLINE_STATUS
         # Most sites require no consent, and have a lifespan: a further coroutine has its price.
         if self._site.requires_consent:
-            return self._handle_if_allowed(scope, receive, send, running)
-        return self._handle_allowed(scope, receive, send, running)
+            return self._handle_if_consented(scope, receive, send, running)
+        return self._handle_tracked(scope, receive, send, running)
 
-    async def _handle_if_allowed(
+    async def _handle_if_consented(
         self, scope: Scope, receive: Receive, send: Send, running: DeliveryService | None
     ) -> None:
         if await self._site.has_consent(scope):
-            await self._handle_allowed(scope, receive, send, running)
+            await self._handle_tracked(scope, receive, send, running)
             return
         session = self._site.open_refused_session(scope)
         scope["state"][VISITOR_KEY] = Visitor(session)
-        # If the handler resets the visitor, a cookie from the time of
-        # consent is expired.
+        # If the handler of a request resets the visitor, a cookie from the time of consent
+        # is expired. A websocket cannot change cookies.
         await self.app(scope, receive, expire_key_on_send(send, session, self.config))
 
-    def _handle_allowed(
+    def _handle_tracked(
         self, scope: Scope, receive: Receive, send: Send, running: DeliveryService | None
     ) -> Awaitable[None]:
         if scope["type"] == "websocket":
@@ -229,13 +231,14 @@ class UserComMiddleware:
     async def _handle_websocket(
         self, scope: Scope, receive: Receive, send: Send, running: DeliveryService | None
     ) -> None:
-        # A websocket may stay open after the lifespan, and with it the delivery, has ended.
+        # A websocket may stay open after the lifespan, and with it the delivery, has ended:
+        # then each command is sent at once.
         async with self._deliveries.open_lasting(running) as lasting:
             scope["state"][VISITOR_KEY] = Visitor(self._site.open_session(scope, lasting))
             await self.app(scope, receive, send)
 
     async def _handle_inline(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request without a lifespan, whose commands are delivered behind the response."""
+        """Serve a request without a lifespan, whose commands are delivered after the response."""
         async with self._deliveries.open_inline() as delivery:
             await self._handle_request(scope, receive, send, delivery)
 

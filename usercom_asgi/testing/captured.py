@@ -104,7 +104,7 @@ class Captured(Assertions):
     def clear(self) -> None:
         """Forget all that was recorded."""
         self._cleared_calls |= {str(call[0]) for call in self._calls()}
-        self._sessions = [each for each in self._sessions if not each.response_started]
+        self._sessions = [each for each in self._sessions if not each.is_closed]
         self._records.clear()
         self._pages.clear()
         self.pending_resets.clear()

@@ -135,14 +135,14 @@ def _plan(original: Any, _find: Find) -> Any:
         made: ResponsePlan = await original(self, start, layout)
         session = self.visitor
         if isinstance(session, RecordingSession) and may_be_html(made.headers):
-            commands = made.commands if made.is_page else None
+            commands = made.commands if made.gets_snippet else None
             identity = {**(commands.identity or {} if commands else {}), **session.identity}
             session.captured.add_page(
                 CapturedPage(
                     path=session.request.path,
                     method=session.request.method,
                     status=start["status"],
-                    identity=identity if made.is_page else {},
+                    identity=identity if made.gets_snippet else {},
                     calls=tuple(as_browser_commands(commands.calls)) if commands else (),
                     plan_reason=made.skip_reason,
                     responder=self,

@@ -66,7 +66,7 @@ class VisitorSession:
     _reset: PendingReset | None = None
     reset_for: Mapping[str, Json] = _NO_IDENTITY  #: identifiers of the reset's new user
     _has_recalled = False
-    _hits: NamedKeys | None = None  # keys that User.com names, once a command asks for one
+    _named_keys: NamedKeys | None = None  # keys that User.com names, once a command asks for one
     _key_discarded = False  # True if the browser's key belongs to another person
     _source = ""  # random name of this request, to which the delivery binds its keys
 
@@ -85,7 +85,7 @@ class VisitorSession:
         self.login = login
         self.delivery = delivery
         self.has_consent = has_consent
-        self.response_started = False  #: True once nothing in the response can change
+        self.is_closed = False  #: True once a reset or a browser command comes too late
         #: Number of this request, once it has submitted a command. The delivery learns its end.
         self.request_number: int | None = None
         self._flash = flash
@@ -114,13 +114,13 @@ class VisitorSession:
     @property
     def assigned_key(self) -> str | None:
         """Key that User.com has named in this request, if it is not the browser's."""
-        named = self._hits.newest() if self._hits is not None else None
+        named = self._named_keys.newest() if self._named_keys is not None else None
         return named if named != self.request.cookie_key else None
 
     @property
-    def has_pending_hits(self) -> bool:
-        """True if an answer may still name another key than the browser's."""
-        return self._hits is not None
+    def awaits_key(self) -> bool:
+        """True once a command of this request has asked User.com for a key."""
+        return self._named_keys is not None
 
     @property
     def reset(self) -> PendingReset | None:
@@ -141,7 +141,7 @@ class VisitorSession:
         """Return the key for a command about this person: never one that is named for another."""
         if self.reset is not None:
             return self.reset.receipt.key
-        named = self._hits.newest_for(identifiers) if self._hits is not None else None
+        named = self._named_keys.newest_for(identifiers) if self._named_keys is not None else None
         return named or self._usable_cookie_key
 
     @property
@@ -180,7 +180,7 @@ class VisitorSession:
         if not is_other_visitor:
             # The application's own `identify()` takes precedence over the hook.
             self.identity = {**found.user, **self.identity}
-        elif self.request.is_websocket or self.response_started:
+        elif self.request.is_websocket or self.is_closed:
             self._discard_cookie_key(found.user)
         else:
             is_login = found.change is LoginChange.LOGGED_IN
@@ -214,7 +214,7 @@ class VisitorSession:
                 self.config,
                 persistent=self._flash is not None,
                 enabled=self.has_consent,
-                is_closed=self.response_started,
+                is_closed=self.is_closed,
             )
         return self._browser
 
@@ -237,7 +237,7 @@ class VisitorSession:
 
     def close(self) -> None:
         """Accept no more browser commands, because the response starts."""
-        self.response_started = True
+        self.is_closed = True
         if self._browser is not None:
             self._browser.close()
 
@@ -255,7 +255,7 @@ class VisitorSession:
             # One logout is one new visitor. Later details still reach User.com.
             details = PageHit(attributes=new_user) if new_user else None
             return await self.enqueue(details) if details else self._reset.receipt
-        if self.response_started:
+        if self.is_closed:
             text = "The visitor cannot be reset: the response has started, so it keeps its key"
             logger.warning(text, extra={"usercom_event": "reset_too_late"})
             self._discard_cookie_key(new_user)
@@ -359,9 +359,9 @@ class VisitorSession:
             return self.skip(command, NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):  # then the answer names a key
-            if self._hits is None:
-                self._hits = NamedKeys()
-            self._hits.add(identifiers, receipt)
+            if self._named_keys is None:
+                self._named_keys = NamedKeys()
+            self._named_keys.add(identifiers, receipt)
         return receipt
 
     def _submit(self, command: Command, *, key: str | None, may_create: bool = False) -> Receipt:
