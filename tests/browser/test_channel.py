@@ -10,7 +10,7 @@ import pytest
 from helpers.fake_usercom import FakeUserCom
 from helpers.serving import serve_app
 from helpers.waiting import until_sync
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -176,7 +176,7 @@ EXPECTED_CALLS = [
 def assert_commands_arrived(page: Page, usercom: FakeUserCom) -> None:
     page.wait_for_function("said.length >= 5", timeout=30_000)
     assert page.evaluate("said") == EXPECTED_CALLS
-    assert page.locator(".panel").is_visible()
+    expect(page.locator(".panel")).to_be_visible()
     until_sync(
         lambda: (
             len(usercom.store.events) == 2

@@ -153,8 +153,8 @@ def test_chat_of_a_widget_that_loads_during_a_swap_is_there(
     page.click("#to1")
     page.wait_for_function("document.querySelector('h1').textContent === '/leaf/1'")
     page.wait_for_timeout(150)
-    assert page.locator("#__ue_widget_mount").count() == 1
-    assert page.locator(".launcher").is_visible()
+    expect(page.locator("#__ue_widget_mount")).to_have_count(1)
+    expect(page.locator(".launcher")).to_be_visible()
     assert len(usercom.store.users) == 1
 
 
@@ -171,7 +171,7 @@ def test_chat_after_back_is_there_once(page: Page, site: str, kind: str) -> None
     if page.evaluate("!window.same"):  # the library has loaded the page
         page.wait_for_function(READY)
         page.wait_for_selector(".launcher")
-        assert page.locator("#__ue_widget_mount").count() == 1
+        expect(page.locator("#__ue_widget_mount")).to_have_count(1)
     else:
         assert_chat_is_there(page)
 
@@ -207,7 +207,7 @@ def test_chat_after_a_swap_by_a_script_is_there_and_opens(page: Page, site: str)
         )
         assert page.evaluate("document.body.contains(other)")
     page.evaluate("userengage('widget.open')")
-    assert page.locator(".panel").is_visible()
+    expect(page.locator(".panel")).to_be_visible()
 
 
 def test_chat_that_the_widget_makes_anew_is_kept_instead(page: Page, site: str) -> None:
@@ -274,7 +274,7 @@ def test_widget_loaded_again_after_destroy_is_kept_as_well(
     page.wait_for_function(READY)
     page.evaluate("document.body.innerHTML = '<h1>other</h1>'")
     page.locator(".launcher").wait_for(state="visible")
-    assert page.locator("#__ue_widget_mount").count() == 1
+    expect(page.locator("#__ue_widget_mount")).to_have_count(1)
 
 
 @pytest.mark.parametrize("event", ["turbolinks:visit", "page:before-change"])

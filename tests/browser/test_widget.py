@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.fake_usercom import CONFIG, FakeUserCom
 from helpers.serving import serve_app
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -56,7 +56,7 @@ def test_widget_state_and_callbacks_of_the_config_are_applied(
 
         visit()
         assert page.locator(".greeting").is_hidden()
-        assert page.locator(".launcher").is_visible()
+        expect(page.locator(".launcher")).to_be_visible()
         assert page.evaluate("calls") == [["loaded"]]
         page.evaluate("userengage('widget.open')")
         page.fill("#__ue_widget_mount input", "hi")
@@ -74,11 +74,11 @@ def test_widget_state_and_callbacks_of_the_config_are_applied(
         assert page.locator(".greeting").is_hidden()  # the chat was opened in this visit
         page.evaluate("sessionStorage.clear()")
         visit("?widget=standard")
-        assert page.locator(".greeting").is_visible()
+        expect(page.locator(".greeting")).to_be_visible()
         visit("?widget=hidden")
         assert page.locator(".launcher").is_hidden()
         visit("?widget=expanded")
-        assert page.locator(".panel").is_visible()
+        expect(page.locator(".panel")).to_be_visible()
         assert errors == []
         context.close()
 

@@ -82,7 +82,7 @@ def shop(api: Api, sandbox: Sandbox) -> str:
 def test_page_without_visitors_shows_the_setup_snippet(
     dashboard: Page, running: RunningSandbox
 ) -> None:
-    assert dashboard.get_by_text("No visitors yet").is_visible()
+    expect(dashboard.get_by_text("No visitors yet")).to_be_visible()
     snippet = dashboard.get_by_role("region", name="Snippet").inner_text()
     assert f'<script src="{running.url}/widget.js"></script>' in snippet
     assert '"apiKey":"ABC123"' in snippet

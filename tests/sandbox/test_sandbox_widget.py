@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers.waiting import until_sync
+from playwright.sync_api import expect
 
 from usercom_asgi.sandbox import Sandbox, serve
 
@@ -43,7 +44,7 @@ class TestPing:
         assert (
             visit.page.evaluate("'userKey' in civchat") is False
         )  # no key was known before the ping
-        assert visit.page.locator("#__ue_widget_mount").count() == 1
+        expect(visit.page.locator("#__ue_widget_mount")).to_have_count(1)
 
     def test_on_the_next_page_sends_the_same_key(self, visit: Visit, sandbox: Sandbox) -> None:
         visit.open()

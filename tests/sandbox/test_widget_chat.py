@@ -94,7 +94,7 @@ class TestChat:
         user = sandbox.store.users[visit.key()]
         assert chat.has_unread(user)
         visit.page.locator(".invitation").click()
-        assert visit.page.locator(".panel").is_visible()
+        expect(visit.page.locator(".panel")).to_be_visible()
         until_sync(lambda: not chat.has_unread(user))
 
     def test_second_tab_shows_the_lines_of_the_first(self, visit: Visit, sandbox: Sandbox) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 from helpers.waiting import until_sync
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from sandbox.conftest import Api, Visit
@@ -284,11 +285,11 @@ def test_17_swap_of_the_body_leaves_commands_working_and_no_chat(
     assert visit.page.locator("#__ue_widget_mount").count() == 0
     assert any("attached multiple times" in line for line in visit.console)
     visit.page.evaluate("document.body.append(chat)")  # a page that keeps the element
-    assert visit.page.locator(".panel").is_visible()
+    expect(visit.page.locator(".panel")).to_be_visible()
     visit.page.evaluate("UE.destroy()")
     visit.page.add_script_tag(url=visit.widget)
     visit.ready()
-    assert visit.page.locator(".launcher").is_visible()
+    expect(visit.page.locator(".launcher")).to_be_visible()
 
 
 def open_under(visit: Visit, policy: str) -> None:
