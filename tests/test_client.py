@@ -26,7 +26,7 @@ from usercom_asgi import (
     UserComMiddleware,
 )
 from usercom_asgi.api.client import ssl_context
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 
 
 async def test_client_every_command_reaches_its_endpoint(usercom: FakeUserCom) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from starlette.requests import HTTPConnection
 
-from .core.hooks import warn_once
+from .core.log import warn_once
 from .middleware import placement
 from .middleware.scope import DELIVERY_KEY, ENCLOSING_KEY, VISITOR_KEY
 from .middleware.site import Site

@@ -35,7 +35,7 @@ from usercom_asgi.api.client import (
     ssl_context,
 )
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 
 if TYPE_CHECKING:
     import httpx2 as httpx

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from usercom_asgi import ConfigurationError, UserComConfig
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 
 TOKEN = "t0ken-" * 10
 

@@ -12,7 +12,8 @@ from helpers.asgi_client import call, call_until, html
 from starlette.requests import HTTPConnection
 
 from usercom_asgi import UserComConfig, UserComMiddleware
-from usercom_asgi.core.hooks import UNKNOWN, warn_once
+from usercom_asgi.core.hooks import UNKNOWN
+from usercom_asgi.core.log import warn_once
 
 PAGE = b"<html><body>hello</body></html>"
 CONFIG = UserComConfig(app="acme", api_key="ABC123", secret_keys=("sixteen characters or more",))

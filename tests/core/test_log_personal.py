@@ -18,7 +18,7 @@ from helpers.apps import app_with
 from helpers.asgi_client import call, html, lifespan
 
 from usercom_asgi import Event, SqliteOutbox, UserComConfig, UserComMiddleware
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 
 #: In each value of the visitor, and in nothing else.
 MARK = "zqx"

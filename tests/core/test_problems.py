@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from usercom_asgi.core.exceptions import InvalidValue
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.core.problems import did_you_mean, report
 
 

@@ -14,7 +14,7 @@ from helpers.waiting import until
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import SqliteOutbox, UserComMiddleware, get_delivery, get_visitor
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.sandbox import Sandbox, serve
 
 PAGE = b"<html><body><p>hello</p></body></html>"

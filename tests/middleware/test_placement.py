@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import UserComMiddleware, get_visitor, prepare_snippet, usercom_snippet
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.visitor import Visitor
 
 KEYS = ("sixteen characters or more",)

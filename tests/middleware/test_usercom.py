@@ -30,7 +30,7 @@ from usercom_asgi import (
     get_visitor,
 )
 from usercom_asgi.core import config
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 

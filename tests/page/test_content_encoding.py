@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from usercom_asgi import UserComConfig, UserComMiddleware
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.page.content_encoding import CodingError, open_encoding
 
 CONFIG = UserComConfig(app="acme", api_key="ABC123")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercom_asgi import UserComConfig, UserComMiddleware
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.page.csp import CspSources, Policy, check_csp, parse_policies
 
 NEEDED = CspSources.for_origin("https://acme.user.com")

@@ -10,7 +10,7 @@ import pytest
 from helpers.asgi_client import Recorded, call, html
 
 from usercom_asgi import UserComConfig, UserComMiddleware
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.page.preamble import meta_policies
 
 NONCE = "script-src 'nonce-r4nd0m' 'strict-dynamic'"

@@ -12,7 +12,7 @@ from helpers.asgi_client import call
 from helpers.fake_usercom import FakeUserCom
 
 from usercom_asgi import UserComMiddleware
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.addresses import holds_key, keys_in, without_key
 
 

@@ -28,7 +28,7 @@ from usercom_asgi import (
     UserComMiddleware,
     get_visitor,
 )
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.core.user_key import key_digest
 from usercom_asgi.visitor.browser import MAX_BYTES, limit
 from usercom_asgi.visitor.consent import NoDelivery

@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import ConfigurationError, Status, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE, IdentityCookie
 
 PAGE = b"<html><body>hello</body></html>"

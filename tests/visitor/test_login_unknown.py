@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import UNKNOWN, Event, UserComMiddleware, get_visitor
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE
 from usercom_asgi.visitor.visitor import Visitor
 

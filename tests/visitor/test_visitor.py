@@ -25,7 +25,7 @@ from usercom_asgi import (
     UserComMiddleware,
     get_visitor,
 )
-from usercom_asgi.core.hooks import warn_once
+from usercom_asgi.core.log import warn_once
 
 
 def nested(depth: int) -> Any:

@@ -20,7 +20,7 @@ import anyio
 
 from ..core import telemetry
 from ..core.exceptions import DeliveryError, RejectedError, UnavailableError
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from ..core.origins import is_local
 
 if TYPE_CHECKING:

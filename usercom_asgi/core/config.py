@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
-from .hooks import warn_once
+from .log import warn_once
 from .origins import (
     NEEDS_HTTPS,
     is_host,

@@ -7,14 +7,13 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from starlette.requests import HTTPConnection
 
 from .event_loops import is_cancelled
 from .exceptions import ConfigurationError
-from .log import failed_hook
+from .log import failed_hook, warn_once
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -152,12 +151,3 @@ def warns_of_session(error: Exception, text: str) -> bool:
             "missing, or inside of UserComMiddleware",
         )
     return is_missing
-
-
-@lru_cache(64)
-def warn_once(event: str, text: str) -> None:
-    """Log a warning once in this process, if it would be the same at every request.
-
-    ``event`` is its name; see docs/observability.md.
-    """
-    logger.warning("%s (logged once)", text, extra={"usercom_event": event})

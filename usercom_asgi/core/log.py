@@ -1,4 +1,4 @@
-"""Names and fields of log records that several rooms write.
+"""Log records that several rooms write, with their names and fields.
 
 ``docs/observability.md`` lists the names of all records, and their fields.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from .text import shown_path
@@ -34,3 +35,12 @@ def log_no_widget(reason: str, scope: Scope | None = None) -> None:
         args = [scope["method"], shown_path(scope["path"]), reason]
     extra = {"usercom_event": "widget_left_out", "usercom_reason": reason}
     logger.debug(text, *args, extra=extra, stacklevel=2)
+
+
+@lru_cache(64)
+def warn_once(event: str, text: str) -> None:
+    """Log a warning once in this process, if it would be the same at every request.
+
+    ``event`` is its name; see docs/observability.md.
+    """
+    logger.warning("%s (logged once)", text, extra={"usercom_event": event})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from .exceptions import InvalidValue
-from .hooks import warn_once
+from .log import warn_once
 from .text import shown_name
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from .exceptions import ConfigurationError
-from .hooks import accepts_one_argument, warn_once
+from .hooks import accepts_one_argument
+from .log import warn_once
 from .signals import Signal
 from .text import shown_path
 

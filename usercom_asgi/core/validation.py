@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from .exceptions import InvalidCommand, InvalidValue
-from .hooks import warn_once
+from .log import warn_once
 from .problems import Problems, repair
 
 if TYPE_CHECKING:

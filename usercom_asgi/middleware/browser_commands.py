@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from ..page.headers import set_no_store, values, without
 from ..page.snippet import BRIDGE_HEADER
 from ..visitor.browser import MAX_BYTES, RESET, drop_before_reset, limit, split_initial_reset

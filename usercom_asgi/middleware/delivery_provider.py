@@ -14,7 +14,7 @@ from ..client import open_sender
 from ..core.config import DISABLED
 from ..core.event_loops import current_loop
 from ..core.exceptions import ConfigurationError
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from ..core.receipts import OutcomeCallbacks
 from ..delivery.inline import InlineDelivery, LastingDelivery
 from ..delivery.lifespan import run_lifespan

@@ -12,8 +12,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ..core.event_loops import current_loop, run_from_any_loop, run_in_loop
-from ..core.hooks import MustWaitError, warn_once
-from ..core.log import INTERNAL_ERROR
+from ..core.hooks import MustWaitError
+from ..core.log import INTERNAL_ERROR, warn_once
 from ..page.csp import find_nonce, is_nonce, parse_policies
 from ..page.eligibility import asks_for_fragment
 from ..page.headers import (

@@ -7,8 +7,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..core.hooks import call_hook_safely, warn_once
-from ..core.log import INTERNAL_ERROR, log_no_widget
+from ..core.hooks import call_hook_safely
+from ..core.log import INTERNAL_ERROR, log_no_widget, warn_once
 from ..page.content_encoding import content_encoding, is_supported, open_encoding
 from ..page.csp import check_csp, warn_of_embedder_policy
 from ..page.eligibility import HTMX, may_be_html, skip_reason

@@ -10,7 +10,7 @@ from ..client import UserComClient
 from ..core.config import DISABLED, UserComConfig
 from ..core.event_loops import current_loop
 from ..core.exceptions import ConfigurationError
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from ..core.problems import did_you_mean
 from ..core.receipts import OutcomeCallbacks
 from ..delivery.inline import DISABLED_STATUS, INLINE_STATUS

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from .headers import ENFORCED, POLICIES
 from .preamble import meta_policies
 from .snippet import nonce_of, with_nonce

@@ -26,7 +26,7 @@ from ..core.exceptions import (
     UnavailableError,
     UnexpectedResponseError,
 )
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from ..core.user_key import is_user_key
 from .call import UNSET
 from .client import MAX_CONCURRENCY, UserComRest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from .companies import CompanyFields
 from .fields import MOMENTS, UserFields
 from .parsing import moment

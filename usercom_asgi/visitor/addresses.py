@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from ..core.envelope import PageContext
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from ..core.user_key import COOKIE
 from .cookies import widget_domain
 

@@ -19,10 +19,9 @@ from ..core.hooks import (
     Unknown,
     call_hook,
     call_hook_now,
-    warn_once,
     warns_of_session,
 )
-from ..core.log import failed_hook
+from ..core.log import failed_hook, warn_once
 from ..core.problems import report
 from ..core.validation import Json, clean_attributes
 from .signed_cookies import IDENTITY_COOKIE

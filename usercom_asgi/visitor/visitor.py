@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.commands import PageHit, ResetAuth, Update
 from ..core.exceptions import InvalidCommand
-from ..core.hooks import warn_once
+from ..core.log import warn_once
 from ..core.problems import Problems, report
 from ..core.validation import Json, clean_attributes
 from ..core.widget import check_state
