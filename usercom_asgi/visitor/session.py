@@ -94,8 +94,11 @@ class VisitorSession:
     # Every response asks, and CPython 3.11 calls a method at a lower price than a property.
     def may_change_response(self) -> bool:
         """Return whether a response of any type may need a cookie or a command for the browser."""
-        is_used = self._browser is not None or self.request.are_cookies_parsed
-        return is_used or self.login is not None or self.has_flash()
+        if self._flash is not None and self.request.has_flash_cookie():
+            return True
+        if self.login is not None or self._browser is not None:
+            return True
+        return self.request.are_cookies_parsed
 
     def has_flash(self) -> bool:
         """Return whether the browser sent commands of an earlier response."""
@@ -106,9 +109,8 @@ class VisitorSession:
     @property
     def key(self) -> str | None:
         """User key of the visitor; None if there is none yet."""
-        reset = self.reset
-        if reset is not None:
-            return reset.receipt.key
+        if self.reset is not None:
+            return self.reset.receipt.key
         return self.assigned_key or self._usable_cookie_key
 
     @property
@@ -164,8 +166,7 @@ class VisitorSession:
         """Call the ``identify`` hook, at most once a request, and act on a login or logout."""
         if self.login is None:
             return
-        # After a reset, later attributes are of the new visitor.
-        is_new = self.has_reset or self._key_discarded
+        is_new = self.has_reset or self._key_discarded  # later attributes are of the new visitor
         found = await self.login.check(_NO_IDENTITY if is_new else self.identity)
         if found is not None:
             self._apply_login(found)
@@ -359,8 +360,7 @@ class VisitorSession:
             return self.skip(command, NO_KEY)
         receipt = self._submit(command, key=key)
         if key is None or isinstance(command, PageHit):  # then the answer names a key
-            if self._named_keys is None:
-                self._named_keys = NamedKeys()
+            self._named_keys = self._named_keys or NamedKeys()
             self._named_keys.add(identifiers, receipt)
         return receipt
 
