@@ -2,7 +2,7 @@
 #
 #   make demo                     the shop beside a local User.com: two addresses to open
 #   make check                    before a commit: lint, types and the fast tests, in a minute or so
-#   make test                     every check: lint, types, every test, branch coverage
+#   make test                     every check: lint, types, every test; COVER=1 measures branch coverage as well, as CI does
 #   make nightly                  further variants of the long tests: some eight minutes
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
 #                                 SHORT=1 for the lowest, and no extra, as CI does
@@ -55,11 +55,11 @@ check:
 fast: $(VENV)/dev.installed
 	$(PYTEST) -q -m "not browser and not servers and not broker and not slow"
 
-# CI gives SHORT=1 and two jobs: the versions are tested beside lint, before the suite.
+# CI gives COVER=1, which takes a third longer, SHORT=1 and two jobs: the versions are tested beside lint, before the suite.
 # The second run is without httpx2, of all that makes calls in the tests' own process. With SHORT=1, the lowest
 # versions, which have no httpx2 either, run those of the client.
 test: lint $(if $(SHORT),test-versions)
-	$(PYTEST) --cov --cov-report=term:skip-covered -m "not nightly"
+	$(PYTEST) $(if $(COVER),--cov --cov-report=term:skip-covered) -m "not nightly"
 	TEST_HTTPX=httpx $(PYTEST) -q $(if $(SHORT),,tests/api tests/test_client.py) tests/rest/test_client*.py tests/rest/test_se*.py tests/delivery/test_service.py tests/visitor/test_session_identification.py
 
 nightly: $(VENV)/matrix.installed
