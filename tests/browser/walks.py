@@ -123,16 +123,8 @@ def who(connection: HTTPConnection) -> dict[str, Any] | None:
     return person(user) if user else None
 
 
-def shop(
-    url: str, library: str, *, identifies: bool, bridge: bool, reset_timeout: float = 0.25
-) -> Starlette:
-    config = UserComConfig(
-        base_url=url,
-        api_key="ABC123",
-        secret_keys=SECRETS,
-        bridge=bridge,
-        reset_timeout=reset_timeout,
-    )
+def shop(url: str, library: str, *, identifies: bool, **settings: Any) -> Starlette:
+    config = UserComConfig(base_url=url, api_key="ABC123", secret_keys=SECRETS, **settings)
     routes = [
         Route("/page/{n:int}", show), Route("/login/{name}", login, methods=["POST"]), Route("/{name}.js", script),
         Route("/logout/{how}", logout, methods=["POST"]), Route("/event/{by}", event, methods=["POST"]),

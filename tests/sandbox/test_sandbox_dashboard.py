@@ -238,6 +238,7 @@ def test_switch_stays_as_clicked_while_older_states_arrive(
     dashboard: Page, api: Api, sandbox: Sandbox
 ) -> None:
     held: list[Route] = []
+    # A lambda, because Playwright sets an attribute on the function.
     dashboard.route("**/sandbox/settings", lambda route: held.append(route))
     dashboard.get_by_role("tab", name="Trouble").click()
     switch = dashboard.get_by_role("switch", name="Unified Identification")

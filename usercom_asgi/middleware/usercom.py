@@ -163,8 +163,7 @@ class UserComMiddleware:
     @property
     def delivery(self) -> DeliveryService | None:
         """The client's delivery, or that of the lifespan in this event loop; None without one."""
-        no_state: dict[str, Any] = {}
-        return self._deliveries.running_for(no_state)
+        return self._deliveries.running_for({})  # without the state of a request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection, or the lifespan."""
@@ -202,7 +201,7 @@ class UserComMiddleware:
             return self.app(scope, receive, send)
         running = self._deliveries.running_for(state)
         scope[DELIVERY_KEY] = running or INLINE_STATUS
-        # Most sites require no consent, and have a lifespan: a further coroutine has its price.
+        # Most sites require no consent and have a lifespan, so they get no further coroutine.
         if self._site.requires_consent:
             return self._handle_if_consented(scope, receive, send, running)
         return self._handle_tracked(scope, receive, send, running)

@@ -230,7 +230,7 @@ class VisitorSession:
         return [*self._flashed_calls(), *own]
 
     def _flashed_calls(self) -> list[BrowserCall]:
-        if self._flash is None or self.has_reset or not self.has_flash():
+        if self._flash is None or self.has_reset or not self.request.has_flash_cookie():
             return []
         secure = self.request.is_secure
         value = self.request.read_cookie(self._flash.name(secure=secure))

@@ -94,7 +94,7 @@ const refresh = coalesced(async () => {
 });
 
 function draw(next) {
-  if (state && next.moment < state.moment) return; // overtaken on another connection
+  if (state && next.moment < state.moment) return; // a newer one came first, on another connection
   state = next;
   const isFine = state.faults.length === 0;
   setText(find("#health"), isFine ? "User.com is fine" : `User.com ${state.faults.join("; ")}`);
@@ -135,7 +135,7 @@ function listen() {
     stream = null;
   } else if (!stream) {
     stream = new EventSource("/sandbox/stream");
-    stream.addEventListener("open", () => state && (state.moment = 0)); // another machine's clock may follow
+    stream.addEventListener("open", () => state && (state.moment = 0)); // a restarted sandbox may count from zero
     stream.addEventListener("state", ({ data }) => draw(JSON.parse(data)));
     stream.addEventListener("error", () => {
       setText(find("#health"), "The sandbox does not run");

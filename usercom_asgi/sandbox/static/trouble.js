@@ -64,7 +64,7 @@ export function trouble(panel, draw) {
     ask("/sandbox/faults", { ...WHAT[what.value].fault(numbers), ...limits, add: true });
   });
   const switches = findAll(".switch input", panel);
-  const asked = new Map(); // how many answers each switch waits for: a state of before does not turn it back
+  const asked = new Map(); // answers that each switch waits for: until they come, no state changes it
   for (const input of switches) {
     asked.set(input, 0);
     input.addEventListener("change", async () => {
