@@ -170,12 +170,13 @@ def test_10_late_answer_to_a_ping_before_a_reset_writes_the_old_cookie_again(
 ) -> None:
     visit.open()
     old = visit.key()
-    sandbox.faults.latency(0.5, before=False, times=1)
+    sandbox.faults.latency(60, before=False, times=1)
     visit.page.evaluate("UE.pageHit()")
     until_sync(lambda: len(sandbox.store.hits) == 2)
     visit.page.evaluate("UE.resetAuth({apiKey: 'ABC123'})")
     visit.settle(sandbox, 3)
     assert sandbox.store.hits[-1].key != old
+    sandbox.faults.clear()
     visit.page.wait_for_function(HAS_KEY, arg=old)
     visit.page.evaluate("userengage('event.later')")
     until_sync(lambda: [event.key for event in sandbox.store.events] == [old])
@@ -212,11 +213,12 @@ def test_13_slow_answer_after_the_cookie_has_gone_writes_it_again(
 ) -> None:
     visit.open()
     old = visit.key()
-    sandbox.faults.latency(0.4, before=False, times=1)
+    sandbox.faults.latency(60, before=False, times=1)
     visit.open(path="/next", wait=False)
     until_sync(lambda: len(sandbox.store.hits) == 2)
     visit.page.context.clear_cookies()
     assert visit.cookies() == {}
+    sandbox.faults.clear()
     visit.page.wait_for_function(HAS_KEY, arg=old)
 
 
