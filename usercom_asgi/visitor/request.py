@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..core.user_key import BRIDGE, COOKIE, ResetMarker, is_user_key
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _RESET_BYTES = RESET_COOKIE.encode()
 _FLASH_BYTES = FLASH_COOKIE.encode()
+_NO_COOKIES: Mapping[str, Sequence[str]] = MappingProxyType({})
 _WINDOWS = (b"document", b"iframe", b"frame")
 # Of today's browsers, of Turbo, and of older Chrome and Firefox.
 _PURPOSES = (b"sec-purpose", b"x-sec-purpose", b"purpose", b"x-moz")
@@ -48,7 +50,7 @@ class RequestInfo:
         self._site = site
         #: True once a cookie was read.
         self.are_cookies_parsed = False
-        self._cookies: dict[str, list[str]] = {}
+        self._cookies: Mapping[str, Sequence[str]] = _NO_COOKIES
         self._by_name: dict[bytes, bytes] | None = None
         self._page: PageContext | None = None
 
