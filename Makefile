@@ -38,9 +38,9 @@ PIP_WANTED := pip>=25.1
 COUNT := 50000
 SEED := 13
 STORIES := 750
-# Workers of pytest-xdist; JOBS=0 runs all tests in one process.
+# Workers of pytest-xdist, by default two for each core; JOBS=0 runs all tests in one process.
 JOBS ?= auto
-PYTEST = $(RUN) -m pytest -n $(JOBS) --dist loadgroup
+PYTEST = $(RUN) -m pytest -n $(JOBS)
 
 ONLY :=
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -54,6 +54,8 @@ MARKERS = {
     "servers": ["servers/", "examples/"],
     "broker": ["integrations/taskiq/"],
 }
+#: Each file starts its Chromium, or builds the package, once.
+WHOLE_FILES = (*MARKERS["browser"], "test_package.py")
 #: What `make test` leaves to `make nightly`: parts of ids, of tests whose kind runs there as
 #: well. Together they take some eight minutes of two cores.
 NIGHTLY = (
@@ -99,24 +101,41 @@ LATE = ("browser", "servers", "broker", "slow")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests by their folder, and put the long ones first.
-
-    Workers of pytest-xdist take single tests, but a file of the browser as a whole,
-    because each file starts its Chromium once.
-    """
+    """Mark tests by their folder, and put the long ones first."""
     for item in items:
         path = item.path.relative_to(HERE).as_posix()
         for marker, places in MARKERS.items():
             if path.startswith(tuple(places)):
                 item.add_marker(marker)
-                if marker == "browser" and config.pluginmanager.hasplugin("xdist"):
-                    item.add_marker(pytest.mark.xdist_group(path))
         if any(path == place and part in item.name for place, part in NIGHTLY):
             item.add_marker("nightly")
         # Coverage makes tight loops many times slower, and fast tests run the same code.
         if item.get_closest_marker("slow") and config.pluginmanager.hasplugin("_cov"):
             item.add_marker("no_cover")
     items.sort(key=lambda item: not any(item.get_closest_marker(each) for each in LATE))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two workers for each core, because many tests wait for a browser or a server."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let workers take single tests, but a file whose fixtures take seconds as a whole.
+
+    With `--dist loadgroup`, pytest-xdist 3.8 finds no group in pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByTestOrFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            is_whole = path.removeprefix("tests/").startswith(WHOLE_FILES)
+            return path if is_whole else nodeid
+
+    return ByTestOrFile(config, log)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
