@@ -55,7 +55,7 @@ check:
 fast: $(VENV)/dev.installed
 	$(PYTEST) -q -m "not browser and not servers and not broker and not slow"
 
-# CI gives COVER=1, with which the suite takes at least a quarter longer. It also gives SHORT=1 and two jobs: the versions are
+# CI gives COVER=1, with which the suite takes half as long again. It also gives SHORT=1 and two jobs: the versions are
 # tested beside lint, before the suite.
 # The second run is without httpx2, of all that makes calls in the tests' own process. With SHORT=1, the lowest
 # versions, which have no httpx2 either, run those of the client.

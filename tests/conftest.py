@@ -54,7 +54,7 @@ MARKERS = {
     "servers": ["servers/", "examples/"],
     "broker": ["integrations/taskiq/"],
 }
-#: Each file starts its Chromium, or builds the package, once.
+#: Files that one worker takes as a whole: each starts Chromium, or builds the package, once.
 WHOLE_FILES = (*MARKERS["browser"], "test_package.py")
 #: What `make test` leaves to `make nightly`: parts of ids, of tests whose kind runs there as
 #: well. Together they take some eight minutes of two cores.
@@ -127,9 +127,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     With `--dist loadgroup`, pytest-xdist 3.8 finds no group in pytest 9.2.
     """
+    # xdist has no types.
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-    class ByTestOrFile(LoadScopeScheduling):  # type: ignore[misc]
+    class ByTestOrFile(LoadScopeScheduling):  # type: ignore[misc]  # of type Any, for want of types
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
             is_whole = path.removeprefix("tests/").startswith(WHOLE_FILES)

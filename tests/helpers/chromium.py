@@ -36,7 +36,7 @@ def chromium(*resolver_rules: str, keeps_pages: bool = False) -> Iterator[Browse
             browser.close()
 
 
-def launch(chromium: BrowserType, *resolver_rules: str, keeps_pages: bool = False) -> Browser:
+def launch(browser_type: BrowserType, *resolver_rules: str, keeps_pages: bool = False) -> Browser:
     """Start a browser, with hosts mapped as in `MAP shop.example.com 127.0.0.1`; `keeps_pages` in memory for Back (bfcache)."""
     if not Path(CHROMIUM).exists():
         message = f"SKIPPED: there is no browser at {CHROMIUM}; install Debian's chromium to run this test"
@@ -47,9 +47,9 @@ def launch(chromium: BrowserType, *resolver_rules: str, keeps_pages: bool = Fals
     if keeps_pages:
         rules.append("--enable-features=BackForwardCache")
     has_shell = Path(HEADLESS_SHELL).exists()
-    return chromium.launch(
+    return browser_type.launch(
         executable_path=HEADLESS_SHELL if has_shell and not keeps_pages else CHROMIUM,
         args=[*ARGS, *rules],
-        # Playwright adds it.
+        # Playwright adds this argument.
         ignore_default_args=["--disable-back-forward-cache"] if keeps_pages else None,
     )
