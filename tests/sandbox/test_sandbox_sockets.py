@@ -251,6 +251,15 @@ def test_merged_visitors_socket_gets_the_lines_of_the_survivor(
     assert survivor.conversation[-2]["content"] == "me"
 
 
+def test_line_right_after_the_handshake_reaches_the_socket(
+    running: RunningSandbox, sandbox: Sandbox, user: User
+) -> None:
+    for n in range(40):
+        with WebSocketClient(running.url, path_of(user)) as client:
+            chat.add_line(sandbox, user, f"Hi {n}", is_admin=True)
+            assert client.read("chat")["content"] == f"Hi {n}"
+
+
 def test_stop_of_the_server_closes_the_sockets() -> None:
     sandbox = Sandbox()
     user = sandbox.store.create()

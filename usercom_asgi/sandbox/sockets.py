@@ -70,6 +70,7 @@ class _Socket:
             api_key=websocket.path_params["api_key"][:20], user_key=short(self._key)
         )
         self._refused = 0
+        self._last = 0  # number of the last push that the page need not get
 
     async def run(self) -> None:
         """Answer the handshake, then exchange frames until one side closes."""
@@ -117,6 +118,7 @@ class _Socket:
         if reason is not None:
             self._reject(reason, None)
             return await self._deny(reason.status, reason.reason)
+        self._last = self._workspace.pushes.last  # before the page knows that it is connected
         await self._websocket.accept()
         return 101
 
@@ -203,10 +205,10 @@ class _Socket:
             self._workspace.store,
             self._workspace.faults,
         )
-        number, stops = pushes.last, faults.stops
+        stops = faults.stops
         while faults.stops == stops:
-            for each in pushes.after(number):
-                number = each.number
+            for each in pushes.after(self._last):
+                self._last = each.number
                 user = store.find(self._key)
                 if user is not None and user is store.find(each.key):
                     await self._push(each.message)
