@@ -64,7 +64,6 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
     """
     from usercom_asgi import Event, UserComClient, UserComConfig, Visitor
     from usercom_asgi.core.envelope import Envelope
-    from usercom_asgi.visitor.request import RequestInfo
     from usercom_asgi.visitor.session import VisitorSession
 
     found = {}
@@ -106,7 +105,7 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
                 "headers": headers[n],
                 "scheme": "https",
             }
-            visitor = Visitor(VisitorSession(RequestInfo(scope), delivery, client.config))
+            visitor = Visitor(VisitorSession(scope, delivery, client.config))
             await visitor.event("said", n=n)
 
         found["await visitor.event(...), first of a request"] = await timed_helper(helper, count)
@@ -114,7 +113,7 @@ async def enqueue_ours(url: str, count: int) -> dict[str, dict[str, float]]:
         visitors = [
             Visitor(
                 VisitorSession(
-                    RequestInfo({"type": "http", "method": "GET", "path": "/", "headers": each}),
+                    {"type": "http", "method": "GET", "path": "/", "headers": each},
                     delivery,
                     client.config,
                 )

@@ -87,11 +87,10 @@ def test_widget_state_that_does_not_exist_raises_invalid_command() -> None:
     from helpers.asgi_client import http_scope
 
     from usercom_asgi.visitor.consent import NoDelivery
-    from usercom_asgi.visitor.request import RequestInfo
     from usercom_asgi.visitor.session import VisitorSession
     from usercom_asgi.visitor.visitor import Visitor
 
-    visitor = Visitor(VisitorSession(RequestInfo(http_scope()), NoDelivery(), CONFIG))
+    visitor = Visitor(VisitorSession(http_scope(), NoDelivery(), CONFIG))
     visitor.widget_state = WidgetState.HIDDEN
     assert visitor.widget_state == "hidden"
     with pytest.raises(InvalidCommand, match="expanded"):

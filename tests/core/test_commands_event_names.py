@@ -7,7 +7,6 @@ from helpers.asgi_client import http_scope
 
 from usercom_asgi import Event, InvalidCommand, UserComConfig
 from usercom_asgi.visitor.consent import NoDelivery
-from usercom_asgi.visitor.request import RequestInfo
 from usercom_asgi.visitor.session import VisitorSession
 from usercom_asgi.visitor.visitor import Visitor
 
@@ -25,7 +24,7 @@ CONFIG = UserComConfig(app="acme", api_key="ABC123", secret_keys=("sixteen chara
     ],
 )
 async def test_event_name_with_a_dot_is_refused_by_both_channels(name: str, remedy: str) -> None:
-    visitor = Visitor(VisitorSession(RequestInfo(http_scope()), NoDelivery(), CONFIG))
+    visitor = Visitor(VisitorSession(http_scope(), NoDelivery(), CONFIG))
     message = f"^event name: must not contain a dot, got '.*': use '{remedy}'"
     with pytest.raises(InvalidCommand, match=message):
         Event(name)

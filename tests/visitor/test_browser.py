@@ -32,7 +32,6 @@ from usercom_asgi.core.log import warn_once
 from usercom_asgi.core.user_key import key_digest
 from usercom_asgi.visitor.browser import MAX_BYTES, limit
 from usercom_asgi.visitor.consent import NoDelivery
-from usercom_asgi.visitor.request import RequestInfo
 from usercom_asgi.visitor.session import VisitorSession
 from usercom_asgi.visitor.signed_cookies import (
     FLASH_COOKIE,
@@ -416,8 +415,8 @@ async def test_bridge_request_gets_the_commands_in_a_response_header() -> None:
 
 
 async def test_browser_without_secret_keys_raises_configuration_error() -> None:
-    request = RequestInfo({"type": "http", "method": "GET", "path": "/", "headers": []})
-    visitor = Visitor(VisitorSession(request, NoDelivery(), CONFIG))
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    visitor = Visitor(VisitorSession(scope, NoDelivery(), CONFIG))
     with pytest.raises(
         ConfigurationError, match=r"secret_keys: visitor\.browser needs a key to sign with"
     ) as raised:
@@ -493,9 +492,7 @@ async def test_browser_commands_of_many_responses_drop_the_oldest() -> None:
 @given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
 async def test_flash_cookie_with_any_data_is_bounded_and_loads_again(data: dict[str, str]) -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    session = VisitorSession(
-        RequestInfo(scope), NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com")
-    )
+    session = VisitorSession(scope, NoDelivery(), config(), flash=FlashCookie(KEYS, "example.com"))
     visitor = Visitor(session)
     with suppress(InvalidCommand):  # the name of an attribute that User.com does not take
         for _ in range(50):
@@ -548,8 +545,8 @@ async def test_browser_command_without_consent_is_skipped() -> None:
 
 
 async def test_browser_on_a_websocket_raises_invalid_command() -> None:
-    request = RequestInfo({"type": "websocket", "path": "/", "headers": []})
-    visitor = Visitor(VisitorSession(request, NoDelivery(), config()))
+    scope = {"type": "websocket", "path": "/", "headers": []}
+    visitor = Visitor(VisitorSession(scope, NoDelivery(), config()))
     with pytest.raises(InvalidCommand, match="websocket"):
         _ = visitor.browser
 

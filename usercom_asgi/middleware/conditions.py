@@ -11,7 +11,6 @@ from ..page.headers import VALIDATORS, header_list, without
 from ..page.validators import (
     CONDITIONS,
     OUTDATED,
-    has_conditions,
     mark_validators,
     placed_mark,
     snippet_mark,
@@ -87,8 +86,9 @@ def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Condit
     if scope["method"] not in ("GET", "HEAD"):
         return None
     try:
-        if has_conditions(scope["headers"]):
-            return Conditions(scope, _expected_mark(visitor, site))
+        for name, _ in scope["headers"]:  # a loop: a set or a dict of the names costs up to twice
+            if name in CONDITIONS:
+                return Conditions(scope, _expected_mark(visitor, site))
     except Exception:  # an error of ours must not break the application's response
         logger.exception(
             "Conditions of a request stay as they are: usercom-asgi raised an error",

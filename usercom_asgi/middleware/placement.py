@@ -52,7 +52,7 @@ async def prepare_snippet(site: Site, visitor: VisitorSession, scope: Scope) -> 
     """Wait for what the snippet depends on: the hooks, and the key of a reset."""
     try:
         if _takes_snippet(visitor) and not visitor.is_closed:
-            await run_from_any_loop(visitor.loop, partial(_prepare, site, visitor, scope))
+            await run_from_any_loop(visitor.delivery.loop, partial(_prepare, site, visitor, scope))
     except Exception:  # an error of ours must not break the application's page
         logger.exception(
             "The snippet is not prepared: usercom-asgi raised an error", extra=INTERNAL_ERROR
@@ -65,11 +65,11 @@ def place_snippet(site: Site, visitor: VisitorSession, scope: Scope, nonce: obje
         if not _takes_snippet(visitor):
             return ""
         here = current_loop()
-        if visitor.loop is None or here is visitor.loop:
+        if visitor.delivery.loop is None or here is visitor.delivery.loop:
             return _place(site, visitor, scope, nonce)
         if here is None:  # in a thread, while the delivery belongs to the event loop
             place = partial(_prepare_and_place, site, visitor, scope, nonce)
-            return run_in_loop(visitor.loop, place, "usercom_snippet")
+            return run_in_loop(visitor.delivery.loop, place, "usercom_snippet")
         warn_once(
             "snippet_not_placed",
             "usercom_snippet() places nothing in another event loop than that of the request",

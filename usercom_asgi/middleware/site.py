@@ -20,7 +20,6 @@ from ..page.snippet import (
 from ..visitor.addresses import PublicSite
 from ..visitor.consent import NO_CONSENT, NoDelivery, has_consent
 from ..visitor.login import IdentifyHook, LoginTracker
-from ..visitor.request import RequestInfo
 from ..visitor.session import VisitorSession
 from ..visitor.signed_cookies import FlashCookie, IdentityCookie
 
@@ -101,17 +100,17 @@ class Site:
 
     def open_session(self, scope: Scope, delivery: Delivery) -> VisitorSession:
         """Return the session of a visitor who may be tracked."""
-        request = RequestInfo(scope, self._public_site)
-        login = None
+        session = VisitorSession(scope, delivery, self.config, self._public_site, self.flash)
         if self._identify is not None and self._identity_cookie is not None:
-            login = LoginTracker(self._identify, self._identity_cookie, scope, request)
-        return VisitorSession(request, delivery, self.config, login, self.flash)
+            session.login = LoginTracker(
+                self._identify, self._identity_cookie, scope, session.request
+            )
+        return session
 
     def open_refused_session(self, scope: Scope, reason: str = NO_CONSENT) -> VisitorSession:
         """Return the session of a visitor who must not be tracked."""
-        request = RequestInfo(scope, self._public_site)
         delivery = NoDelivery(reason, scope["path"])
-        return VisitorSession(request, delivery, self.config, has_consent=False)
+        return VisitorSession(scope, delivery, self.config, self._public_site, has_consent=False)
 
     async def ask_nonce(self, scope: Scope) -> str | None:
         """Return the nonce of the hook; None without one, or if the hook fails."""

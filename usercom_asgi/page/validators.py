@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 from .headers import VALIDATORS, by_name, without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .headers import HeaderList
 
 _IF_NONE_MATCH, _IF_MODIFIED_SINCE = b"if-none-match", b"if-modified-since"
@@ -63,16 +61,6 @@ def mark_validators(headers: HeaderList, mark: bytes) -> HeaderList:
 def placed_mark(snippet: bytes) -> bytes:
     """Return the mark of a snippet that the application places in its page."""
     return hashlib.sha256(b"placed" + snippet).hexdigest()[:12].encode()
-
-
-def has_conditions(request_headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Return whether a request can be answered with a 304."""
-    # A loop, because every request is asked: a list, a set or a dict of the names costs up
-    # to twice as much.
-    for name, _ in request_headers:  # noqa: SIM110
-        if name in CONDITIONS:
-            return True
-    return False
 
 
 def translate_conditions(headers: HeaderList, mark: bytes | None, path: str = "/") -> HeaderList:

@@ -8,7 +8,6 @@ from urllib.parse import quote, urlsplit
 from ..core.config import DISABLED, UserComConfig
 from ..core.event_loops import current_loop
 from ..core.user_key import COOKIE
-from ..visitor.request import RequestInfo
 from ..visitor.signed_cookies import FlashCookie
 from ..visitor.verbs import SyncVerbs
 from ..visitor.visitor import Visitor
@@ -104,7 +103,7 @@ def make_visitor(
     delivery = RecordingDelivery(captured, config, refusal="" if config.enabled else DISABLED)
     delivery.loop = None  # the verbs may be called in any event loop or thread
     session = RecordingSession(
-        RequestInfo(scope),
+        scope,
         delivery,
         config,
         flash=FlashCookie(keys, config.cookie_domain) if keys else None,

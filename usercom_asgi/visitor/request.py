@@ -37,16 +37,14 @@ _PURPOSES = (b"sec-purpose", b"x-sec-purpose", b"purpose", b"x-moz")
 class RequestInfo:
     """Data of a request or websocket, parsed when it is first needed.
 
-    A configured ``site`` counts instead of the host and the scheme that the server sees.
+    The scope must not change any more. A configured ``site`` counts instead of the host and
+    the scheme that the server sees.
     """
 
     __slots__ = ("_by_name", "_cookies", "_page", "_scope", "_site", "are_cookies_parsed")
 
     def __init__(self, scope: Scope, site: PublicSite | None = None) -> None:
-        # A copy without the state: the state holds the visitor, and the garbage collector
-        # would have to break that cycle at every request.
-        self._scope = dict(scope)
-        self._scope["state"] = None
+        self._scope = scope
         self._site = site
         #: True once a cookie was read.
         self.are_cookies_parsed = False

@@ -15,18 +15,21 @@ from ..core.user_key import ResetMarker, key_digest, new_ordering_key
 from .browser import BrowserQueue
 from .login import LoginChange
 from .named_keys import NamedKeys
+from .request import RequestInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from starlette.types import Scope
 
     from ..core.commands import Command
     from ..core.config import UserComConfig
     from ..core.envelope import Delivery
     from ..core.validation import Json
+    from .addresses import PublicSite
     from .browser import BrowserCall
     from .login import LoginCheck, LoginTracker
     from .placement import Placement
-    from .request import RequestInfo
     from .signed_cookies import FlashCookie
 
 logger = logging.getLogger("usercom_asgi")
@@ -51,16 +54,12 @@ class VisitorSession:
     """
 
     # Defaults on the class make a session cheap: every request has one, and few use it.
-    #: The attributes that the application has given, checked.
-    identity: Mapping[str, Json] = _NO_IDENTITY
-    #: How the widget appears in this response; None as configured.
-    widget_state: str | None = None
-    #: True if this response goes out without the snippet.
-    is_suppressed = False
+    identity: Mapping[str, Json] = _NO_IDENTITY  #: what the application has given, checked
+    widget_state: str | None = None  #: how the widget appears in this response; None as configured
+    is_suppressed = False  #: True if this response goes out without the snippet
     has_reset = False  #: True once this request has reset the visitor
     reset_delegated = False  #: True if the widget in the page makes that reset
-    #: The snippet that the application places by hand.
-    placement: Placement | None = None
+    placement: Placement | None = None  #: the snippet that the application places by hand
 
     _ordering_key: str | None = None
     _reset: PendingReset | None = None
@@ -72,33 +71,45 @@ class VisitorSession:
 
     def __init__(
         self,
-        request: RequestInfo,
+        scope: Scope,
         delivery: Delivery,
         config: UserComConfig,
-        login: LoginTracker | None = None,
+        site: PublicSite | None = None,
         flash: FlashCookie | None = None,
         *,
         has_consent: bool = True,
     ) -> None:
-        self.request = request
+        # A copy, because routers change theirs. Without the state: it holds the visitor, and the
+        # garbage collector would have to break that cycle at every request.
+        self._scope = dict(scope)
+        self._scope["state"] = None
+        self._site = site
         self.config = config
-        self.login = login
         self.delivery = delivery
         self.has_consent = has_consent
         self.is_closed = False  #: True once a reset or a browser command comes too late
-        #: Number of this request, once it has submitted a command. The delivery learns its end.
-        self.request_number: int | None = None
+        self.request_number: int | None = None  #: once it has submitted a command
+        self.login: LoginTracker | None = None  #: of a site with a hook ``identify``
         self._flash = flash
+        self._request: RequestInfo | None = None
         self._browser: BrowserQueue | None = None
 
     # Every response asks, and CPython 3.11 calls a method at a lower price than a property.
     def may_change_response(self) -> bool:
         """Return whether a response of any type may need a cookie or a command for the browser."""
-        if self._flash is not None and self.request.has_flash_cookie():
-            return True
-        if self.login is not None or self._browser is not None:
-            return True
-        return self.request.are_cookies_parsed
+        return (
+            self.login is not None
+            or self._browser is not None
+            or (self._request is not None and self._request.are_cookies_parsed)
+            or (self._flash is not None and self.has_flash())
+        )
+
+    @property
+    def request(self) -> RequestInfo:
+        """Data of the request, which most responses do not need."""
+        if self._request is None:
+            self._request = RequestInfo(self._scope, self._site)
+        return self._request
 
     def has_flash(self) -> bool:
         """Return whether the browser sent commands of an earlier response."""
@@ -145,11 +156,6 @@ class VisitorSession:
             return self.reset.receipt.key
         named = self._named_keys.newest_for(identifiers) if self._named_keys is not None else None
         return named or self._usable_cookie_key
-
-    @property
-    def loop(self) -> object | None:
-        """The event loop of the delivery, for calls from threads."""
-        return self.delivery.loop
 
     # The identity.
 
@@ -227,14 +233,11 @@ class VisitorSession:
     def browser_calls(self) -> list[BrowserCall]:
         """Return the calls for the page: those of earlier responses, then our own."""
         own = self._browser.calls if self._browser is not None else []
-        return [*self._flashed_calls(), *own]
-
-    def _flashed_calls(self) -> list[BrowserCall]:
-        if self._flash is None or self.has_reset or not self.request.has_flash_cookie():
-            return []
+        if self._flash is None or self.has_reset or not self.has_flash():
+            return [*own]
         secure = self.request.is_secure
         value = self.request.read_cookie(self._flash.name(secure=secure))
-        return self._flash.load(value, self.key, secure=secure)
+        return [*self._flash.load(value, self.key, secure=secure), *own]
 
     def close(self) -> None:
         """Accept no more browser commands, because the response starts."""
@@ -271,7 +274,9 @@ class VisitorSession:
         # The new user is part of the name, so that two people are never taken for a double click.
         browser = self.request.browser_fingerprint() if self.request.has_cookie else None
         click = f"{browser} {sorted(new_user.items())}" if browser else None
-        earlier = self._recall_click(click)
+        earlier = self.delivery.recall(click) if click else None
+        if earlier is not None and not earlier.marker.is_recent(RESET_DEADLINE):
+            earlier = None  # a new logout, and not the second click of one
         if self.request.has_running_widget and self.has_consent:
             reset = self._delegate_reset(new_user, earlier, keep_calls=keep_calls)
         else:
@@ -289,11 +294,6 @@ class VisitorSession:
         if receipt.reason == _LEFT_TO_WIDGET and "user_id" in new_user and reset is not earlier:
             return self._enqueue(Update(new_user))
         return receipt
-
-    def _recall_click(self, click: str | None) -> PendingReset | None:
-        """Return the reset that this browser requested seconds ago, with the same cookies."""
-        reset = self.delivery.recall(click) if click else None
-        return reset if reset and reset.marker.is_recent(RESET_DEADLINE) else None
 
     def _old_key_digest(self) -> str:
         return key_digest(self.key or self.request.stale_key)

@@ -200,7 +200,7 @@ class Visitor(VisitorVerbs):
 
     @property
     def _loop(self) -> object | None:
-        return self._session.loop
+        return self._session.delivery.loop
 
     @property
     def _may_create_visitor(self) -> bool:
