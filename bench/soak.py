@@ -107,6 +107,7 @@ async def soak(to: SinkControl, seconds: float, a_second: float) -> bool:
     missing = 0
     async with living(shop.app) as shop.state:
         await drive(shop, browsers, min(5.0, seconds / 10), a_second)  # load everything once
+        shop.fill_resets()
         print(
             "| tenth | User.com is | requests | longest | accepted | delivered | dropped | dead | waiting | blocks | process |"
         )

@@ -15,7 +15,16 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bench.apps import PAGE
-from usercom_asgi import UserComConfig, UserComMiddleware, get_delivery, get_visitor
+from usercom_asgi import (
+    Receipt,
+    Status,
+    UserComConfig,
+    UserComMiddleware,
+    get_delivery,
+    get_visitor,
+)
+from usercom_asgi.core.envelope import PendingReset
+from usercom_asgi.core.user_key import ResetMarker
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
@@ -100,6 +109,15 @@ class Shop:
     def stats(self) -> Stats:
         stats: Stats = self._delivery.stats
         return stats
+
+    def fill_resets(self) -> None:
+        """Let the delivery remember as many resets as it may, some 3 MB.
+
+        An hour's traffic would fill that memory by and by, as if it had no bound.
+        """
+        for n in range(10_000):
+            reset = PendingReset(ResetMarker.new(""), Receipt(Status.SKIPPED))
+            self._delivery.remember(f"filled {n}", reset)
 
     async def ask(self, path: str, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Make one request; return the headers of its response."""

@@ -86,7 +86,7 @@ def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Condit
     if scope["method"] not in ("GET", "HEAD"):
         return None
     try:
-        for name, _ in scope["headers"]:  # a loop: a set or a dict of the names costs up to twice
+        for name, _ in scope["headers"]:  # a set or a dict of the names costs up to twice as much
             if name in CONDITIONS:
                 return Conditions(scope, _expected_mark(visitor, site))
     except Exception:  # an error of ours must not break the application's response

@@ -75,8 +75,8 @@ class Site:
         self.nonce = nonce
         self.should_inject = should_inject
         self.csp_sources = CspSources.for_origin(config.origin)
-        #: Whether the snippet depends on who asks, so that no shared cache may
-        #: keep the page.
+        #: Whether each visitor is asked for consent. The page then depends on the answer, so that
+        #: no shared cache may keep it.
         self.requires_consent = consent is not None or config.honour_gpc
         keys, domain = config.secret_keys, config.cookie_domain
         self.flash = FlashCookie(keys, domain) if keys else None

@@ -89,8 +89,9 @@ class UserComMiddleware:
         config: Defaults to the client's, or without a client to
             :meth:`UserComConfig.from_env`. Must equal the client's if both are given.
         identify: Returns the logged-in user, None if there is none, or ``UNKNOWN``.
-            Called at most once a request: before a command, and for a page that carries
-            the widget. With it, logins and logouts are detected. Needs ``secret_keys``.
+            Called at most once a request: before a command, for a page that carries the
+            widget or browser commands, and where the response may have logged a known user
+            out. With it, logins and logouts are detected. Needs ``secret_keys``.
         consent: Returns whether the visitor may be tracked; by default everyone. If
             not, the response has no widget and no new cookie, and the visitor's
             methods send nothing.
@@ -237,7 +238,7 @@ class UserComMiddleware:
             await self.app(scope, receive, send)
 
     async def _handle_inline(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request without a lifespan, whose commands are delivered after the response."""
+        """Serve a request without a lifespan, with a delivery that ends after the response."""
         async with self._deliveries.open_inline() as delivery:
             await self._handle_request(scope, receive, send, delivery)
 

@@ -79,8 +79,8 @@ class VisitorSession:
         *,
         has_consent: bool = True,
     ) -> None:
-        # A copy, because routers change theirs. Without the state: it holds the visitor, and the
-        # garbage collector would have to break that cycle at every request.
+        # A copy, because routers and our own `Conditions` change theirs. Without the state: it holds
+        # the visitor, and the garbage collector would have to break that cycle at every request.
         self._scope = dict(scope)
         self._scope["state"] = None
         self._site = site
@@ -106,7 +106,7 @@ class VisitorSession:
 
     @property
     def request(self) -> RequestInfo:
-        """Data of the request, which most responses do not need."""
+        """Data of the request, which most responses of a site without cookies of ours do not need."""
         if self._request is None:
             self._request = RequestInfo(self._scope, self._site)
         return self._request
