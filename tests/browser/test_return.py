@@ -102,7 +102,7 @@ def test_page_from_the_back_forward_cache_after_logout_is_reloaded(
     page.evaluate("setTimeout(() => history.back())")
     until_sync(lambda: keys(keeping_context) not in ([], [alice]))
     page.wait_for_function(
-        "+localStorage.kept >= 1 && document.getElementById('who').textContent === 'nobody'"
+        "+localStorage.kept >= 1 && document.getElementById('who')?.textContent === 'nobody'"
     )
     page.wait_for_function(READY)
     assert page.evaluate(GREETING) == "Hello!"
@@ -126,7 +126,7 @@ def test_other_tab_after_logout_sends_nothing_and_reloads_on_focus(
     second.evaluate("userengage('event.there'); UE.pageHit({event: {event_name: 'there'}})")
     second.evaluate("window.before = true; dispatchEvent(new Event('focus'))")
     second.wait_for_function(
-        "!window.before && document.getElementById('who').textContent === 'nobody'"
+        "!window.before && document.getElementById('who')?.textContent === 'nobody'"
     )
     second.wait_for_function(READY)
     assert usercom.store.events == []
@@ -341,7 +341,7 @@ def test_form_response_after_logout_reloads_without_posting_again(
     other.goto(f"{site}/page/0")
     send(other, "/logout/form")
     page.evaluate("dispatchEvent(new Event('focus'))")
-    page.wait_for_function("document.getElementById('who').textContent === 'nobody'")
+    page.wait_for_function("document.getElementById('who')?.textContent === 'nobody'")
     assert "POST" not in posts[:1]
 
 

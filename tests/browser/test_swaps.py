@@ -103,7 +103,7 @@ def enter(page: Page, site: str, kind: str = "") -> None:
 
 def assert_chat_is_there(page: Page, heading: str | None = None) -> None:
     if heading is not None:
-        page.wait_for_function(f"document.querySelector('h1').textContent === '{heading}'")
+        page.wait_for_function(f"document.querySelector('h1')?.textContent === '{heading}'")
     page.wait_for_timeout(150)  # what would take the chat away comes by now
     assert page.evaluate("window.same"), "the document has stayed"
     expect(page.locator("body > #__ue_widget_mount")).to_have_count(1)
@@ -145,13 +145,13 @@ def test_chat_of_a_widget_that_loads_during_a_swap_is_there(
     page.goto(f"{site}/leaf/1?with={kind}", wait_until="commit")
     page.wait_for_function("window.usercom && (window.Turbo || window.htmx)")
     page.click("#to2")
-    page.wait_for_function("document.querySelector('h1').textContent === '/leaf/2'")
+    page.wait_for_function("document.querySelector('h1')?.textContent === '/leaf/2'")
     for route in delayed:
         route.continue_()
     page.wait_for_function(READY)
     page.locator(".launcher").wait_for(state="visible")
     page.click("#to1")
-    page.wait_for_function("document.querySelector('h1').textContent === '/leaf/1'")
+    page.wait_for_function("document.querySelector('h1')?.textContent === '/leaf/1'")
     page.wait_for_timeout(150)
     expect(page.locator("#__ue_widget_mount")).to_have_count(1)
     expect(page.locator(".launcher")).to_be_visible()
@@ -166,7 +166,7 @@ def test_chat_after_back_is_there_once(page: Page, site: str, kind: str) -> None
     page.click("#to2")
     assert_chat_is_there(page, "/leaf/2")
     page.evaluate("setTimeout(() => history.back())")
-    page.wait_for_function("document.querySelector('h1').textContent === '/leaf/1'")
+    page.wait_for_function("document.querySelector('h1')?.textContent === '/leaf/1'")
     page.wait_for_timeout(300)
     if page.evaluate("!window.same"):  # the library has loaded the page
         page.wait_for_function(READY)
