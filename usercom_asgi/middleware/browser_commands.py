@@ -48,7 +48,7 @@ class BrowserCommandPlan:
 
 
 def plan_browser_commands(
-    visitor: VisitorSession,
+    session: VisitorSession,
     flash: FlashCookie | None,
     start: Message,
     *,
@@ -61,11 +61,11 @@ def plan_browser_commands(
     run or not. Each command has an id, by which the browser runs it once. ``placed`` holds
     the ids that a snippet placed by hand knows; later commands wait for another page.
     """
-    request = visitor.request
+    request = session.request
     secure = request.is_secure
     has_flash = flash is not None and request.has_flash_cookie()
     expired = [flash.expire(secure=secure)] if flash is not None and has_flash else []
-    is_changed, calls = visitor.has_browser_commands, visitor.browser_calls()
+    is_changed, calls = session.has_browser_commands, session.browser_calls()
     is_shown = is_page and request.is_navigation
     headers = None
     if calls and (not is_shown or request.is_boosted):
@@ -81,7 +81,7 @@ def plan_browser_commands(
     if is_changed or not calls:
         if flash is not None and calls:
             waiting = limit(calls) if is_shown else _limit(calls)
-            cookies = [flash.set_cookie(waiting, visitor.key, secure=secure)]
+            cookies = [flash.set_cookie(waiting, session.key, secure=secure)]
         elif flash is not None:
             cookies = expired
         elif not is_shown and (page_calls or identity):
@@ -94,7 +94,7 @@ def plan_browser_commands(
     if is_shown:
         late = [] if placed is None else [each for each in calls if each[0] not in placed]
         if flash is not None and late:
-            expired = [flash.set_cookie(_limit(late), visitor.key, secure=secure)]
+            expired = [flash.set_cookie(_limit(late), session.key, secure=secure)]
         return BrowserCommandPlan(headers, expired, cookies, page_calls, identity)
     # The visitor of a reset begins on a page that is shown for certain.
     may_run = is_page and request.may_be_shown and all(each[1] != RESET for each in calls)

@@ -60,7 +60,7 @@ class Conditions:
             given = [each for each in self._original if each[0] in CONDITIONS]
             self._scope["headers"] = [*others, *given]
 
-    def mark(self, start: Message, visitor: VisitorSession) -> Message:
+    def mark(self, start: Message, session: VisitorSession) -> Message:
         """Return a 304 with the ETag of the page, which the browser keeps.
 
         The page in the browser's cache is outdated if the 304 brings a policy with a
@@ -71,9 +71,9 @@ class Conditions:
             return start
         headers = header_list(start)
         is_outdated = (
-            bool(visitor.identity)
-            or visitor.is_suppressed
-            or visitor.widget_state is not None
+            bool(session.identity)
+            or session.is_suppressed
+            or session.widget_state is not None
             or find_nonce(parse_policies(headers)) is not None
         )
         if is_outdated:
@@ -81,14 +81,14 @@ class Conditions:
         return {**start, "headers": mark_validators(headers, self._mark)}
 
 
-def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Conditions | None:
+def open_conditions(scope: Scope, session: VisitorSession, site: Site) -> Conditions | None:
     """Translate the conditions of a request; return None if it has none."""
     if scope["method"] not in ("GET", "HEAD"):
         return None
     try:
         for name, _ in scope["headers"]:  # a set or a dict of the names costs up to twice as much
             if name in CONDITIONS:
-                return Conditions(scope, _expected_mark(visitor, site))
+                return Conditions(scope, _expected_mark(session, site))
     except Exception:  # an error of ours must not break the application's response
         logger.exception(
             "Conditions of a request stay as they are: usercom-asgi raised an error",
@@ -97,17 +97,17 @@ def open_conditions(scope: Scope, visitor: VisitorSession, site: Site) -> Condit
     return None
 
 
-def _expected_mark(visitor: VisitorSession, site: Site) -> bytes | None:
+def _expected_mark(session: VisitorSession, site: Site) -> bytes | None:
     """Return the mark of the anonymous snippet; None if the page may get another one.
 
     A cookie may belong to a user, whom the ``identify`` hook names later. The browser may
     have a page with a placed snippet, about which ``should_inject`` does not decide.
     """
-    request = visitor.request
+    request = session.request
     depends_on_request = (
         site.nonce is not None
         or site.requires_consent
-        or (visitor.login is not None and not _CREDENTIALS.isdisjoint(request.headers))
+        or (session.login is not None and not _CREDENTIALS.isdisjoint(request.headers))
         or request.has_reset_cookie()
         or request.has_flash_cookie()
         or request.has_key_in_url

@@ -48,28 +48,28 @@ logger = logging.getLogger("usercom_asgi")
 _ANY_PAGE: Message = {"type": "http.response.start", "status": 200, "headers": []}
 
 
-async def prepare_snippet(site: Site, visitor: VisitorSession, scope: Scope) -> None:
+async def prepare_snippet(site: Site, session: VisitorSession, scope: Scope) -> None:
     """Wait for what the snippet depends on: the hooks, and the key of a reset."""
     try:
-        if _takes_snippet(visitor) and not visitor.is_closed:
-            await run_from_any_loop(visitor.delivery.loop, partial(_prepare, site, visitor, scope))
+        if _takes_snippet(session) and not session.is_closed:
+            await run_from_any_loop(session.delivery.loop, partial(_prepare, site, session, scope))
     except Exception:  # an error of ours must not break the application's page
         logger.exception(
             "The snippet is not prepared: usercom-asgi raised an error", extra=INTERNAL_ERROR
         )
 
 
-def place_snippet(site: Site, visitor: VisitorSession, scope: Scope, nonce: object) -> str:
+def place_snippet(site: Site, session: VisitorSession, scope: Scope, nonce: object) -> str:
     """Return the script tags for the page; empty if the application must not place them."""
     try:
-        if not _takes_snippet(visitor):
+        if not _takes_snippet(session):
             return ""
         here = current_loop()
-        if visitor.delivery.loop is None or here is visitor.delivery.loop:
-            return _place(site, visitor, scope, nonce)
+        if session.delivery.loop is None or here is session.delivery.loop:
+            return _place(site, session, scope, nonce)
         if here is None:  # in a thread, while the delivery belongs to the event loop
-            place = partial(_prepare_and_place, site, visitor, scope, nonce)
-            return run_in_loop(visitor.delivery.loop, place, "usercom_snippet")
+            place = partial(_prepare_and_place, site, session, scope, nonce)
+            return run_in_loop(session.delivery.loop, place, "usercom_snippet")
         warn_once(
             "snippet_not_placed",
             "usercom_snippet() places nothing in another event loop than that of the request",
@@ -87,83 +87,83 @@ def place_snippet(site: Site, visitor: VisitorSession, scope: Scope, nonce: obje
     return ""
 
 
-def _takes_snippet(visitor: VisitorSession) -> bool:
+def _takes_snippet(session: VisitorSession) -> bool:
     """Return whether a page of this request may get the snippet at all."""
-    request = visitor.request
-    is_certain = visitor.has_consent and not visitor.is_suppressed and not request.is_websocket
+    request = session.request
+    is_certain = session.has_consent and not session.is_suppressed and not request.is_websocket
     return is_certain and not asks_for_fragment(request.headers)
 
 
-def _has_reset(visitor: VisitorSession) -> bool:
-    return visitor.has_reset or visitor.request.has_reset_cookie()
+def _has_reset(session: VisitorSession) -> bool:
+    return session.has_reset or session.request.has_reset_cookie()
 
 
-async def _prepare(site: Site, visitor: VisitorSession, scope: Scope) -> None:
-    await visitor.resolve_identity()
-    if _has_reset(visitor):
-        await plan_reset(visitor, visitor.delivery, site.config, is_page=True)
-    placement = visitor.placement or Placement()
+async def _prepare(site: Site, session: VisitorSession, scope: Scope) -> None:
+    await session.resolve_identity()
+    if _has_reset(session):
+        await plan_reset(session, session.delivery, site.config, is_page=True)
+    placement = session.placement or Placement()
     if site.nonce is not None and not placement.has_nonce:
         placement.nonce, placement.has_nonce = await site.ask_nonce(scope), True
-    visitor.placement = placement
+    session.placement = placement
 
 
 async def _prepare_and_place(
-    site: Site, visitor: VisitorSession, scope: Scope, nonce: object
+    site: Site, session: VisitorSession, scope: Scope, nonce: object
 ) -> str:
-    if not visitor.is_closed:
-        await _prepare(site, visitor, scope)
-    return _place(site, visitor, scope, nonce)
+    if not session.is_closed:
+        await _prepare(site, session, scope)
+    return _place(site, session, scope, nonce)
 
 
-def _place(site: Site, visitor: VisitorSession, scope: Scope, nonce: object) -> str:
-    placement = visitor.placement or Placement()
+def _place(site: Site, session: VisitorSession, scope: Scope, nonce: object) -> str:
+    placement = session.placement or Placement()
     if not placement.is_placed:
-        if visitor.is_closed:
+        if session.is_closed:
             warn_once(
                 "snippet_not_placed",
                 "usercom_snippet() places nothing after the response has started: "
                 "call it before, and give its result to the template",
             )
             return ""
-        _resolve_identity_now(visitor)
+        _resolve_identity_now(session)
     if nonce is not None:
         placement.nonce = _checked_nonce(nonce)
     elif site.nonce is not None and not placement.has_nonce:
         placement.nonce, placement.has_nonce = site.ask_nonce_now(scope), True
-    if not placement.is_placed and not _fill(placement, site, visitor):
+    if not placement.is_placed and not _fill(placement, site, session):
         return ""
-    visitor.placement = placement
+    session.placement = placement
     snippet = placement.snippet
     return (with_nonce(snippet, placement.nonce) if placement.nonce else snippet).decode("ascii")
 
 
-def _fill(placement: Placement, site: Site, visitor: VisitorSession) -> bool:
+def _fill(placement: Placement, site: Site, session: VisitorSession) -> bool:
     """Make the snippet by what is known now; return False if more has to be known."""
-    reset = plan_reset_now(visitor, site.config) if _has_reset(visitor) else None
+    reset = plan_reset_now(session, site.config) if _has_reset(session) else None
     if reset is not None and reset.suppress_widget:
         return False  # the response waits for the new key
     commands = None
-    has_flash = site.flash is not None and visitor.request.has_flash_cookie()
-    if visitor.has_browser_commands or has_flash:
-        placement.call_ids = frozenset(str(each[0]) for each in visitor.browser_calls())
-        commands = plan_browser_commands(visitor, site.flash, _ANY_PAGE, is_page=True)
+    has_flash = site.flash is not None and session.request.has_flash_cookie()
+    if session.has_browser_commands or has_flash:
+        placement.call_ids = frozenset(str(each[0]) for each in session.browser_calls())
+        commands = plan_browser_commands(session, site.flash, _ANY_PAGE, is_page=True)
         placement.has_calls = bool(commands.calls)
-    placement.is_private = site.is_private(visitor, reset, commands)
-    placement.reset = current_reset(visitor) if reset is not None else None
-    placement.snippet = site.snippet_for(visitor, reset, commands)
+    placement.is_private = site.is_private(session, reset, commands)
+    placement.reset = current_reset(session) if reset is not None else None
+    placement.snippet = site.snippet_for(session, reset, commands)
     return True
 
 
-def _resolve_identity_now(visitor: VisitorSession) -> None:
+def _resolve_identity_now(session: VisitorSession) -> None:
     """Call the ``identify`` hook, if it can be called without waiting."""
-    login = visitor.login
+    login = session.login
     if login is None:
         return
     if login.is_checking:
         raise MustWaitError
     login.may_wait = False
-    check = visitor.resolve_identity()
+    check = session.resolve_identity()
     try:
         check.send(None)
     except StopIteration:
@@ -203,9 +203,9 @@ def warn_of_policy(headers: HeaderList, sources: CspSources, nonce: str | None) 
             warn_once("csp_blocks_widget", f"Content-Security-Policy blocks the widget: {text}")
 
 
-def warn_of_late_reset(visitor: VisitorSession, placement: Placement) -> None:
+def warn_of_late_reset(session: VisitorSession, placement: Placement) -> None:
     """Warn of a page that has the snippet of a visitor who has ended since."""
-    if visitor.has_reset and current_reset(visitor) is not placement.reset:
+    if session.has_reset and current_reset(session) is not placement.reset:
         warn_once(
             "reset_after_snippet",
             "The visitor was reset after usercom_snippet(): the page has the snippet of the earlier "

@@ -114,7 +114,7 @@ class Responder:
         "_site",
         "_started",
         "page",
-        "visitor",
+        "session",
     )
 
     _method: str
@@ -124,12 +124,12 @@ class Responder:
     def __init__(
         self,
         app: ASGIApp,
-        visitor: VisitorSession,
+        session: VisitorSession,
         delivery: DeliveryService | InlineDelivery,
         site: Site,
     ) -> None:
         self._app = app
-        self.visitor = visitor
+        self.session = session
         self._delivery = delivery
         self._site = site
         self._started = False
@@ -139,22 +139,22 @@ class Responder:
     async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         self._scope, self._method, self._send = scope, scope["method"], send
-        visitor = self.visitor
-        self._conditions = open_conditions(scope, visitor, self._site)
+        session = self.session
+        self._conditions = open_conditions(scope, session, self._site)
         try:
             await self._app(scope, receive, self._on_message)
             if self.page is not None and not self.page.is_done:
                 await self._flush(self.page)  # the application has not ended its body
-            if visitor.login is not None:
-                visitor.login.close()
+            if session.login is not None:
+                session.login.close()
         except Exception:
             await self._flush_started_page()
             raise
         finally:
             if self._conditions is not None:
                 self._conditions.restore()
-            if visitor.request_number is not None:  # it has submitted a command
-                self._delivery.request_ended(visitor.request_number)
+            if session.request_number is not None:  # it has submitted a command
+                self._delivery.request_ended(session.request_number)
 
     def _on_message(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own, because most messages are only sent on.
@@ -167,7 +167,7 @@ class Responder:
             self._started = True
             if self._conditions is not None or self._is_relevant(message):
                 return self._on_start(message)
-            self.visitor.is_closed = True  # as `close()` does: there is no browser queue to close
+            self.session.is_closed = True  # as `close()` does: there is no browser queue to close
         return self._send(message)
 
     async def _feed(self, page: PageResponse | PlacedPage, message: Message) -> None:
@@ -203,7 +203,7 @@ class Responder:
                 is_relevant = self._is_relevant(message)
             if self._conditions is not None:
                 self._conditions.restore()
-                start = message = self._conditions.mark(message, self.visitor)
+                start = message = self._conditions.mark(message, self.session)
                 is_relevant = self._is_relevant(message)
             if is_relevant:
                 start = await self._prepare(message, header_layout(message["headers"]))
@@ -211,7 +211,7 @@ class Responder:
             logger.exception(
                 "A response is sent unchanged: usercom-asgi raised an error", extra=INTERNAL_ERROR
             )
-        self.visitor.close()
+        self.session.close()
         if start is not None:
             await self._send(start)
 
@@ -230,7 +230,7 @@ class Responder:
             plan.add_cookies(plan.other_cookies)
             return plan.start
         if plan.placed is not None:
-            warn_of_late_reset(self.visitor, plan.placed)
+            warn_of_late_reset(self.session, plan.placed)
             cookies = plan.page_cookies, plan.other_cookies
             self.page = open_page(plan.start, plan.placed, self._site, self._method, *cookies)
             return None
@@ -239,16 +239,16 @@ class Responder:
         return None
 
     async def _plan(self, start: Message, layout: HeaderLayout) -> ResponsePlan:
-        site, visitor = self._site, self.visitor
+        site, session = self._site, self.session
         plan = ResponsePlan(start)
-        if visitor.placement is not None and visitor.placement.is_placed:
-            plan.placed = visitor.placement
+        if session.placement is not None and session.placement.is_placed:
+            plan.placed = session.placement
         found = relevant_headers(plan.headers, layout)
         if b"content-encoding" in found:
             plan.encoding = content_encoding(found[b"content-encoding"])
         plan.skip_reason = skip_reason(
             self._method,
-            visitor.request.headers,
+            session.request.headers,
             start["status"],
             found,
             force=(plan.placed is not None or None)
@@ -260,9 +260,9 @@ class Responder:
         is_injected = plan.gets_snippet and plan.placed is None
         if is_injected and site.nonce is not None:
             plan.nonce = await site.ask_nonce(self._scope)
-        if is_injected and (visitor.is_suppressed or plan.encoding is not None):
+        if is_injected and (session.is_suppressed or plan.encoding is not None):
             plan.skip_reason = self._reason_to_skip(plan.encoding)
-        if visitor.may_change_response() or visitor.request.has_reset_cookie():
+        if session.may_change_response() or session.request.has_reset_cookie():
             await self._plan_visitor(plan)
         if plan.gets_snippet and not POLICIES.isdisjoint(found):
             self._apply_csp(plan)
@@ -272,12 +272,12 @@ class Responder:
 
     async def _plan_visitor(self, plan: ResponsePlan) -> None:
         """Plan what depends on the visitor: login, reset, cookies, commands to the browser."""
-        visitor, config = self.visitor, self._site.config
-        if visitor.login is not None:
-            await self._check_login(visitor.login, plan)
-        if visitor.has_reset or visitor.request.has_reset_cookie():
+        session, config = self.session, self._site.config
+        if session.login is not None:
+            await self._check_login(session.login, plan)
+        if session.has_reset or session.request.has_reset_cookie():
             plan.reset = await plan_reset(
-                visitor, self._delivery, config, is_page=plan.gets_snippet
+                session, self._delivery, config, is_page=plan.gets_snippet
             )
         if plan.reset is not None:
             plan.add_cookies(plan.reset.cookies)
@@ -286,14 +286,14 @@ class Responder:
                 plan.skip_reason = (
                     "the visitor was just reset, and User.com has not named the new key yet"
                 )
-        elif visitor.awaits_key:
-            plan.add_cookies(key_cookies(visitor, config))
-        elif visitor.request.stale_key:  # a page from before the reset has put it back
-            plan.add_cookies(repaired_key_cookies(visitor, config))
-        visitor.close()
-        if visitor.has_browser_commands or visitor.has_flash():
+        elif session.awaits_key:
+            plan.add_cookies(key_cookies(session, config))
+        elif session.request.stale_key:  # a page from before the reset has put it back
+            plan.add_cookies(repaired_key_cookies(session, config))
+        session.close()
+        if session.has_browser_commands or session.has_flash():
             plan.commands = plan_browser_commands(
-                visitor,
+                session,
                 self._site.flash,
                 plan.start,
                 is_page=plan.gets_snippet,
@@ -303,17 +303,17 @@ class Responder:
                 plan.headers = plan.commands.headers
 
     async def _check_login(self, login: LoginTracker, plan: ResponsePlan) -> None:
-        visitor = self.visitor
+        session = self.session
         may_log_out = self._method not in ("GET", "HEAD") or bool(
             values(plan.headers, b"set-cookie")
         )
         # Browser commands are not awaited, so the hook has not been called
         # for them yet.
-        has_commands = visitor.has_browser_commands or (
-            visitor.has_flash() and visitor.request.has_running_widget
+        has_commands = session.has_browser_commands or (
+            session.has_flash() and session.request.has_running_widget
         )
         if plan.gets_snippet or has_commands or (may_log_out and login.had_user()):
-            await visitor.resolve_identity()
+            await session.resolve_identity()
         plan.add_cookies(login.cookies())
 
     def _apply_csp(self, plan: ResponsePlan) -> None:
@@ -326,13 +326,13 @@ class Responder:
             warn_once("csp_blocks_widget", f"Content-Security-Policy blocks the widget: {text}")
 
     def _page_settings(self, plan: ResponsePlan, layout: HeaderLayout | None) -> PageSettings:
-        site, visitor, commands = self._site, self.visitor, plan.commands
+        site, session, commands = self._site, self.session, plan.commands
         return PageSettings(
-            site.snippet_for(visitor, plan.reset, commands, plan.nonce),
+            site.snippet_for(session, plan.reset, commands, plan.nonce),
             self._method,
             site.config.position == "head",
             layout,
-            site.is_private(visitor, plan.reset, commands),
+            site.is_private(session, plan.reset, commands),
             commands is not None and bool(commands.calls),
             plan.page_cookies if plan.reset is not None or commands is not None else (),
             plan.other_cookies,
@@ -347,7 +347,7 @@ class Responder:
             headers: HeaderList = start["headers"]
             return (
                 type(headers) is not list
-                or self.visitor.may_change_response()
+                or self.session.may_change_response()
                 or logger.isEnabledFor(logging.DEBUG)
                 or may_be_html(headers)
             )
@@ -356,7 +356,7 @@ class Responder:
 
     def _reason_to_skip(self, encoding: bytes | None) -> str | None:
         """Return why a page goes out without the snippet; None if it carries it."""
-        if self.visitor.is_suppressed:
+        if self.session.is_suppressed:
             return "suppress() was called"
         if encoding is None or is_supported(encoding):
             return None

@@ -137,7 +137,7 @@ class Site:
 
     def is_private(
         self,
-        visitor: VisitorSession,
+        session: VisitorSession,
         reset: ResetPlan | None,
         commands: BrowserCommandPlan | None,
     ) -> bool:
@@ -146,28 +146,28 @@ class Site:
             self.requires_consent
             or reset is not None
             or (commands is not None and bool(commands.identity))
-            or bool(visitor.identity)
-            or visitor.request.has_key_in_url
+            or bool(session.identity)
+            or session.request.has_key_in_url
         )
 
     def snippet_for(
         self,
-        visitor: VisitorSession,
+        session: VisitorSession,
         reset: ResetPlan | None,
         commands: BrowserCommandPlan | None,
         nonce: str | None = None,
     ) -> bytes:
         """Return the script tags for this visitor's page."""
-        state, is_form = visitor.widget_state, visitor.request.is_form
-        is_shared = reset is None and commands is None and not visitor.identity and not is_form
+        state, is_form = session.widget_state, session.request.is_form
+        is_shared = reset is None and commands is None and not session.identity and not is_form
         if is_shared and state is None:
             return with_nonce(self.anonymous_snippet, nonce) if nonce else self.anonymous_snippet
-        settings = {**visitor.identity, **self._settings, **({"state": state} if state else {})}
+        settings = {**session.identity, **self._settings, **({"state": state} if state else {})}
         if commands is not None:
             settings = {**(commands.identity or {}), **settings}
         scripts = self._anonymous_script
         if not is_shared:  # a page that is the same for all visitors accepts any identity
-            epoch = _epoch_for(visitor, reset, commands)
+            epoch = _epoch_for(session, reset, commands)
             scripts = self._callbacks + self._usercom_script(epoch, is_answer=is_form)
         return render(
             settings,
@@ -200,9 +200,9 @@ def _checked_nonce(nonce: object) -> str | None:
 
 
 def _epoch_for(
-    visitor: VisitorSession, reset: ResetPlan | None, commands: BrowserCommandPlan | None
+    session: VisitorSession, reset: ResetPlan | None, commands: BrowserCommandPlan | None
 ) -> str | None:
     """Return the identity that a page is made for, or None if any will do."""
     if reset is not None:
         return reset.epoch
-    return visitor.request.epoch.id if commands or visitor.identity else None
+    return session.request.epoch.id if commands or session.identity else None

@@ -133,7 +133,7 @@ def _give_key(scope: Scope, key: str | None) -> None:
 def _plan(original: Any, _find: Find) -> Any:
     async def plan(self: Responder, start: Message, layout: Any) -> ResponsePlan:
         made: ResponsePlan = await original(self, start, layout)
-        session = self.visitor
+        session = self.session
         if isinstance(session, RecordingSession) and may_be_html(made.headers):
             commands = made.commands if made.gets_snippet else None
             identity = {**(commands.identity or {} if commands else {}), **session.identity}
