@@ -1,7 +1,7 @@
 # `make demo` and `make test` need make and Python 3.11 or newer; all else goes into .venv by itself.
 #
 #   make demo                     the shop beside a local User.com: two addresses to open
-#   make check                    before a commit: lint, types and the fast tests, in a minute or so
+#   make check                    before a commit: lint, types and the fast tests, in two or three minutes
 #   make test                     every check: lint, types, every test; COVER=1 measures branch coverage as well, as CI does
 #   make nightly                  further variants of the long tests: some eight minutes
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
@@ -53,7 +53,7 @@ check:
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint fast
 
 fast: $(VENV)/dev.installed
-	$(PYTEST) -q -m "not browser and not servers and not broker and not slow"
+	$(PYTEST) -q -m "not browser and not servers and not broker and not slow and not nightly"
 
 # CI gives COVER=1, with which the suite takes half as long again. It also gives SHORT=1 and two jobs: the versions are
 # tested beside lint, before the suite.

@@ -44,6 +44,7 @@ def test_package_holds_the_target_of_each_group_of_words(group: str) -> None:
     assert total(count_rooms().values()).per_thousand(group) <= TARGETS[group]
 
 
+@pytest.mark.slow
 def test_tests_and_benchmarks_hold_no_counted_word() -> None:
     found = [
         f"{path}:{line}: {word}"

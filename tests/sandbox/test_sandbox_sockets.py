@@ -284,6 +284,7 @@ def test_line_of_a_socket_is_in_the_file_soon(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.slow
 def test_client_that_never_reads_its_pongs_is_not_read_any_more(client: WebSocketClient) -> None:
     """They would be kept in memory, without an end."""
     client.socket.settimeout(2)
