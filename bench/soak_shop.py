@@ -25,6 +25,7 @@ from usercom_asgi import (
 )
 from usercom_asgi.core.envelope import PendingReset
 from usercom_asgi.core.user_key import ResetMarker
+from usercom_asgi.delivery.service import MAX_REMEMBERED
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection, Request
@@ -111,11 +112,11 @@ class Shop:
         return stats
 
     def fill_resets(self) -> None:
-        """Let the delivery remember as many resets as it may, some 3 MB.
+        """Let the delivery remember as many resets as it may: some 3 MB.
 
-        An hour's traffic would fill that memory by and by, as if it had no bound.
+        Otherwise they would fill this memory during the run, and look like a leak.
         """
-        for n in range(10_000):
+        for n in range(MAX_REMEMBERED):
             reset = PendingReset(ResetMarker.new(""), Receipt(Status.SKIPPED))
             self._delivery.remember(f"filled {n}", reset)
 

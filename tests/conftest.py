@@ -127,10 +127,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     With `--dist loadgroup`, pytest-xdist 3.8 finds no group in pytest 9.2.
     """
-    # xdist has no types.
-    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has no types
 
-    class ByTestOrFile(LoadScopeScheduling):  # type: ignore[misc]  # of type Any, for want of types
+    class ByTestOrFile(LoadScopeScheduling):  # type: ignore[misc]  # so this class is of type Any
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
             is_whole = path.removeprefix("tests/").startswith(WHOLE_FILES)

@@ -226,7 +226,6 @@ def test_package_import_costs_little_more_than_starlette_and_httpx(tmp_path: Pat
     assert ratio(best) < MAX_CPU_RATIO
 
 
-@pytest.mark.slow
 @pytest.mark.nightly
 def test_package_import_costs_at_most_1_15_times_the_instructions(tmp_path: Path) -> None:
     """With httpx2. `docs/decisions.md` has the ratio with httpx."""

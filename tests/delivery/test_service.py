@@ -199,7 +199,7 @@ async def test_service_cancelled_with_a_call_in_flight_ends_and_drops_the_comman
 async def test_service_recall_beyond_the_limit_forgets_the_oldest_resets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("usercom_asgi.delivery.service._MAX_REMEMBERED", 3)
+    monkeypatch.setattr("usercom_asgi.delivery.service.MAX_REMEMBERED", 3)
     post = FakeSender()
     async with running(post) as runtime:
         for n in range(5):

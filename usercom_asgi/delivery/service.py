@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("usercom_asgi")
 
-_MAX_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 # Seconds between two looks at the file of an outbox, in flush().
 _FILE_INTERVAL = 0.01
 
@@ -226,7 +226,7 @@ class DeliveryService:
 
     def remember(self, name: str, reset: PendingReset) -> None:
         """Keep a reset for a later request; the oldest ones are dropped."""
-        if len(self._remembered) >= _MAX_REMEMBERED:
+        if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[name] = reset
 

@@ -167,7 +167,7 @@ class Responder:
             self._started = True
             if self._conditions is not None or self._is_relevant(message):
                 return self._on_start(message)
-            self.session.is_closed = True  # as `close()` does: there is no browser queue to close
+            self.session.close()
         return self._send(message)
 
     async def _feed(self, page: PageResponse | PlacedPage, message: Message) -> None:

@@ -70,7 +70,7 @@ class _Socket:
             api_key=websocket.path_params["api_key"][:20], user_key=short(self._key)
         )
         self._refused = 0
-        self._last = 0  # number of the last push that is sent, or older than the socket
+        self._last = 0  # number of the last push that was sent, or came before the socket
 
     async def run(self) -> None:
         """Answer the handshake, then exchange frames until one side closes."""

@@ -106,7 +106,7 @@ class VisitorSession:
 
     @property
     def request(self) -> RequestInfo:
-        """Data of the request, which most responses of a site without cookies of ours do not need."""
+        """Data of the request, made at its first use: many responses need none."""
         if self._request is None:
             self._request = RequestInfo(self._scope, self._site)
         return self._request
@@ -276,7 +276,7 @@ class VisitorSession:
         click = f"{browser} {sorted(new_user.items())}" if browser else None
         earlier = self.delivery.recall(click) if click else None
         if earlier is not None and not earlier.marker.is_recent(RESET_DEADLINE):
-            earlier = None  # a new logout, and not the second click of one
+            earlier = None  # another logout, not a second click
         if self.request.has_running_widget and self.has_consent:
             reset = self._delegate_reset(new_user, earlier, keep_calls=keep_calls)
         else:
