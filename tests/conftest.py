@@ -21,6 +21,7 @@ if os.environ.get("TEST_HTTPX") == "httpx":  # as if httpx2 were not installed; 
 from helpers.fake_usercom import CONFIG, FakeUserCom
 
 from usercom_asgi import UserComConfig
+from usercom_asgi.core.log import warn_once
 from usercom_asgi.sandbox import Sandbox, serve
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("slow") and config.pluginmanager.hasplugin("_cov"):
             item.add_marker("no_cover")
     items.sort(key=lambda item: not any(item.get_closest_marker(each) for each in LATE))
+
+
+def pytest_runtest_setup() -> None:
+    """Let each test log what an earlier one has logged "once"."""
+    warn_once.cache_clear()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -25,7 +25,6 @@ from usercom_asgi import (
     UserComConfig,
     UserComMiddleware,
 )
-from usercom_asgi.core.log import warn_once
 
 
 async def test_client_every_command_reaches_its_endpoint(usercom: FakeUserCom) -> None:
@@ -127,7 +126,6 @@ def test_client_gives_the_middleware_its_config() -> None:
 async def test_client_that_was_not_entered_logs_an_error(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
     middleware = UserComMiddleware(
         html(b"<html><body></body></html>"), client=UserComClient(usercom.config())
     )

@@ -35,7 +35,6 @@ from usercom_asgi.api.client import (
     ssl_context,
 )
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
-from usercom_asgi.core.log import warn_once
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -52,7 +51,6 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    warn_once.cache_clear()
 
 
 async def post(client: ApiClient, body: object = None) -> None:
@@ -233,7 +231,6 @@ async def test_post_json_redirect_is_not_followed_and_is_retried_with_a_warning(
         await stream.send(head % status)
         pytest.fail(str(await stream.receive()))
 
-    warn_once.cache_clear()
     async with served(serve) as client:
         with pytest.raises(UnavailableError, match="check app and base_url") as raised:
             await post(client)

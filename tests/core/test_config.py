@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from usercom_asgi import ConfigurationError, UserComConfig
-from usercom_asgi.core.log import warn_once
 
 TOKEN = "t0ken-" * 10
 
@@ -191,7 +190,6 @@ def test_from_env_switched_on_is_the_default() -> None:
 
 
 def test_from_env_variable_that_is_not_read_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    warn_once.cache_clear()
     environ = {"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123", "USERCOM_SECRET_KEY": "x" * 16}
     UserComConfig.from_env(environ)
     assert caplog.messages == [
@@ -202,7 +200,6 @@ def test_from_env_variable_that_is_not_read_is_named(caplog: pytest.LogCaptureFi
 def test_from_env_variable_of_a_setting_without_one_names_the_argument(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_once.cache_clear()
     UserComConfig.from_env(
         {"USERCOM_TIMEOUT": "3", "USERCOM_APP": "a", "USERCOM_API_KEY": "ABC123"}
     )

@@ -13,7 +13,6 @@ from starlette.requests import HTTPConnection
 
 from usercom_asgi import UserComConfig, UserComMiddleware
 from usercom_asgi.core.hooks import UNKNOWN
-from usercom_asgi.core.log import warn_once
 
 PAGE = b"<html><body>hello</body></html>"
 CONFIG = UserComConfig(app="acme", api_key="ABC123", secret_keys=("sixteen characters or more",))
@@ -38,8 +37,6 @@ def with_hook(name: str, hook: Any) -> UserComMiddleware:
 async def test_hook_that_reads_a_session_that_is_not_there_is_logged_once(
     name: str, read: Any, lines: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
-
     def hook(connection: HTTPConnection) -> Any:
         return read(connection)
 

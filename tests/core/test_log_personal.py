@@ -18,7 +18,6 @@ from helpers.apps import app_with
 from helpers.asgi_client import call, html, lifespan
 
 from usercom_asgi import Event, SqliteOutbox, UserComConfig, UserComMiddleware
-from usercom_asgi.core.log import warn_once
 
 #: In each value of the visitor, and in nothing else.
 MARK = "zqx"
@@ -170,7 +169,6 @@ def assert_impersonal(records: list[logging.LogRecord], *, least: int = 1) -> No
 @pytest.fixture(autouse=True)
 def every_record(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "usercom_asgi")
-    warn_once.cache_clear()
 
 
 @pytest.mark.parametrize("channel", SETTINGS)

@@ -5,12 +5,10 @@ import logging
 import pytest
 
 from usercom_asgi.core.exceptions import InvalidValue
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.core.problems import did_you_mean, report
 
 
 def test_report_of_many_problems_is_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
-    warn_once.cache_clear()
     for length in (300, 301):
         problems = [
             InvalidValue(

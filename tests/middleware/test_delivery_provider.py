@@ -14,7 +14,6 @@ from helpers.waiting import until
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from usercom_asgi import SqliteOutbox, UserComMiddleware, get_delivery, get_visitor
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.sandbox import Sandbox, serve
 
 PAGE = b"<html><body><p>hello</p></body></html>"
@@ -38,7 +37,6 @@ async def test_provider_outbox_without_a_lifespan_logs_a_warning(
         await scope["state"]["usercom"].event("said")
         await answers(start(), body(b"x"))(scope, receive, send)
 
-    warn_once.cache_clear()
     middleware = UserComMiddleware(app, usercom.config(), outbox=SqliteOutbox(tmp_path / "x.db"))
     for _ in range(2):
         await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
@@ -187,7 +185,6 @@ async def test_provider_on_a_server_that_outlives_the_lifespan_delivers(
     usercom: FakeUserCom, failure: str, copies: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """uvicorn serves on for weeks when a task of the application fails in its lifespan."""
-    warn_once.cache_clear()
     page = app_that("page_hit")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

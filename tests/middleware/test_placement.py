@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -23,19 +23,11 @@ from starlette.responses import HTMLResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import UserComMiddleware, get_visitor, prepare_snippet, usercom_snippet
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.visitor import Visitor
 
 KEYS = ("sixteen characters or more",)
 NAVIGATION = {"sec-fetch-mode": "navigate", "accept": "text/html,*/*;q=0.8"}
 Handler = Callable[[Visitor], Awaitable[object] | None]
-
-
-@pytest.fixture(autouse=True)
-def _warnings() -> Iterator[None]:
-    warn_once.cache_clear()
-    yield
-    warn_once.cache_clear()
 
 
 def page(snippet: str = "") -> bytes:

@@ -30,7 +30,6 @@ from usercom_asgi import (
     get_visitor,
 )
 from usercom_asgi.core import config
-from usercom_asgi.core.log import warn_once
 
 PAGE = b"<html><body><p>hello</p></body></html>"
 
@@ -147,7 +146,6 @@ def test_middleware_argument_of_a_wrong_type_raises_configuration_error(
 async def test_middleware_inside_another_does_nothing_and_warns_once(
     inner: UserComConfig, warning: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
     app = UserComMiddleware(UserComMiddleware(html(PAGE), inner), CONFIG)
     for _ in range(2):
         got = await call(app)
@@ -161,8 +159,6 @@ async def test_middleware_inside_another_does_nothing_and_warns_once(
 async def test_middleware_inside_one_that_is_switched_off_works(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
-
     async def home(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             visitor = get_visitor(scope)

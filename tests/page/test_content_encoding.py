@@ -21,7 +21,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from usercom_asgi import UserComConfig, UserComMiddleware
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.page.content_encoding import CodingError, open_encoding
 
 CONFIG = UserComConfig(app="acme", api_key="ABC123")
@@ -212,7 +211,6 @@ async def test_gzip_middleware_inside_or_outside_sends_the_snippet_compressed(
 async def test_unsupported_encoding_passes_unchanged_with_one_warning_of_the_remedy(
     coding: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert (await through(encoded(coding, b"\x1b\x02"))).body == b"\x1b\x02"

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercom_asgi import UserComConfig, UserComMiddleware
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.page.csp import CspSources, Policy, check_csp, parse_policies
 
 NEEDED = CspSources.for_origin("https://acme.user.com")
@@ -151,7 +150,6 @@ def test_missing_sources_of_a_policy_returns_the_sources_by_directive(
 async def test_csp_that_blocks_the_widget_warns_once_with_the_sources_to_add(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for n in range(3):
             got = await answer(
@@ -173,7 +171,6 @@ async def test_csp_that_blocks_the_widget_warns_once_with_the_sources_to_add(
 
 
 async def test_csp_whose_nonce_changes_warns_once(caplog: pytest.LogCaptureFixture) -> None:
-    warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for n in range(3):
             await answer(csp(f"script-src 'nonce-{n}' https://acme.user.com"))
@@ -265,7 +262,6 @@ HELLO = b"<html><body>hello</body></html>"
 async def test_csp_with_the_path_of_the_script_logs_no_warning(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
     policy = (
         f"script-src 'unsafe-inline' https://acme.user.com{path} https://widget.user.com; "
         "connect-src https://acme.user.com wss://acme.user.com"
@@ -277,7 +273,6 @@ async def test_csp_with_the_path_of_the_script_logs_no_warning(
 async def test_csp_with_other_paths_warns_with_the_sources_to_add(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_once.cache_clear()
     policy = (
         "script-src 'unsafe-inline' https://acme.user.com/other.js https://widget.user.com/widget.js; "
         "connect-src https://acme.user.com/widget.js wss://acme.user.com"

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from helpers.asgi_client import Recorded, call, html
 
 from usercom_asgi import UserComConfig, UserComMiddleware
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.page.preamble import meta_policies
 
 NONCE = "script-src 'nonce-r4nd0m' 'strict-dynamic'"
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    warn_once.cache_clear()
-    yield
-    warn_once.cache_clear()
 
 
 def page(policy: str, *, name: str = "Content-Security-Policy") -> bytes:

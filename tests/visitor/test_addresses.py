@@ -12,7 +12,6 @@ from helpers.asgi_client import call
 from helpers.fake_usercom import FakeUserCom
 
 from usercom_asgi import UserComMiddleware
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.addresses import holds_key, keys_in, without_key
 
 
@@ -108,7 +107,6 @@ async def test_host_that_a_proxy_replaces_warns_once_what_to_set(
     usercom: FakeUserCom,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_once.cache_clear()
     middleware = UserComMiddleware(app_with(buy_and_log_out), usercom.config())
     for _ in range(2):
         await call(
@@ -124,7 +122,6 @@ async def test_host_that_a_proxy_replaces_warns_once_what_to_set(
 async def test_host_that_differs_from_a_configured_site_does_not_warn(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
     config = usercom.config(site="https://shop.example.com")
     middleware = UserComMiddleware(app_with(buy_and_log_out), config)
     headers = {"origin": "https://shop.example.com", **SAME}

@@ -28,7 +28,6 @@ from usercom_asgi import (
     UserComMiddleware,
     get_visitor,
 )
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.core.user_key import key_digest
 from usercom_asgi.visitor.browser import MAX_BYTES, limit
 from usercom_asgi.visitor.consent import NoDelivery
@@ -435,7 +434,6 @@ def flood(visitor: Visitor) -> None:
 async def test_browser_commands_over_the_size_limit_drop_the_oldest_with_one_warning(
     headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
     then = (start(), body(b"<p>part</p>")) if headers else REDIRECT
     visit = Visit(site(flood, then))
     for _ in range(2):
@@ -453,7 +451,6 @@ async def test_browser_commands_over_the_size_limit_drop_the_oldest_with_one_war
 async def test_browser_commands_over_the_size_limit_on_a_page_all_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_once.cache_clear()
     assert len(in_page(await Visit(site(flood, (start(), body(PAGE)))).go("/say"))) == 14
     assert not caplog.messages
 

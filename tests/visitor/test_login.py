@@ -18,7 +18,6 @@ from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from usercom_asgi import ConfigurationError, Status, UserComConfig, UserComMiddleware, get_visitor
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE, IdentityCookie
 
 PAGE = b"<html><body>hello</body></html>"
@@ -166,7 +165,6 @@ async def test_login_hook_that_raises_keeps_the_key_and_an_invalid_person_resets
             return bad
         return who(connection)
 
-    warn_once.cache_clear()
     key = usercom.new_user()
     app = shop(usercom, hook)
     async with lifespan(app) as state:
@@ -491,7 +489,6 @@ async def test_login_hook_that_returns_no_mapping_warns(
 async def test_login_hook_that_names_no_user_warns_without_a_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_once.cache_clear()
     hook = always({"id": 7, "first_name": "Ada"})
     await call(UserComMiddleware(html(HELLO), WITH_KEYS, identify=hook))
     (said,) = [each for each in caplog.records if each.levelno >= logging.WARNING]

@@ -20,7 +20,6 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from usercom_asgi import UNKNOWN, Event, UserComMiddleware, get_visitor
-from usercom_asgi.core.log import warn_once
 from usercom_asgi.visitor.signed_cookies import IDENTITY_COOKIE
 from usercom_asgi.visitor.visitor import Visitor
 
@@ -48,7 +47,6 @@ async def test_login_hook_that_cannot_know_keeps_the_visitor(
     hook: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The session is loaded further in, and not on a page of status 404 or for a websocket."""
-    warn_once.cache_clear()
 
     def knows_at_times(connection: HTTPConnection) -> Any:
         return hook(connection) if connection.cookies.get("user") == "?" else who(connection)

@@ -25,7 +25,6 @@ from usercom_asgi import (
     UserComMiddleware,
     get_visitor,
 )
-from usercom_asgi.core.log import warn_once
 
 
 def nested(depth: int) -> Any:
@@ -87,7 +86,6 @@ MISTAKES: list[Any] = [
 async def test_visitor_value_of_a_visitor_never_raises_and_is_logged(
     bad: Any, usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warn_once.cache_clear()
     receipts: list[Receipt] = []
 
     async def send_commands(visitor: Any) -> None:

@@ -223,8 +223,10 @@ class LoginTracker:
                 else call_hook_now(self._hook, scope)
             )
             user: object = given or {}
-            if user is UNKNOWN or (not user and self._lacks_session(scope)):
+            if user is UNKNOWN:
                 return None
+            if not user:
+                return None if self._lacks_session(scope) else {}
             if isinstance(user, Mapping):
                 return self._clean(cast("Mapping[str, Any]", user))
         except MustWaitError:
