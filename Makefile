@@ -44,16 +44,17 @@ PYTEST = $(RUN) -m pytest -n $(JOBS)
 
 ONLY :=
 
-.PHONY: demo check fast test nightly test-versions dist-check lint docs docs-serve docs-links pictures diagrams voice bench faults matrix model judge soak clean
+.PHONY: demo check fast test nightly test-versions dist-check lint types docs docs-serve docs-links pictures diagrams voice bench faults matrix model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m usercom_asgi.cli demo
 
 check:
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint fast
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types fast
 
+# Folders without a fast test are not collected.
 fast: $(VENV)/dev.installed
-	$(PYTEST) -q -m "not browser and not servers and not broker and not slow and not nightly"
+	$(PYTEST) -q --dist worksteal -m "not browser and not servers and not broker and not slow and not nightly" $(addprefix --ignore=tests/,browser servers examples integrations/taskiq)
 
 # CI gives COVER=1, with which the suite takes half as long again. It also gives SHORT=1 and two jobs: the versions are
 # tested beside lint, before the suite.
@@ -73,14 +74,15 @@ dist-check: $(VENV)/dev.installed
 	$(PYTEST) -q tests/test_package.py
 	$(RUN) .ci/versions.py
 
-lint: $(VENV)/dev.installed
+lint: types docs
+
+types: $(VENV)/dev.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/codespell
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) -m mypy $(CODE)
 	$(RUN) -m pyright
-	@$(MAKE) --no-print-directory docs
 
 # Material prints an advertisement of its own, unless NO_MKDOCS_2_WARNING is set.
 docs: $(VENV)/dev.installed

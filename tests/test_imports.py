@@ -213,6 +213,7 @@ def ratio(costs: Mapping[str, float]) -> float:
     return (costs["ours"] - costs["nothing"]) / (costs["theirs"] - costs["nothing"])
 
 
+@pytest.mark.slow
 def test_package_import_costs_little_more_than_starlette_and_httpx(tmp_path: Path) -> None:
     """Measured without the interpreter's start; `docs/decisions.md` has the figures."""
     for code in programs().values():

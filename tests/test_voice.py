@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.voice import WORDS, count, count_rooms, prose, total, words
+from helpers.voice import WORDS, count, count_rooms, prose, room_names, total, words
 
 #: Most words of a group among 1,000 words of comments and docstrings.
 TARGETS = {"say": 0.5, "tell": 0.5, "narrators": 0.3}
@@ -31,14 +31,16 @@ def test_per_thousand_is_a_rate_of_the_words() -> None:
     assert found.per_thousand("say") == pytest.approx(1000 / 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", WORDS)
-@pytest.mark.parametrize("room", sorted(count_rooms()))
+@pytest.mark.parametrize("room", room_names())
 def test_room_holds_the_target_of_each_group_of_words(room: str, group: str) -> None:
     # One word in a short module is far more than one in a thousand.
     rooms = count_rooms()
     assert rooms[room].found[group] <= max(1, TARGETS[group] * rooms[room].words / 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", WORDS)
 def test_package_holds_the_target_of_each_group_of_words(group: str) -> None:
     assert total(count_rooms().values()).per_thousand(group) <= TARGETS[group]

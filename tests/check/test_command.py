@@ -187,6 +187,7 @@ def test_probe_that_leaves_objects_returns_1_and_names_them(
     assert f"which no call deletes; tag `{NAME}-" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.parametrize(
     ("sent", "sigint"),

@@ -140,6 +140,7 @@ def rows() -> list[re.Match[str]]:
     return list(ROW.finditer(PAGE.read_text()))
 
 
+@pytest.mark.slow
 def test_every_event_of_the_code_is_in_the_table_with_its_levels_and_fields() -> None:
     code = {
         name: (sorted(event.levels), sorted(event.fields))

@@ -171,6 +171,7 @@ def every_record(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "usercom_asgi")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", SETTINGS)
 async def test_records_of_failing_calls_hold_nothing_of_the_visitor(
     server: QuotingServer, channel: str, caplog: pytest.LogCaptureFixture

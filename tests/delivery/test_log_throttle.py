@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,9 @@ from usercom_asgi.delivery.log_throttle import LogThrottle
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr("usercom_asgi.delivery.log_throttle.time.monotonic", lambda: now[0])
+    # Not in the module `time` itself, which the event loops of other threads read.
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("usercom_asgi.delivery.log_throttle.time", clock)
     return now
 
 

@@ -72,6 +72,11 @@ def room_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else path.stem
 
 
+def room_names() -> list[str]:
+    """Return the rooms of the package, without reading their files."""
+    return sorted({room_of(path) for path in PACKAGE.rglob("*.py")})
+
+
 def count(source: str) -> Count:
     result = Count()
     for _, text in prose(source):

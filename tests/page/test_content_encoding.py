@@ -218,6 +218,7 @@ async def test_unsupported_encoding_passes_unchanged_with_one_warning_of_the_rem
     assert "put the compressing middleware outside of UserComMiddleware" in caplog.text
 
 
+@pytest.mark.slow
 async def test_gzip_bomb_passes_unchanged(caplog: pytest.LogCaptureFixture) -> None:
     data = gzip.compress(b"\0" * (80 * 1024 * 1024))
     assert (await through(encoded("gzip", data))).body == data

@@ -113,6 +113,7 @@ def assert_agrees(page: bytes) -> bool:
     return found is not None
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from([HEAD, "", "<html><body>", "<html><head>"]),

@@ -225,6 +225,7 @@ def test_package_import_does_not_load_the_rest_client() -> None:
     assert run(code) == "[]"
 
 
+@pytest.mark.slow
 def test_import_of_the_rest_client_is_cheap() -> None:
     """At most 15 modules and 30 ms of CPU time, beyond those of the package."""
     code = (

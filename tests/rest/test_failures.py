@@ -150,6 +150,7 @@ async def test_error_holds_no_value_that_was_sent(
     assert value.lower() not in f"{not_found.value} {vars(not_found.value)}".lower()
 
 
+@pytest.mark.slow
 @given(st.text(st.sampled_from("xyzXYZ@+ß"), min_size=3, max_size=30), st.integers(0, 4000))
 def test_scrubber_leaves_no_sent_text(value: str, before: int) -> None:
     scrub = scrubber({"a": [{"b": value}]}, hide=lambda text: text)
@@ -250,6 +251,7 @@ JSON: Any = st.recursive(
 KEYS = st.sampled_from(["errors", "detail", "email"])
 
 
+@pytest.mark.slow
 @given(st.integers(300, 599), JSON | st.dictionaries(KEYS, JSON))
 def test_failure_of_a_strange_answer_is_an_error(status: int, data: Any) -> None:
     import json

@@ -181,6 +181,7 @@ JSON: Any = st.recursive(
 KEYS = st.sampled_from(["count", "next", "previous", "results"])
 
 
+@pytest.mark.slow
 @given(JSON | st.dictionaries(KEYS, JSON))
 def test_page_of_a_strange_answer_is_a_page_or_an_error_of_the_library(data: Any) -> None:
     from usercom_asgi.rest.call import Route

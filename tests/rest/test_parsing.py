@@ -37,6 +37,7 @@ JSON: Any = st.recursive(
 NAMES = sorted({name for each in MODELS for name in each.__dataclass_fields__} | {"key", "client"})
 
 
+@pytest.mark.slow
 @given(JSON | st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8))
 def test_parse_of_anything_never_raises(data: Any) -> None:
     for model in MODELS:

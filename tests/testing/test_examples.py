@@ -91,6 +91,7 @@ def test_examples_are_not_switched_off_by_the_environment() -> None:
     assert "7 passed" in output, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "docs/tutorial/purchase.md"])
 def test_unit_test_of_a_page_passes_beside_its_application(tmp_path: Path, name: str) -> None:
     pytest.importorskip("fastapi")

@@ -32,6 +32,7 @@ def test_plugin_is_an_entry_point_and_in_the_wheel() -> None:
     assert (ROOT / f"{module}.py").exists()
 
 
+@pytest.mark.slow
 def test_fixture_usercom_captures_each_test_and_failures_show_what_was_recorded(
     tmp_path: Path,
 ) -> None:

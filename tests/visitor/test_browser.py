@@ -486,6 +486,7 @@ async def test_browser_commands_of_many_responses_drop_the_oldest() -> None:
     assert [each[2]["n"] for each in in_page(await visit.go())] == [30]
 
 
+@pytest.mark.slow
 @given(data=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=250), max_size=8))
 async def test_flash_cookie_with_any_data_is_bounded_and_loads_again(data: dict[str, str]) -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}

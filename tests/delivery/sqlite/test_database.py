@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,8 +46,10 @@ class Clocks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.wall, self.steady = 1_800_000_000.0, 1000.0
         module = "usercom_asgi.delivery.sqlite.database"
-        monkeypatch.setattr(f"{module}.time.time", lambda: self.wall)
-        monkeypatch.setattr(f"{module}.time.monotonic", lambda: self.steady)
+        # Not in the module `time` itself: the event loop of a sandbox in another thread would
+        # wait for hours.
+        clocks = SimpleNamespace(time=lambda: self.wall, monotonic=lambda: self.steady)
+        monkeypatch.setattr(f"{module}.time", clocks)
         monkeypatch.setattr(f"{module}.LEASE_GRACE", LEASE_GRACE)
 
     def go(self, seconds: float) -> None:
