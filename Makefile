@@ -54,7 +54,7 @@ check:
 
 # Folders without a fast test are not collected.
 fast: $(VENV)/dev.installed
-	$(PYTEST) -q --dist worksteal -m "not browser and not servers and not broker and not slow and not nightly" $(addprefix --ignore=tests/,browser servers examples integrations/taskiq)
+	$(PYTEST) -q --dist worksteal -m "not browser and not servers and not broker and not slow and not waits and not nightly" $(addprefix --ignore=tests/,browser servers examples integrations/taskiq)
 
 # CI gives COVER=1, with which the suite takes half as long again. It also gives SHORT=1 and two jobs: the versions are
 # tested beside lint, before the suite.

@@ -98,7 +98,7 @@ NIGHTLY = (
     ("sandbox/rest/test_rest_contract.py", "test_sandbox_answers_as_the_contract"),
 )
 #: What `make check` leaves out, and what workers of pytest-xdist begin with.
-LATE = ("browser", "servers", "broker", "slow")
+LATE = ("browser", "servers", "broker", "slow", "waits")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -142,6 +142,7 @@ def test_retry_of_a_dead_letter_sends_the_command_again(
     assert "waiting: 0" in capsys.readouterr().out
 
 
+@pytest.mark.waits
 def test_retry_beside_a_running_service_sends_the_dead_letter(path: Path) -> None:
     post = FakeSender()
 

@@ -76,6 +76,7 @@ def shown(caplog: pytest.LogCaptureFixture) -> Iterator[Shown]:
         root.setLevel(level)
 
 
+@pytest.mark.waits
 async def test_token_of_a_whole_delivery_is_in_no_log_repr_file_or_response(
     usercom: FakeUserCom, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ async def drip(stream: SocketStream, answer: bytes, pause: float = 0.05) -> None
         await anyio.sleep(pause)
 
 
+@pytest.mark.waits
 async def test_post_json_response_in_drips_ends_at_the_total_timeout() -> None:
     """Each byte comes within the timeout of a phase, and the whole would take half an hour."""
 
@@ -134,6 +135,7 @@ async def test_post_json_response_in_drips_ends_at_the_total_timeout() -> None:
         assert time.monotonic() - began < 20
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("wants_answer", [True, False])
 async def test_post_json_body_in_drips_raises_only_with_read_body(*, wants_answer: bool) -> None:
     """An accepted command is not sent again when its unread response body fails."""
@@ -698,6 +700,7 @@ async def test_post_json_after_aclose_leaves_no_connection() -> None:
 
 
 # httpx 0.28 leaves the generator of a body that is not sent in time to trio, which warns.
+@pytest.mark.waits
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_post_json_timeout_in_a_large_body_closes_the_socket() -> None:
     """The server does not read the body; closing the socket must not wait to send the rest."""

@@ -80,6 +80,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.message for each in caplog.records if each.levelno >= logging.WARNING]
 
 
+@pytest.mark.waits
 async def test_outage_log_of_one_outage_has_a_start_line_and_an_end_line(
     usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -204,6 +204,7 @@ async def test_service_submit_in_a_forked_process_drops_with_a_reason(usercom: F
     assert post.sent == []
 
 
+@pytest.mark.waits
 def test_middleware_made_before_a_fork_delivers_in_the_child(
     usercom: FakeUserCom,
 ) -> None:

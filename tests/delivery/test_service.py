@@ -240,6 +240,7 @@ async def test_service_jump_of_the_clock_while_commands_wait_loses_nothing(
         assert [await each.delivered(30) for each in receipts] == [True] * 4
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("retry_after", [None, 3600.0])
 async def test_service_reset_after_its_deadline_is_dropped(
     retry_after: float | None, monkeypatch: pytest.MonkeyPatch
@@ -361,6 +362,7 @@ async def test_service_remove_of_commands_in_back_off_or_a_pause_returns_them() 
         assert len(await runtime.remove([again])) == 1
 
 
+@pytest.mark.waits
 async def test_service_reset_goes_before_a_backlog() -> None:
     """A response waits for its answer; and ten seconds later it would not be ours any more."""
     post = FakeSender(delay=0.01)

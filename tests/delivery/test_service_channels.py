@@ -86,6 +86,7 @@ async def test_channel_rejected_token_pauses_all_and_loses_no_command(
     assert [arrived(usercom, key) for key in keys] == [[1, 2]] * visitors
 
 
+@pytest.mark.waits
 async def test_channel_retry_after_pauses_all_visitors(
     usercom: FakeUserCom, config: UserComConfig
 ) -> None:
@@ -118,6 +119,7 @@ async def test_channel_outage_keeps_the_order_of_each_visitor(
         assert list(dict.fromkeys(arrived(usercom, key))) == list(range(8))
 
 
+@pytest.mark.waits
 async def test_channel_outage_longer_than_give_up_after_is_a_dead_letter(
     usercom: FakeUserCom, config: UserComConfig
 ) -> None:

@@ -363,6 +363,7 @@ async def test_reset_host_header_does_not_get_into_a_cookie(
 HELLO = b"<html><body>hello</body></html>"
 
 
+@pytest.mark.waits
 async def test_reset_that_times_out_makes_one_user(usercom: FakeUserCom) -> None:
     usercom.faults.latency(0.6, before=False)
     middleware = UserComMiddleware(

@@ -127,6 +127,7 @@ async def test_objects_that_a_call_returned_identify_themselves(rest: UserComRes
     assert (await rest.attributes.get(attribute)).name == attribute.name
 
 
+@pytest.mark.waits
 async def test_list_of_several_pages_ends_though_the_last_next_is_404(rest: UserComRest) -> None:
     for n in range(101):
         await rest.users.create(email=f"u{n}@shop.example")

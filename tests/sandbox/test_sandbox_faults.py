@@ -108,6 +108,7 @@ def test_latency_with_a_status_fault_delays_that_status(api: Api, sandbox: Sandb
     assert time.monotonic() - began >= 0.09
 
 
+@pytest.mark.waits
 def test_hang_of_a_disconnected_client_is_never_processed(api: Api, sandbox: Sandbox) -> None:
     sandbox.faults.hang()
     with pytest.raises(httpx.ReadTimeout):

@@ -251,6 +251,7 @@ def test_merged_visitors_socket_gets_the_lines_of_the_survivor(
     assert survivor.conversation[-2]["content"] == "me"
 
 
+@pytest.mark.waits
 def test_line_right_after_the_handshake_reaches_the_socket(
     running: RunningSandbox, sandbox: Sandbox, user: User
 ) -> None:

@@ -145,6 +145,7 @@ async def test_outbox_burst_of_commands_is_stored_in_few_commits(
     assert longest < 5  # others go on meanwhile
 
 
+@pytest.mark.waits
 async def test_outbox_shared_by_several_runtimes_sends_each_command_once_in_order(
     path: Path,
 ) -> None:
@@ -172,6 +173,7 @@ async def test_outbox_shared_by_several_runtimes_sends_each_command_once_in_orde
     assert rows(path) == 0
 
 
+@pytest.mark.waits
 async def test_outbox_queues_of_a_killed_process_are_taken_over_after_its_lease(path: Path) -> None:
     async with running(
         down(), path, retry=RetryPolicy(initial_delay=600), shutdown_timeout=0
@@ -194,6 +196,7 @@ async def test_outbox_queues_of_a_killed_process_are_taken_over_after_its_lease(
     assert numbers(post, "a") == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.waits
 async def test_outbox_commands_beyond_max_queue_size_wait_on_disk_and_are_delivered(
     path: Path,
 ) -> None:

@@ -112,6 +112,7 @@ def rows(path: Path, table: str = "commands") -> int:
         return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
+@pytest.mark.waits
 async def test_store_unwritable_file_bounds_the_dead_letters_in_memory(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -258,6 +259,7 @@ async def test_store_whose_file_cannot_be_written_bounds_memory(
     assert balanced(runtime)
 
 
+@pytest.mark.waits
 async def test_store_that_slept_longer_than_its_lease_evicts_commands_claimed_by_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +292,7 @@ async def test_store_that_slept_longer_than_its_lease_evicts_commands_claimed_by
     assert set(sent(robber).values()) == {1}
 
 
+@pytest.mark.waits
 async def test_store_lease_that_expires_by_a_clock_jump_is_not_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +319,7 @@ async def test_store_lease_that_expires_by_a_clock_jump_is_not_taken_over(
         assert (first.stats.persisted, second.stats.persisted) == (0, 0)
 
 
+@pytest.mark.waits
 async def test_store_shutdown_does_not_wait_for_a_locked_file(
     tmp_path: Path,
 ) -> None:
