@@ -1,7 +1,7 @@
 # `make demo` and `make test` need make and Python 3.11 or newer; all else goes into .venv by itself.
 #
 #   make demo                     the shop beside a local User.com: two addresses to open
-#   make check                    before a commit: lint, types and the fast tests, in two or three minutes
+#   make check                    before a commit: lint, types and the fast tests, in a minute and a half
 #   make test                     every check: lint, types, every test; COVER=1 measures branch coverage as well, as CI does
 #   make nightly                  further variants of the long tests: some eight minutes
 #   make test-versions            the tests at the lowest declared and at the newest versions, with each extra alone and with none;
@@ -44,13 +44,13 @@ PYTEST = $(RUN) -m pytest -n $(JOBS)
 
 ONLY :=
 
-.PHONY: demo check fast test nightly test-versions dist-check lint types docs docs-serve docs-links pictures diagrams voice bench faults matrix model judge soak clean
+.PHONY: demo check fast test nightly test-versions dist-check lint docs docs-serve docs-links pictures diagrams voice bench faults matrix model judge soak clean
 
 demo: $(VENV)/examples.installed
 	@$(RUN) -m usercom_asgi.cli demo
 
 check:
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types fast
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint fast
 
 # Folders without a fast test are not collected.
 fast: $(VENV)/dev.installed
@@ -60,7 +60,7 @@ fast: $(VENV)/dev.installed
 # tested beside lint, before the suite.
 # The second run is without httpx2, of all that makes calls in the tests' own process. With SHORT=1, the lowest
 # versions, which have no httpx2 either, run those of the client.
-test: lint $(if $(SHORT),test-versions)
+test: lint docs $(if $(SHORT),test-versions)
 	$(PYTEST) $(if $(COVER),--cov --cov-report=term:skip-covered) -m "not nightly"
 	TEST_HTTPX=httpx $(PYTEST) -q $(if $(SHORT),,tests/api tests/test_client.py) tests/rest/test_client*.py tests/rest/test_se*.py tests/delivery/test_service.py tests/visitor/test_session_identification.py
 
@@ -74,9 +74,7 @@ dist-check: $(VENV)/dev.installed
 	$(PYTEST) -q tests/test_package.py
 	$(RUN) .ci/versions.py
 
-lint: types docs
-
-types: $(VENV)/dev.installed
+lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/codespell

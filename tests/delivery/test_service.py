@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -236,7 +237,9 @@ async def test_service_jump_of_the_clock_while_commands_wait_loses_nothing(
         receipts = [runtime.submit(each) for each in commands]
         await until(lambda: post.sent)
         real = time.time
-        monkeypatch.setattr(time, "time", lambda: real() + jump)
+        for module in ("queue", "service"):
+            clock = SimpleNamespace(time=lambda: real() + jump)
+            monkeypatch.setattr(f"usercom_asgi.delivery.{module}.time", clock)
         assert [await each.delivered(30) for each in receipts] == [True] * 4
 
 

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -620,7 +621,8 @@ async def test_flash_cookie_of_a_removed_key_or_past_its_max_age_is_ignored(
     assert both.load(value, KEY, secure=True) == [["i", "UE.destroy"]]
     assert new.load(value, KEY, secure=True) == []
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + FLASH_MAX_AGE + 2)
+    clock = SimpleNamespace(time=lambda: now + FLASH_MAX_AGE + 2)
+    monkeypatch.setattr("usercom_asgi.visitor.signing.time", clock)
     assert both.load(value, KEY, secure=True) == []
 
 

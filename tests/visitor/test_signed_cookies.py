@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from helpers.asgi_client import html, lifespan
@@ -41,7 +42,8 @@ def test_signed_cookie_of_a_host_whose_clock_is_ahead_is_valid(
 ) -> None:
     """Otherwise a login at one host is none at the next, and its logout goes unnoticed."""
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    clock = SimpleNamespace(time=lambda: real() + ahead)
+    monkeypatch.setattr("itsdangerous.timed.time", clock)
     cookie = IdentityCookie(KEYS, None)
     value = cookie.set_cookie("alice", secure=False).decode().partition(";")[0].partition("=")[2]
     monkeypatch.undo()

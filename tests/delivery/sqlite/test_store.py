@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio.to_thread
@@ -310,9 +311,8 @@ async def test_store_lease_that_expires_by_a_clock_jump_is_not_taken_over(
         for n in range(20):
             await (first, second)[n % 2].submit(make_envelope(n, f"lane{n}")).stored(20)
         real = time.time
-        monkeypatch.setattr(
-            "usercom_asgi.delivery.sqlite.database.time.time", lambda: real() + 3600
-        )
+        clock = SimpleNamespace(time=lambda: real() + 3600, monotonic=time.monotonic)
+        monkeypatch.setattr("usercom_asgi.delivery.sqlite.database.time", clock)
         await anyio.sleep(1.2)  # twice the grace time
         monkeypatch.undo()
         assert (first.stats.restored, second.stats.restored) == (0, 0)
