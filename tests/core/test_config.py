@@ -206,6 +206,13 @@ def test_from_env_variable_of_a_setting_without_one_names_the_argument(
     assert "not read; write UserComConfig.from_env(timeout=...)" in caplog.text
 
 
+def test_from_env_variable_of_the_sandbox_is_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    UserComConfig.from_env(
+        {"USERCOM_SANDBOX_ACCESS_TOKEN": "x", "USERCOM_APP": "a", "USERCOM_API_KEY": "ABC123"}
+    )
+    assert not caplog.messages
+
+
 def test_from_env_unknown_setting_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="must be a setting"):
         UserComConfig.from_env({"USERCOM_APP": "acme", "USERCOM_API_KEY": "ABC123"}, colour="red")

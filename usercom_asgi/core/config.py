@@ -370,8 +370,8 @@ def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def _warn_unread(environ: Mapping[str, str]) -> None:
-    for name in sorted(environ):
-        if name.startswith("USERCOM_") and name not in _ENVIRONMENT.values():
+    for name in sorted(environ.keys() - set(_ENVIRONMENT.values())):
+        if name.startswith("USERCOM_") and "_SANDBOX_" not in name:  # which the sandbox reads
             hint = did_you_mean(name, _ENVIRONMENT.values())
             if (setting := name.removeprefix("USERCOM_").lower()) in UserComConfig.__annotations__:
                 hint = f"; write UserComConfig.from_env({setting}=...)"
