@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import Any
 
 import anyio
@@ -48,6 +49,22 @@ async def test_hook_that_reads_a_session_that_is_not_there_is_logged_once(
     assert len(logged) == lines
     assert all(f"The {name} hook failed" in each.getMessage() for each in logged)
     assert all((each.exc_info is None) is (lines == 1) for each in logged)
+
+
+@pytest.mark.parametrize(
+    ("read", "lacks"),
+    [
+        (lambda connection: connection.session, "no session.*, SessionMiddleware is missing"),
+        (lambda connection: connection.user, "no user.*, AuthenticationMiddleware is missing"),
+        (lambda connection: connection.auth, "no auth.*, AuthenticationMiddleware is missing"),
+    ],
+)
+async def test_hook_that_lacks_a_middleware_names_it(
+    read: Any, lacks: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await call(with_hook("identify", read))
+    [line] = caplog.messages
+    assert re.search(lacks, line)
 
 
 async def _cancelled(_: HTTPConnection) -> None:

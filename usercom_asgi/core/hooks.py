@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 logger = logging.getLogger("usercom_asgi")
+
+# Starlette's message, which asserts that a middleware has put something into the scope.
+_NOT_INSTALLED = re.compile(r"(\w+) must be installed to access request\.(\w+)")
 
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[HTTPConnection], T | Awaitable[T]]
@@ -136,18 +140,19 @@ async def call_hook_safely(
 
 
 def warns_of_session(error: Exception, text: str) -> bool:
-    """Return whether a hook has failed on a missing session, and warn of it once.
+    """Return whether a hook lacks a session or a user, and warn of it once.
 
-    The session is loaded further in, and not for pages of status 404 or for websockets.
+    These are loaded further in, and not for pages of status 404 or for websockets.
     """
-    if isinstance(error, AssertionError):  # of Starlette
-        is_missing = "Middleware must be installed to access" in str(error)
+    if isinstance(error, KeyError) and error.args == ("session",):
+        middleware, name = "SessionMiddleware", "session"
+    elif isinstance(error, AssertionError) and (found := _NOT_INSTALLED.match(str(error))):
+        middleware, name = found.groups()
     else:
-        is_missing = isinstance(error, KeyError) and error.args == ("session",)
-    if is_missing:
-        warn_once(
-            "session_missing",
-            f"{text}: a request has no session. If it is so on every page, SessionMiddleware is "
-            "missing, or inside of UserComMiddleware",
-        )
-    return is_missing
+        return False
+    warn_once(
+        "session_missing",
+        f"{text}: a request has no {name}. If it is so on every page, {middleware} is missing, or "
+        "inside of UserComMiddleware",
+    )
+    return True
