@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -510,16 +510,25 @@ async def test_flash_cookie_with_any_data_is_bounded_and_loads_again(data: dict[
     )
 
 
-async def test_browser_command_after_the_response_started_raises() -> None:
+@pytest.mark.parametrize("strict", [False, True])
+async def test_browser_command_after_the_response_started_is_dropped_or_raises(
+    strict: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         visitor = get_visitor(scope)
         visitor.browser.open()
         await html(PAGE)(scope, receive, send)
-        with pytest.raises(InvalidCommand, match="before the response starts"):
+        with (
+            pytest.raises(InvalidCommand, match="before the response starts")
+            if strict
+            else nullcontext()
+        ):
             visitor.browser.close()
 
-    got = await call(UserComMiddleware(app, config()))
+    got = await call(UserComMiddleware(app, config(strict=strict)))
     assert in_page(got) == [["userengage", "widget.open"]]
+    dropped = "Dropping a browser command: the response has started, so its page cannot change"
+    assert caplog.messages == ([] if strict else [dropped])
 
 
 async def test_browser_command_with_an_invalid_field_raises_and_is_not_sent() -> None:
@@ -982,14 +991,14 @@ async def test_detected_login_with_large_attributes_stays_within_the_size_limit(
 
 
 @pytest.mark.parametrize("then", [JSON, (start(), body(PAGE)), REDIRECT])
-async def test_browser_first_used_after_the_response_started_raises(
-    then: tuple[Message, ...],
+async def test_browser_first_used_after_the_response_started_drops_the_command(
+    then: tuple[Message, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answers(*then)(scope, receive, send)
         visitor = get_visitor(scope)
-        with pytest.raises(InvalidCommand, match="before the response starts"):
-            visitor.browser.close()
+        visitor.browser.close()
+        assert "Dropping a browser command" in caplog.text
         # The page cannot get the reset either, so the reset goes to User.com.
         assert (await visitor.reset_auth()).reason != "it is left to the widget in the page"
 

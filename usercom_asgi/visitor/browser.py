@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ..core.commands import Command, EventType, EventTypeName
     from ..core.config import UserComConfig
     from ..core.validation import Json
+
+logger = logging.getLogger("usercom_asgi")
 
 #: One call in the page: a unique id, the name of the function, and its arguments.
 BrowserCall: TypeAlias = "list[Json]"
@@ -42,9 +45,11 @@ class BrowserCommands:
 
     If more commands wait than fit into a cookie, the oldest are dropped with a warning.
 
-    Nothing here is awaited. Each method raises :class:`~usercom_asgi.InvalidCommand`
-    for a value that User.com does not accept, and after the response has started. Each
-    raises :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
+    A command after the response has started is dropped with a warning.
+
+    Nothing here is awaited. Each method raises :class:`~usercom_asgi.InvalidCommand` as
+    the visitor's own methods do, and with ``strict=True`` after the response has started.
+    Each raises :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
     """
 
     __slots__ = ("_queue", "_strict")
@@ -146,7 +151,8 @@ class BrowserQueue:
 
         Raises:
             ConfigurationError: There are no ``secret_keys``.
-            InvalidCommand: The response has started.
+            InvalidCommand: With ``strict=True``, the response has started. Otherwise
+                the command is dropped with a warning.
 
         """
         self.call(*self._function_and_arguments(command))
@@ -198,9 +204,15 @@ class BrowserQueue:
                 "its commands may have to wait for the next page in a cookie",
             )
         if self._is_closed:
-            raise InvalidCommand(
-                "browser", "must be used before the response starts: its page cannot change now"
+            if self._config.strict:
+                raise InvalidCommand(
+                    "browser", "must be used before the response starts: its page cannot change now"
+                )
+            logger.warning(
+                "Dropping a browser command: the response has started, so its page cannot change",
+                extra={"usercom_event": "browser_command_too_late"},
             )
+            return
         self.calls.append([_new_id(), *call])
 
     def _function_and_arguments(self, command: Command) -> list[Json]:

@@ -113,7 +113,7 @@ class FlashCookie:
         )
         if not isinstance(calls, list) or not (bound_to == key_digest(key) or is_from_before_key):
             logger.debug(
-                "Ignoring a flash cookie of another visitor",
+                "Ignoring a flash cookie that was not set for the visitor's present user key",
                 extra={"usercom_event": "flash_cookie_ignored"},
             )
             return []
