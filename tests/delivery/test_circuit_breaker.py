@@ -309,10 +309,23 @@ async def test_breaker_first_failures_of_the_only_visitor_are_logged_once(
         await until(lambda: len(post.asked) > 5)
         post.error = None
         await until(lambda: bool(post.sent))
-    [line] = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
-    assert line.startswith(
+    first, last = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
+    assert first.startswith(
         "The first calls to User.com failed (POST /api/event/ failed), retrying."
     )
+    assert last == "The calls to User.com succeed now"
+
+
+async def test_breaker_failed_call_is_logged_for_debugging(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An outage of fewer visitors than it takes to open the circuit has no other line."""
+    caplog.set_level(logging.DEBUG, "usercom_asgi")
+    post = FakeSender(UnavailableError("POST /api/event/ answered 503"))
+    async with running(post, retry=RetryPolicy(initial_delay=0.01, max_delay=0.01)) as runtime:
+        await runtime.submit(make_envelope(1)).delivered(20)
+    [line] = [each for each in caplog.messages if each.startswith("Trying Event('said'")]
+    assert line.endswith("or later: POST /api/event/ answered 503")
 
 
 async def test_breaker_failure_after_a_success_of_one_visitor_is_not_logged(

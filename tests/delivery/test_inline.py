@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,6 +23,7 @@ from usercom_asgi.core.envelope import Envelope, SendResult
 from usercom_asgi.core.exceptions import RejectedError, UnavailableError
 from usercom_asgi.core.receipts import OutcomeCallbacks
 from usercom_asgi.delivery.inline import InlineDelivery
+from usercom_asgi.delivery.log_throttle import LogThrottle
 from usercom_asgi.delivery.recorder import OutcomeHooks
 
 
@@ -159,7 +161,7 @@ def inline(
 ) -> InlineDelivery:
     add = None if outcomes is None else outcomes.append
     callbacks = OutcomeCallbacks(on_delivered=add, on_dropped=add, on_dead=add)
-    return InlineDelivery(post.open, CONFIG, OutcomeHooks(callbacks), **options)
+    return InlineDelivery(post.open, CONFIG, OutcomeHooks(callbacks), LogThrottle(), **options)
 
 
 async def test_inline_commands_are_sent_in_order_after_the_request_and_a_reset_first() -> None:
@@ -203,6 +205,28 @@ async def test_inline_failed_command_is_not_repeated_and_costs_no_other(
     assert "Command was not delivered to User.com: Event('said'" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("down", ["Command was not delivered to User.com"]),
+        ("401", ["User.com rejected the API key", "Command was not delivered to User.com"]),
+    ],
+)
+async def test_inline_failures_of_many_requests_are_logged_once(
+    fault: str, expected: list[str], usercom: FakeUserCom, caplog: pytest.LogCaptureFixture
+) -> None:
+    if fault == "down":
+        usercom.faults.down()
+    else:
+        usercom.faults.status(401)
+    middleware = UserComMiddleware(app_with(lambda visitor: visitor.event("x")), usercom.config())
+    for _ in range(3):
+        await call(middleware, headers={"cookie": f"__ca__chat={usercom.new_user()}"})
+    logged = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(logged) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(logged, expected, strict=True))
+
+
 async def test_inline_waiting_for_a_receipt_starts_the_delivery_while_the_request_runs() -> None:
     post = FakeSender()
     async with inline(post) as delivery:
@@ -235,7 +259,8 @@ async def test_inline_delivery_that_cannot_run_costs_the_commands_alone(
         raise OSError("no certificates")
         yield
 
-    async with InlineDelivery(broken, CONFIG, OutcomeHooks(OutcomeCallbacks())) as delivery:
+    hooks = OutcomeHooks(OutcomeCallbacks())
+    async with InlineDelivery(broken, CONFIG, hooks, LogThrottle()) as delivery:
         receipt = delivery.submit(make_envelope(1))
     assert receipt.status is Status.DROPPED
     assert "cannot run" in caplog.text

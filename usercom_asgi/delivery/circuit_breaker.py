@@ -131,6 +131,10 @@ class CircuitBreaker:
     def on_success(self, *, is_probe: bool) -> bool:
         """Record an answer of User.com; return True if it closes the circuit."""
         self.successes += 1
+        if self._first_failures >= FAILURE_THRESHOLD and self.successes == 1:
+            logger.warning(
+                "The calls to User.com succeed now", extra={"usercom_event": "first_call_succeeded"}
+            )
         if self._pauses and not is_probe:
             return False  # it started before the pause, so it says nothing about recovery
         self._failed.clear()
@@ -185,15 +189,8 @@ class CircuitBreaker:
         self.is_unauthorized, self._pauses = True, 0
         # Without a line of its own: the rejected key is its cause.
         self._outage_began, self._is_outage_logged = 0.0, False
-        self._throttle.log(
-            logging.ERROR,
-            "api_key_rejected",
-            "User.com rejected the API key (%s), pausing delivery for up to %.0f s at a time."
-            " Check rest_token, or for channel='widget' api_key and the workspace's allowed domains",
-            error.reason,
-            AUTH_RETRY_MAX,
-            status=error.status,
-        )
+        consequence = f"pausing delivery for up to {AUTH_RETRY_MAX:.0f} s at a time"
+        self._throttle.log_rejected_key(error, consequence)
 
     def _pause_seconds(self, *, is_certain: bool) -> float:
         if not self.is_unauthorized:

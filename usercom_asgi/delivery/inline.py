@@ -23,7 +23,6 @@ from ..core.receipts import PendingReceipt, Status, skip_receipt
 from ..core.signals import Signal
 from .circuit_breaker import KEY_STATUSES
 from .key_ring import KeyRing
-from .log_throttle import LogThrottle
 from .stats import Readiness, Stats
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ..core.config import UserComConfig
     from ..core.envelope import Delivery, Envelope, OpenSender, PendingReset, Sender
     from ..core.receipts import Outcome, Receipt
+    from .log_throttle import LogThrottle
     from .recorder import OutcomeHooks
     from .service import DeliveryService
 
@@ -100,12 +100,14 @@ class InlineDelivery:
         open_sender: OpenSender,
         config: UserComConfig,
         hooks: OutcomeHooks,
+        throttle: LogThrottle,
         *,
         at_once: bool = False,
     ) -> None:
         self._open_sender = open_sender
         self._config = config
         self._hooks = hooks
+        self._throttle = throttle
         self._at_once = at_once
 
     def _prepare(self) -> None:
@@ -114,7 +116,6 @@ class InlineDelivery:
         _announce(self._config.origin)
         self._waiting: deque[tuple[Envelope, PendingReceipt]] = deque()
         self._keys: dict[str, KeyRing] = {}
-        self._throttle = LogThrottle()
         self._changed, self._ended = Signal(), anyio.Event()
         # A cancelled request delivers as well.
         self._scope = anyio.CancelScope(shield=True)
@@ -213,15 +214,14 @@ class InlineDelivery:
             if self._waiting:
                 until = "before the deadline after the response"
                 message = f"Not delivered to User.com {until}: %d commands (%s)"
-                logger.warning(
+                self._throttle.log(
+                    logging.WARNING,
+                    "commands_dropped",
                     message,
                     len(self._waiting),
                     self._failure,
-                    extra={
-                        "usercom_event": "commands_dropped",
-                        "usercom_count": len(self._waiting),
-                        "usercom_reason": self._failure,
-                    },
+                    count=len(self._waiting),
+                    reason=self._failure,
                 )
                 while self._waiting:
                     envelope, receipt = self._waiting.popleft()
@@ -246,6 +246,8 @@ class InlineDelivery:
             is_refused = isinstance(error, RejectedError) and error.status not in KEY_STATUSES
             status = Status.DEAD if is_refused else Status.DROPPED
             self._failure = reason
+            if error.status == 401:
+                self._throttle.log_rejected_key(error, "the command is lost")
         self._waiting.remove((accepted, receipt))
         self._record(envelope, receipt, status, reason, key=keys.key_for(envelope), error=error)
 

@@ -10,6 +10,7 @@ from ..core.receipts import Status
 
 if TYPE_CHECKING:
     from ..core.commands import Command
+    from ..core.exceptions import DeliveryError
 
 logger = logging.getLogger("usercom_asgi")
 
@@ -39,6 +40,18 @@ class LogThrottle:
         extra = {f"usercom_{name}": value for name, value in fields.items()}
         logger.log(level, message, *args, extra={"usercom_event": event, **extra})
         return True
+
+    def log_rejected_key(self, error: DeliveryError, consequence: str) -> None:
+        """Log that User.com does not accept the API key or the token."""
+        self.log(
+            logging.ERROR,
+            "api_key_rejected",
+            "User.com rejected the API key (%s), %s."
+            " Check rest_token, or for channel='widget' api_key and the workspace's allowed domains",
+            error.reason,
+            consequence,
+            status=error.status,
+        )
 
     def log_outcome(
         self, command: Command, status: Status, reason: str, *, has_dead_letters: bool

@@ -172,6 +172,13 @@ class Worker:
         if self._retry.expired(queued, delay):
             return self._abandon(queue, queued, _expiry_reason(queued, error.reason))
         self._recorder.retried(queued)
+        logger.debug(
+            "Trying %r again, in %.1f s or later: %s",
+            queued.envelope.command,
+            delay,
+            error.reason,
+            extra={"usercom_event": "command_retried", "usercom_reason": error.reason},
+        )
         return delay
 
     def _abandon(self, queue: VisitorQueue, queued: QueuedCommand, reason: str) -> float:

@@ -18,6 +18,7 @@ from ..core.log import warn_once
 from ..core.receipts import OutcomeCallbacks
 from ..delivery.inline import InlineDelivery, LastingDelivery
 from ..delivery.lifespan import run_lifespan
+from ..delivery.log_throttle import LogThrottle
 from ..delivery.outbox import validate_outbox
 from ..delivery.recorder import OutcomeHooks
 from ..delivery.service import DeliveryService
@@ -69,6 +70,7 @@ class DeliveryProvider:
         self._transport = check_transport(transport)
         self._callbacks = callbacks
         self._inline_hooks = OutcomeHooks(callbacks)
+        self._inline_throttle = LogThrottle()  # of all requests
         has_own = outbox is not None or transport is not None or callbacks != OutcomeCallbacks()
         if client is not None and has_own:
             raise ConfigurationError(
@@ -120,8 +122,9 @@ class DeliveryProvider:
         if self._has_ended:
             warn_once(
                 "lifespan_ended",
-                "The application's lifespan has ended and the server goes on: each request sends "
-                "its own commands, find out in the log of the application why it has ended",
+                "The application's lifespan has ended and requests still come: each sends its own "
+                "commands. Find out in the log of the application why it has ended; in a test, "
+                "make each request in `with TestClient(app)`",
             )
         elif self._outbox is not None:
             warn_once(
@@ -129,7 +132,13 @@ class DeliveryProvider:
                 "The outbox is not used: the server gives usercom-asgi no lifespan in which it "
                 "could be open",
             )
-        return InlineDelivery(self._open_sender, self._config, self._inline_hooks, at_once=at_once)
+        return InlineDelivery(
+            self._open_sender,
+            self._config,
+            self._inline_hooks,
+            self._inline_throttle,
+            at_once=at_once,
+        )
 
     def open_lasting(self, running: DeliveryService | None) -> LastingDelivery | InlineDelivery:
         """Return a delivery for a websocket, which may stay open for hours.
