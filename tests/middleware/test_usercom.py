@@ -15,6 +15,7 @@ from helpers.asgi_client import (
 from helpers.fake_usercom import CONFIG, FakeUserCom
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
+from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from usercom_asgi import (
@@ -175,7 +176,8 @@ async def test_middleware_inside_one_that_is_switched_off_works(
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
-async def run_lifespan(app: Any) -> list[Message]:
+async def start_that_fails(app: Any, error: type[Exception]) -> Message:
+    """Return the message of a start that raises an error afterwards."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -184,15 +186,20 @@ async def run_lifespan(app: Any) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app({"type": "lifespan", "state": {}}, receive, send)
-    return sent
+    with pytest.raises(error):
+        await app({"type": "lifespan", "state": {}}, receive, send)
+    [message] = sent
+    return message
 
 
-@pytest.mark.parametrize("wrong", [{"identify": lambda _: None}, {"config": "acme"}])
+WRONG: list[dict[str, Any]] = [{"identify": lambda _: None}, {"config": "acme"}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 async def test_middleware_wrong_argument_of_add_middleware_fails_the_start(wrong: Any) -> None:
     app = Starlette()
     app.add_middleware(UserComMiddleware, **{"config": CONFIG, **wrong})
-    [message] = await run_lifespan(app)
+    message = await start_that_fails(app, ConfigurationError)
     assert message["type"] == "lifespan.startup.failed"
     assert message["message"].startswith("usercom-asgi: ")
     with pytest.raises(ConfigurationError):  # a server without a lifespan
@@ -202,8 +209,17 @@ async def test_middleware_wrong_argument_of_add_middleware_fails_the_start(wrong
 async def test_middleware_unknown_argument_of_add_middleware_is_named_with_a_similar_one() -> None:
     app = Starlette()
     app.add_middleware(UserComMiddleware, CONFIG, on_ded=print)  # type: ignore[call-arg]
-    [message] = await run_lifespan(app)
+    message = await start_that_fails(app, TypeError)
     assert message["message"].endswith("has no argument 'on_ded'; did you mean 'on_dead'?")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_middleware_wrong_argument_raises_in_a_test_client(wrong: Any) -> None:
+    """The test client would wait for ever for a start that fails without an error."""
+    app = Starlette()
+    app.add_middleware(UserComMiddleware, **{"config": CONFIG, **wrong})
+    with pytest.raises(ConfigurationError), TestClient(app):
+        pytest.fail("the application has started")
 
 
 def test_middleware_unknown_argument_outside_of_a_loop_raises_type_error() -> None:
@@ -230,7 +246,7 @@ async def test_middleware_that_fails_unexpectedly_fails_the_start_with_a_traceba
     app = Starlette()
     broken: Any = Broken()
     app.add_middleware(UserComMiddleware, config=CONFIG, outbox=broken)
-    [message] = await run_lifespan(app)
+    message = await start_that_fails(app, OSError)
     assert message["type"] == "lifespan.startup.failed"
     assert "OSError: a bug" in caplog.text
 

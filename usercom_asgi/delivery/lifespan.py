@@ -51,7 +51,10 @@ async def run_lifespan(
 
 
 async def fail_startup(error: Exception, receive: Receive, send: Send) -> None:
-    """End the start of the server with the message of an error."""
+    """End the start of the server with the message of an error, and raise it.
+
+    Servers show the message. Starlette's ``TestClient`` waits for the error.
+    """
     # These are complete in one line.
     if not isinstance(error, (UserComError, TypeError)):
         logger.error(
@@ -61,6 +64,7 @@ async def fail_startup(error: Exception, receive: Receive, send: Send) -> None:
         )
     await receive()
     await send({"type": "lifespan.startup.failed", "message": f"usercom-asgi: {error}"})
+    raise error.with_traceback(None)
 
 
 class _LifespanProxy:

@@ -171,7 +171,6 @@ class UserComMiddleware:
         if self.startup_error is not None:
             if scope["type"] == "lifespan":
                 await fail_startup(self.startup_error, receive, send)
-                return
             # Without the traceback, which would grow with each request.
             raise self.startup_error.with_traceback(None)
         if scope["type"] not in ("http", "websocket", "lifespan"):
