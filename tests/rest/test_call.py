@@ -6,6 +6,7 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from usercom_asgi import InvalidCommand
 from usercom_asgi.rest import UNSET, ServerError
-from usercom_asgi.rest.call import encode_body, encode_query, retry_delay
+from usercom_asgi.rest.call import encode_body, encode_query, mapping, retry_delay
 
 
 class Plan(Enum):
@@ -66,3 +67,14 @@ def test_encode_query_leaves_out_none_and_unset() -> None:
     assert encode_query({"phone": "+48 1", "x": True, "n": 5}) == "?phone=%2B48%201&x=true&n=5"
     with pytest.raises(InvalidCommand):
         encode_query({"a": "\ud800"})
+
+
+def test_encode_body_nested_unset_is_refused() -> None:
+    with pytest.raises(InvalidCommand, match="data: must not hold UNSET"):
+        encode_body({"data": {"plan": UNSET}})
+
+
+@pytest.mark.parametrize("given", ["foo", [1], 7])
+def test_mapping_of_something_else_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidCommand, match="data: must be a mapping, got"):
+        mapping("data", given)

@@ -128,6 +128,9 @@ def test_repr_of_definitions_shows_their_names() -> None:
 
 
 def test_line_names_its_product_by_the_type_of_the_identifier() -> None:
+    assert Line(product=Product(id=5)).body() == Line(product=5).body()
+    with pytest.raises(InvalidCommand):
+        Line(product=Product()).body()
     assert Line(product=5, quantity=2, value=9.5).body() == {
         "product_id": 5,
         "quantity": 2,

@@ -23,7 +23,7 @@ from usercom_asgi.rest import (
     UnexpectedResponseError,
     UserComRest,
 )
-from usercom_asgi.rest.models import User
+from usercom_asgi.rest.models import User, UserList
 
 #: As recorded from a live workspace in 2022 (v2), with invented values.
 USER: dict[str, Any] = {
@@ -193,10 +193,18 @@ async def test_set_attributes_with_an_empty_answer_succeeds(
 async def test_add_tags_and_add_to_list_send_their_bodies(
     rest: UserComRest, server: RestServer
 ) -> None:
-    server.answer({}, times=2)
+    server.answer({}, times=4)
     await rest.users.add_tags(52, ["a", "b"])
     await rest.users.add_to_list(52, Id(3))
-    assert [each.json for each in server.requests] == [{"tag_names": ["a", "b"]}, {"list": 3}]
+    returned = UserList(id=4, name="vip")
+    await rest.users.add_to_list(52, returned)
+    await rest.users.remove_from_list(52, returned)
+    assert [each.json for each in server.requests] == [
+        {"tag_names": ["a", "b"]},
+        {"list": 3},
+        {"list": 4},
+        {"list": 4},
+    ]
     with pytest.raises(InvalidCommand, match="a list of names"):
         await rest.users.add_tags(52, "beta")
 

@@ -181,6 +181,18 @@ def encode_body(body: Mapping[str, object]) -> bytes:
     raise InvalidCommand("body", "must have names that are text")
 
 
+def mapping(field: str, value: Mapping[str, object] | None) -> dict[str, object]:
+    """Return a mapping that was passed as an argument as a dict; None is an empty one.
+
+    Raises:
+        InvalidCommand: If it is something else.
+
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidCommand(field, f"must be a mapping, got {type(value).__name__}")
+    return dict(value or {})
+
+
 def check_aware(value: datetime) -> None:
     """Check that a datetime is one moment.
 
@@ -198,8 +210,18 @@ def _dump(value: object) -> bytes:
     return json.dumps(value, default=_plain, allow_nan=False).encode()
 
 
+def _plain_decimal(value: Decimal) -> int | float | str:
+    if not value.is_finite():
+        raise InvalidCommand("value", "must be a finite number")
+    if abs(value.adjusted()) > _MAX_DIGITS or len(value.as_tuple().digits) > _MAX_DIGITS:
+        return str(value)  # a float would round it
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
 def _plain(value: object) -> object:
     """Return a value as JSON has it."""
+    if value is UNSET:
+        raise InvalidCommand("value", "must not hold UNSET: leave its name out of the mapping")
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
@@ -209,11 +231,7 @@ def _plain(value: object) -> object:
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise InvalidCommand("value", "must be a finite number")
-        if abs(value.adjusted()) > _MAX_DIGITS or len(value.as_tuple().digits) > _MAX_DIGITS:
-            return str(value)  # a float would round it
-        return int(value) if value == value.to_integral_value() else float(value)
+        return _plain_decimal(value)
     if isinstance(value, Mapping):
         return dict(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, (str, int, float)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..core.exceptions import InvalidCommand
-from .call import Route
+from .call import Route, mapping
 from .failures import unexpected
 from .fields import unix_seconds
 from .identifiers import CustomId, Key, UserId
@@ -55,7 +55,7 @@ class Events:
             raise InvalidCommand("name", "must be a string that is not empty")
         body: dict[str, Any] = {"name": name}
         if data is not None:
-            body["data"] = dict(data)
+            body["data"] = mapping("data", data)
         if timestamp is not None:
             body["timestamp"] = unix_seconds(timestamp)
         given = await resolve(self._users, user)

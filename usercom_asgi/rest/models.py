@@ -287,7 +287,7 @@ class Line:
     User.com's page has no word on whether ``value`` is that of one or of all pieces.
     """
 
-    product: int | Id | CustomId
+    product: int | Id | CustomId | Product
     quantity: int = 1
     value: Decimal | float | None = None
     currency: str | None = None
@@ -295,7 +295,8 @@ class Line:
 
     def body(self) -> dict[str, object]:
         """Return the line as the API takes it."""
-        product = reference("product", self.product)
+        found = self.product
+        product = reference("product", found.id if isinstance(found, Product) else found)
         optional = {"value": self.value, "currency": self.currency}
         given = {key: value for key, value in optional.items() if value is not None}
         return {**self.attributes, **product, "quantity": self.quantity, **given}

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 from ..core.exceptions import NotFoundError, RejectedError
-from .call import Route
+from .call import Route, mapping
 from .failures import may_be_taken
 from .fields import as_custom_id, body_of, reference, unix_seconds
 from .models import Product, ProductEvent
@@ -142,7 +142,7 @@ class ProductEvents(Resource[Product]):
         body = {
             **who,
             "event_type": event_type,
-            "data": dict(data or {}),
+            "data": mapping("data", data),
             "timestamp": moment,
         }
         route = Route("POST", template, is_repeatable=False, is_record=True)

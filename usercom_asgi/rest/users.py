@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, Unpack, cast
 
 from ..core.exceptions import AmbiguousError, InvalidCommand, NotFoundError
 from .call import Route
@@ -19,6 +19,7 @@ from .models import (
     TimelineEntry,
     Upserted,
     User,
+    UserList,
 )
 from .parsing import as_list, as_object
 from .resource import Resource, identifier_of
@@ -228,14 +229,13 @@ class Users(Resource[User]):
         """Remove a tag by its name."""
         await self._remove(who, "remove_tag", {"name": name})
 
-    async def add_to_list(self, who: UserId, list_id: int | Id) -> None:
+    async def add_to_list(self, who: UserId, list_id: int | Id | UserList) -> None:
         """Put a user on a list."""
-        body = {"list": number_of("list", list_id)}
-        await self._act(await resolve(self, who), "add_to_list", body)
+        await self._act(await resolve(self, who), "add_to_list", _list_body(list_id))
 
-    async def remove_from_list(self, who: UserId, list_id: int | Id) -> None:
+    async def remove_from_list(self, who: UserId, list_id: int | Id | UserList) -> None:
         """Take a user off a list."""
-        await self._remove(who, "remove_from_list", {"list": number_of("list", list_id)})
+        await self._remove(who, "remove_from_list", _list_body(list_id))
 
     async def _remove(self, who: UserId, name: str, body: Mapping[str, object]) -> None:
         # The verb depends on the path: DELETE with a body by id, POST by custom id.
@@ -313,3 +313,8 @@ def _id_of(user: User) -> int:
     if user.id is None:
         raise unexpected("GET", SEARCH, 200, "with a user without id")
     return user.id
+
+
+def _list_body(given: int | Id | UserList) -> dict[str, object]:
+    number = identifier_of(given, UserList) if isinstance(given, UserList) else given
+    return {"list": number_of("list", cast("int | Id", number))}
