@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from usercom_asgi.delivery.sqlite.database import (
     WriteBatch,
     WriteResult,
 )
-from usercom_asgi.delivery.sqlite.schema import BESIDE
+from usercom_asgi.delivery.sqlite.schema import BESIDE, connect
 
 
 def test_repr_of_rows_and_responses_holds_no_key() -> None:
@@ -180,3 +181,38 @@ def test_file_that_alone_was_deleted_is_made_anew_without_the_old_log(tmp_path: 
     assert second.count(10) == 2
     for file in (second, third):
         file.close()
+
+
+READ_ONLY = """
+import fcntl, os, sqlite3, sys  # this user may not read the modules later
+from pathlib import Path
+from usercom_asgi.core.exceptions import OutboxError
+from usercom_asgi.delivery.sqlite import admin
+from usercom_asgi.delivery.sqlite.schema import connect
+
+if os.getuid() == 0:
+    os.setuid(65534)  # the file's mode does not bind root
+for use in (connect, lambda path: admin.purge(path, "commands")):
+    try:
+        use(Path(sys.argv[1]))
+    except OutboxError as error:
+        print(error)
+print(admin.summary(Path(sys.argv[1])).waiting)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the modes of POSIX")
+def test_file_that_is_read_only_cannot_be_used_but_looked_at() -> None:
+    # Not in tmp_path, whose folders other users cannot enter.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "usercom.db"
+        connect(path).close()
+        Path(folder).chmod(0o777)
+        path.chmod(0o444)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(path)], capture_output=True, text=True, check=True
+        )
+    *refused, waiting = done.stdout.splitlines()
+    assert len(refused) == 2
+    assert all("cannot be written by this process" in each for each in refused)
+    assert waiting == "0"

@@ -431,9 +431,10 @@ async def test_outbox_in_a_missing_folder_raises_an_error(
         with pytest.raises(BaseExceptionGroup) as raised:
             async with running(FakeSender(), path):
                 pass
+        full = tmp_path / path
         assert (
             str(raised.value.exceptions[0])
-            == f"{path}: the folder {path.parent} is missing, create it first"
+            == f"{full}: the folder {full.parent} is missing, create it first"
         )
 
 
@@ -541,3 +542,19 @@ async def test_outbox_damaged_row_is_dead_lettered_and_other_rows_are_delivered(
     assert (numbers(post, "bad"), numbers(post, "good")) == ([2], [3])
     assert rows(path, "dead") == 1
     assert len(dead_rows(path, 10)) == 1
+
+
+def test_outbox_of_a_relative_path_stays_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outbox = SqliteOutbox("usercom.db")
+    monkeypatch.chdir("/")
+    assert outbox.path == tmp_path / "usercom.db"
+    assert repr(outbox) == "SqliteOutbox('usercom.db')"
+
+
+@pytest.mark.parametrize("lease", [0, 3600, 7200, "10"])
+def test_outbox_lease_out_of_range_is_refused_with_the_range(lease: Any) -> None:
+    with pytest.raises(ConfigurationError, match="from 1 to less than 3600, got"):
+        SqliteOutbox("x.db", lease=lease)

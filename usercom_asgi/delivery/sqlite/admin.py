@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.exceptions import OutboxError
 from ...core.serialization import from_text
 from ...core.user_key import key_digest
-from .schema import connect, transaction
+from .schema import connect, describe, transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
 
@@ -94,12 +94,30 @@ def dead_rows(path: Path, limit: int) -> list[Row]:
     return [Row(*each) for each in found]
 
 
+@contextmanager
+def _writing(path: Path) -> Generator[sqlite3.Connection]:
+    """Open the file, and change it in one transaction.
+
+    Raises:
+        OutboxError: The file does not exist, is not an outbox, or cannot be written.
+
+    """
+    import sqlite3
+
+    with closing(connect(path, create=False)) as connection:
+        try:
+            with transaction(connection) as db:
+                yield db
+        except sqlite3.Error as error:
+            raise OutboxError(f"{path}: {describe(error)}") from error
+
+
 def retry(path: Path, ids: Sequence[int] | None = None) -> int:
     """Move dead letters with these ids, or all, back to their queues; return how many.
 
     They go to the end of the queues. A running server loads them within 2 seconds.
     """
-    with closing(connect(path, create=False)) as connection, transaction(connection) as db:
+    with _writing(path) as db:
         wanted = (
             [(each,) for each in ids]
             if ids is not None
@@ -132,7 +150,7 @@ def purge(path: Path, table: str, ids: Sequence[int] | None = None) -> int:
     """
     if table not in ("commands", "dead"):
         raise ValueError(table)
-    with closing(connect(path, create=False)) as connection, transaction(connection) as db:
+    with _writing(path) as db:
         if ids is None:
             return db.execute(f"DELETE FROM {table}").rowcount  # noqa: S608  one of two names
         query = f"DELETE FROM {table} WHERE id = ?"  # noqa: S608  one of two names

@@ -66,14 +66,18 @@ class SqliteOutbox:
         if isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1:
             raise ConfigurationError("outbox", "max_rows must be a whole number of 1 or more")
         if not isinstance(lease, (int, float)) or not 1 <= lease < 3600:
-            raise ConfigurationError("outbox", "lease must be seconds, 1 or more")
-        self.path = Path(path)
+            given = lease if isinstance(lease, (int, float)) else type(lease).__name__
+            raise ConfigurationError(
+                "outbox", f"lease must be seconds, from 1 to less than 3600, got {given}"
+            )
+        self.path = Path(path).absolute()  # it stays the same file after a chdir()
+        self._given = str(path)
         self.on_error = on_error
         self.max_rows = max_rows
         self.lease = lease
 
     def __repr__(self) -> str:
-        return f"SqliteOutbox({str(self.path)!r})"
+        return f"SqliteOutbox({self._given!r})"
 
     @asynccontextmanager
     async def open(self, host: QueueHost, *, max_queue_size: int) -> AsyncGenerator[Store]:

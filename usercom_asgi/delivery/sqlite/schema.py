@@ -84,7 +84,7 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
         what = (
             f"the folder {path.parent} is missing, create it first"
             if is_homeless
-            else _describe(error)
+            else describe(error)
         )
         raise OutboxError(f"{path}: {what}") from error
     return connection
@@ -188,10 +188,12 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        if create:  # in WAL mode, the beginning of a transaction writes nothing
             db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
+    """Return why the file cannot be used, and the remedy."""
     text = str(error)
     if isinstance(error, FileNotFoundError):
         return "no such file or folder"
