@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from helpers.fake_sender import FakeSender, balanced, make_envelope, numbers, running
 from helpers.fake_usercom import CONFIG, FakeUserCom
@@ -498,3 +500,14 @@ async def test_service_with_a_transport_that_raises_cancelled_loses_one_command(
         lost, kept = service.submit(make_envelope(1)), service.submit(make_envelope(2))
         assert await kept.delivered(30)
     assert lost.status is Status.DROPPED
+
+
+async def test_readiness_in_a_thread_without_an_event_loop_is_the_same() -> None:
+    post = FakeSender(UnavailableError("429", retry_after=100.0, status=429))
+    async with running(post, shutdown_timeout=0) as runtime:
+        runtime.submit(make_envelope(1))
+        await until(lambda: runtime.readiness().state == "paused")
+        with ThreadPoolExecutor(1) as pool:
+            seen = await anyio.to_thread.run_sync(lambda: pool.submit(runtime.readiness).result(20))
+        assert seen.state == "paused"
+        assert 50 < seen.resumes_in <= 100

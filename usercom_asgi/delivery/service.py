@@ -81,6 +81,7 @@ class DeliveryService:
         self._has_started = anyio.Event()
         #: The event loop of :meth:`run`, for calls from threads.
         self.loop: object | None = None
+        self._clock_offset = 0.0  # of the loop's clock from the monotonic one
 
     @property
     def reachable(self) -> bool:
@@ -109,7 +110,9 @@ class DeliveryService:
     def readiness(self) -> Readiness:
         """Return the state of the delivery, for a health route."""
         breaker, stats = self._breaker, self.stats
-        resumes_in = max(0.0, breaker.resumes_at - anyio.current_time())
+        # Not by the event loop's clock, because a thread may ask.
+        now = time.monotonic() + self._clock_offset
+        resumes_in = max(0.0, breaker.resumes_at - now)
         state = (
             "sending"
             if breaker.is_healthy
@@ -293,6 +296,7 @@ class DeliveryService:
         """
         self._has_started.set()
         self.loop = current_loop()
+        self._clock_offset = anyio.current_time() - time.monotonic()
         if telemetry.active is not None:
             telemetry.active.watch(self._config.origin, self._recorder.stats, self)
         announced = False
