@@ -287,3 +287,9 @@ def test_sandbox_of_another_machine_raises(address: str) -> None:
 def test_sandbox_with_an_app_raises() -> None:
     with pytest.raises(ConfigurationError, match="base_url"):
         UserComConfig.sandbox(app="acme")
+
+
+@pytest.mark.parametrize("keys", [None, 7, "sixteen characters or more"])
+def test_config_secret_keys_of_a_wrong_type_name_the_field(keys: Any) -> None:
+    with pytest.raises(ConfigurationError, match="secret_keys: must be a sequence of keys"):
+        UserComConfig(app="acme", api_key="ABC123", secret_keys=keys)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
@@ -20,9 +21,6 @@ from .origins import (
 )
 from .problems import did_you_mean
 from .widget import check_callbacks, check_state
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 # Six letters and digits today, 64 at UserEngage; the length is not
 # documented (docs/usercom.md, 1).
@@ -358,10 +356,11 @@ class UserComConfig:
 
 
 def _secret_keys(keys: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(keys, str):
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
         raise ConfigurationError(
             "secret_keys",
-            "must be a sequence of keys, oldest first, such as ('<16 characters or more>',)",
+            "must be a sequence of keys, oldest first, such as ('<16 characters or more>',), got "
+            f"{type(keys).__name__}",
         )
     keys = tuple(keys)
     if not all(isinstance(key, str) and len(key) >= 16 for key in keys):
