@@ -119,7 +119,7 @@ def _add_outbox(commands: _Commands) -> None:
     listing.add_argument("path", type=Path, help="the file")
     listing.add_argument("--dead", action="store_true", help="only dead letters")
     listing.add_argument(
-        "--limit", type=_count, default=20, metavar="N", help="at most N of each (20)"
+        "--limit", type=_whole_number, default=20, metavar="N", help="at most N of each (20)"
     )
     listing.add_argument(
         "--values", action="store_true", help="include keys, values and responses (personal data)"
@@ -199,11 +199,11 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="all of them")
     which.add_argument(
-        "ids", nargs="*", type=_count, default=[], metavar="ID", help="ids as shown by list"
+        "ids", nargs="*", type=_whole_number, default=[], metavar="ID", help="ids as shown by list"
     )
 
 
-def _count(text: str) -> int:
+def _whole_number(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be a whole number of 1 or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -202,3 +202,9 @@ def test_faults_that_are_malformed_are_answered_400_and_change_nothing(
     assert api.http.post("/sandbox/faults", json=fault).status_code == 400
     assert api.http.get("/sandbox/state").json()["faults"] == []
     assert api.ping()
+
+
+@pytest.mark.parametrize("times", [0, -1, 1.5])
+def test_fault_of_a_wrong_number_of_times_is_refused(times: Any) -> None:
+    with pytest.raises(ValueError, match="times must be a whole number of 1 or more"):
+        Faults().status(500, times=times)

@@ -370,3 +370,10 @@ class Program:
         self.http.close()
         self.process.kill()
         self.process.communicate()
+
+
+def test_switch_of_a_start_is_kept_for_the_next(tmp_path: Path) -> None:
+    with contextlib.closing(Sandbox(db=tmp_path / "x.db", authorize_by_email=True)):
+        pass
+    with contextlib.closing(Sandbox(db=tmp_path / "x.db")) as later:
+        assert (later.unified_identification, later.authorize_by_email) == (False, True)

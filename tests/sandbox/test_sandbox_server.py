@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from usercom_asgi import cli
 from usercom_asgi import sandbox as package
 from usercom_asgi.sandbox import Sandbox, serve
 from usercom_asgi.sandbox.__main__ import main
@@ -192,3 +193,22 @@ def test_command_stopped_while_a_page_listens_ends_without_an_error() -> None:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
+
+
+def test_allowed_hosts_as_a_text_are_refused() -> None:
+    with (
+        pytest.raises(TypeError, match="must be a list of names"),
+        serve(Sandbox(), allowed_hosts="example.com"),
+    ):
+        pytest.fail("serves")
+
+
+@pytest.mark.parametrize("command", ["sandbox", "demo"])
+@pytest.mark.parametrize("port", ["-1", "65536", "x"])
+def test_port_out_of_range_is_wrong_usage(
+    command: str, port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"argument --port: invalid port value: {port!r}" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from ..sandbox.server import check_installed
+from ..sandbox.server import check_installed, port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,8 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, default, what in (("--port", 8000, "shop"), ("--sandbox-port", 8900, "sandbox")):
         parser.add_argument(
             name,
-            type=int,
-            choices=range(65536),
+            type=port,
             default=default,
             metavar="PORT",
             help=f"port of the {what} ({default}); if it is taken, and for 0, a free one is used",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from usercom_asgi.sandbox.app import Sandbox
 from usercom_asgi.sandbox.database import UnusableFileError
 from usercom_asgi.sandbox.security import TOKEN_VARIABLE, InsecureError, check_exposure
-from usercom_asgi.sandbox.server import check_installed, listen, run, url_of
+from usercom_asgi.sandbox.server import check_installed, listen, port, run, url_of
 from usercom_asgi.sandbox.vendor import REST_PREFIX, REST_TOKEN
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def make_parser(prog: str = _PROG) -> argparse.ArgumentParser:
         "--db", metavar="FILE", help="file that keeps users and records (default: memory only)"
     )
     parser.add_argument(
-        "--port", type=int, default=8900, help="port to listen on; 0 selects a free one"
+        "--port", type=port, default=8900, help="port to listen on; 0 selects a free one"
     )
     parser.add_argument("--api-key", default="ABC123", help="app key that the sandbox accepts")
     parser.add_argument(

@@ -59,6 +59,8 @@ class Fault:
             raise ValueError(f"rate must be over 0 and at most 1, got {self.rate}")
         if self.only is not None and not isinstance(self.only, str):
             raise TypeError("only must be a part of a path, such as '/api/v2/user-chatping/'")
+        if self.times is not None and (not isinstance(self.times, int) or self.times < 1):
+            raise ValueError(f"times must be a whole number of 1 or more, got {self.times}")
         if self.sender not in (None, "server", "widget"):
             raise ValueError("sender must be 'server' or 'widget'")
         self._check_headers()

@@ -148,6 +148,7 @@ class StoreFile:
             else:
                 self._collection(kind)[number] = self._resource(kind, values)
         self._marks = {row: _mark(each) for row, each in self._rows()}
+        self._marks.pop(("settings", 0))  # this start may have switched one on
 
     def _load_counters(self, values: dict[str, Any]) -> None:
         for name in COUNTERS:

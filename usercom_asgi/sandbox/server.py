@@ -106,6 +106,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def port(text: str) -> int:
+    """Return the port in an argument of a command.
+
+    Raises:
+        ValueError: If it is none.
+
+    """
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError(text)
+    return number
+
+
 def url_of(listener: socket.socket, *, secure: bool = False) -> str:
     """Return the URL of a bound socket for clients on this machine."""
     host, port = listener.getsockname()[:2]
@@ -123,6 +136,8 @@ def _guard(
     allowed_hosts: Iterable[str],
     access_token: str | None,
 ) -> ASGIApp:
+    if isinstance(allowed_hosts, str):
+        raise TypeError(f"allowed_hosts must be a list of names, such as [{allowed_hosts!r}]")
     address = listener.getsockname()[0]
     check_exposure(address, access_token)
     return Guard(sandbox.app, Hosts(host, address, tuple(allowed_hosts)), access_token)
