@@ -130,7 +130,8 @@ def usercom_snippet(connection: Connection, *, nonce: str | None = None) -> str:
     if found is None:
         warn_once(
             "middleware_missing",
-            "usercom_snippet() is empty: add UserComMiddleware to the application",
+            "usercom_snippet() is empty, because the request has not passed UserComMiddleware: add "
+            "it, or for pages of status 500 write UserComMiddleware(app) around the application",
         )
         return _Snippet()
     return _Snippet(placement.place_snippet(*found, nonce))

@@ -183,15 +183,23 @@ async def test_visitor_attribute_named_like_an_argument_is_sent(usercom: FakeUse
 PAGE = b"<html><body><p>hello</p></body></html>"
 
 
-@pytest.mark.parametrize("attributes", [{}, {"plan": None}])
-async def test_visitor_update_of_nothing_is_skipped(
-    attributes: dict[str, Any], usercom: FakeUserCom
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({}, "a value of None is left out"),
+        ({"plan": None}, "a value of None is left out"),
+        ({"phone_number": "600100200"}, "no given value can be sent"),
+    ],
+)
+async def test_visitor_update_of_nothing_is_skipped_with_the_reason(
+    attributes: dict[str, Any], reason: str, usercom: FakeUserCom
 ) -> None:
     receipts: list[Receipt] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             receipts.append(await get_visitor(scope).update(**attributes))
+            assert receipts[0].reason == f"there is nothing to change: {reason}"
             await get_visitor(scope).update(plan="pro")
         await html(PAGE)(scope, receive, send)
 

@@ -182,9 +182,10 @@ class Visitor(VisitorVerbs):
                 await receipt.stored()
             return receipt
         if isinstance(command, Update) and not command.attributes:
-            return session.skip(
-                command, "there is nothing to change: an attribute that is None is left out"
+            why = (
+                "no given value can be sent" if command.problems else "a value of None is left out"
             )
+            return session.skip(command, f"there is nothing to change: {why}")
         await session.resolve_identity()
         if isinstance(command, PageHit):
             if session.request.is_prefetch:
