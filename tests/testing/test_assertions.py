@@ -43,7 +43,7 @@ def test_assert_event_without_one_shows_what_was_recorded(visitor: CapturedVisit
     visitor.sync.update()
     text = failure(visitor.captured.assert_event, "purchase", total=19.9)
     person = "of user_id='7', key='abc123' on http://testserver/cart?a=1"
-    reason = "there is nothing to change: an attribute that is None is left out"
+    reason = "there is nothing to change: a value of None is left out"
     assert text.splitlines() == [
         "no event 'purchase' with total=19.9 was recorded; did you mean 'purchased'?",
         "recorded:",
