@@ -214,7 +214,7 @@ async def test_provider_on_a_server_that_outlives_the_lifespan_delivers(
     for _ in range(2):
         await call(middleware, headers=headers, state=dict(states[0]))
     assert len(usercom.store.hits) == 2
-    assert caplog.text.count("The application's lifespan has ended and requests still come") == 1
+    assert caplog.text.count("The application's lifespan has ended and requests still arrive") == 1
 
 
 async def test_provider_websocket_that_outlives_the_lifespan_delivers(

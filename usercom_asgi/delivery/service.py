@@ -110,7 +110,7 @@ class DeliveryService:
     def readiness(self) -> Readiness:
         """Return the state of the delivery, for a health route."""
         breaker, stats = self._breaker, self.stats
-        # Not by the event loop's clock, because a thread may ask.
+        # A thread has no event loop whose clock it could read.
         now = time.monotonic() + self._clock_offset
         resumes_in = max(0.0, breaker.resumes_at - now)
         state = (

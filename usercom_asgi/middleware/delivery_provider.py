@@ -122,7 +122,7 @@ class DeliveryProvider:
         if self._has_ended:
             warn_once(
                 "lifespan_ended",
-                "The application's lifespan has ended and requests still come: each sends its own "
+                "The application's lifespan has ended and requests still arrive: each sends its own "
                 "commands. Find out in the log of the application why it has ended; in a test, "
                 "make each request in `with TestClient(app)`",
             )

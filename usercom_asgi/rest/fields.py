@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from ..core.exceptions import InvalidCommand
 from ..core.problems import did_you_mean
-from .call import Unset, check_aware
+from .call import Unset, check_aware, mapping
 from .identifiers import CustomId, Id, normalize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 Text = str | Unset | None
 Number = int | Unset | None
@@ -121,18 +123,15 @@ def body_of(
                 f"{name!r} is not a field{did_you_mean(name, known)}; custom attributes go into "
                 f"attributes={{...}}"
             )
-    if attributes is None:
-        return dict(given)
-    if not isinstance(attributes, Mapping):
-        raise InvalidCommand("attributes", f"must be a mapping, got {type(attributes).__name__}")
-    for name in attributes:
+    custom = mapping("attributes", attributes)
+    for name in custom:
         if not isinstance(name, str) or not name:
             raise InvalidCommand("attributes", "must have names that are text")
         if name in known:
             raise InvalidCommand(
                 "attributes", f"must hold custom attributes only; pass {name} as a keyword"
             )
-    return {**attributes, **given}
+    return {**custom, **given}
 
 
 def list_of(names: Sequence[str]) -> list[str]:

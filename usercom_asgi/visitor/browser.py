@@ -44,12 +44,11 @@ class BrowserCommands:
     its widget is ready, so record purchases with the visitor's own methods.
 
     If more commands wait than fit into a cookie, the oldest are dropped with a warning.
+    A command after the response has started is dropped with a warning too; with
+    ``strict=True`` it raises :class:`~usercom_asgi.InvalidCommand`.
 
-    A command after the response has started is dropped with a warning.
-
-    Nothing here is awaited. Each method raises :class:`~usercom_asgi.InvalidCommand` as
-    the visitor's own methods do, and with ``strict=True`` after the response has started.
-    Each raises :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
+    Nothing here is awaited. Each method raises the same errors as the visitor's own, and
+    :class:`~usercom_asgi.ConfigurationError` without ``secret_keys``.
     """
 
     __slots__ = ("_queue", "_strict")
